@@ -1,0 +1,252 @@
+"""Gets exactly the tensors that an objective needs out of any encoder, whatever attention kernel it runs on.
+
+Hidden states come from hooks on the layers that are needed. Queries, keys and values come from the attention function
+itself: transformers lets every model call one function by name, and ours notes what it is given and then calls the
+usual fast kernel. ``output_attentions=True`` is never used: under the default kernel it gives an empty tuple, and
+where it gives attentions they come after dropout.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from distilnlp.encoder import layer_stack
+from distilnlp.errors import RequestError
+from distilnlp.outputs import ModelInfo, Needs, Outputs
+
+__all__ = ["Capture", "model_info"]
+
+INTERFACE = "distilnlp"
+
+# Models that compute attention in code of their own and never call the interface, and where in a layer the dropout
+# stands that receives the probabilities.
+OWN_ATTENTION = {
+    "deberta": "attention.self.dropout",
+    "deberta-v2": "attention.self.dropout",
+    "mpnet": "attention.attn.dropout",
+}
+
+
+def model_info(model: PreTrainedModel) -> ModelInfo:
+    """The sizes of a model, read from its config."""
+    config = model.config
+    kept = config.to_dict().get("distilnlp_kept_layers")
+    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+    return ModelInfo(
+        name=config.name_or_path or type(model).__name__,
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        heads=config.num_attention_heads,
+        outputs=config.num_labels,
+        problem_type=problem_type,
+        kept_layers=tuple(kept) if kept else None,
+    )
+
+
+class _Records:
+    """What one forward pass gave so far."""
+
+    def __init__(self) -> None:
+        self.layer_calls = 0
+        self.attention_calls = 0
+        self.hidden_states: dict[int, Tensor] = {}
+        self.queries: dict[int, Tensor] = {}
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+        self.scales: dict[int, float] = {}
+        self.allowed: dict[int, Tensor] = {}
+        self.attentions: dict[int, Tensor] = {}
+
+
+# The capture whose model is in its forward pass now. One at a time: the teacher has finished when the student starts.
+_active: "Capture | None" = None
+
+
+class Capture:
+    """Takes the needed tensors from every forward pass between `start` and `finish`, until `remove`.
+
+    Outside of a pass nothing is noted, so that evaluation, and the second forward pass of gradient checkpointing,
+    run as if nothing were attached.
+
+    Args:
+        model: an encoder of transformers, with or without a head.
+        needs: what to take.
+    Raises:
+        RequestError: a layer that the model has not.
+    """
+
+    def __init__(self, model: PreTrainedModel, needs: Needs) -> None:
+        self.model = model
+        self.needs = needs
+        self.layers = model.config.num_hidden_layers
+        self._records: _Records | None = None
+        self._handles: list[RemovableHandle] = []
+        self._kernel = model.config._attn_implementation
+        highest = max(needs.hidden_states | needs.attention, default=0)
+        if highest > self.layers:
+            raise RequestError(f"layer {highest} is asked of {model_info(model).name}, which has {self.layers} layers")
+        if needs.hidden_states or needs.attention:
+            self._attach()
+
+    def _attach(self) -> None:
+        # A model that shares one layer calls it many times: hook each module once and count the calls.
+        for layer in dict.fromkeys(_called_layers(self.model)):
+            self._handles.append(layer.register_forward_pre_hook(self._before_layer, with_kwargs=True))
+            self._handles.append(layer.register_forward_hook(self._after_layer))
+        if self.layers in self.needs.hidden_states:
+            # The last hidden state is what the base model returns: ModernBERT norms it after the last layer.
+            self._handles.append(self.model.base_model.register_forward_hook(self._after_encoder))
+        if not self.needs.attention:
+            return
+        own = OWN_ATTENTION.get(self.model.config.model_type)
+        if own is not None:
+            for layer in layer_stack(self.model):
+                self._handles.append(layer.get_submodule(own).register_forward_pre_hook(self._before_own_dropout))
+        else:
+            self.model.set_attn_implementation(INTERFACE)
+
+    def remove(self) -> None:
+        """Take everything off the model; it computes as before it was attached."""
+        while self._handles:
+            self._handles.pop().remove()
+        if self.model.config._attn_implementation == INTERFACE:
+            self.model.set_attn_implementation(self._kernel)
+
+    def start(self) -> None:
+        """Note what the next forward pass gives."""
+        global _active
+        self._records = _Records()
+        _active = self
+
+    def abandon(self) -> None:
+        """Forget the pass (it failed)."""
+        global _active
+        self._records = None
+        _active = None
+
+    def finish(self, logits: Tensor | None, attention_mask: Tensor | None) -> Outputs:
+        """What the pass since `start` gave.
+
+        Raises:
+            RequestError: something needed did not come; names the model, the tensor and the way out.
+        """
+        global _active
+        records, self._records, _active = self._records, None, None
+        if records is None:
+            raise RuntimeError("finish() without start()")
+        name = model_info(self.model).name
+        missing = sorted(self.needs.hidden_states - records.hidden_states.keys())
+        if missing:
+            raise RequestError(f"the hidden states of layers {missing} did not come out of {name}: unknown architecture")
+        missing = sorted(self.needs.attention - (records.queries.keys() | records.attentions.keys()))
+        if missing:
+            raise RequestError(
+                f"the attention of layers {missing} did not come out of {name} (model type "
+                f"'{self.model.config.model_type}' does not call the attention interface of transformers): leave the "
+                "attention losses out, or use hidden_state"
+            )
+        if self.model.training and torch.is_grad_enabled():
+            _check_gradient(name, records)
+        if self.needs.logits and logits is None:
+            raise RequestError(f"{name} gave no logits: load it with a sequence classification head")
+        return Outputs(
+            logits=logits if self.needs.logits else None,
+            hidden_states=records.hidden_states,
+            queries=records.queries,
+            keys=records.keys,
+            values=records.values,
+            scales=records.scales,
+            allowed=records.allowed,
+            attentions=records.attentions,
+            attention_mask=attention_mask,
+        )
+
+    def _before_layer(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        records = self._records
+        if records is None:
+            return
+        if records.layer_calls == 0 and 0 in self.needs.hidden_states:
+            records.hidden_states[0] = args[0] if args else kwargs["hidden_states"]
+        records.layer_calls += 1
+
+    def _after_layer(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        records = self._records
+        if records is None:
+            return
+        if records.layer_calls in self.needs.hidden_states and records.layer_calls < self.layers:
+            records.hidden_states[records.layer_calls] = output[0] if isinstance(output, tuple) else output
+
+    def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._records is not None:
+            self._records.hidden_states[self.layers] = output[0]
+
+    def _before_own_dropout(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        records = self._records
+        if records is not None and records.layer_calls in self.needs.attention:
+            records.attentions[records.layer_calls] = args[0]
+
+    def note_attention(
+        self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scale: float | None
+    ) -> None:
+        """Called by the attention function of every layer, in order."""
+        records = self._records
+        if records is None:
+            return
+        # Some models tell no layer index (DistilBERT, ALBERT): the order of the calls is the only thing all have.
+        records.attention_calls += 1
+        layer = records.attention_calls
+        if layer not in self.needs.attention:
+            return
+        records.queries[layer], records.keys[layer], records.values[layer] = query, key, value
+        if scale is not None:
+            records.scales[layer] = float(scale)
+        if allowed is not None:
+            # An additive mask holds 0 where a key may be looked at and a very negative number elsewhere.
+            records.allowed[layer] = allowed if allowed.dtype == torch.bool else allowed > -1
+
+
+def _check_gradient(name: str, records: _Records) -> None:
+    """A training student whose tensors carry no gradient would learn nothing from them, and nobody would notice."""
+    for what, tensors in (("hidden state", records.hidden_states), ("attention", records.queries | records.attentions)):
+        dead = sorted(layer for layer, tensor in tensors.items() if not tensor.requires_grad)
+        if dead:
+            raise RequestError(
+                f"the {what} of layers {dead} of {name} carries no gradient, so its losses would train nothing: unfreeze "
+                "those layers or leave them out of the layer map; with gradient checkpointing set "
+                "gradient_checkpointing_kwargs={'use_reentrant': False}"
+            )
+
+
+def _called_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules that are called once for each of the ``num_hidden_layers`` layers."""
+    stack = layer_stack(model)
+    if model.config.model_type == "albert":
+        return [layer for group in stack for layer in group.albert_layers]
+    return list(stack)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The usual fast attention, telling the capture in charge what it was given."""
+    if _active is not None:
+        _active.note_attention(query, key, value, attention_mask, scaling)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+    )
+
+
+AttentionInterface.register(INTERFACE, _attention)
+AttentionMaskInterface.register(INTERFACE, sdpa_mask)

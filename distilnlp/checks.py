@@ -1,0 +1,112 @@
+"""What must hold before step 0: the two models read the same tokens and mean the same by their labels."""
+
+import itertools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.errors import RequestError
+from distilnlp.teachers import Teacher
+
+__all__ = ["check_same_tokens", "confirm_label_order", "label_order"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_same_tokens(
+    student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, texts: Sequence[str] = ()
+) -> None:
+    """Both models must give every token id the same meaning (equal vocabulary sizes are not enough).
+
+    Args:
+        student: the tokenizer that makes the batches.
+        teacher: the tokenizer that the teacher was trained with; its vocabulary may be larger.
+        texts: a few real texts, tokenized by both.
+    Raises:
+        RequestError: a token with another id, or a text cut another way (cased and uncased, say).
+    """
+    known = teacher.get_vocab()
+    wrong = [token for token, index in student.get_vocab().items() if known.get(token) != index]
+    if wrong:
+        raise RequestError(
+            f"teacher and student read different tokens: {len(wrong)} of the student's {len(student.get_vocab())} token "
+            f"ids mean something else to the teacher (the first is {wrong[0]!r}); use a student with the teacher's "
+            "vocabulary (one built from its layers has it)"
+        )
+    for text in texts:
+        if student(text)["input_ids"] != teacher(text)["input_ids"]:
+            raise RequestError(
+                f"teacher and student cut the text {text[:40]!r} into different tokens though their vocabularies agree "
+                "(one may be lower-casing): use the teacher's tokenizer for both"
+            )
+
+
+def label_order(reference: Sequence[str], teacher: Sequence[str], whose: str) -> tuple[int, ...] | None:
+    """For each reference label its place in the teacher's logits, or None when the order is the same.
+
+    Args:
+        reference: the labels as the student and the data count them.
+        teacher: the teacher's labels.
+        whose: whose labels ``reference`` are, for the message.
+    Raises:
+        RequestError: the two lists are not the same labels.
+    """
+    places = {_plain(name): index for index, name in enumerate(teacher)}
+    missing = [name for name in reference if _plain(name) not in places]
+    if missing or len(places) != len(reference):
+        raise RequestError(
+            f"the labels of {whose} are {', '.join(reference)} and the teacher's are {', '.join(teacher)}: fine-tune the "
+            "teacher on this task, or correct id2label in its config"
+        )
+    order = tuple(places[_plain(name)] for name in reference)
+    return None if order == tuple(range(len(order))) else order
+
+
+def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]], reference: Sequence[str]) -> None:
+    """A teacher whose labels have no names (LABEL_0, LABEL_1, ...) must show on real labels that it counts as we do.
+
+    Args:
+        teacher: prepared.
+        batches: a few labelled batches on its device.
+        reference: the labels as the data counts them.
+    Raises:
+        RequestError: no labels to see it by; no better than chance; or another order fits much better.
+    """
+    classes = len(reference)
+    table = torch.zeros(classes, classes)  # (label, teacher's answer)
+    for batch in batches:
+        if "labels" not in batch:
+            break
+        answers = teacher(batch).get_logits().argmax(dim=-1)
+        for label, answer in zip(batch["labels"].tolist(), answers.tolist(), strict=True):
+            table[label, answer] += 1
+    seen = int(table.sum())
+    hint = f"write its labels into id2label of its config, in the order of its logits ({', '.join(reference)} are the data's)"
+    if seen == 0:
+        raise RequestError(f"the teacher's labels have no names and there are no labels to check their order by: {hint}")
+    right = float(table.diagonal().sum()) / seen
+    commonest = float(table.sum(dim=1).max()) / seen
+    # Three standard errors: a teacher that guesses passes once in a thousand times.
+    margin = 3 * (commonest * (1 - commonest) / seen) ** 0.5
+    if classes <= 6:
+        best = max(itertools.permutations(range(classes)), key=lambda order: float(table[range(classes), order].sum()))
+        fits = float(table[range(classes), best].sum()) / seen
+        if best != tuple(range(classes)) and fits > right + margin:
+            raise RequestError(
+                f"the teacher's labels have no names and seem to be in another order: on {seen} examples it is right "
+                f"{right:.0%} of the time as it stands and {fits:.0%} when its logits are read as "
+                f"{', '.join(reference[best.index(i)] for i in range(classes))}: {hint}"
+            )
+    if right < commonest + margin:
+        raise RequestError(
+            f"the teacher's labels have no names, and on {seen} examples it is right {right:.0%} of the time, no better "
+            f"than always answering the commonest label ({commonest:.0%}): fine-tune it, or {hint}"
+        )
+    logger.info("the teacher's labels have no names; it is right on %.0f %% of %d examples", 100 * right, seen)
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in str(name).lower() if character.isalnum())

@@ -1,0 +1,83 @@
+"""What a trainer wants to know of a data set: its labels, its tokens and how long they are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Features, Value
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data.tokenize import tokenize
+from distilnlp.errors import RequestError
+
+__all__ = ["dataset_label_names", "default_metrics", "text_sample", "to_tokens", "token_lengths"]
+
+
+def dataset_label_names(dataset: Any) -> tuple[str, ...] | None:
+    """The classes of a data set in order, or None where it does not name them."""
+    feature = _label_feature(dataset)
+    return tuple(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+def default_metrics(dataset: Any) -> tuple[tuple[str, ...], str] | None:
+    """Metrics and problem type that fit a data set's labels, or None where it has none (or hides them)."""
+    if isinstance(dataset, dict):
+        dataset = next(iter(dataset.values()), None)
+    feature = _label_feature(dataset)
+    if feature is None:
+        return None
+    if isinstance(feature, ClassLabel):
+        return ("accuracy",), "single_label_classification"
+    if isinstance(feature, Value):
+        if "float" in feature.dtype:
+            return ("pearson", "spearmanr"), "regression"
+        return ("accuracy",), "single_label_classification"
+    return ("micro_f1", "macro_f1"), "multi_label_classification"
+
+
+def text_sample(dataset: Any, size: int = 20) -> list[str]:
+    """The first texts of a data set that is not tokenised yet."""
+    if isinstance(dataset, Dataset) and "text" in dataset.column_names:
+        return [str(text) for text in dataset[:size]["text"]]
+    return []
+
+
+def to_tokens(dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None], max_length: int | None) -> Any:
+    """The data set tokenised; one that is already, and anything that is not a `datasets.Dataset`, as it is.
+
+    Args:
+        dataset: a data set, a dict of them, or None.
+        tokenizers: the student's, then the teacher's (known to agree): the one that makes more inputs is used, so that
+            a teacher with segments has them although its student (DistilBERT, say) does not read any.
+        max_length: as in `tokenize`.
+    Raises:
+        RequestError: there is text and no tokenizer.
+    """
+    if isinstance(dataset, dict):
+        return {name: to_tokens(part, tokenizers, max_length) for name, part in dataset.items()}
+    if not isinstance(dataset, Dataset) or "input_ids" in dataset.column_names:
+        return dataset
+    known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    if not known:
+        raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
+    return tokenize(dataset, max(known, key=lambda tokenizer: len(tokenizer.model_input_names)), max_length)
+
+
+def token_lengths(dataset: Any) -> list[int] | None:
+    """Tokens of each example, or None for data whose length cannot be known beforehand."""
+    if not isinstance(dataset, Dataset):
+        return None
+    if "length" in dataset.column_names:
+        return list(dataset["length"])
+    if "input_ids" in dataset.column_names:
+        return [len(ids) for ids in dataset["input_ids"]]
+    return None
+
+
+def _label_feature(dataset: Any) -> Any:
+    if not isinstance(dataset, Dataset):
+        return None
+    features: Features = dataset.features
+    for name in ("label", "labels"):
+        if name in features:
+            return features[name]
+    return None

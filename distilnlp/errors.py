@@ -1,0 +1,39 @@
+"""The errors that a user sees: one line each, saying what was given, what was needed and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["DistilError", "RequestError", "RunError", "nearest", "unknown"]
+
+
+class DistilError(Exception):
+    """Base of every error that distilnlp raises on purpose.
+
+    The command line prints its message in one line and leaves with ``exit_status``; no traceback.
+    """
+
+    exit_status = 1
+
+
+class RequestError(DistilError, ValueError):
+    """The request cannot be meant: a misspelt name, a missing column, models that do not fit together."""
+
+    exit_status = 2
+
+
+class RunError(DistilError, RuntimeError):
+    """The request was fine and the run failed: not a number in a loss, a full disk, a broken connection."""
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str | None:
+    """The accepted name most like ``name``, or None when nothing is close."""
+    close = difflib.get_close_matches(str(name), list(accepted), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def unknown(kind: str, name: str, accepted: Iterable[str]) -> RequestError:
+    """A `RequestError` for a name that is not in a closed list: names the nearest match and all that is accepted."""
+    accepted = list(accepted)
+    match = nearest(name, accepted)
+    hint = f"did you mean '{match}'? " if match else ""
+    return RequestError(f"unknown {kind} '{name}': {hint}accepted: {', '.join(accepted)}")

@@ -1,0 +1,114 @@
+"""Which student layer learns from which teacher layer. A leaf: numbers only, no tensors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from distilnlp.errors import RequestError, unknown
+
+__all__ = ["LAYER_MAPS", "LayerMap", "LayerMapSpec", "uniform_layers"]
+
+LAYER_MAPS = ("auto", "uniform", "last", "skip")
+
+LayerMapSpec = str | Sequence[Sequence[int]]
+
+
+def uniform_layers(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """The teacher layer at the same relative depth as each student layer: 4 of 12 gives (3, 6, 9, 12)."""
+    return tuple(max(1, round(k * teacher_layers / student_layers)) for k in range(1, student_layers + 1))
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """Pairs ``(student layer, teacher layer)``, counted as hidden states are.
+
+    Layer 0 is the output of the embeddings and layer ``l`` the output of block ``l``; queries, keys and values of
+    layer ``l`` are those of the block whose output is hidden state ``l``. One teacher layer may serve several student
+    layers.
+
+    Args:
+        pairs: the pairs, in any order; at least one, no student layer twice.
+    Raises:
+        RequestError: no pairs, a negative number, or a student layer named twice.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        pairs = tuple(tuple(int(i) for i in pair) for pair in self.pairs)
+        if not pairs or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+            raise RequestError(
+                f"a layer map is a list of pairs [student layer, teacher layer] of numbers >= 0 with at least one pair; "
+                f"got {[list(pair) for pair in self.pairs]}"
+            )
+        students = [pair[0] for pair in pairs]
+        if len(set(students)) != len(students):
+            raise RequestError(f"a layer map names each student layer once; got {[list(pair) for pair in pairs]}")
+        object.__setattr__(self, "pairs", pairs)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def student(self) -> tuple[int, ...]:
+        """The student layers."""
+        return tuple(pair[0] for pair in self.pairs)
+
+    @property
+    def teacher(self) -> tuple[int, ...]:
+        """The teacher layers, pair by pair (a layer may stand twice)."""
+        return tuple(pair[1] for pair in self.pairs)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: "LayerMap | LayerMapSpec",
+        student_layers: int,
+        teacher_layers: int,
+        kept: Sequence[int] | None = None,
+    ) -> "LayerMap":
+        """Turn a name or a list of pairs into a map, and check it against the two depths.
+
+        Args:
+            spec: ``"uniform"``: student layer k learns from teacher layer ``k * T / S`` (TinyBERT, arXiv:1909.10351,
+                section 3); ``"skip"``: the same without the last layer, which is left to the logits, and ``"last"``:
+                student layer k learns from ``T - S + k``, again without the last (PKD, arXiv:1908.09355, section 3.2:
+                for 12 to 6 layers 2, 4, 6, 8, 10 and 7 to 11); ``"auto"``: the layers that the student was built from
+                where ``kept`` names them, else uniform; or a list of pairs ``[student, teacher]``.
+            student_layers: number of blocks of the student, S.
+            teacher_layers: number of blocks of the teacher, T.
+            kept: for each student block the teacher block it was copied from (1-based), or None.
+        Raises:
+            RequestError: unknown name, a layer out of range, or a map that would be empty.
+        """
+        if isinstance(spec, str):
+            if spec not in LAYER_MAPS:
+                raise unknown("layer map", spec, LAYER_MAPS)
+            spec = cls(_named(spec, student_layers, teacher_layers, kept))
+        layer_map = spec if isinstance(spec, LayerMap) else cls(tuple(tuple(pair) for pair in spec))  # type: ignore[misc]
+        for student, teacher in layer_map:
+            if student > student_layers or teacher > teacher_layers:
+                raise RequestError(
+                    f"the layer map pairs student layer {student} with teacher layer {teacher}, but the student has "
+                    f"layers 0 to {student_layers} and the teacher 0 to {teacher_layers}"
+                )
+        return layer_map
+
+
+def _named(
+    name: str, student_layers: int, teacher_layers: int, kept: Sequence[int] | None
+) -> tuple[tuple[int, int], ...]:
+    if name == "auto" and kept is not None and len(kept) == student_layers and max(kept) <= teacher_layers:
+        return tuple(enumerate(kept, start=1))
+    if name in ("auto", "uniform"):
+        return tuple(enumerate(uniform_layers(student_layers, teacher_layers), start=1))
+    if student_layers < 2:
+        raise RequestError(
+            f"layer map '{name}' leaves the last layer out, and the student has only {student_layers}: "
+            "use 'uniform' or name the pairs"
+        )
+    if name == "skip":
+        return tuple(enumerate(uniform_layers(student_layers, teacher_layers)[:-1], start=1))
+    return tuple((k, max(1, teacher_layers - student_layers + k)) for k in range(1, student_layers))

@@ -1,0 +1,208 @@
+"""Losses on logits: hard label, soft target, logit regression."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distilnlp.errors import RequestError
+from distilnlp.losses.base import Batch, Loss, check_positive, check_same_shape, register_loss
+from distilnlp.outputs import ModelInfo, Needs, Outputs
+
+__all__ = ["BernoulliSoftTarget", "HardLabel", "LogitMSE", "SoftTarget"]
+
+
+@register_loss("hard_label")
+@dataclass(frozen=True)
+class HardLabel(Loss):
+    """The task's own loss against the labels; no teacher.
+
+    Cross-entropy for classes, mean squared error for one float target, binary cross-entropy (mean over the labels)
+    for several labels at once. Which of the three follows from the labels themselves: integers are classes, floats
+    ``(batch,)`` a target, floats ``(batch, labels)`` a multi-hot row.
+
+    Shapes:
+        student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; returns ``()``, float32.
+    Units: nats per example (squared units of the target for regression).
+    Source: the usual task losses; as in transformers' sequence classification heads, but that one integer label
+        with one logit is an error here and not a regression.
+    Raises:
+        RequestError: no labels in the batch; a label outside the classes; one logit with class labels (its softmax
+            is constant and trains nothing).
+    """
+
+    uses_labels: ClassVar[bool] = True
+    uses_teacher: ClassVar[bool] = False
+
+    def needs_teacher(self) -> Needs:
+        return Needs()
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        if "labels" not in batch:
+            raise RequestError(
+                "hard_label needs labels and the batch has none: add a label column, or leave hard_label out of the "
+                "objective and train on the teacher's outputs alone"
+            )
+        logits, labels = student.get_logits(), batch["labels"]
+        if labels.is_floating_point():
+            if labels.ndim == 2 and labels.shape[1] == logits.shape[1]:
+                return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").mean(-1).mean()
+            if logits.shape[1] != 1:
+                raise RequestError(f"a float target needs one logit; the student has {logits.shape[1]}")
+            return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).reshape(-1))
+        if logits.shape[1] < 2:
+            raise RequestError(
+                "class labels need at least two logits; the student has one, whose softmax is constant: "
+                "set num_labels, or give float labels for a regression"
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= logits.shape[1]:
+            raise RequestError(f"labels must lie in 0..{logits.shape[1] - 1}; the batch has {low}..{high}")
+        return F.cross_entropy(logits, labels)
+
+
+@register_loss("soft_target")
+@dataclass(frozen=True)
+class SoftTarget(Loss):
+    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes, averaged over examples.
+
+    Args:
+        temperature: ``T`` > 0, dimensionless; ``T^2`` keeps the gradient's size steady as it grows.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, classes)``, any float dtype; returns ``()``, float32.
+    Units: nats per example, times ``T^2``.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2 (which takes T = 20 to 1; 2 is DistilBERT's).
+    Raises:
+        RequestError: ``temperature`` not positive and finite; unequal logit shapes; one logit only (both softmaxes
+            are then constant and nothing trains: use ``logit_mse``); a multi-label head (use ``bernoulli_soft_target``).
+    """
+
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_positive("temperature", self.temperature)
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        _check_heads(self.name, student, teacher)
+        if student.problem_type == "regression" or student.outputs < 2:
+            raise RequestError(
+                "soft_target on one logit is always 0 (the softmax of one number is constant): "
+                "use 'logit_mse' for a regression"
+            )
+        if student.problem_type == "multi_label_classification":
+            raise RequestError(
+                "soft_target takes the classes for exclusive and the task is multi-label: use 'bernoulli_soft_target'"
+            )
+        return self
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        z_s, z_t = _logits(self.name, student, teacher)
+        if z_s.shape[-1] < 2:
+            raise RequestError("soft_target needs classes >= 2; one logit makes it constant: use 'logit_mse'")
+        log_q = F.log_softmax(z_s / self.temperature, dim=-1)  # (batch, classes)
+        log_p = F.log_softmax(z_t / self.temperature, dim=-1)  # (batch, classes)
+        return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * self.temperature**2
+
+
+@register_loss("bernoulli_soft_target")
+@dataclass(frozen=True)
+class BernoulliSoftTarget(Loss):
+    """``T^2 * sum_c KL(Bernoulli(sigmoid(z_t / T)) || Bernoulli(sigmoid(z_s / T)))``, averaged over examples.
+
+    The soft target of a multi-label head, where every label is a yes or no of its own.
+
+    Args:
+        temperature: ``T`` > 0, dimensionless.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, labels)``; returns ``()``, float32.
+    Units: nats per example (sum over labels), times ``T^2``.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2, with the softmax replaced by one sigmoid a label.
+    Raises:
+        RequestError: ``temperature`` not positive and finite; unequal logit shapes; a head of another kind.
+    """
+
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_positive("temperature", self.temperature)
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        _check_heads(self.name, student, teacher)
+        if student.problem_type != "multi_label_classification":
+            other = "logit_mse" if student.problem_type == "regression" else "soft_target"
+            raise RequestError(
+                f"bernoulli_soft_target is for multi-label heads and this one is {student.problem_type}: use '{other}'"
+            )
+        return self
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        z_s, z_t = (z / self.temperature for z in _logits(self.name, student, teacher))
+        p = torch.sigmoid(z_t)  # (batch, labels)
+        # log p/q = logsigmoid(z_t) - logsigmoid(z_s), and the same of the complements: finite at any logit.
+        yes = p * (F.logsigmoid(z_t) - F.logsigmoid(z_s))
+        no = (1 - p) * (F.logsigmoid(-z_t) - F.logsigmoid(-z_s))
+        return (yes + no).sum(dim=-1).mean() * self.temperature**2
+
+
+@register_loss("logit_mse")
+@dataclass(frozen=True)
+class LogitMSE(Loss):
+    """``mean((z_s - z_t)^2)``: regression of the student's logits onto the teacher's. The loss for one-logit heads.
+
+    Args:
+        center: subtract each example's mean logit first, so that a constant added to all logits changes nothing (as
+            it changes no softmax). Not for one logit, which it would make 0.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32.
+    Units: squared logits, mean over examples and outputs. Centred it is twice the limit of ``soft_target`` for
+        ``T`` to infinity (that one divides by 2C).
+    Source: Ba & Caruana 2014, arXiv:1312.6184, equation 1 (without its factor 1/2).
+    Raises:
+        RequestError: unequal logit shapes; ``center`` with one logit.
+    """
+
+    center: bool = False
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        _check_heads(self.name, student, teacher)
+        if self.center and student.outputs < 2:
+            raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
+        return self
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        z_s, z_t = _logits(self.name, student, teacher)
+        difference = z_s - z_t  # (batch, outputs)
+        if self.center:
+            if difference.shape[-1] < 2:
+                raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
+            difference = difference - difference.mean(dim=-1, keepdim=True)
+        return difference.square().mean()
+
+
+def _logits(name: str, student: Outputs, teacher: Outputs | None) -> tuple[Tensor, Tensor]:
+    """Both models' logits in float32, the teacher's without a gradient."""
+    if teacher is None:
+        raise RequestError(f"{name} compares the student with a teacher and there is none")
+    z_s, z_t = student.get_logits(), teacher.get_logits().detach()
+    check_same_shape("logits", z_s, z_t)
+    return z_s, z_t
+
+
+def _check_heads(name: str, student: ModelInfo, teacher: ModelInfo | None) -> None:
+    if teacher is None:
+        raise RequestError(f"{name} compares the student with a teacher and there is none")
+    if student.outputs != teacher.outputs:
+        raise RequestError(
+            f"{name} compares logits one by one: the student has {student.outputs} and the teacher {teacher.outputs}; "
+            "fine-tune the teacher on this task, or build the student with as many labels"
+        )

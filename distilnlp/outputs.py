@@ -1,0 +1,151 @@
+"""What a loss sees of a model: tensors by layer, and nothing of the model itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from distilnlp.errors import RequestError
+
+__all__ = ["ModelInfo", "Needs", "Outputs"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The sizes of a model that decide whether a loss can compare it with another.
+
+    Args:
+        name: what to call the model in a message.
+        layers: number of blocks.
+        width: size of a hidden state.
+        heads: attention heads of a block.
+        outputs: number of logits.
+        problem_type: ``single_label_classification``, ``regression`` or ``multi_label_classification``.
+        kept_layers: the teacher layer (1-based) that each block was copied from, where the config says so.
+    """
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    outputs: int
+    problem_type: str = "single_label_classification"
+    kept_layers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The tensors that an objective asks of one model.
+
+    Args:
+        logits: whether the head's logits are used.
+        hidden_states: layers whose hidden state is used; 0 is the embeddings.
+        attention: layers whose attention (queries, keys and what masks them) is used; the first is 1.
+    """
+
+    logits: bool = False
+    hidden_states: frozenset[int] = frozenset()
+    attention: frozenset[int] = frozenset()
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(
+            self.logits or other.logits,
+            self.hidden_states | other.hidden_states,
+            self.attention | other.attention,
+        )
+
+    def __bool__(self) -> bool:
+        return self.logits or bool(self.hidden_states) or bool(self.attention)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a student or a teacher for one batch. Can be made by hand, without any model.
+
+    Shapes: with ``batch`` examples of ``tokens`` tokens (padding included)
+        logits: ``(batch, classes)``.
+        hidden_states[l]: ``(batch, tokens, width)``; l = 0 is the output of the embeddings.
+        queries[l], keys[l], values[l]: ``(batch, heads, tokens, head_dim)``, before dropout; l >= 1.
+        scales[l]: float that multiplies ``q k^T``; where absent ``head_dim ** -0.5``.
+        allowed[l]: bool, broadcasts to ``(batch, heads, tokens, tokens)``: which key a query may look at (padding,
+            local windows); where absent all.
+        attentions[l]: ``(batch, heads, tokens, tokens)``, probabilities before dropout, from models that compute
+            attention in a way of their own (DeBERTa); others leave it empty.
+        attention_mask: ``(batch, tokens)``, 1 for a token and 0 for padding; None means no padding.
+    """
+
+    logits: Tensor | None = None
+    hidden_states: Mapping[int, Tensor] = field(default_factory=dict)
+    queries: Mapping[int, Tensor] = field(default_factory=dict)
+    keys: Mapping[int, Tensor] = field(default_factory=dict)
+    values: Mapping[int, Tensor] = field(default_factory=dict)
+    scales: Mapping[int, float] = field(default_factory=dict)
+    allowed: Mapping[int, Tensor] = field(default_factory=dict)
+    attentions: Mapping[int, Tensor] = field(default_factory=dict)
+    attention_mask: Tensor | None = None
+
+    def get_logits(self) -> Tensor:
+        """Logits ``(batch, classes)``, at least float32. Raises RequestError where there are none."""
+        if self.logits is None:
+            raise RequestError("a loss needs logits and the model gave none: use a model with a classification head")
+        return at_least_float32(self.logits)
+
+    def get_hidden_state(self, layer: int) -> Tensor:
+        """Hidden state ``(batch, tokens, width)`` of a layer, at least float32. Raises RequestError where absent."""
+        return at_least_float32(_get(self.hidden_states, layer, "hidden state"))
+
+    def get_attention_scores(self, layer: int) -> Tensor:
+        """Attention scores ``q k^T * scale``, ``(batch, heads, tokens, tokens)``, before mask and softmax.
+
+        Raises:
+            RequestError: no queries and keys of that layer (models with an attention of their own give only
+                probabilities: use the loss ``attention_probabilities``).
+        """
+        if layer in self.attentions and layer not in self.queries:
+            raise RequestError(
+                f"attention scores of layer {layer} cannot be had from this model, whose attention is its own "
+                "(as DeBERTa's); use the loss 'attention_probabilities' instead"
+            )
+        query = at_least_float32(_get(self.queries, layer, "queries"))
+        key = at_least_float32(_get(self.keys, layer, "keys"))
+        return query @ key.transpose(-1, -2) * self.scales.get(layer, query.shape[-1] ** -0.5)
+
+    def get_log_attention(self, layer: int, keys_allowed: Tensor) -> Tensor:
+        """Log of the attention probabilities over the allowed keys, ``(batch, heads, tokens, tokens)``.
+
+        Computed from queries and keys before dropout, renormalised over ``keys_allowed``; an excluded key gets a very
+        negative finite number, so that no product with 0 is NaN.
+
+        Args:
+            layer: which layer.
+            keys_allowed: bool, broadcasts to the result.
+        """
+        lowest = torch.finfo(torch.float32).min / 4
+        if layer in self.attentions and layer not in self.queries:
+            # 1e-30 keeps the log finite where a probability underflowed; float32 holds 1e-38.
+            scores = at_least_float32(self.attentions[layer]).clamp_min(1e-30).log()
+        else:
+            scores = self.get_attention_scores(layer)
+        return torch.log_softmax(scores.masked_fill(~keys_allowed, lowest), dim=-1)
+
+    def token_mask(self, like: Tensor) -> Tensor:
+        """``(batch, tokens)`` bool, True for real tokens; all True when there is no mask. ``like``: batch and device."""
+        if self.attention_mask is None:
+            tokens = like.shape[-2]
+            return torch.ones(like.shape[0], tokens, dtype=torch.bool, device=like.device)
+        return self.attention_mask.to(like.device).bool()
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """``tensor`` in float32, or as it is when it is more precise.
+
+    Half precision is no place for a softmax or a squared distance: fp16 rounds 1e-8 to 0 and bf16 keeps 3 digits.
+    """
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _get(tensors: Mapping[int, Tensor], layer: int, what: str) -> Tensor:
+    if layer not in tensors:
+        raise RequestError(f"a loss needs the {what} of layer {layer}; the outputs hold layers {sorted(tensors)}")
+    return tensors[layer]

@@ -1,0 +1,37 @@
+"""What a teacher is: anything that answers a batch with `Outputs`."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, device
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.outputs import ModelInfo, Needs, Outputs
+
+__all__ = ["Teacher"]
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A frozen model, or whatever else knows the answers.
+
+    Attributes:
+        info: its sizes.
+        tokenizer: what its inputs are made with; None if unknown.
+        columns: the names of the inputs it reads.
+        label_names: its classes in the order of its logits; None where it does not tell.
+    """
+
+    info: ModelInfo
+    tokenizer: PreTrainedTokenizerBase | None
+    columns: frozenset[str]
+    label_names: tuple[str, ...] | None
+
+    def prepare(self, where: device, needs: Needs) -> None:
+        """Called once before training: go to the device, make ready to give what is needed."""
+
+    def reorder_labels(self, order: tuple[int, ...]) -> None:
+        """From now on give logit ``order[i]`` as the i-th."""
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
+        """The outputs for a batch, without any gradient."""

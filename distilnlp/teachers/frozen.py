@@ -1,0 +1,88 @@
+"""The usual teacher: a fine-tuned model that never changes."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distilnlp.capture import Capture, model_info
+from distilnlp.errors import RequestError
+from distilnlp.outputs import Needs, Outputs
+from distilnlp.pretrained import label_names_of, load_classifier, load_tokenizer, merge_adapter
+
+__all__ = ["FrozenTeacher", "load_teacher"]
+
+
+class FrozenTeacher:
+    """A model in evaluation mode whose parameters get no gradient and whose outputs are bit for bit the same each time.
+
+    Args:
+        model: a sequence classifier of transformers. Its adapters are merged, its parameters frozen.
+        tokenizer: its tokenizer; used to check that the student reads the same tokens.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        model = merge_adapter(model)
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.info = model_info(model)
+        self.columns = frozenset(inspect.signature(model.forward).parameters)
+        self.label_names = label_names_of(model)
+        self._order: list[int] | None = None
+        self._capture: Capture | None = None
+
+    def prepare(self, where: torch.device, needs: Needs) -> None:
+        """Move the model and capture what is needed. Raises RequestError when the model has not got it."""
+        self.model.to(where)
+        if self._capture is not None:
+            self._capture.remove()
+        self._capture = Capture(self.model, needs)
+
+    def release(self) -> None:
+        """Take the capture off the model again."""
+        if self._capture is not None:
+            self._capture.remove()
+            self._capture = None
+
+    def reorder_labels(self, order: tuple[int, ...]) -> None:
+        """From now on give logit ``order[i]`` as the i-th (the student's label order)."""
+        self._order = list(order)
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
+        """The outputs for a batch, whatever else is in it, without any gradient."""
+        if self._capture is None:
+            raise RuntimeError("prepare() the teacher before its first batch")
+        self.model.eval()  # somebody may share the model and have set it to train
+        inputs = {name: tensor for name, tensor in batch.items() if name in self.columns and name != "labels"}
+        self._capture.start()
+        try:
+            with torch.no_grad():
+                logits = self.model(**inputs).logits  # (batch, outputs)
+        except BaseException:
+            self._capture.abandon()
+            raise
+        if self._order is not None:
+            logits = logits[:, self._order]
+        return self._capture.finish(logits, batch.get("attention_mask"))
+
+
+def load_teacher(
+    model: PreTrainedModel | str | Path, tokenizer: PreTrainedTokenizerBase | None = None
+) -> FrozenTeacher:
+    """Make a teacher of a fine-tuned model.
+
+    Args:
+        model: a folder, a Hub id, or a model already loaded (then give its tokenizer too).
+        tokenizer: default: the one saved with the model.
+    Raises:
+        RequestError: it cannot be loaded, or has no classification head (an untrained head teaches noise).
+    """
+    if isinstance(model, PreTrainedModel):
+        return FrozenTeacher(model, tokenizer)
+    if not isinstance(model, str | Path):
+        raise RequestError(f"a teacher is a folder, a Hub id or a model of transformers; got {type(model).__name__}")
+    loaded = load_classifier(model, require_head=True)
+    return FrozenTeacher(loaded, tokenizer if tokenizer is not None else load_tokenizer(model))

@@ -1,0 +1,377 @@
+"""DistillationTrainer: a transformers Trainer whose loss is an objective between a student and a teacher."""
+
+import copy
+import inspect
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.trainer_utils import EvalPrediction, TrainOutput
+
+from distilnlp import checkpoints
+from distilnlp.attachment import Attachment
+from distilnlp.capture import model_info
+from distilnlp.checks import check_same_tokens, confirm_label_order, label_order
+from distilnlp.data.collate import make_collator
+from distilnlp.data.labels import dataset_label_names, default_metrics, text_sample, to_tokens, token_lengths
+from distilnlp.data.sampler import LengthBucketSampler
+from distilnlp.errors import RequestError, RunError
+from distilnlp.losses import HardLabel, Objective, hard_label_only, response_loss
+from distilnlp.outputs import Outputs
+from distilnlp.pretrained import label_names_of, merge_adapter
+from distilnlp.report.metrics import make_compute_metrics
+from distilnlp.teachers import FrozenTeacher, Teacher, load_teacher
+
+__all__ = ["DistillationTrainer"]
+
+logger = logging.getLogger(__name__)
+
+MODULES_FILE = "distilnlp_modules.safetensors"
+CONFIRM_BATCHES = 8
+
+
+class DistillationTrainer(Trainer):
+    """Trains a student on an objective; with ``teacher=None`` it fine-tunes with the labels alone.
+
+    Everything that `transformers.Trainer` documents holds: mixed precision, gradient accumulation and checkpointing,
+    ``torch.compile``, callbacks, trackers, resuming, ``hyperparameter_search``, ``accelerate launch``. The teacher and
+    the control are trained with this class too, so that a comparison compares methods and not trainers.
+
+    Args:
+        model: the student, a sequence classifier of transformers (or a PeftModel around one).
+        teacher: a `Teacher`, a model, a folder or a Hub id; None for plain fine-tuning.
+        objective: what is minimised; default: the labels alone without a teacher, else half labels and half the
+            response loss that fits the head (`response_loss`).
+        args: `transformers.TrainingArguments`.
+        train_dataset, eval_dataset: with the columns ``text``, optional ``text_pair`` and ``label`` (as `load_task`
+            gives them), or already tokenised. ``eval_dataset`` may be a dict of them.
+        processing_class: the student's tokenizer; default: the teacher's.
+        max_length: tokens to which texts are truncated; default: what the tokenizer allows, at most 512.
+        compute_metrics: as for Trainer; default: accuracy, or Pearson and Spearman, by the kind of the labels.
+        keep_adapter: save LoRA adapters as such; by default `save_model` merges them into the weights.
+        kwargs: passed on to Trainer (``model_init``, ``callbacks``, ``optimizers``, ...).
+    Raises:
+        RequestError: the two models cannot be compared as the objective asks, read different tokens, or mean
+            different labels; label smoothing, FSDP, DeepSpeed or DataParallel, which would be ignored or wrong.
+    """
+
+    # The loss is a mean over the micro-batch (weighted in `compute_loss` by its share of the examples); without both
+    # this and `model_accepts_loss_kwargs` Trainer would skip the division by the accumulation steps
+    # (https://github.com/huggingface/transformers/issues/47688).
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: PreTrainedModel | nn.Module | None = None,
+        teacher: Teacher | PreTrainedModel | str | Path | None = None,
+        objective: Objective | None = None,
+        args: TrainingArguments | None = None,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        max_length: int | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        keep_adapter: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(teacher, PreTrainedModel | str | Path):
+            teacher = load_teacher(teacher)
+        self.teacher = teacher
+        self.keep_adapter = keep_adapter
+        tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
+        self.label_names_of_data = dataset_label_names(train_dataset)
+        self._texts = text_sample(train_dataset)
+        if kwargs.get("compute_loss_func") is not None:
+            raise RequestError("compute_loss_func would replace the objective: register a loss and put it in there")
+        if tokenizer is not None and kwargs.get("data_collator") is None:
+            kwargs["data_collator"] = make_collator(tokenizer)
+        makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=to_tokens(train_dataset, makers, max_length),
+            eval_dataset=to_tokens(eval_dataset, makers, max_length),
+            processing_class=tokenizer,
+            compute_metrics=compute_metrics or _metrics_for(train_dataset if train_dataset is not None else eval_dataset),
+            **kwargs,
+        )
+        self.model_accepts_loss_kwargs = False
+        self._attachment: Attachment | None = None
+        self._sums: Tensor | None = None  # of the raw terms since the last log, on the device
+        self._passes = 0
+        self._staging: Path | None = None
+        self._refuse_what_would_be_wrong()
+        self.objective = self._resolve(objective)
+        self._check_labels()
+        if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
+            check_same_tokens(tokenizer, teacher.tokenizer, self._texts)
+
+    # ---- before step 0 ----
+
+    @property
+    def student(self) -> PreTrainedModel:
+        """The student as a model of transformers, whatever is wrapped around it."""
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return model if isinstance(model, PreTrainedModel) else model.get_base_model()
+
+    def _refuse_what_would_be_wrong(self) -> None:
+        if self.args.label_smoothing_factor:
+            raise RequestError("label_smoothing_factor has no effect on an objective: leave it out")
+        if self.args.n_gpu > 1:
+            raise RequestError(
+                f"{self.args.n_gpu} GPUs in one process (DataParallel) would leave the teacher on one of them: "
+                "start with 'accelerate launch', or choose one with CUDA_VISIBLE_DEVICES"
+            )
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            which = "FSDP" if self.is_fsdp_enabled else "DeepSpeed"
+            raise RequestError(
+                f"{which} shards parameters that capture and projections need whole, and an encoder that has to be "
+                "distilled fits on one device: use DistributedDataParallel (accelerate launch --multi_gpu)"
+            )
+
+    def _resolve(self, objective: Objective | None) -> Objective:
+        student = model_info(self.student)
+        teacher = self.teacher.info if self.teacher is not None else None
+        if objective is None:
+            objective = hard_label_only()
+            if self.teacher is not None:
+                objective = Objective([(0.5, HardLabel()), (0.5, response_loss(student.problem_type))])
+        if self.teacher is not None and not objective.uses_teacher:
+            raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
+        resolved = objective.resolve(student, teacher)
+        if not resolved.needs_student().logits and self.args.ddp_find_unused_parameters is None:
+            self.args.ddp_find_unused_parameters = True  # the head gets no gradient, for which DDP would wait
+        return resolved
+
+    def _check_labels(self) -> None:
+        """The order of the labels in the data, in the student and in the teacher's logits must be one."""
+        student, data = label_names_of(self.student), self.label_names_of_data
+        if data is not None and student is not None and label_order(data, student, "the data") is not None:
+            raise RequestError(
+                f"the data counts its labels as {', '.join(data)} and the student as {', '.join(student)}: put the "
+                "student's in the data's order with distilnlp.pretrained.align_labels(model, label_names)"
+            )
+        if data is not None and student is None and len(data) == self.student.config.num_labels:
+            self.student.config.id2label = dict(enumerate(data))
+            self.student.config.label2id = {name: index for index, name in enumerate(data)}
+        reference = data or student
+        if self.teacher is None or self.teacher.label_names is None or reference is None:
+            return
+        if self.objective.needs_teacher().logits:
+            order = label_order(reference, self.teacher.label_names, "the data" if data else "the student")
+            if order is not None:
+                logger.info("the teacher counts the labels in another order; its logits are put into ours")
+                self.teacher.reorder_labels(order)
+
+    def _prepare_teacher(self) -> None:
+        if self.teacher is None:
+            return
+        self.teacher.prepare(self.args.device, self.objective.needs_teacher())
+        reference = self.label_names_of_data or label_names_of(self.student)
+        unnamed = self.teacher.label_names is None and self.teacher.info.outputs > 1
+        if unnamed and reference is not None and self.objective.needs_teacher().logits:
+            loader = DataLoader(
+                self.get_train_dataloader().dataset,
+                batch_size=self.args.train_batch_size,
+                collate_fn=self.data_collator,
+            )
+            batches = itertools.islice(loader, CONFIRM_BATCHES)
+            confirm_label_order(self.teacher, (self._prepare_inputs(batch) for batch in batches), reference)
+
+    # ---- what Trainer calls ----
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As `Trainer.train`; afterwards nothing is left on the student or the teacher."""
+        if self.args.output_dir is not None and self.args.should_save:
+            checkpoints.remove_incomplete(Path(self.args.output_dir))
+        self._prepare_teacher()
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if self._attachment is not None:
+                self._attachment.remove()
+                self._attachment = None
+            if isinstance(self.teacher, FrozenTeacher):
+                self.teacher.release()
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """As in Trainer, over the student and the modules that are learned with it.
+
+        Called at the start of every training, also for the new student of each trial of ``hyperparameter_search``.
+        """
+        if self._attachment is not None:
+            self._attachment.remove()
+        encoder = self.student
+        teacher = self.teacher.info if self.teacher is not None else None
+        with torch.random.fork_rng(devices=[]):  # a projection must not change the student's dropout
+            torch.manual_seed(self.args.seed)
+            modules = self.objective.make_modules(model_info(encoder), teacher).to(self.args.device)
+        self._attachment = Attachment(self.model, encoder, self.objective, modules)
+        return super().create_optimizer(*args, **kwargs)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """As in Trainer, but what is counted is the examples of the step, over all processes."""
+        batches, _ = super().get_batch_samples(*args, **kwargs)
+        count = torch.tensor(sum(_examples(batch) for batch in batches), device=self.args.device)
+        return batches, self.accelerator.gather(count).sum()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The objective while training; in evaluation the task's own loss against the labels."""
+        student_inputs = {name: inputs[name] for name in inputs if name in self._student_columns() and name != "labels"}
+        if not model.training or self._attachment is None:
+            logits = model(**student_inputs).logits
+            loss = HardLabel()(Outputs(logits=logits), None, inputs)
+            return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
+        teacher = None
+        if self.teacher is not None:
+            with self.accelerator.autocast():
+                teacher = self.teacher(inputs)
+        self._attachment.feed(teacher, inputs)
+        output = model(**student_inputs)
+        self._note_terms(output["terms"])
+        loss = output["loss"] * self._share(_examples(inputs), num_items_in_batch)
+        return (loss, output) if return_outputs else loss
+
+    def _share(self, examples: int, in_step: Tensor | int | None) -> Tensor | float:
+        """What makes the mean of the micro-batches' means the mean over the examples of the step.
+
+        Trainer divides by the accumulation steps and DistributedDataParallel by the processes, as if all micro-batches
+        were equally large; the last of an epoch may be smaller.
+        """
+        if in_step is None:
+            return 1.0
+        return examples * self.current_gradient_accumulation_steps * self.accelerator.num_processes / in_step
+
+    def _student_columns(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.student.forward).parameters)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """As in Trainer; only logits are gathered, and the student gets only the inputs that it reads."""
+        wanted = {name: value for name, value in inputs.items() if name in self._student_columns() | {"labels"}}
+        ignored = ["loss", "hidden_states", "attentions", *(ignore_keys or [])]
+        return super().prediction_step(model, wanted, prediction_loss_only, ignored)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if self.teacher is not None:
+            missing = self.teacher.columns - set(self._signature_columns)
+            self._signature_columns += sorted(missing)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        strategy = self.args.train_sampling_strategy
+        lengths = token_lengths(self.train_dataset) if strategy == "random" else None
+        if lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        return LengthBucketSampler(lengths, batch_size=batch, seed=seed)
+
+    # ---- logging ----
+
+    def _note_terms(self, raw: Tensor) -> None:
+        if not bool(torch.isfinite(raw).all()):
+            names = [term.name for term, value in zip(self.objective, raw.tolist(), strict=True) if not _finite(value)]
+            raise RunError(
+                f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower the "
+                "learning rate, or train in fp32 or bf16 in place of fp16; the last checkpoint is kept"
+            )
+        self._sums = raw if self._sums is None else self._sums + raw
+        self._passes += 1
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As in Trainer; beside the loss stands each term, raw and weighted, as a mean since the last log."""
+        if "loss" in logs and self._sums is not None:
+            means = self.accelerator.gather((self._sums / self._passes)[None]).mean(dim=0).tolist()
+            for term, mean in zip(self.objective, means, strict=True):
+                logs[f"raw/{term.name}"] = mean
+                logs[f"weighted/{term.name}"] = term.weight * mean
+            self._sums, self._passes = None, 0
+        super().log(logs, *args, **kwargs)
+
+    # ---- saving and loading ----
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        target = Path(output_dir if output_dir is not None else self.args.output_dir)
+        with checkpoints.hidden(self._attachment), checkpoints.staged_files(target, self.args.should_save) as folder:
+            super()._save(str(folder), state_dict=state_dict)
+            # A pickle that would carry the Hub token into the model's folder; resuming does not read it.
+            (folder / "training_args.bin").unlink(missing_ok=True)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in Trainer: a plain model and its tokenizer, complete or absent. LoRA adapters are merged (`keep_adapter`)."""
+        in_training = self._attachment is not None  # a checkpoint keeps its adapters, to be resumed
+        if isinstance(self.model, PreTrainedModel) or self.keep_adapter or in_training:
+            super().save_model(output_dir, _internal_call)
+            return
+        adapted = self.model
+        self.model = merge_adapter(copy.deepcopy(adapted))
+        try:
+            super().save_model(output_dir, _internal_call)
+        finally:
+            self.model = adapted
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A checkpoint is written beside its place and renamed when whole, so that it is complete or absent."""
+        run_dir = Path(super()._get_output_dir(trial=trial))
+        self._staging = run_dir / checkpoints.STAGING
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            staging, self._staging = self._staging, None
+        self.accelerator.wait_for_everyone()
+        checkpoints.publish(self.state, self.args, staging, run_dir)
+        self.accelerator.wait_for_everyone()
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging is not None else super()._get_output_dir(trial=trial)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self._attachment is not None and len(self._attachment.modules) and self.args.should_save:
+            tensors = {name: tensor.contiguous() for name, tensor in self._attachment.modules.state_dict().items()}
+            save_file(tensors, str(Path(output_dir) / MODULES_FILE))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self._attachment is not None and len(self._attachment.modules):
+            path = Path(checkpoint) / MODULES_FILE
+            if not path.is_file():
+                raise RequestError(f"the checkpoint {checkpoint} lacks {MODULES_FILE}: it is of another objective")
+            self._attachment.modules.load_state_dict(load_file(str(path)))
+
+    def _load_best_model(self) -> None:
+        with checkpoints.hidden(self._attachment):
+            super()._load_best_model()
+
+
+def _metrics_for(dataset: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    found = default_metrics(dataset)
+    return make_compute_metrics(*found) if found is not None else None
+
+
+def _examples(batch: Mapping[str, Tensor]) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
