@@ -81,5 +81,5 @@ def publish(state: TrainerState, args: TrainingArguments, staging: Path, run_dir
         output_dir=str(run_dir),
         save_total_limit=args.save_total_limit,
         best_model_checkpoint=state.best_model_checkpoint,
-        use_mtime=True,
+        use_mtime=False,
     )

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.errors import RequestError
 from distilnlp.teachers import Teacher
 
-__all__ = ["check_same_tokens", "confirm_label_order", "label_order"]
+__all__ = ["check_same_tokens", "confirm_label_order"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,27 +42,6 @@ def check_same_tokens(
                 f"teacher and student cut the text {text[:40]!r} into different tokens though their vocabularies agree "
                 "(one may be lower-casing): use the teacher's tokenizer for both"
             )
-
-
-def label_order(reference: Sequence[str], teacher: Sequence[str], whose: str) -> tuple[int, ...] | None:
-    """For each reference label its place in the teacher's logits, or None when the order is the same.
-
-    Args:
-        reference: the labels as the student and the data count them.
-        teacher: the teacher's labels.
-        whose: whose labels ``reference`` are, for the message.
-    Raises:
-        RequestError: the two lists are not the same labels.
-    """
-    places = {_plain(name): index for index, name in enumerate(teacher)}
-    missing = [name for name in reference if _plain(name) not in places]
-    if missing or len(places) != len(reference):
-        raise RequestError(
-            f"the labels of {whose} are {', '.join(reference)} and the teacher's are {', '.join(teacher)}: fine-tune the "
-            "teacher on this task, or correct id2label in its config"
-        )
-    order = tuple(places[_plain(name)] for name in reference)
-    return None if order == tuple(range(len(order))) else order
 
 
 def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]], reference: Sequence[str]) -> None:
@@ -106,7 +85,3 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
             f"than always answering the commonest label ({commonest:.0%}): fine-tune it, or {hint}"
         )
     logger.info("the teacher's labels have no names; it is right on %.0f %% of %d examples", 100 * right, seen)
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in str(name).lower() if character.isalnum())

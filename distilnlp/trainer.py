@@ -18,14 +18,14 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from distilnlp import checkpoints
 from distilnlp.attachment import Attachment
 from distilnlp.capture import model_info
-from distilnlp.checks import check_same_tokens, confirm_label_order, label_order
+from distilnlp.checks import check_same_tokens, confirm_label_order
 from distilnlp.data.collate import make_collator
 from distilnlp.data.labels import dataset_label_names, default_metrics, text_sample, to_tokens, token_lengths
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, Objective, hard_label_only, response_loss
 from distilnlp.outputs import Outputs
-from distilnlp.pretrained import label_names_of, merge_adapter
+from distilnlp.pretrained import label_names_of, label_order, merge_adapter
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import FrozenTeacher, Teacher, load_teacher
 

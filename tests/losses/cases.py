@@ -1,0 +1,93 @@
+"""One row for every registered loss: how to make it and outputs that it can compare. A loss without a row fails."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from distilnlp.losses import Loss, get_loss
+from distilnlp.outputs import ModelInfo, Outputs
+
+BATCH, TOKENS, WIDTH, HEADS, CLASSES = 4, 6, 8, 2, 3
+LENGTHS = (6, 4, 5, 2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How the suite makes a loss, and what holds for it.
+
+    Args:
+        name: the registry's name.
+        settings: for `get_loss`.
+        problem_type: the head that the loss is for.
+        labels: of the batch, for losses that read them.
+        zero_at_equality: I1; the loss against the labels alone has no such point.
+    """
+
+    name: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    problem_type: str = "single_label_classification"
+    zero_at_equality: bool = True
+
+    def make(self) -> Loss:
+        return get_loss(self.name, **self.settings)
+
+    @property
+    def classes(self) -> int:
+        return 1 if self.problem_type == "regression" else CLASSES
+
+    def info(self, **changes: object) -> ModelInfo:
+        info = ModelInfo("model", 3, WIDTH, HEADS, self.classes, self.problem_type)
+        return dataclasses.replace(info, **changes)
+
+    def batch(self) -> dict[str, Tensor]:
+        return {"labels": torch.tensor([0, 2, 1, 0])}
+
+
+PAIRS = [[1, 1], [2, 3]]
+CASES = [
+    Case("hard_label", zero_at_equality=False),
+    Case("soft_target", {"temperature": 2.0}),
+    Case("bernoulli_soft_target", {"temperature": 2.0}, "multi_label_classification"),
+    Case("logit_mse", {}, "regression"),
+    Case("hidden_state", {"layer_map": PAIRS}),
+    Case("hidden_state_cosine", {"layer_map": PAIRS}),
+    Case("embedding"),
+    Case("attention_scores", {"layer_map": PAIRS}),
+    Case("attention_probabilities", {"layer_map": PAIRS}),
+]
+SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
+
+
+def mask(lengths: tuple[int, ...] = LENGTHS, tokens: int = TOKENS) -> Tensor:
+    return (torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]).long()
+
+
+def outputs(seed: int, classes: int = CLASSES, dtype: torch.dtype = torch.float32) -> Outputs:
+    """Random outputs of a model of three layers for a batch with padding."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    layers = range(1, 4)
+    return Outputs(
+        logits=random(BATCH, classes),
+        hidden_states={layer: random(BATCH, TOKENS, WIDTH) for layer in (0, *layers)},
+        queries={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
+        keys={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
+        values={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
+        attention_mask=mask(),
+    )
+
+
+def mapped(out: Outputs, change: Callable[[Tensor, int], Tensor]) -> Outputs:
+    """Every tensor of the outputs changed by ``change(tensor, axis of the tokens)``; -1 where it has none."""
+    by_layer = {
+        name: {layer: change(tensor, axis) for layer, tensor in getattr(out, name).items()}
+        for name, axis in (("hidden_states", 1), ("queries", 2), ("keys", 2), ("values", 2))
+    }
+    assert out.logits is not None and out.attention_mask is not None
+    return Outputs(logits=change(out.logits, -1), attention_mask=change(out.attention_mask, 1), **by_layer)

@@ -1,0 +1,77 @@
+"""The weighted sum of losses."""
+
+import pytest
+import torch
+
+from distilnlp.errors import RequestError
+from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, SoftTarget, get_loss, register_loss
+from distilnlp.losses.base import Loss
+from distilnlp.losses.objective import response_loss
+from tests.losses.cases import Case, outputs
+
+BATCH = {"labels": torch.tensor([0, 1, 2, 0])}
+
+
+def test_the_total_is_the_weighted_sum_and_each_term_is_named() -> None:
+    student, teacher = outputs(0), outputs(1)
+    objective = Objective([(0.25, HardLabel()), (2.0, SoftTarget()), (3.0, LogitMSE()), (0.5, LogitMSE(center=True))])
+    total, raw = objective(student, teacher, BATCH)
+    assert list(raw) == ["hard_label", "soft_target", "logit_mse", "logit_mse_2"]
+    expected = 0.25 * raw["hard_label"] + 2 * raw["soft_target"] + 3 * raw["logit_mse"] + 0.5 * raw["logit_mse_2"]
+    torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize("terms", [[], [(0.0, HardLabel())]])
+def test_an_objective_that_trains_nothing_is_refused(terms: list[tuple[float, Loss]]) -> None:
+    with pytest.raises(RequestError, match="nothing would be trained"):
+        Objective(terms)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), "1"])
+def test_a_weight_is_a_number_above_zero(weight: float) -> None:
+    with pytest.raises(RequestError, match="weight of hard_label"):
+        Objective.from_dict({"hard_label": {"weight": weight}})
+
+
+def test_a_recipe_names_losses_and_settings() -> None:
+    objective = Objective.from_dict({"soft_target": {"weight": 0.5, "temperature": 4.0}, "hard_label": {}})
+    assert [(term.weight, term.loss) for term in objective] == [(0.5, SoftTarget(4.0)), (1.0, HardLabel())]
+    with pytest.raises(RequestError, match="did you mean 'soft_target'"):
+        Objective.from_dict({"soft_targets": {}})
+    with pytest.raises(RequestError, match="did you mean 'temperature'"):
+        Objective.from_dict({"soft_target": {"temprature": 4.0}})
+
+
+def test_needs_are_the_union_over_the_terms() -> None:
+    case = Case("x")
+    objective = Objective([(1.0, HiddenState()), (1.0, SoftTarget()), (1.0, get_loss("attention_scores", layer_map="last"))])
+    resolved = objective.resolve(case.info(layers=2), case.info(layers=4))
+    assert resolved.needs_student().hidden_states == {1, 2} and resolved.needs_teacher().hidden_states == {2, 4}
+    assert resolved.needs_student().attention == {1} and resolved.needs_teacher().attention == {3}
+    assert resolved.needs_teacher().logits
+
+
+def test_the_kept_layers_of_a_student_seed_the_default_map() -> None:
+    case = Case("x")
+    resolved = Objective([(1.0, HiddenState())]).resolve(case.info(layers=2, kept_layers=(1, 4)), case.info(layers=4))
+    assert resolved.needs_teacher().hidden_states == {1, 4}
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "name"),
+    [
+        ("single_label_classification", "soft_target"),
+        ("regression", "logit_mse"),
+        ("multi_label_classification", "bernoulli_soft_target"),
+    ],
+)
+def test_each_kind_of_head_has_its_response_loss(problem_type: str, name: str) -> None:
+    assert response_loss(problem_type).name == name
+
+
+def test_a_name_is_never_given_twice() -> None:
+    with pytest.raises(ValueError, match="taken"):
+
+        @register_loss("soft_target")
+        class Another(Loss):
+            pass

@@ -1,0 +1,138 @@
+"""What is taken out of a model equals what the model computed, for every backbone and any attention kernel."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distilnlp.capture import Capture, model_info
+from distilnlp.errors import RequestError
+from distilnlp.outputs import Needs, Outputs
+from tests.tiny import BACKBONES, tiny_model
+
+every_backbone = pytest.mark.parametrize("kind", BACKBONES)
+NEEDS = Needs(logits=True, hidden_states=frozenset({0, 1, 3}), attention=frozenset({2, 3}))
+
+
+def batch(model: PreTrainedModel) -> dict[str, Tensor]:
+    ids = torch.randint(5, 20, (3, 12), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    return {"input_ids": ids.masked_fill(mask == 0, model.config.pad_token_id), "attention_mask": mask}
+
+
+def captured(model: PreTrainedModel, inputs: dict[str, Tensor], needs: Needs = NEEDS) -> Outputs:
+    capture = Capture(model, needs)
+    capture.start()
+    logits = model(**inputs).logits
+    out = capture.finish(logits, inputs["attention_mask"])
+    capture.remove()
+    return out
+
+
+def eager_attentions(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    before = model.config._attn_implementation
+    if before != "eager":
+        model.set_attn_implementation("eager")
+    attentions = model(**inputs, output_attentions=True).attentions
+    if before != "eager":
+        model.set_attn_implementation(before)
+    assert len(attentions) == model.config.num_hidden_layers
+    return attentions
+
+
+@every_backbone
+def test_hidden_states_equal_those_that_the_model_returns(kind: str) -> None:
+    model = tiny_model(kind, layers=3)
+    inputs = batch(model)
+    expected = model(**inputs, output_hidden_states=True).hidden_states
+    got = captured(model, inputs).hidden_states
+    assert sorted(got) == [0, 1, 3]
+    for layer, tensor in got.items():
+        torch.testing.assert_close(tensor, expected[layer])
+
+
+@every_backbone
+def test_attention_equals_eager_attention_without_asking_for_it(kind: str) -> None:
+    """Trap 1: output_attentions=True under the default kernel gives an empty tuple, and a loss of 0."""
+    model = tiny_model(kind, layers=3)
+    inputs = batch(model)
+    expected = eager_attentions(model, inputs)
+    out = captured(model, inputs)
+    real = inputs["attention_mask"].bool()
+    for layer in (2, 3):
+        allowed = real[:, None, :, None] & real[:, None, None, :]
+        if layer in out.allowed:
+            allowed = allowed & out.allowed[layer]
+        probabilities = out.get_log_attention(layer, allowed).exp()  # (batch, heads, tokens, tokens)
+        rows = real[:, None].expand(-1, probabilities.shape[1], -1)
+        torch.testing.assert_close(probabilities[rows], expected[layer - 1][rows], atol=1e-6, rtol=1e-5)
+
+
+@every_backbone
+def test_the_model_computes_the_same_while_and_after_it_is_captured(kind: str) -> None:
+    model = tiny_model(kind, layers=3)
+    inputs = batch(model)
+    before, kernel = model(**inputs).logits, model.config._attn_implementation
+    torch.testing.assert_close(captured(model, inputs).logits, before, atol=0, rtol=0)
+    torch.testing.assert_close(model(**inputs).logits, before, atol=0, rtol=0)
+    assert model.config._attn_implementation == kernel
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@every_backbone
+def test_attention_is_taken_before_dropout(kind: str) -> None:
+    """Trap: eager attentions come after dropout in training, and their rows sum to 0.74 or 1.11."""
+    model = tiny_model(kind, layers=3).train()
+    inputs = batch(model)
+    out = captured(model, inputs)
+    if kind == "deberta-v2":
+        sums = out.attentions[2].sum(-1)
+        torch.testing.assert_close(sums, torch.ones_like(sums))
+    else:
+        assert out.queries[2].requires_grad and 2 not in out.attentions
+
+
+def test_nothing_but_what_is_needed_is_kept() -> None:
+    model = tiny_model("bert", layers=3)
+    out = captured(model, batch(model), Needs(hidden_states=frozenset({2})))
+    assert sorted(out.hidden_states) == [2] and not out.queries and out.logits is None
+
+
+def test_a_layer_that_does_not_exist_is_refused_before_any_pass() -> None:
+    with pytest.raises(RequestError, match="layer 4 .* 3 layers"):
+        Capture(tiny_model("bert", layers=3), Needs(hidden_states=frozenset({4})))
+
+
+def test_a_model_that_bypasses_the_attention_interface_is_an_error_not_a_zero() -> None:
+    model = tiny_model("bert", layers=3)
+    capture = Capture(model, NEEDS)
+    capture.start()
+    model.set_attn_implementation("eager")  # as a model of an unknown kind would: our function is never called
+    logits = model(**batch(model)).logits
+    with pytest.raises(RequestError, match=r"attention of layers \[2, 3\]"):
+        capture.finish(logits, None)
+    capture.remove()
+
+
+def test_evaluation_is_not_recorded() -> None:
+    model = tiny_model("bert", layers=3)
+    capture = Capture(model, NEEDS)
+    model(**batch(model))
+    assert capture._records is None
+    capture.remove()
+
+
+def test_frozen_layers_that_would_train_nothing_are_an_error() -> None:
+    model = tiny_model("bert", layers=3).train()
+    model.bert.embeddings.requires_grad_(False)
+    with pytest.raises(RequestError, match=r"hidden state of layers \[0\]"):
+        captured(model, batch(model))
+
+
+def test_sizes_are_read_from_the_config_and_kept_layers_with_them() -> None:
+    model = tiny_model("distilbert", layers=3, hidden=16, heads=2)
+    model.config.distilnlp_kept_layers = [1, 4, 6]
+    info = model_info(model)
+    assert (info.layers, info.width, info.heads, info.outputs) == (3, 16, 2, 3)
+    assert info.kept_layers == (1, 4, 6)

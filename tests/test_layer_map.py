@@ -1,0 +1,55 @@
+"""Layer maps: which student layer learns from which teacher layer."""
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.layer_map import LayerMap
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "teacher", "pairs"),
+    [
+        ("uniform", 4, 12, [(1, 3), (2, 6), (3, 9), (4, 12)]),
+        ("uniform", 3, 6, [(1, 2), (2, 4), (3, 6)]),
+        ("uniform", 6, 6, [(k, k) for k in range(1, 7)]),
+        ("skip", 6, 12, [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]),
+        ("last", 6, 12, [(1, 7), (2, 8), (3, 9), (4, 10), (5, 11)]),
+    ],
+)
+def test_the_named_maps_are_those_of_the_papers(
+    name: str, student: int, teacher: int, pairs: list[tuple[int, int]]
+) -> None:
+    assert list(LayerMap.from_spec(name, student, teacher)) == pairs
+
+
+def test_auto_takes_the_layers_that_the_student_was_built_from() -> None:
+    assert list(LayerMap.from_spec("auto", 2, 6, kept=(1, 6))) == [(1, 1), (2, 6)]
+    assert list(LayerMap.from_spec("auto", 2, 6)) == [(1, 3), (2, 6)]
+
+
+def test_auto_ignores_layers_of_another_teacher() -> None:
+    """A student built from 12 layers and distilled again from a teacher of 4 has no layer 12 to learn from."""
+    assert list(LayerMap.from_spec("auto", 2, 4, kept=(6, 12))) == [(1, 2), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("unifrom", "did you mean 'uniform'"),
+        ([], "at least one"),
+        ([[1, 2, 3]], "pairs"),
+        ([[1, 2], [1, 3]], "once"),
+        ([[-1, 2]], ">= 0"),
+        ([[4, 2]], "layers 0 to 3"),
+        ([[1, 7]], "0 to 6"),
+    ],
+)
+def test_a_map_that_cannot_be_meant_is_refused(spec: object, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        LayerMap.from_spec(spec, 3, 6)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["skip", "last"])
+def test_maps_that_leave_the_last_layer_out_need_two(name: str) -> None:
+    with pytest.raises(RequestError, match="has only 1"):
+        LayerMap.from_spec(name, 1, 6)
