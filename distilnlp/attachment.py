@@ -1,8 +1,8 @@
 """Computes the objective inside the student's own forward pass.
 
-Under DistributedDataParallel every tensor and parameter that a loss uses has to pass through the model's forward, or the
-ranks drift apart. So the losses, and what is learned with them, run in a forward hook of the student, and the loss is
-what its forward returns while it trains.
+Under DistributedDataParallel every tensor and parameter that a loss uses has to pass through the model's forward, or
+the ranks drift apart. So the losses, and what is learned with them, run in a forward hook of the student, and the loss
+is what its forward returns while it trains.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ MODULES = "distilnlp_modules"
 class Attachment:
     """Everything that hangs on the student while it trains; gone after `remove`.
 
-    Between `feed` and the end of the next training forward pass the student returns ``{"loss": (), "terms": (terms,)}``
-    in place of its usual output; in evaluation mode it is as ever.
+    Between `feed` and the end of the next training pass the student returns ``{"loss": (), "terms": (terms,)}`` in
+    place of its usual output; in evaluation mode it is as ever.
 
     Args:
         model: the model that the trainer calls: a model of transformers, or a PeftModel around one.

@@ -42,7 +42,7 @@ def model_info(model: PreTrainedModel) -> ModelInfo:
         layers=config.num_hidden_layers,
         width=config.hidden_size,
         heads=config.num_attention_heads,
-        outputs=config.num_labels,
+        outputs=int(config.num_labels or 0),
         problem_type=problem_type,
         kept_layers=tuple(kept) if kept else None,
     )
@@ -142,7 +142,9 @@ class Capture:
         name = model_info(self.model).name
         missing = sorted(self.needs.hidden_states - records.hidden_states.keys())
         if missing:
-            raise RequestError(f"the hidden states of layers {missing} did not come out of {name}: unknown architecture")
+            raise RequestError(
+                f"the hidden states of layers {missing} did not come out of {name}: unknown architecture"
+            )
         missing = sorted(self.needs.attention - (records.queries.keys() | records.attentions.keys()))
         if missing:
             raise RequestError(
@@ -212,12 +214,15 @@ class Capture:
 
 def _check_gradient(name: str, records: _Records) -> None:
     """A training student whose tensors carry no gradient would learn nothing from them, and nobody would notice."""
-    for what, tensors in (("hidden state", records.hidden_states), ("attention", records.queries | records.attentions)):
+    for what, tensors in (
+        ("hidden state", records.hidden_states),
+        ("attention", records.queries | records.attentions),
+    ):
         dead = sorted(layer for layer, tensor in tensors.items() if not tensor.requires_grad)
         if dead:
             raise RequestError(
-                f"the {what} of layers {dead} of {name} carries no gradient, so its losses would train nothing: unfreeze "
-                "those layers or leave them out of the layer map; with gradient checkpointing set "
+                f"the {what} of layers {dead} of {name} carries no gradient, so its losses would train nothing: "
+                "unfreeze those layers or leave them out of the layer map; with gradient checkpointing set "
                 "gradient_checkpointing_kwargs={'use_reentrant': False}"
             )
 
@@ -226,7 +231,7 @@ def _called_layers(model: PreTrainedModel) -> list[nn.Module]:
     """The modules that are called once for each of the ``num_hidden_layers`` layers."""
     stack = layer_stack(model)
     if model.config.model_type == "albert":
-        return [layer for group in stack for layer in group.albert_layers]
+        return [layer for group in stack for layer in group.get_submodule("albert_layers").children()]
     return list(stack)
 
 

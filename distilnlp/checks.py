@@ -32,15 +32,15 @@ def check_same_tokens(
     wrong = [token for token, index in student.get_vocab().items() if known.get(token) != index]
     if wrong:
         raise RequestError(
-            f"teacher and student read different tokens: {len(wrong)} of the student's {len(student.get_vocab())} token "
-            f"ids mean something else to the teacher (the first is {wrong[0]!r}); use a student with the teacher's "
-            "vocabulary (one built from its layers has it)"
+            f"teacher and student read different tokens: {len(wrong)} of the student's {len(student.get_vocab())} "
+            f"token ids mean something else to the teacher (the first is {wrong[0]!r}); use a student with the "
+            "teacher's vocabulary (one built from its layers has it)"
         )
     for text in texts:
         if student(text)["input_ids"] != teacher(text)["input_ids"]:
             raise RequestError(
-                f"teacher and student cut the text {text[:40]!r} into different tokens though their vocabularies agree "
-                "(one may be lower-casing): use the teacher's tokenizer for both"
+                f"teacher and student cut the text {text[:40]!r} into different tokens though their vocabularies "
+                "agree (one may be lower-casing): use the teacher's tokenizer for both"
             )
 
 
@@ -63,9 +63,11 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
         for label, answer in zip(batch["labels"].tolist(), answers.tolist(), strict=True):
             table[label, answer] += 1
     seen = int(table.sum())
-    hint = f"write its labels into id2label of its config, in the order of its logits ({', '.join(reference)} are the data's)"
+    hint = f"write its labels into id2label of its config, in the order of its logits (here: {', '.join(reference)})"
     if seen == 0:
-        raise RequestError(f"the teacher's labels have no names and there are no labels to check their order by: {hint}")
+        raise RequestError(
+            f"the teacher's labels have no names and there are no labels to check their order by: {hint}"
+        )
     right = float(table.diagonal().sum()) / seen
     commonest = float(table.sum(dim=1).max()) / seen
     # Three standard errors: a teacher that guesses passes once in a thousand times.
@@ -81,7 +83,7 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
             )
     if right < commonest + margin:
         raise RequestError(
-            f"the teacher's labels have no names, and on {seen} examples it is right {right:.0%} of the time, no better "
-            f"than always answering the commonest label ({commonest:.0%}): fine-tune it, or {hint}"
+            f"the teacher's labels have no names, and on {seen} examples it is right {right:.0%} of the time, no "
+            f"better than always answering the commonest label ({commonest:.0%}): fine-tune it, or {hint}"
         )
     logger.info("the teacher's labels have no names; it is right on %.0f %% of %d examples", 100 * right, seen)

@@ -34,11 +34,11 @@ class LayerMap:
     pairs: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
-        pairs = tuple(tuple(int(i) for i in pair) for pair in self.pairs)
-        if not pairs or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        pairs = tuple((int(student), int(teacher)) for student, teacher in self.pairs)
+        if not pairs or min(map(min, pairs)) < 0:
             raise RequestError(
-                f"a layer map is a list of pairs [student layer, teacher layer] of numbers >= 0 with at least one pair; "
-                f"got {[list(pair) for pair in self.pairs]}"
+                f"a layer map is a list of pairs [student layer, teacher layer] of numbers >= 0 with at least one "
+                f"pair; got {[list(pair) for pair in self.pairs]}"
             )
         students = [pair[0] for pair in pairs]
         if len(set(students)) != len(students):
@@ -60,6 +60,15 @@ class LayerMap:
     def teacher(self) -> tuple[int, ...]:
         """The teacher layers, pair by pair (a layer may stand twice)."""
         return tuple(pair[1] for pair in self.pairs)
+
+    @classmethod
+    def of(cls, pairs: "LayerMap | Sequence[Sequence[int]]") -> "LayerMap":
+        """A map from pairs in whatever lists a recipe or a caller has them."""
+        if isinstance(pairs, LayerMap):
+            return pairs
+        if any(len(pair) != 2 for pair in pairs):
+            raise RequestError(f"a layer map is a list of pairs [student layer, teacher layer]; got {list(pairs)}")
+        return cls(tuple((pair[0], pair[1]) for pair in pairs))
 
     @classmethod
     def from_spec(
@@ -87,7 +96,7 @@ class LayerMap:
             if spec not in LAYER_MAPS:
                 raise unknown("layer map", spec, LAYER_MAPS)
             spec = cls(_named(spec, student_layers, teacher_layers, kept))
-        layer_map = spec if isinstance(spec, LayerMap) else cls(tuple(tuple(pair) for pair in spec))  # type: ignore[misc]
+        layer_map = cls.of(spec)
         for student, teacher in layer_map:
             if student > student_layers or teacher > teacher_layers:
                 raise RequestError(

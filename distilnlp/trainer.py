@@ -12,7 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from distilnlp import checkpoints
@@ -20,7 +28,14 @@ from distilnlp.attachment import Attachment
 from distilnlp.capture import model_info
 from distilnlp.checks import check_same_tokens, confirm_label_order
 from distilnlp.data.collate import make_collator
-from distilnlp.data.labels import dataset_label_names, default_metrics, text_sample, to_tokens, token_lengths
+from distilnlp.data.labels import (
+    dataset_label_names,
+    default_metrics,
+    has_labels,
+    text_sample,
+    to_tokens,
+    token_lengths,
+)
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, Objective, hard_label_only, response_loss
@@ -99,16 +114,19 @@ class DistillationTrainer(Trainer):
             train_dataset=to_tokens(train_dataset, makers, max_length),
             eval_dataset=to_tokens(eval_dataset, makers, max_length),
             processing_class=tokenizer,
-            compute_metrics=compute_metrics or _metrics_for(train_dataset if train_dataset is not None else eval_dataset),
+            compute_metrics=compute_metrics
+            or _metrics_for(train_dataset if train_dataset is not None else eval_dataset),
             **kwargs,
         )
         self.model_accepts_loss_kwargs = False
+        self._epochs = _EpochOfSampler()
+        self.add_callback(self._epochs)
         self._attachment: Attachment | None = None
         self._sums: Tensor | None = None  # of the raw terms since the last log, on the device
         self._passes = 0
         self._staging: Path | None = None
         self._refuse_what_would_be_wrong()
-        self.objective = self._resolve(objective)
+        self.objective: Objective = self._resolve(objective)
         self._check_labels()
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             check_same_tokens(tokenizer, teacher.tokenizer, self._texts)
@@ -120,6 +138,12 @@ class DistillationTrainer(Trainer):
         """The student as a model of transformers, whatever is wrapped around it."""
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         return model if isinstance(model, PreTrainedModel) else model.get_base_model()
+
+    @property
+    def _trained(self) -> nn.Module:
+        if not isinstance(self.model, nn.Module):
+            raise RequestError("there is no student: give model= or model_init=")
+        return self.model
 
     def _refuse_what_would_be_wrong(self) -> None:
         if self.args.label_smoothing_factor:
@@ -145,6 +169,11 @@ class DistillationTrainer(Trainer):
                 objective = Objective([(0.5, HardLabel()), (0.5, response_loss(student.problem_type))])
         if self.teacher is not None and not objective.uses_teacher:
             raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
+        if objective.uses_labels and not has_labels(self.train_dataset):
+            raise RequestError(
+                "the objective has hard_label and the training data has no label column: name the column, or leave "
+                "hard_label out and learn from the teacher's outputs alone"
+            )
         resolved = objective.resolve(student, teacher)
         if not resolved.needs_student().logits and self.args.ddp_find_unused_parameters is None:
             self.args.ddp_find_unused_parameters = True  # the head gets no gradient, for which DDP would wait
@@ -213,7 +242,7 @@ class DistillationTrainer(Trainer):
         with torch.random.fork_rng(devices=[]):  # a projection must not change the student's dropout
             torch.manual_seed(self.args.seed)
             modules = self.objective.make_modules(model_info(encoder), teacher).to(self.args.device)
-        self._attachment = Attachment(self.model, encoder, self.objective, modules)
+        self._attachment = Attachment(self._trained, encoder, self.objective, modules)
         return super().create_optimizer(*args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -231,7 +260,9 @@ class DistillationTrainer(Trainer):
         **kwargs: Any,
     ) -> Any:
         """The objective while training; in evaluation the task's own loss against the labels."""
-        student_inputs = {name: inputs[name] for name in inputs if name in self._student_columns() and name != "labels"}
+        student_inputs = {
+            name: inputs[name] for name in inputs if name in self._student_columns() and name != "labels"
+        }
         if not model.training or self._attachment is None:
             logits = model(**student_inputs).logits
             loss = HardLabel()(Outputs(logits=logits), None, inputs)
@@ -254,7 +285,8 @@ class DistillationTrainer(Trainer):
         """
         if in_step is None:
             return 1.0
-        return examples * self.current_gradient_accumulation_steps * self.accelerator.num_processes / in_step
+        scale: float = examples * self.current_gradient_accumulation_steps * self.accelerator.num_processes
+        return scale / in_step
 
     def _student_columns(self) -> frozenset[str]:
         return frozenset(inspect.signature(self.student.forward).parameters)
@@ -274,8 +306,8 @@ class DistillationTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         if self.teacher is not None:
-            missing = self.teacher.columns - set(self._signature_columns)
-            self._signature_columns += sorted(missing)
+            columns: list[str] = self._signature_columns or []
+            self._signature_columns: list[str] | None = [*columns, *sorted(self.teacher.columns - set(columns))]
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         strategy = self.args.train_sampling_strategy
@@ -284,7 +316,8 @@ class DistillationTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        return LengthBucketSampler(lengths, batch_size=batch, seed=seed)
+        self._epochs.sampler = LengthBucketSampler(lengths, batch_size=batch, seed=seed)
+        return self._epochs.sampler
 
     # ---- logging ----
 
@@ -292,8 +325,8 @@ class DistillationTrainer(Trainer):
         if not bool(torch.isfinite(raw).all()):
             names = [term.name for term, value in zip(self.objective, raw.tolist(), strict=True) if not _finite(value)]
             raise RunError(
-                f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower the "
-                "learning rate, or train in fp32 or bf16 in place of fp16; the last checkpoint is kept"
+                f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower "
+                "the learning rate, or train in fp32 or bf16 in place of fp16; the last checkpoint is kept"
             )
         self._sums = raw if self._sums is None else self._sums + raw
         self._passes += 1
@@ -311,19 +344,19 @@ class DistillationTrainer(Trainer):
     # ---- saving and loading ----
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        target = Path(output_dir if output_dir is not None else self.args.output_dir)
+        target = Path(output_dir or self.args.output_dir or ".")
         with checkpoints.hidden(self._attachment), checkpoints.staged_files(target, self.args.should_save) as folder:
             super()._save(str(folder), state_dict=state_dict)
             # A pickle that would carry the Hub token into the model's folder; resuming does not read it.
             (folder / "training_args.bin").unlink(missing_ok=True)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in Trainer: a plain model and its tokenizer, complete or absent. LoRA adapters are merged (`keep_adapter`)."""
+        """As in Trainer: a plain model and its tokenizer, complete or absent. Adapters are merged (`keep_adapter`)."""
         in_training = self._attachment is not None  # a checkpoint keeps its adapters, to be resumed
         if isinstance(self.model, PreTrainedModel) or self.keep_adapter or in_training:
             super().save_model(output_dir, _internal_call)
             return
-        adapted = self.model
+        adapted = self._trained
         self.model = merge_adapter(copy.deepcopy(adapted))
         try:
             super().save_model(output_dir, _internal_call)
@@ -362,6 +395,18 @@ class DistillationTrainer(Trainer):
     def _load_best_model(self) -> None:
         with checkpoints.hidden(self._attachment):
             super()._load_best_model()
+
+
+class _EpochOfSampler(TrainerCallback):
+    """Tells the sampler its epoch. Accelerate does not reach it when several processes resume within an epoch."""
+
+    sampler: LengthBucketSampler | None = None
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.sampler is not None and state.epoch is not None:
+            self.sampler.set_epoch(int(state.epoch + 1e-6))
 
 
 def _metrics_for(dataset: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:

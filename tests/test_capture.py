@@ -100,7 +100,7 @@ def test_nothing_but_what_is_needed_is_kept() -> None:
 
 
 def test_a_layer_that_does_not_exist_is_refused_before_any_pass() -> None:
-    with pytest.raises(RequestError, match="layer 4 .* 3 layers"):
+    with pytest.raises(RequestError, match=r"layer 4 .* 3 layers"):
         Capture(tiny_model("bert", layers=3), Needs(hidden_states=frozenset({4})))
 
 

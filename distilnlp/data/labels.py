@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data.tokenize import tokenize
 from distilnlp.errors import RequestError
 
-__all__ = ["dataset_label_names", "default_metrics", "text_sample", "to_tokens", "token_lengths"]
+__all__ = ["dataset_label_names", "default_metrics", "has_labels", "text_sample", "to_tokens", "token_lengths"]
 
 
 def dataset_label_names(dataset: Any) -> tuple[str, ...] | None:
@@ -32,6 +32,11 @@ def default_metrics(dataset: Any) -> tuple[tuple[str, ...], str] | None:
             return ("pearson", "spearmanr"), "regression"
         return ("accuracy",), "single_label_classification"
     return ("micro_f1", "macro_f1"), "multi_label_classification"
+
+
+def has_labels(dataset: Any) -> bool:
+    """False for a data set that certainly has no labels; True where it has, or where its columns cannot be seen."""
+    return not isinstance(dataset, Dataset) or _label_feature(dataset) is not None
 
 
 def text_sample(dataset: Any, size: int = 20) -> list[str]:

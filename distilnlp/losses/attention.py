@@ -57,8 +57,8 @@ class _AttentionLoss(LayerLoss):
             tokens = student.token_mask(like)  # (batch, tokens)
             if _like(teacher, teacher_layer).shape[-2] != like.shape[-2]:
                 raise RequestError(
-                    f"{self.name} compares tokens one by one: the student read {like.shape[-2]} tokens and the teacher "
-                    f"{_like(teacher, teacher_layer).shape[-2]}; both must read the same tokens"
+                    f"{self.name} compares tokens one by one: the student read {like.shape[-2]} tokens and the "
+                    f"teacher {_like(teacher, teacher_layer).shape[-2]}; both must read the same tokens"
                 )
             pairs = (tokens[:, None, :, None] & tokens[:, None, None, :]).expand(-1, 1, -1, -1)
             for outputs, index in ((student, layer), (teacher, teacher_layer)):

@@ -115,9 +115,7 @@ class LayerLoss(Loss):
                 f"the layer map '{self.layer_map}' of {self.name} depends on the two models: give pairs, "
                 "or call resolve(student_info, teacher_info) first"
             )
-        if isinstance(self.layer_map, LayerMap):
-            return self.layer_map
-        return LayerMap(tuple(tuple(pair) for pair in self.layer_map))  # type: ignore[arg-type]
+        return LayerMap.of(self.layer_map)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "LayerLoss":
         if teacher is None:
@@ -204,6 +202,8 @@ def example_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
     counts = mask.sum(dim=-1)  # (batch,)
     if bool((counts == 0).any()):
-        raise RequestError(f"{int((counts == 0).sum())} of {len(counts)} examples have no valid token: nothing to learn")
+        raise RequestError(
+            f"{int((counts == 0).sum())} of {len(counts)} examples have no valid token: nothing to learn"
+        )
     # where, not a product: a masked position may hold inf or NaN.
     return (values.where(mask, values.new_zeros(())).sum(dim=-1) / counts).mean()

@@ -50,7 +50,11 @@ class HardLabel(Loss):
         logits, labels = student.get_logits(), batch["labels"]
         if labels.is_floating_point():
             if labels.ndim == 2 and labels.shape[1] == logits.shape[1]:
-                return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").mean(-1).mean()
+                return (
+                    F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+                    .mean(-1)
+                    .mean()
+                )
             if logits.shape[1] != 1:
                 raise RequestError(f"a float target needs one logit; the student has {logits.shape[1]}")
             return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).reshape(-1))
@@ -78,7 +82,8 @@ class SoftTarget(Loss):
     Source: Hinton et al. 2015, arXiv:1503.02531, section 2 (which takes T = 20 to 1; 2 is DistilBERT's).
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; one logit only (both softmaxes
-            are then constant and nothing trains: use ``logit_mse``); a multi-label head (use ``bernoulli_soft_target``).
+            are then constant and nothing trains: use ``logit_mse``); a multi-label head (use
+            ``bernoulli_soft_target``).
     """
 
     temperature: float = 2.0

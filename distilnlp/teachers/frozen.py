@@ -17,7 +17,7 @@ __all__ = ["FrozenTeacher", "load_teacher"]
 
 
 class FrozenTeacher:
-    """A model in evaluation mode whose parameters get no gradient and whose outputs are bit for bit the same each time.
+    """A model in evaluation mode, without gradients, whose outputs are bit for bit the same each time.
 
     Args:
         model: a sequence classifier of transformers. Its adapters are merged, its parameters frozen.

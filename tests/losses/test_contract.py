@@ -121,7 +121,9 @@ def test_i7_half_precision_inputs_are_computed_in_float32(case: Case, dtype: tor
 @every_loss
 @pytest.mark.parametrize("scale", [1e-8, 1e4])
 def test_i7_loss_and_gradient_are_finite_far_out(case: Case, scale: float) -> None:
-    scaled = [mapped(out, lambda tensor, _: tensor * scale if tensor.is_floating_point() else tensor) for out in pair(case)]
+    scaled = [
+        mapped(out, lambda tensor, _: tensor * scale if tensor.is_floating_point() else tensor) for out in pair(case)
+    ]
     student, leaves = with_gradient(scaled[0])
     loss = value(case, student, scaled[1])
     loss.backward()
@@ -149,7 +151,7 @@ def test_the_gradient_is_the_derivative(case: Case) -> None:
 
 @every_loss
 def test_a_loss_reads_only_what_it_declares(case: Case) -> None:
-    """The trainer captures what is declared; a loss that reads more would find it missing, one that declares more costs."""
+    """The trainer captures what is declared: a loss that reads more would find it missing."""
     student, teacher = pair(case)
     loss = case.make()
     only = [_restricted(student, loss.needs_student()), _restricted(teacher, loss.needs_teacher())]

@@ -40,7 +40,9 @@ def test_hidden_state_gives_the_golden_number_and_not_the_one_with_padding() -> 
 
 
 def test_each_example_weighs_the_same_whatever_its_length() -> None:
-    student = Outputs(hidden_states={1: torch.tensor([[[2.0], [2.0]], [[4.0], [9.0]]])}, attention_mask=mask((2, 1), 2))
+    student = Outputs(
+        hidden_states={1: torch.tensor([[[2.0], [2.0]], [[4.0], [9.0]]])}, attention_mask=mask((2, 1), 2)
+    )
     teacher = Outputs(hidden_states={1: torch.zeros(2, 2, 1)})
     assert float(HiddenState(ONE)(student, teacher, {})) == pytest.approx((4 + 16) / 2)
 
@@ -88,9 +90,13 @@ def test_unequal_widths_without_the_projection_are_refused() -> None:
 
 @pytest.mark.parametrize("loss", [HiddenState(ONE), AttentionScores(ONE)])
 def test_texts_cut_into_other_tokens_are_refused(loss: HiddenState) -> None:
-    student, teacher = (hidden(H_S), hidden(H_T[:2])) if isinstance(loss, HiddenState) else (
-        scores([[1.0, 2.0], [3.0, 4.0]]),
-        scores([[1.0]]),
+    student, teacher = (
+        (hidden(H_S), hidden(H_T[:2]))
+        if isinstance(loss, HiddenState)
+        else (
+            scores([[1.0, 2.0], [3.0, 4.0]]),
+            scores([[1.0]]),
+        )
     )
     with pytest.raises(RequestError, match="same tokens"):
         loss(student, teacher, {})

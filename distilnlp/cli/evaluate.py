@@ -1,0 +1,53 @@
+"""``distilnlp evaluate``"""
+
+import json
+from typing import Annotated
+
+import typer
+
+from distilnlp.cli import _options as options
+
+__all__ = ["command"]
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder of a fine-tuned model (RUN/student), or a Hub id.")
+    ],
+    task: options.TaskName,
+    text: options.Text = None,
+    text_pair: options.TextPair = None,
+    label: options.Label = None,
+    validation: options.Validation = None,
+    data_dir: options.DataDir = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure a model on the held-out examples of TASK."""
+    from distilnlp.cli._quiet import quiet_libraries
+
+    quiet_libraries()
+    from distilnlp.data import load_task
+    from distilnlp.run import evaluate_model
+
+    loaded = load_task(
+        task,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        validation=validation,
+        data_dir=str(data_dir) if data_dir else None,
+    )
+    results = evaluate_model(model, loaded, max_length=max_length, batch_size=batch_size)
+    if as_json:
+        typer.echo(json.dumps({"model": model, "task": loaded.name, "metrics": results}, indent=2))
+        return
+    width = max(len(metric) for metrics in results.values() for metric in metrics)
+    for name, metrics in results.items():
+        typer.echo(f"{model} on {loaded.name} ({name})")
+        for metric, value in metrics.items():
+            marker = "  <- main" if metric == loaded.main_metric else ""
+            typer.echo(f"  {metric.ljust(width)}  {value:.4f}{marker}")

@@ -1,0 +1,60 @@
+"""``distilnlp finetune``"""
+
+from typing import Annotated
+
+import typer
+
+from distilnlp.cli import _options as options
+from distilnlp.cli._recipes import recipe_from_options
+from distilnlp.cli.run import start
+
+__all__ = ["command"]
+
+
+def command(
+    task: options.TaskName,
+    model: Annotated[str, typer.Option(help="Folder or Hub id to start from.")],
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters only; merged before saving.")] = False,
+    text: options.Text = None,
+    text_pair: options.TextPair = None,
+    label: options.Label = None,
+    validation: options.Validation = None,
+    data_dir: options.DataDir = None,
+    max_length: options.MaxLength = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    precision: options.Precision = None,
+    seed: options.Seed = None,
+    output: options.Output = None,
+    settings: options.Set = None,
+    dry_run: options.DryRun = False,
+    fresh: options.Fresh = False,
+) -> None:
+    """Train a model on the labels of TASK.
+
+    The model is written to RUN/teacher, which 'distill --teacher' takes.
+    """
+    training = {"num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate}
+    recipe = recipe_from_options(
+        "finetune",
+        data={
+            "task": task,
+            "text": text,
+            "text_pair": text_pair,
+            "label": label,
+            "validation": validation,
+            "data_dir": str(data_dir) if data_dir else None,
+            "max_length": max_length,
+        },
+        top={"precision": precision, "seed": seed},
+        stages={
+            "teacher": {"model": model, "lora": {} if lora else None, "training": training},
+            "control": None,
+            "student": None,
+        },
+        settings=settings or (),
+    )
+    folder = start(recipe, output, dry_run=dry_run, fresh=fresh)
+    if folder is not None:
+        typer.echo(f"next: distilnlp distill {task} --teacher {folder / 'teacher'} --student-layers 3")

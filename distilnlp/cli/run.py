@@ -1,0 +1,48 @@
+"""``distilnlp run``"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distilnlp.cli._options import DryRun, Fresh, Output, Set
+
+if TYPE_CHECKING:
+    from distilnlp.recipe import Recipe
+
+__all__ = ["command", "start"]
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe (see 'recipes').")],
+    settings: Set = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    fresh: Fresh = False,
+) -> None:
+    """Run a recipe, or go on with it.
+
+    Trains the stages in order, evaluates them, writes report and model card. Run it again to go on after a break:
+    finished stages are skipped.
+    """
+    from distilnlp.recipe import load_recipe
+
+    start(load_recipe(recipe, settings or ()), output, dry_run=dry_run, fresh=fresh)
+
+
+def start(recipe: "Recipe", output: Path | None, *, dry_run: bool, fresh: bool) -> Path | None:
+    """Check and run a recipe, as all commands that train do; the run's folder, or None after a dry run."""
+    from distilnlp.cli._quiet import quiet_libraries
+
+    quiet_libraries()
+    from distilnlp.run.check import check_recipe
+
+    check_recipe(recipe)
+    if dry_run:
+        typer.echo(recipe.to_yaml(), nl=False)
+        return None
+    from distilnlp.run import run_recipe
+
+    folder = output or Path("runs") / recipe.name
+    run_recipe(recipe, folder, fresh=fresh, say=typer.echo)
+    return folder

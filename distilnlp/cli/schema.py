@@ -1,0 +1,29 @@
+"""``distilnlp schema``"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["command"]
+
+
+def command(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a file instead.")] = None,
+) -> None:
+    """Print the JSON schema of recipes, for editors.
+
+    In VS Code: "yaml.schemas": {"recipe.schema.json": "tasks/**/*.yaml"}
+    """
+    from distilnlp.cli._quiet import quiet_libraries
+
+    quiet_libraries()
+    from distilnlp.run.check import full_schema
+
+    text = json.dumps(full_schema(), indent=2)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+        typer.echo(f"the schema is in {output}")

@@ -1,0 +1,32 @@
+"""Examples of a task: a GLUE task by name, a file, or a Hub data set; tokenised, and cut into batches."""
+
+from typing import TYPE_CHECKING
+
+from distilnlp.data.tasks import GLUE, TaskInfo
+
+# Not lazy, unlike the rest: module and function share a name, a later import of the module would hide the function.
+from distilnlp.data.tokenize import tokenize
+
+if TYPE_CHECKING:
+    from distilnlp.data.collate import make_collator
+    from distilnlp.data.load import Task, load_task
+    from distilnlp.data.sampler import LengthBucketSampler
+
+__all__ = ["GLUE", "LengthBucketSampler", "Task", "TaskInfo", "load_task", "make_collator", "tokenize"]
+
+
+def __getattr__(name: str) -> object:
+    """Torch, transformers and datasets are loaded on first use (PEP 562): listing the tasks must be quick."""
+    if name in ("Task", "load_task"):
+        from distilnlp.data import load
+
+        return {"Task": load.Task, "load_task": load.load_task}[name]
+    if name == "make_collator":
+        from distilnlp.data.collate import make_collator
+
+        return make_collator
+    if name == "LengthBucketSampler":
+        from distilnlp.data.sampler import LengthBucketSampler
+
+        return LengthBucketSampler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

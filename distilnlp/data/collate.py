@@ -1,0 +1,66 @@
+"""Batches from tokenised examples: padded to the longest of the batch, nothing in them but tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distilnlp.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+
+__all__ = ["make_collator"]
+
+Feature = Mapping[str, object]
+
+
+def make_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Feature]], dict[str, Tensor]]:
+    """A collator that pads each batch to its own longest example, on the side that the tokenizer pads.
+
+    ``length`` and everything that is not a number or a list of numbers (texts, names, None) is left out. ``label``
+    comes out as ``labels``: class ids int64; regression targets and multi-hot rows float32. Features without labels
+    are fine.
+
+    Args:
+        tokenizer: the one that made the features.
+
+    Shapes:
+        input_ids, attention_mask, token_type_ids: ``(batch, longest of the batch)``, int64;
+        labels: ``(batch,)``, or ``(batch, labels)`` for multi-label.
+
+    Raises:
+        RequestError: the tokenizer has no padding token.
+    """
+    from transformers import DataCollatorWithPadding
+
+    if tokenizer.pad_token is None:
+        raise RequestError(
+            f"{type(tokenizer).__name__} has no padding token, which batches need: set tokenizer.pad_token"
+            " (tokenizer.eos_token is the usual choice) and the model's config.pad_token_id"
+        )
+    return _Collator(DataCollatorWithPadding(tokenizer))
+
+
+@dataclass(frozen=True)
+class _Collator:
+    """A class, not a closure: workers that are spawned have to pickle it."""
+
+    pad: DataCollatorWithPadding
+
+    def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
+        kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
+        batch = dict(self.pad(kept))
+        if "labels" in batch and batch["labels"].is_floating_point():
+            batch["labels"] = batch["labels"].float()  # float64 columns would not meet float32 logits
+        return batch
+
+
+def _is_numeric(key: str, value: object) -> bool:
+    if key == "length" or value is None or isinstance(value, (str, bytes, Mapping)):
+        return False
+    if isinstance(value, (list, tuple)):
+        return bool(value) and not isinstance(value[0], (str, bytes, Mapping))
+    return True

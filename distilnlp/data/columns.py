@@ -1,0 +1,132 @@
+"""Which columns of the user's data are the texts and the label: named by the user, or found by their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distilnlp.errors import RequestError, nearest
+
+__all__ = ["LABELS", "PAIRS", "SINGLES", "Columns", "find_columns"]
+
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("sentence_a", "sentence_b"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "context"),
+    ("question", "answer"),
+    ("question", "passage"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("text", "text_pair"),
+)
+# fmt: off
+SINGLES = (
+    "text", "sentence", "content", "review", "document", "tweet", "comment", "utterance", "message", "query",
+    "question", "premise", "sentence1", "text1", "text_a",
+)
+LABELS = (
+    "label", "labels", "target", "targets", "class", "category", "score", "rating", "stars", "sentiment", "intent",
+    "emotion", "gold_label", "similarity_score",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns' names as the data have them; ``text_pair`` is None for single texts."""
+
+    text: str
+    text_pair: str | None
+    label: str
+
+
+def find_columns(
+    columns: Sequence[str],
+    where: str,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> Columns:
+    """Names given are taken as they are; the others are found among common names, whatever their case.
+
+    With ``text`` given and no ``text_pair`` the texts are single. Nothing is guessed between two candidates.
+
+    Args:
+        columns: all column names of the data.
+        where: the file or data set, for the errors.
+        text, text_pair, label: columns that the user named.
+
+    Raises:
+        RequestError: a named column is not there, none or several could be meant, or one is meant twice.
+    """
+    if text_pair is not None and text is None:
+        raise RequestError(f"{where}: text_pair='{text_pair}' without text: name both columns of the pair")
+    for role, name in (("text", text), ("text_pair", text_pair), ("label", label)):
+        if name is not None and name not in columns:
+            raise _missing(where, role, name, columns)
+    free = [name for name in columns if name not in (text, text_pair, label)]
+    if text is None:
+        text, text_pair = _find_texts(free, where, columns)
+    label = (
+        label if label is not None else _find_label([n for n in free if n not in (text, text_pair)], where, columns)
+    )
+    used = [name for name in (text, text_pair, label) if name is not None]
+    if len(set(used)) < len(used):
+        raise RequestError(f"{where}: one column is named twice ({', '.join(used)}): texts and label need their own")
+    return Columns(text, text_pair, label)
+
+
+def _find_texts(free: Sequence[str], where: str, columns: Sequence[str]) -> tuple[str, str | None]:
+    lowered = _lowered(free)
+    pairs = [(lowered[a], lowered[b]) for a, b in PAIRS if a in lowered and b in lowered]
+    singles = [lowered[name] for name in SINGLES if name in lowered and not any(lowered[name] in p for p in pairs)]
+    found: list[tuple[str, str | None]] = [*pairs, *((name, None) for name in singles)]
+    if len(found) > 1:
+        candidates = " or ".join("+".join(name for name in each if name) for each in found)
+        raise RequestError(
+            f"{where}: the text could be {candidates}: name it with text= (and text_pair=); columns: {_list(columns)}"
+        )
+    if not found:
+        raise _not_found(where, "text", free, (*SINGLES, *(name for pair in PAIRS for name in pair)), columns)
+    return found[0]
+
+
+def _find_label(free: Sequence[str], where: str, columns: Sequence[str]) -> str:
+    lowered = _lowered(free)
+    found = [lowered[name] for name in LABELS if name in lowered]
+    if len(found) > 1:
+        raise RequestError(
+            f"{where}: the label could be {' or '.join(found)}: name it with label=; columns: {_list(columns)}"
+        )
+    if not found:
+        raise _not_found(where, "label", free, LABELS, columns)
+    return found[0]
+
+
+def _lowered(names: Sequence[str]) -> dict[str, str]:
+    return {name.lower(): name for name in names}
+
+
+def _missing(where: str, role: str, name: str, columns: Sequence[str]) -> RequestError:
+    match = nearest(name, columns)
+    hint = f"did you mean '{match}'? " if match else ""
+    return RequestError(f"{where}: no column '{name}' for {role}: {hint}columns: {_list(columns)}")
+
+
+def _not_found(
+    where: str, role: str, free: Sequence[str], known: Sequence[str], columns: Sequence[str]
+) -> RequestError:
+    match = next((name for name in free if nearest(name.lower(), known)), None)
+    hint = f"did you mean '{match}'? " if match else ""
+    return RequestError(
+        f"{where}: no column with a common name for the {role}: {hint}name it with {role}=; columns: {_list(columns)}"
+    )
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ", ".join(columns)

@@ -1,0 +1,92 @@
+"""GLUE's splits in the package's columns, from a folder or from the excerpt inside this package."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import ClassLabel, Dataset, Value
+
+from distilnlp.data.embedded import read_sample
+from distilnlp.data.files import find_split, read_files
+from distilnlp.data.tasks import DATA_DIR, GLUE_ID, REGRESSION, SAMPLE, TaskInfo
+from distilnlp.errors import RequestError
+
+__all__ = ["Official", "official", "read_folder", "read_packaged"]
+
+logger = logging.getLogger(__name__)
+
+SUBSTITUTE = "validation_substitute"  # pairs of QQP's training set where its validation set is not to be had
+
+
+@dataclass(frozen=True)
+class Official:
+    """The splits of a GLUE task by their official names, and what a model card says about them."""
+
+    splits: Mapping[str, Dataset]
+    source: str
+    dataset_id: str | None
+
+
+def read_packaged(info: TaskInfo) -> Official:
+    """The excerpt of MNLI that comes with this package."""
+    splits = {split: official(read_sample(split), info, f"{SAMPLE}/{split}") for split in ("train", "validation")}
+    source = f"{SAMPLE}: an excerpt of MNLI, scores are not comparable with published ones"
+    return Official(splits, source, "nyu-mll/multi_nli")
+
+
+def read_folder(info: TaskInfo, data_dir: str | Path) -> Official:
+    """The splits in ``<data_dir>/<task>/``. What sets them apart from GLUE's own is logged and goes into the source.
+
+    Raises:
+        RequestError: a split or a column is not there, or labels mean something else than in GLUE.
+    """
+    folder = Path(data_dir) / info.name
+    if not folder.is_dir():
+        raise RequestError(
+            f"{data_dir}: no folder '{info.name}' in this data directory: it needs {info.name}/"
+            f"{{{','.join(info.splits)}}}.parquet; leave out data_dir and {DATA_DIR} to load from the Hub"
+        )
+    splits, notes, comparable = {}, [], True
+    for split, rows in info.splits.items():
+        files = find_split(folder, [split])
+        if not files and info.name == "qqp" and split == "validation":
+            files = find_split(folder, [SUBSTITUTE])
+            notes += ["validation is a substitute, rows of GLUE's train"] if files else []
+        if not files:
+            raise RequestError(f"{folder}: no file for the split '{split}': {split}.parquet is needed")
+        splits[split] = official(read_files(files), info, str(files[0]))
+        if len(splits[split]) != rows:
+            notes.append(f"{split} has {len(splits[split])} of GLUE's {rows} rows")
+            comparable &= split == "train"
+    if notes:
+        logger.warning("%s: %s; scores are not comparable with published GLUE scores", info.name, "; ".join(notes))
+    source = f"{GLUE_ID} ({'; '.join(notes)})" if notes else GLUE_ID
+    # Without the id no score can be published under GLUE's name that was not taken on GLUE's validation set
+    return Official(splits, source, GLUE_ID if comparable else None)
+
+
+def official(dataset: Dataset, info: TaskInfo, where: str) -> Dataset:
+    """The columns ``text``, ``text_pair`` and ``label``, after a check that labels mean what the table of tasks says.
+
+    Raises:
+        RequestError: a column is missing, or the labels are others than the task's.
+    """
+    needed = (*info.text_columns, "label")
+    missing = [name for name in needed if name not in dataset.column_names]
+    if missing:
+        raise RequestError(
+            f"{where}: no column '{missing[0]}': {info.name} has {', '.join(needed)}; this has"
+            f" {', '.join(dataset.column_names)}"
+        )
+    feature = dataset.features["label"]
+    if isinstance(feature, ClassLabel) and tuple(feature.names) != info.label_names:
+        raise RequestError(f"{where}: labels are {feature.names}: {info.name} has {list(info.label_names or ())}")
+    if info.label_names:
+        strange = [value for value in dataset.unique("label") if value not in range(len(info.label_names))]
+        if strange:
+            raise RequestError(f"{where}: label {strange[0]} is none of 0 to {len(info.label_names) - 1}")
+    renamed = dict(zip(info.text_columns, ("text", "text_pair"), strict=False))
+    dataset = dataset.select_columns(list(needed)).rename_columns(renamed)
+    target = Value("float32") if info.problem_type == REGRESSION else ClassLabel(names=list(info.label_names or ()))
+    return dataset if feature == target else dataset.cast_column("label", target)

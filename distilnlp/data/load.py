@@ -1,0 +1,256 @@
+"""A task's examples by name, file or Hub id, with the same columns wherever they come from.
+
+The only module of this part that uses the network.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict
+
+from distilnlp.data.files import SUFFIXES, find_split, read_files
+from distilnlp.data.glue import Official, official, read_folder, read_packaged
+from distilnlp.data.own import Request, convert
+from distilnlp.data.split import subset
+from distilnlp.data.tasks import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
+from distilnlp.errors import RequestError, RunError, nearest, unknown
+
+__all__ = ["Task", "load_task"]
+
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Examples and what is to be learned from them.
+
+    Args:
+        name: the task's name, or the stem of the file.
+        train, validation: columns ``text``, optional ``text_pair``, ``label`` (``ClassLabel``, float32, or a list of
+            float32).
+        extra: further evaluation sets, e.g. ``mismatched``.
+        label_names: position = label id; None for regression (then one logit).
+        problem_type: as in transformers' ``config.problem_type``.
+        metrics, main_metric: names as ``compute_metrics`` reports them.
+        source: where the data are from, for the model card: a Hub id or a file's name, and what sets the data apart
+            from the official ones.
+        dataset_id: the Hub id for the card's metadata, or None.
+    """
+
+    name: str
+    train: Dataset | None
+    validation: Dataset | None
+    label_names: tuple[str, ...] | None
+    problem_type: str
+    metrics: tuple[str, ...]
+    main_metric: str
+    source: str
+    dataset_id: str | None = None
+    extra: dict[str, Dataset] = field(default_factory=dict)
+
+
+def load_task(
+    name: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    validation: str | Path | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    problem_type: str | None = None,
+    seed: int = 0,
+    max_train: int | None = None,
+    max_validation: int | None = None,
+) -> Task:
+    """Load a task.
+
+    GLUE's validation sets are what is evaluated on: its test sets have no labels. Where ``data_dir`` has no QQP
+    validation set but a ``validation_substitute`` (training pairs, held out), that one is used, because QQP could not
+    be run at all without it; a warning and `Task.source` say that its scores do not compare with GLUE's.
+
+    Args:
+        name: a GLUE task (``mrpc``), ``mnli-sample`` (inside the package, offline), a csv, tsv, json, jsonl or parquet
+            file, a folder with ``train`` and ``validation`` files, or a Hub data set (``org/name``, or
+            ``org/name:config``).
+        data_dir: for GLUE tasks, a folder ``<task>/{train,validation}.parquet`` to read instead of the Hub; None takes
+            the environment variable ``DISTILNLP_DATA_DIR``, if set.
+        validation: own data only: a file, or the name of a split of the Hub data set. Without it and without a
+            validation split (``validation``, ``valid``, ``val``, ``dev``) a tenth of the rows is held out.
+        text, text_pair, label: own data only: the columns; None finds them among common names.
+        problem_type: own data only: None decides by the values (see `targets.read_labels`).
+        seed: of the held-out split and of the subsets.
+        max_train, max_validation: rows at most; a seeded subset that keeps the classes' shares.
+
+    Raises:
+        RequestError: no such task, file or column; data that cannot be learned from; the Hub is switched off.
+        RunError: the Hub cannot be reached; the packaged sample is damaged.
+    """
+    for option, value in (("max_train", max_train), ("max_validation", max_validation)):
+        if value is not None and value < 1:
+            raise RequestError(f"{option} is {value}: it must be 1 or more, or left out for all rows")
+    request = Request(text=text, text_pair=text_pair, label=label, problem_type=problem_type, seed=seed)
+    own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
+    known = _known_name(name)
+    if known:
+        _refuse_own_options(known, own_options | {"problem_type": problem_type})
+        task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
+    else:
+        task = _load_own(name, validation, request)
+    return _limit(task, seed, max_train, max_validation)
+
+
+def _known_name(name: str | Path) -> str | None:
+    if isinstance(name, Path):
+        return None
+    plain = name.lower()
+    if plain == SAMPLE:
+        return SAMPLE
+    plain = plain.replace("-", "").replace("_", "")  # SST-2, sst_2
+    return plain if plain in GLUE else None
+
+
+def _refuse_own_options(name: str, options: Mapping[str, object]) -> None:
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        raise RequestError(
+            f"task '{name}' has its own columns and splits, {given[0]}= is for your own data: leave it out, or name"
+            f" a file instead (./{name} for a folder of that name)"
+        )
+
+
+def _load_named(name: str, data_dir: str | Path | None) -> Task:
+    if name == SAMPLE:
+        info = replace(GLUE["mnli"], name=SAMPLE)
+        data = read_packaged(info)
+    else:
+        info = GLUE[name]
+        data = read_folder(info, data_dir) if data_dir else _glue_from_hub(info)
+    matched = "validation_matched" in data.splits
+    return Task(
+        name=info.name,
+        train=data.splits["train"],
+        validation=data.splits["validation_matched" if matched else "validation"],
+        extra={"mismatched": data.splits["validation_mismatched"]} if matched else {},
+        label_names=info.label_names,
+        problem_type=info.problem_type,
+        metrics=info.metrics,
+        main_metric=info.main_metric,
+        source=data.source,
+        dataset_id=data.dataset_id,
+    )
+
+
+def _glue_from_hub(info: TaskInfo) -> Official:
+    splits = _from_hub(GLUE_ID, info.name)
+    columns = {split: official(splits[split], info, f"{GLUE_ID} {info.name}/{split}") for split in info.splits}
+    return Official(columns, GLUE_ID, GLUE_ID)
+
+
+def _load_own(name: str | Path, validation: str | Path | None, request: Request) -> Task:
+    path = Path(name)
+    if path.is_dir():
+        files = find_split(path, ["train"])
+        if not files:
+            raise RequestError(f"{path}: no training file in this folder: train.csv (.tsv, .json, .jsonl, .parquet)")
+        held_out = [_file(validation)] if validation else find_split(path, VALIDATION_NAMES)
+        return _own_task(path.resolve().name, files, held_out, request, source=path.resolve().name)
+    bare = path.suffix and "/" not in str(name)  # a task or a folder has no suffix, a Hub id has a slash
+    if path.is_file() or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or bare:
+        return _own_task(path.stem, [_file(path)], [_file(validation)] if validation else [], request, path.name)
+    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+        if "/" in str(name):
+            raise RequestError(f"{name}: no such file or folder")
+        raise unknown("task", str(name), task_names())
+    return _load_from_hub(str(name), str(validation) if validation else None, request)
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        beside = [each.name for each in path.parent.iterdir() if each.is_file()] if path.parent.is_dir() else []
+        match = nearest(path.name, beside)
+        raise RequestError(f"{path}: no such file" + (f": did you mean '{match}'?" if match else ""))
+    return path
+
+
+def _own_task(name: str, train: list[Path], validation: list[Path], request: Request, source: str) -> Task:
+    held_out = (read_files(validation), str(validation[0])) if validation else None
+    return _task_of(name, (read_files(train), str(train[0])), held_out, request, source, None)
+
+
+def _load_from_hub(name: str, validation: str | None, request: Request) -> Task:
+    repository, _, config = name.partition(":")
+    splits = _from_hub(repository, config or None)
+    if "train" not in splits:
+        raise RequestError(f"{name}: no split 'train' in this Hub data set: it has {', '.join(splits)}")
+    if validation is not None and validation not in splits:
+        raise unknown(f"split of {name}:", validation, splits)
+    split = validation or next((each for each in VALIDATION_NAMES if each in splits), None)
+    held_out = (splits[split], f"{name} {split}") if split else None
+    stem = repository.rsplit("/", 1)[-1]
+    return _task_of(stem, (splits["train"], f"{name} train"), held_out, request, name, repository)
+
+
+def _task_of(
+    name: str,
+    train: tuple[Dataset, str],
+    validation: tuple[Dataset, str] | None,
+    request: Request,
+    source: str,
+    dataset_id: str | None,
+) -> Task:
+    own = convert(train, validation, request)
+    return Task(
+        name=name,
+        train=own.train,
+        validation=own.validation,
+        label_names=own.label_names,
+        problem_type=own.problem_type,
+        metrics=own.metrics,
+        main_metric=own.main_metric,
+        source=source,
+        dataset_id=dataset_id,
+    )
+
+
+def _from_hub(repository: str, config: str | None) -> DatasetDict:
+    from datasets import load_dataset
+    from huggingface_hub import is_offline_mode
+
+    advice = f"give data_dir (or {DATA_DIR})" if repository == GLUE_ID else "download it and give the file"
+    what = f"Hub data set '{repository}'" + (f" ({config})" if config else "")
+    try:
+        loaded = load_dataset(repository, config)
+    except ConnectionError as error:
+        if is_offline_mode():
+            raise RequestError(
+                f"{what} is not in the cache and HF_HUB_OFFLINE is set: unset it, or {advice}"
+            ) from error
+        raise RunError(f"{what} cannot be reached: check the connection, or {advice}") from error
+    except (OSError, ValueError) as error:  # not found, private, an unknown configuration, a damaged file
+        raise RequestError(f"{what} cannot be loaded: {' '.join(str(error).split())}") from error
+    return loaded
+
+
+def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | None) -> Task:
+    task = replace(
+        task,
+        train=_subset(task.train, seed, max_train),
+        validation=_subset(task.validation, seed, max_validation),
+        extra={name: _subset(each, seed, max_validation) for name, each in task.extra.items()},
+    )
+    if max_train is not None and task.train is not None and len(set(_keys(task.train["label"]))) < 2:
+        raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")
+    return task
+
+
+def _subset(dataset: Dataset, seed: int, count: int | None) -> Dataset:
+    if count is None or count >= len(dataset):
+        return dataset
+    return dataset.select(subset(_keys(dataset["label"]), count, seed), keep_in_memory=True)
+
+
+def _keys(labels: Sequence[object]) -> list[object]:
+    return [tuple(each) if isinstance(each, list) else each for each in labels]

@@ -1,0 +1,101 @@
+"""The user's own data, whatever they were read from, brought to the package's columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datasets import Dataset, Features, Value
+
+from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.split import hold_out
+from distilnlp.data.targets import Labels, read_labels
+from distilnlp.data.tasks import MULTI_LABEL, default_metrics
+from distilnlp.errors import RequestError
+
+__all__ = ["Own", "Request", "convert"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user said about their data; None is to be found out."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    problem_type: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Own:
+    """Both splits with the columns ``text``, optional ``text_pair`` and ``label``, and what the labels mean."""
+
+    train: Dataset
+    validation: Dataset
+    label_names: tuple[str, ...] | None
+    problem_type: str
+    metrics: tuple[str, ...]
+    main_metric: str
+
+
+def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, request: Request) -> Own:
+    """Find the columns, read the labels, hold out a validation split if there is none.
+
+    Args:
+        train, validation: the data as read, and what to call them in an error.
+        request: what the user said.
+
+    Raises:
+        RequestError: columns cannot be told, texts or labels are missing, labels cannot be learned from or differ
+            between the splits.
+    """
+    dataset, where = train
+    columns = find_columns(
+        dataset.column_names, where, text=request.text, text_pair=request.text_pair, label=request.label
+    )
+    labels = _labels(dataset, where, columns, problem_type=request.problem_type)
+    rows = _build(dataset, where, columns, labels)
+    if validation is None:
+        keys = [tuple(each) if labels.problem_type == MULTI_LABEL else each for each in labels.values]  # type: ignore[arg-type]
+        kept, held_out = hold_out(keys, request.seed, where)
+        train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
+    else:
+        other, other_where = validation
+        # Named explicitly: the validation split has to use the columns found in the training split, not its own guess
+        same = find_columns(
+            other.column_names, other_where, text=columns.text, text_pair=columns.text_pair, label=columns.label
+        )
+        train_rows = rows
+        validation_rows = _build(other, other_where, same, _labels(other, other_where, same, train=labels))
+    return Own(train_rows, validation_rows, labels.names, labels.problem_type, *default_metrics(labels.problem_type))
+
+
+def _labels(
+    dataset: Dataset, where: str, columns: Columns, *, problem_type: str | None = None, train: Labels | None = None
+) -> Labels:
+    if not len(dataset):
+        raise RequestError(f"{where}: no rows: a data set with at least one example is needed")
+    values = dataset[columns.label][:]
+    feature = dataset.features[columns.label]
+    return read_labels(values, feature, f"{where}, column '{columns.label}'", problem_type=problem_type, train=train)
+
+
+def _build(dataset: Dataset, where: str, columns: Columns, labels: Labels) -> Dataset:
+    data: dict[str, Sequence[object]] = {"text": _texts(dataset, where, columns.text)}
+    if columns.text_pair is not None:
+        data["text_pair"] = _texts(dataset, where, columns.text_pair)
+    features = {name: Value("string") for name in data} | {"label": labels.feature}
+    return Dataset.from_dict(data | {"label": labels.values}, features=Features(features))
+
+
+def _texts(dataset: Dataset, where: str, column: str) -> list[str]:
+    feature = dataset.features[column]
+    texts = dataset[column][:]
+    empty = [row for row, text in enumerate(texts, start=1) if text is None or not str(text).strip()]
+    if empty:
+        raise RequestError(
+            f"{where}: {len(empty)} of {len(texts)} rows have no text in column '{column}', the first is row"
+            f" {empty[0]}: fill them in or remove the rows"
+        )
+    if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
+        raise RequestError(f"{where}: column '{column}' holds {feature}, not texts: name another column")
+    return list(texts)

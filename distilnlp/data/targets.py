@@ -1,0 +1,216 @@
+"""What a label column means: classes, a target to regress on, or several labels a text."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datasets import ClassLabel, List, Value
+
+from distilnlp.data.tasks import MULTI_LABEL, PROBLEM_TYPES, REGRESSION, SINGLE_LABEL
+from distilnlp.errors import RequestError, unknown
+
+__all__ = ["Labels", "read_labels"]
+
+MANY_CLASSES = (
+    50  # more distinct integers than this are hardly classes; more distinct names only if they seldom repeat
+)
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A label column, understood.
+
+    Args:
+        values: class ids, float targets, or multi-hot rows, one a row of the data.
+        names: class names, position = id; None for regression.
+        problem_type: one of `PROBLEM_TYPES`.
+    """
+
+    values: list[int] | list[float] | list[list[float]]
+    names: tuple[str, ...] | None
+    problem_type: str
+
+    @property
+    def feature(self) -> ClassLabel | Value | List:
+        """The column's type in a raw data set."""
+        if self.problem_type == REGRESSION:
+            return Value("float32")
+        return List(Value("float32")) if self.problem_type == MULTI_LABEL else ClassLabel(names=list(self.names or ()))
+
+
+def read_labels(
+    column: Sequence[object],
+    feature: object,
+    where: str,
+    *,
+    problem_type: str | None = None,
+    train: Labels | None = None,
+) -> Labels:
+    """Decide what a label column is, and convert it.
+
+    Numbers with a fraction are targets (regression); whole numbers, names and booleans are classes; lists of names,
+    or lists of zeros and ones of one length, are several labels a text. Numbers written as strings count as numbers.
+    Class names are sorted, numbers by value, unless the data name them themselves (``ClassLabel``).
+
+    Args:
+        column: the values.
+        feature: the column's type in the data set, for the class names that it may hold.
+        where: the file (or data set) and column, for the errors.
+        problem_type: what the user says it is; None decides by the values.
+        train: the labels of the training split, when this is the validation split: names and type are taken from it.
+
+    Raises:
+        RequestError: labels are missing, of several kinds, only one class, or not in the training split; too many
+            distinct values for classes.
+    """
+    if problem_type is not None and problem_type not in PROBLEM_TYPES:
+        raise unknown("problem_type", problem_type, PROBLEM_TYPES)
+    values, declared = _plain(column, feature)
+    _check_complete(values, where)
+    problem_type = train.problem_type if train else problem_type or _problem_type(values, declared, where)
+    if problem_type == REGRESSION:
+        return _targets(values, where, varied=train is None)
+    if problem_type == MULTI_LABEL:
+        return _multi_label(values, declared, where, train)
+    return _classes(values, declared, where, train)
+
+
+def _plain(column: Sequence[object], feature: object) -> tuple[list, tuple[str, ...] | None]:
+    """Values as str, int, float, list or None (missing), and the class names that the data declare."""
+    if isinstance(feature, ClassLabel) and feature.names:
+        names = tuple(feature.names)
+        return [_named(value, names) for value in column], names
+    inner = feature.feature if isinstance(feature, List) else None
+    if isinstance(inner, ClassLabel) and inner.names:
+        names = tuple(inner.names)
+        rows = [row if isinstance(row, list) else None for row in column]
+        return [row and [_named(value, names) for value in row] for row in rows], names
+    return [_scalar(value) for value in column], None
+
+
+def _named(value: object, names: tuple[str, ...]) -> str | None:
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None  # -1 is "no label" on the Hub
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def _check_complete(values: Sequence[object], where: str) -> None:
+    missing = [row for row, value in enumerate(values, start=1) if value is None]
+    if missing:
+        raise RequestError(
+            f"{where}: {len(missing)} of {len(values)} rows have no label, the first is row {missing[0]}:"
+            " fill them in or remove the rows"
+        )
+    kinds = {"number" if isinstance(value, (int, float)) else type(value).__name__ for value in values}
+    if len(kinds) > 1 or not kinds <= {"number", "str", "list"}:
+        raise RequestError(f"{where}: labels are {' and '.join(sorted(kinds))}: numbers, names or lists are needed")
+
+
+def _problem_type(values: list, declared: tuple[str, ...] | None, where: str) -> str:
+    if isinstance(values[0], list):
+        return MULTI_LABEL
+    if declared:
+        return SINGLE_LABEL
+    numbers = [_number(value) for value in values]
+    distinct = len(set(values))
+    if None not in numbers:
+        if not all(float(number or 0).is_integer() for number in numbers):
+            return REGRESSION
+        if distinct > MANY_CLASSES:
+            raise RequestError(
+                f"{where}: {distinct} distinct whole numbers: say problem_type={REGRESSION} or {SINGLE_LABEL}"
+            )
+    elif distinct > max(MANY_CLASSES, len(values) // 2):
+        raise RequestError(
+            f"{where}: {distinct} distinct labels in {len(values)} rows are hardly classes: name another column with"
+            f" label=, or say problem_type={SINGLE_LABEL}"
+        )
+    return SINGLE_LABEL
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, str):
+        return float(value) if DECIMAL.fullmatch(value) else None
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _targets(values: list, where: str, *, varied: bool) -> Labels:
+    targets = []
+    for row, value in enumerate(values, start=1):
+        number = _number(value)
+        if number is None or not math.isfinite(number):
+            raise RequestError(f"{where}: row {row} has '{value}' where {REGRESSION} needs a finite number")
+        targets.append(number)
+    if varied and len(set(targets)) < 2:
+        raise RequestError(f"{where}: every target is {targets[0]}: there is nothing to learn; name another column")
+    return Labels(targets, None, REGRESSION)
+
+
+def _classes(values: list, declared: tuple[str, ...] | None, where: str, train: Labels | None) -> Labels:
+    if isinstance(values[0], list):
+        raise RequestError(f"{where}: labels are lists: {SINGLE_LABEL} needs one name or number a row")
+    keys = [_class_name(value) for value in values]
+    if train is None and len(set(keys)) < 2:
+        raise RequestError(f"{where}: one class only ('{keys[0]}') in {len(keys)} rows: at least two are needed")
+    names = (train.names if train else declared) or _sorted_names(set(keys))
+    ids = {name: position for position, name in enumerate(names)}
+    _check_known([[key] for key in keys], names, where)
+    return Labels([ids[key] for key in keys], names, SINGLE_LABEL)
+
+
+def _class_name(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _sorted_names(names: set[str]) -> tuple[str, ...]:
+    if all(DECIMAL.fullmatch(name) for name in names):
+        return tuple(sorted(names, key=lambda name: (float(name), name)))
+    return tuple(sorted(names))
+
+
+def _multi_label(values: list, declared: tuple[str, ...] | None, where: str, train: Labels | None) -> Labels:
+    for row, value in enumerate(values, start=1):
+        if not isinstance(value, list) or not all(isinstance(each, (str, int, float)) for each in value):
+            raise RequestError(
+                f"{where}: row {row} has '{value}': {MULTI_LABEL} needs a list of names, or of zeros and ones, in each"
+                " row (json, jsonl or parquet)"
+            )
+    if declared is None and _is_multi_hot(values, len(values[0])):
+        if train and len(train.names or ()) != len(values[0]):
+            raise RequestError(
+                f"{where}: rows of {len(values[0])} zeros and ones where the training data have"
+                f" {len(train.names or ())} labels: as many are needed"
+            )
+        names = (train and train.names) or tuple(str(position) for position in range(len(values[0])))
+        rows = [[float(each) for each in value] for value in values]
+    else:
+        keys = [[_class_name(each) for each in value] for value in values]
+        names = (train.names if train else declared) or _sorted_names({each for value in keys for each in value})
+        _check_known(keys, names, where)
+        rows = [[float(name in value) for name in names] for value in keys]
+    if train is None and len({tuple(row) for row in rows}) < 2:
+        raise RequestError(f"{where}: every row has the same labels: there is nothing to learn; name another column")
+    return Labels(rows, names, MULTI_LABEL)
+
+
+def _is_multi_hot(values: list, width: int) -> bool:
+    """Lists of 0 and 1 that are all as long; a list of one number would be a class, not a multi-hot row."""
+    return width > 1 and all(len(value) == width and all(each in (0, 1) for each in value) for value in values)
+
+
+def _check_known(keys: list[list[str]], names: tuple[str, ...], where: str) -> None:
+    known = set(names)
+    for row, labels in enumerate(keys, start=1):
+        new = next((name for name in labels if name not in known), None)
+        if new is not None:
+            raise unknown(f"label in row {row} of {where}, not in the training data:", new, names)

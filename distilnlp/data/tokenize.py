@@ -1,0 +1,181 @@
+"""Texts to token ids. Importing this loads neither transformers nor datasets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distilnlp.errors import RequestError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["tokenize"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LENGTH = 512  # where neither the caller nor the tokenizer sets a limit
+UNKNOWN_ROWS = 100  # rows that are looked at for unknown tokens
+UNKNOWN_SHARE = 0.5
+TRUNCATED_SHARE = 0.1  # a warning above this
+BAR_ROWS = 20_000  # a progress bar only where there is something to wait for
+
+
+def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Dataset:
+    """Tokenise the columns ``text`` and, where there is one, ``text_pair``.
+
+    Truncation: what is over ``max_length`` (special tokens included) is cut off at the end of the text; of a pair,
+    token by token from whichever text is the longer at that moment (``longest_first``). No padding: the collator does
+    that, batch by batch.
+
+    The result lives in memory and no cache file is written or read: a file made under another tokenizer or
+    ``max_length`` cannot come back, and tokenising takes seconds where training takes minutes.
+
+    Args:
+        dataset: columns ``text``, optional ``text_pair``, optional ``label``; others are dropped.
+        tokenizer: the one of the model that will read the tokens.
+        max_length: tokens, 1 or more beyond the special ones; None takes the tokenizer's ``model_max_length``, 512 at
+            most.
+
+    Shapes:
+        one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
+        ``(length,)``; ``labels`` as ``label`` was; ``length``: number of tokens.
+
+    Raises:
+        RequestError: a column is missing; ``max_length`` leaves no room for text or is more than the tokenizer's
+            ``model_max_length``; every row of a labelled data set is truncated (without labels, as for predictions on
+            a long text, it is a warning); more than half of the tokens of the first 100 rows are unknown.
+    """
+    _check_columns(dataset.column_names)
+    pair = "text_pair" in dataset.column_names
+    limit = _check_length(tokenizer, max_length, pair=pair)
+    encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in dataset.column_names)
+    if not len(dataset):
+        raise RequestError("the data set to tokenise has no rows: at least one is needed")
+    _check_unknown(encoder, dataset[: min(UNKNOWN_ROWS, len(dataset))])
+    with _progress(shown=len(dataset) >= BAR_ROWS):
+        tokenised = dataset.map(
+            encoder,
+            batched=True,
+            remove_columns=dataset.column_names,
+            features=_features(dataset, tokenizer),
+            keep_in_memory=True,
+            load_from_cache_file=False,
+            desc="tokenising",
+        )
+    _report_truncated(encoder, len(dataset))
+    return tokenised
+
+
+@dataclass
+class _Encoder:
+    """Tokenises batches of rows and counts those that did not fit."""
+
+    tokenizer: PreTrainedTokenizerBase
+    limit: int
+    pair: bool
+    labelled: bool
+    needed: list[int] = field(default_factory=list)  # full lengths of the truncated rows
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+        texts = rows["text"]
+        pairs = rows["text_pair"] if self.pair else None
+        encoded = dict(self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, padding=False))
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        full = [row for row, length in enumerate(lengths) if length >= self.limit]
+        if full:  # only these can have been cut, so only these are tokenised twice
+            again = self.encode_whole([texts[row] for row in full], [pairs[row] for row in full] if pairs else None)
+            self.needed += [len(ids) for ids in again if len(ids) > self.limit]
+        names = [name for name in self.tokenizer.model_input_names if name in encoded]
+        columns = {name: encoded[name] for name in {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(names)}
+        if self.labelled:
+            columns["labels"] = rows["label"]
+        return columns | {"length": lengths}
+
+    def encode_whole(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[list[int]]:
+        """Token ids without truncation; ``verbose=False`` keeps the tokenizer's own length warning out."""
+        encoded = self.tokenizer(list(texts), list(pairs) if pairs else None, truncation=False, verbose=False)
+        return list(encoded["input_ids"])
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    if "text" not in columns:
+        raise RequestError(
+            f"the data set has no column 'text' to tokenise: its columns are {', '.join(columns)};"
+            " load_task renames them, or use dataset.rename_column"
+        )
+    if "labels" in columns and "label" not in columns:
+        raise RequestError("the data set has a column 'labels' where 'label' is needed: rename it, or remove it")
+
+
+def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *, pair: bool) -> int:
+    limit = int(min(tokenizer.model_max_length, DEFAULT_LENGTH)) if max_length is None else max_length
+    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    if limit <= special:
+        raise RequestError(
+            f"max_length is {limit}: the tokenizer adds {special} special tokens, so at least {special + 1} are needed"
+        )
+    if limit > tokenizer.model_max_length:
+        raise RequestError(
+            f"max_length is {limit}, but the tokenizer's model takes {tokenizer.model_max_length} tokens at most:"
+            f" give max_length={tokenizer.model_max_length} or less"
+        )
+    return limit
+
+
+def _check_unknown(encoder: _Encoder, rows: dict[str, list]) -> None:
+    """A wrong vocabulary makes every word unknown, and a model that sees one token in all texts learns nothing."""
+    tokenizer = encoder.tokenizer
+    if tokenizer.unk_token_id is None:
+        return
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    ids = encoder.encode_whole(rows["text"], rows["text_pair"] if encoder.pair else None)
+    tokens = [token for row in ids for token in row if token not in special]
+    unknown = tokens.count(tokenizer.unk_token_id)
+    if unknown > UNKNOWN_SHARE * len(tokens):
+        raise RequestError(
+            f"{unknown} of the {len(tokens)} tokens of the first {len(ids)} rows are {tokenizer.unk_token}: the"
+            f" tokenizer ({len(tokenizer)} entries) does not know the language or lost its vocabulary; use the model's"
+        )
+
+
+def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Features:
+    """Small integers: a large data set stays in memory, and int64 would take four times as much."""
+    from datasets import Features, List, Value
+
+    names = {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(tokenizer.model_input_names)
+    columns = {name: List(Value("int32" if name == "input_ids" else "int8")) for name in names}
+    if "label" in dataset.column_names:
+        columns["labels"] = dataset.features["label"]
+    return Features(columns | {"length": Value("int32")})
+
+
+def _report_truncated(encoder: _Encoder, rows: int) -> None:
+    cut = len(encoder.needed)
+    if not cut:
+        return
+    longest = max(encoder.needed)
+    said = f"{cut} of {rows} rows are longer than max_length={encoder.limit} (the longest has {longest} tokens)"
+    if cut == rows and encoder.labelled:
+        raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
+    if cut > TRUNCATED_SHARE * rows:
+        logger.warning("%s and lose their end: a larger max_length keeps it", said)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[None]:
+    """Hide the progress bars of datasets inside the block, unless ``shown``, and leave the setting as it was."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if shown or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

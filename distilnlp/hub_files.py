@@ -1,0 +1,177 @@
+"""Which files of a run or model may be published, and whether they are whole; no network here."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in its __all__
+from safetensors import SafetensorError, safe_open
+
+from distilnlp.errors import RequestError, unknown
+
+__all__ = ["TOKEN", "files_to_push", "is_ours", "refuse_secrets"]
+
+# All that may ever leave the machine, by name. Checkpoints, optimizers, pickles and logs are not here, so they stay.
+MODEL, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "spm.model", "sentencepiece.bpe.model")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "bpe.codes", *SENTENCEPIECE)
+TOKENIZER = (*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+RECORDS = ("recipe.yaml", "report.json")
+CARD = "README.md"
+OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, *RECORDS}
+PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+
+# A user access token; the random part is longer than any word of a vocabulary or name of a function.
+TOKEN = re.compile(rb"hf_(?:oauth_|jwt_)?[A-Za-z0-9]{30,}")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is one that `push` writes; the card is not, since people write it too."""
+    return name in OURS or SHARD.fullmatch(name) is not None
+
+
+def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Path]:
+    """Name in the repository -> local file of all that `push` would upload, after checking that it is complete.
+
+    Args:
+        folder, stage: as in `push`.
+
+    Raises:
+        RequestError: no such folder or stage; a file that is needed is missing or broken; weights only in pickles.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RequestError(f"'{folder}' is not a folder: give a run's folder or one with a model and its tokenizer")
+    is_model = (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
+    if is_model and stage is not None:
+        raise RequestError(f"'{folder}' holds a model, not stages: leave out stage '{stage}' or give the run's folder")
+    if not is_model:
+        return _files_of_stage(folder, *_find_stage(folder, stage))
+    if (folder / "metrics.json").is_file() and (folder.parent / "recipe.yaml").is_file():
+        return _files_of_stage(folder.parent, *_find_stage(folder.parent, folder.name))
+    return _named(_config_and_weights(folder), _tokenizer(folder), [folder / name for name in (*RECORDS, CARD)])
+
+
+def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
+    """The stage's model with the run's recipe and report."""
+    model = run / stage
+    # The run's card describes its last stage; another stage goes with a card of its own, or with none.
+    card = run / CARD if is_last and not (model / CARD).is_file() else model / CARD
+    if is_last and not card.is_file():
+        raise RequestError(f"'{run}' has no model card ({CARD}): finish the run, it writes the card at its end")
+    return _named(_config_and_weights(model), _tokenizer(model), [*(run / name for name in RECORDS), card])
+
+
+def _named(*groups: list[Path]) -> dict[str, Path]:
+    return {path.name: path for group in groups for path in group if path.is_file()}
+
+
+def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
+    """The finished stage to push, and whether it is the last one of the run's recipe."""
+    try:
+        names = [str(name) for name in yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["stages"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        raise RequestError(
+            f"'{run}' is neither a model (no config.json) nor a run (no recipe.yaml with stages): give one of the two"
+        ) from None
+    if not names or (stage is not None and stage not in names):
+        raise unknown("stage", str(stage), names)
+    chosen = names[-1] if stage is None else stage
+    if not (run / chosen / "metrics.json").is_file():
+        finished = [name for name in names if (run / name / "metrics.json").is_file()]
+        way_out = f"or push a finished stage by name: {', '.join(finished)}" if finished else "none of its stages is"
+        raise RequestError(f"stage '{chosen}' of '{run}' is not finished: run it to its end, {way_out}")
+    return chosen, chosen == names[-1]
+
+
+def _config_and_weights(model: Path) -> list[Path]:
+    """Config and safetensors files of a model, of an adapter or of both, each opened once to see that it is whole."""
+    adapter = [model / name for name in ("adapter_config.json", ADAPTER)]
+    has_adapter = any(path.is_file() for path in adapter)
+    files = adapter if has_adapter else []
+    if (model / MODEL).is_file():
+        files = [*files, model / "config.json", model / MODEL]
+    elif (model / INDEX).is_file():
+        weight_map = _read_json(model / INDEX).get("weight_map")
+        shards = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+        if not shards or not all(SHARD.fullmatch(name) for name in shards):
+            raise RequestError(
+                f"'{model / INDEX}' names no shards like model-00001-of-00002.safetensors: save it again"
+            )
+        files = [*files, model / "config.json", model / INDEX, *(model / name for name in shards)]
+    elif (model / "config.json").is_file():
+        files = [*files, model / "config.json"]
+    if not any(path.suffix == ".safetensors" for path in files):
+        pickles = sorted(path.name for pattern in PICKLES for path in model.glob(pattern))
+        found = f" but {', '.join(pickles)}, which can run code when loaded" if pickles else ""
+        raise RequestError(f"'{model}' has no safetensors weights{found}: save the model again with save_pretrained")
+    for path in files:
+        _check_whole(path)
+    if has_adapter:
+        _check_adapter_base(adapter[0])
+    return files
+
+
+def _check_whole(path: Path) -> None:
+    """Read a JSON file, or the header of a safetensors file, which also says how long the file must be."""
+    if not path.is_file():
+        raise RequestError(f"'{path.parent}' is incomplete, {path.name} is missing: save the model again")
+    if path.suffix == ".json":
+        _read_json(path)
+        return
+    try:
+        with safe_open(path, framework="np") as weights:
+            empty = not list(weights.keys())
+    except (SafetensorError, OSError) as error:
+        raise RequestError(f"'{path}' is cut off or no safetensors file ({error}): save the model again") from None
+    if empty:
+        raise RequestError(f"'{path}' holds no tensors: save the model again")
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"'{path}' cannot be read as JSON ({error}): save the model again") from None
+    if not isinstance(content, dict):
+        raise RequestError(f"'{path}' holds no JSON object: save the model again")
+    return content
+
+
+def _check_adapter_base(config: Path) -> None:
+    """An adapter is useless to others when it stands on a folder of this machine."""
+    base = str(_read_json(config).get("base_model_name_or_path"))
+    try:
+        validate_repo_id(base)
+        local = Path(base).exists()
+    except HFValidationError:
+        local = True
+    if local:
+        raise RequestError(
+            f"the adapter '{config.parent}' stands on '{base}', which nobody else can load: merge it, or push its "
+            "base first and name that repository in adapter_config.json"
+        )
+
+
+def _tokenizer(model: Path) -> list[Path]:
+    files = [model / name for name in TOKENIZER if (model / name).is_file()]
+    names = {path.name for path in files}
+    if "tokenizer_config.json" not in names or names.isdisjoint(VOCABULARIES):
+        raise RequestError(f"'{model}' has no complete tokenizer: tokenizer.save_pretrained(...) writes it there")
+    return files
+
+
+def refuse_secrets(files: dict[str, Path], message: str, token: str) -> None:
+    """Refuse a file or message with this token, or with anything that looks like one: the Hub keeps all history."""
+    for name, content in [("the commit message", message.encode()), *((str(p), _text_of(p)) for p in files.values())]:
+        if token.encode() in content or TOKEN.search(content):
+            raise RequestError(f"{name} holds an access token: take it out (and revoke it if others could read it)")
+
+
+def _text_of(path: Path) -> bytes:
+    """All of a small file; of a safetensors file the header, which carries free text."""
+    with path.open("rb") as file:
+        return file.read(int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else -1)

@@ -1,0 +1,230 @@
+"""What a recipe may say: the typed model, checked here and nowhere else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from distilnlp.errors import RequestError, nearest
+from distilnlp.recipe.source import Document, Path_
+
+__all__ = ["DataSpec", "LoraSpec", "Recipe", "Stage", "StudentSpec", "recipe_schema", "unknown_key"]
+
+
+class _Strict(BaseModel):
+    # strict: 'yes' is no bool and '3' no int; extra: a misspelt key is an error, never ignored.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class DataSpec(_Strict):
+    """The examples: passed to `distilnlp.load_task`, and the length that they are cut to."""
+
+    task: str = Field(description="a GLUE task, a csv/json/parquet file, or a data set of the Hub")
+    data_dir: str | None = Field(None, description="folder <task>/{train,validation}.parquet, instead of the Hub")
+    validation: str | None = Field(None, description="file of the held-out examples; without one a part is held out")
+    text: str | None = Field(None, description="column of the text")
+    text_pair: str | None = Field(None, description="column of the second text, for pairs")
+    label: str | None = Field(None, description="column of the label")
+    problem_type: Literal["single_label_classification", "regression", "multi_label_classification"] | None = None
+    max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
+    max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
+    max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")
+    seed: int = Field(0, description="of the held-out split and of max_train")
+
+
+class StudentSpec(_Strict):
+    """How the student is made out of another model: passed to `distilnlp.build_student`."""
+
+    from_: str = Field(alias="from", description="an earlier stage, a folder, or a model of the Hub")
+    layers: int | list[int] | None = Field(None, description="how many layers, or which (1-based)")
+    layer_map: Literal["uniform", "skip", "first", "last"] | None = Field(
+        None, description="which layers are copied, where 'layers' is a number; default: uniform"
+    )
+    config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")
+    architecture: str | None = Field(None, description="model_type, where it is not that of 'from'")
+    init: Literal["teacher", "random"] = Field("teacher", description="copy weights, or start from random ones")
+
+
+class LoraSpec(_Strict):
+    """Low-rank adapters instead of all weights (peft)."""
+
+    r: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = "all-linear"
+    keep_adapter: bool = Field(False, description="also save the adapter beside the merged model")
+
+
+class Stage(_Strict):
+    """One training: of a model on labels, or of a student on a teacher."""
+
+    model: str | None = Field(None, description="start from this model: an earlier stage, a folder, or one of the Hub")
+    student: StudentSpec | None = None
+    teacher: str | None = Field(None, description="an earlier stage, a folder, or a model of the Hub")
+    objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
+    lora: LoraSpec | None = None
+    training: dict[str, Any] = Field(default_factory=dict, description="fields of transformers.TrainingArguments")
+
+
+class Recipe(_Strict):
+    """A run: data, and stages in their order. Made by `load_recipe`."""
+
+    name: str
+    data: DataSpec
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    seed: int = Field(42, description="of every stage whose training gives none")
+    stages: dict[str, Stage] = Field(min_length=1)
+
+    _document: Document = PrivateAttr(default_factory=Document)
+
+    def error(self, path: Path_, message: str) -> RequestError:
+        """A `RequestError` that names the line that ``path`` was written at."""
+        return self._document.error(path, message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that was said, and the defaults; keys that are None left out."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML that `load_recipe` reads back to the same."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=119)
+
+    def written_stages(self) -> dict[str, Stage]:
+        """The stages, those last that are `like` another: their mistakes are to be told where they were written."""
+        copies = self._document.copies
+        return {name: self.stages[name] for name in sorted(self.stages, key=lambda name: name in copies)}
+
+    @classmethod
+    def from_document(cls, document: Document) -> "Recipe":
+        """Check the values and make the recipe.
+
+        Raises:
+            RequestError: an unknown key (with the nearest match), a value of a wrong type, a stage that cannot be;
+                every message starts with the file and line.
+        """
+        try:
+            recipe = cls.model_validate(document.values)
+        except ValidationError as error:
+            raise _explain(error, document) from None
+        recipe._document = document
+        _check_stages(recipe)
+        return recipe
+
+
+def unknown_key(key: str, where: str, accepted: list[str]) -> str:
+    """The message for a key that is not there to be set."""
+    match = nearest(key, accepted)
+    hint = f"did you mean '{match}'?" if match else f"accepted: {', '.join(accepted)}"
+    return f"unknown key '{key}'{f' in {where}' if where else ''}: {hint}"
+
+
+def _explain(error: ValidationError, document: Document) -> RequestError:
+    """The first error that pydantic found, as one line with its place."""
+    copies = document.copies
+    # A stage that is `like` another repeats its errors: tell those of the stage that they were written in.
+    first = min(error.errors(), key=lambda each: each["loc"][:1] == ("stages",) and bool({*each["loc"][1:2]} & copies))
+    path: Path_ = tuple(first["loc"])
+    known = _known(path, document.values)
+    value = first.get("input")
+    if first["type"] == "extra_forbidden":
+        message = unknown_key(str(path[-1]), ".".join(map(str, path[:-1])), _accepted(path[:-1]))
+        return document.error(path, message)
+    if first["type"] == "missing":
+        where = ".".join(map(str, path[:-1])) or "the recipe"
+        return document.error(path[:-1], f"{where} has no '{path[-1]}'")
+    dotted = ".".join(map(str, known))
+    if value is None:
+        return document.error(known, f"{dotted} is null: null removes a key, and there is none of this name to remove")
+    problem = first["msg"].replace("Input should", "should").replace("valid dictionary", "mapping of keys to values")
+    return document.error(known, f"{dotted} is {value!r}: {problem}")
+
+
+def _known(path: Path_, values: Any) -> Path_:
+    """The part of pydantic's path that exists in the recipe: it appends the branch of a union that was tried."""
+    for i, part in enumerate(path):
+        if isinstance(values, Mapping) and part in values:
+            values = values[str(part)]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        else:
+            return path[:i]
+    return path
+
+
+def _accepted(path: Path_) -> list[str]:
+    """The keys that may stand in the mapping at ``path``, read off the schema."""
+    schema = Recipe.model_json_schema()
+    node = schema
+    for part in path:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties", {})
+        branches = [node, *node.get("anyOf", [])]
+        reference = next((branch["$ref"] for branch in branches if "$ref" in branch), None)
+        node = schema["$defs"][reference.rpartition("/")[2]] if reference else node
+    return list(node.get("properties", {}))
+
+
+# What the run decides itself, and what to write instead.
+_RESERVED = {
+    "output_dir": "the run's folder decides it; use --output",
+    "bf16": "write 'precision: bf16' at the top of the recipe",
+    "fp16": "write 'precision: fp16' at the top of the recipe",
+    "disable_tqdm": "the run shows its own progress",
+    "resume_from_checkpoint": "a run resumes by itself; start it again with the same recipe",
+    "label_smoothing_factor": "Trainer ignores it where the loss is computed outside the model, as here",
+    "push_to_hub": "publish a finished run with 'distilnlp push'",
+}
+
+
+def _check_stages(recipe: Recipe) -> None:
+    earlier: list[str] = []
+    for name, stage in recipe.stages.items():  # in their order, which decides what is earlier
+        here: Path_ = ("stages", name)
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise recipe.error(here, f"stage name '{name}': should be letters, digits, '-' and '_'; it names a folder")
+        if (stage.model is None) == (stage.student is None):
+            raise recipe.error(here, f"stages.{name} should have one of 'model' and 'student'")
+        if stage.teacher is None and stage.objective is not None:
+            raise recipe.error((*here, "objective"), f"stages.{name} has an objective and no 'teacher' to learn from")
+        if stage.teacher is not None and not stage.objective:
+            raise recipe.error(here, f"stages.{name} has a teacher and no 'objective': which losses?")
+        for key, reason in _RESERVED.items():
+            if key in stage.training:
+                raise recipe.error((*here, "training", key), f"stages.{name}.training.{key} cannot be set: {reason}")
+        for key, value in stage.training.items():
+            if value is None:
+                message = f"stages.{name}.training.{key} is null: there is nothing of this name to remove"
+                raise recipe.error((*here, "training", key), message)
+        start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
+        for path, model in (start, ((*here, "teacher"), stage.teacher)):
+            _check_reference(recipe, path, model, earlier)
+        earlier.append(name)
+
+
+def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:
+    """A name that is no earlier stage is a folder or a Hub id, unless it can only be a slip."""
+    if model is None or model in earlier or "/" in model or Path(model).exists():
+        return
+    dotted = ".".join(map(str, path))
+    if model in recipe.stages:
+        raise recipe.error(path, f"{dotted} is '{model}', a stage that does not come earlier")
+    close = nearest(model, earlier)
+    if close and abs(len(close) - len(model)) <= 2:
+        raise recipe.error(path, f"{dotted} is '{model}': no such stage or folder; did you mean '{close}'?")
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON schema for editors: no key is required, as a recipe may leave to `extends` what it likes."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["extends"] = {"type": "string", "description": "a recipe that this one changes"}
+    schema["$defs"]["Stage"]["properties"]["like"] = {"type": "string", "description": "a stage that this one changes"}
+    for part in (schema, *schema["$defs"].values()):
+        part.pop("required", None)
+        # null removes a key of the recipe that is extended
+        part["properties"] = {
+            key: value if "anyOf" in value or "$ref" in value else {"anyOf": [value, {"type": "null"}]}
+            for key, value in part["properties"].items()
+        }
+    return schema

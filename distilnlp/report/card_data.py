@@ -1,0 +1,154 @@
+"""What a card says besides prose: the Hub's metadata, lineage, and a recipe that is fit to be published."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from distilnlp.report.compare import Row, part
+from distilnlp.report.scores import SCORES
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
+
+__all__ = ["TASK_TYPE", "card_data", "is_hub_id", "publishable", "recipe_stage", "redact", "start_weights", "title"]
+
+TASK_TYPE = "text-classification"
+GLUE_ID = "nyu-mll/glue"
+# Ids from before the Hub had owners; any other name without an owner is a folder.
+OLD_IDS = ("albert-", "bert-", "camembert-", "distilbert-", "distilroberta-", "roberta-", "xlm-roberta-")
+SECRET_KEYS = ("hub_token", "push_to_hub_token", "token", "api_key")
+TOKEN = re.compile(r"hf_[A-Za-z0-9_]{20,}")
+
+
+def card_data(report: Row, stage: Row, repo_id: str | None) -> "ModelCardData":
+    """The front matter of a stage's card; keys that the report does not answer are left out."""
+    from huggingface_hub import ModelCardData
+
+    results = _eval_results(report, stage)
+    known = {SCORES[name].hub_id for name in part(stage, "metrics") if name in SCORES}
+    dataset = report.get("dataset_id")
+    starts = start_weights(report, str(stage["stage"]))
+    return ModelCardData(
+        language=_strings(report.get("language")) or (["en"] if dataset == GLUE_ID else None),
+        license=_text(report.get("license")),
+        library_name="transformers",
+        pipeline_tag=TASK_TYPE,
+        tags=["distilnlp", *(["knowledge-distillation"] if stage.get("role") == "student" else []), TASK_TYPE],
+        base_model=[name for name in starts if is_hub_id(name)] or None,
+        datasets=[str(dataset)] if dataset else None,
+        metrics=sorted(known) or None,
+        model_name=title(report, stage, repo_id) if results else None,
+        eval_results=results or None,
+    )
+
+
+def title(report: Row, stage: Row, repo_id: str | None) -> str:
+    """The name of the model: that of its repository, else task and stage."""
+    return (
+        repo_id.rpartition("/")[2] if repo_id else f"{_last_part(str(report.get('task', 'model')))}-{stage['stage']}"
+    )
+
+
+def _eval_results(report: Row, stage: Row) -> "list[EvalResult]":
+    """A result for each finite metric, on the validation data and on each further set that was evaluated."""
+    from huggingface_hub import EvalResult
+
+    task, dataset = _last_part(str(report.get("task", "task"))), report.get("dataset_id")
+    further = {**part(stage, "extra")}
+    if part(stage, "mismatched"):
+        further["mismatched"] = stage["mismatched"]
+    results = []
+    for name, metrics in ("", part(stage, "metrics")), *((name, part(further, name)) for name in further):
+        for metric, value in metrics.items():
+            if metric not in SCORES or not isinstance(value, int | float) or not math.isfinite(value):
+                continue
+            results.append(
+                EvalResult(
+                    task_type=TASK_TYPE,
+                    dataset_type=str(dataset or task),
+                    dataset_name=f"{'GLUE ' if dataset == GLUE_ID else ''}{task}{f' ({name})' if name else ''}",
+                    dataset_config=(f"{task}_{name}" if name else task) if dataset == GLUE_ID else None,
+                    dataset_split=None if name else _text(report.get("eval_split")),
+                    metric_type=SCORES[metric].hub_id,
+                    metric_value=float(value),
+                    metric_name=metric,
+                )
+            )
+    return results
+
+
+def start_weights(report: Row, stage: str) -> list[str]:
+    """The models that a stage goes back to, those that it starts from first: Hub ids or folders, never stages."""
+    starts: list[str] = []
+    seen: set[str] = set()
+    queue = [stage]
+    while queue:
+        name = queue.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        spec = recipe_stage(report, name)
+        origins = [
+            _text(value) for value in (spec.get("model"), part(spec, "student").get("from"), spec.get("teacher"))
+        ]
+        if spec:
+            queue.extend(origin for origin in origins if origin)
+        elif name != stage:
+            starts.append(name)
+    given = _text(report.get("teacher"))
+    return starts or ([given] if given and not _is_stage(report, given) else [])
+
+
+def _is_stage(report: Row, name: str) -> bool:
+    stages = report.get("stages")
+    return isinstance(stages, list) and any(isinstance(s, Mapping) and s.get("stage") == name for s in stages)
+
+
+def recipe_stage(report: Row, stage: str) -> Row:
+    """What the recipe says of a stage; empty when the report holds no recipe."""
+    return part(part(part(report, "recipe"), "stages"), stage)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can only be a model on the Hub: not a path, and nothing on this machine is called so."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in its __all__
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return ("/" in name or name.startswith(OLD_IDS)) and not Path(name).exists()
+
+
+def publishable(value: object) -> object:
+    """Plain YAML values of a recipe, without tokens, and with absolute paths cut to their last part."""
+    if isinstance(value, Mapping):
+        return {str(k): publishable(v) for k, v in value.items() if str(k).lower() not in SECRET_KEYS}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [publishable(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(_last_part(str(value)))
+
+
+def redact(text: str) -> str:
+    """The text without anything that looks like an access token."""
+    return TOKEN.sub("(removed)", text)
+
+
+def _last_part(text: str) -> str:
+    """An absolute path's last part, as the rest is nobody's business; any other text unchanged."""
+    if PurePosixPath(text).is_absolute() or text.startswith("~"):
+        return PurePosixPath(text).name
+    return PureWindowsPath(text).name if PureWindowsPath(text).is_absolute() else text
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
+
+
+def _strings(value: object) -> list[str]:
+    return [value] if isinstance(value, str) else [str(v) for v in value] if isinstance(value, list | tuple) else []

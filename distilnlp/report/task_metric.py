@@ -1,0 +1,50 @@
+"""`TaskMetric`, the task's metrics as an `evaluate.Metric`. Importing this module imports evaluate, and so torch."""
+
+from collections.abc import Sequence
+
+import datasets
+import evaluate
+from numpy.typing import ArrayLike
+
+from distilnlp.report.scores import MULTI_LABEL, SINGLE_LABEL, check_metrics, compute_scores
+
+__all__ = ["TaskMetric"]
+
+
+class TaskMetric(evaluate.Metric):
+    """A task's metrics in one `evaluate.Metric` that needs neither the Hub nor a cache folder.
+
+    ``metric.compute(predictions=, references=)``, or ``add_batch`` for each batch and then ``compute()``. Examples
+    are kept in memory: nothing is written, in any process.
+
+    Args:
+        metrics: names from `distilnlp.report.scores.SCORES`.
+        problem_type: ``single_label_classification``, ``regression`` or ``multi_label_classification``.
+    Shapes:
+        predictions, references: ``(examples,)`` classes or numbers; ``(examples, labels)`` of 0 and 1 for multi-label.
+    Raises:
+        RequestError: an unknown metric or one that does not fit the problem type.
+    """
+
+    def __init__(self, metrics: Sequence[str], problem_type: str = SINGLE_LABEL) -> None:
+        self.metrics = check_metrics(metrics, problem_type)
+        self.problem_type = problem_type
+        super().__init__(config_name="-".join(self.metrics), keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        # Classes are taken as floats too: as int64, a probability given by mistake would be cut to 0 without a word.
+        value = datasets.Value("float64")
+        column = datasets.Sequence(value) if self.problem_type == MULTI_LABEL else value
+        return evaluate.MetricInfo(
+            description=f"{', '.join(self.metrics)} of {self.problem_type}, computed with numpy.",
+            citation="",
+            inputs_description="\npredictions and references: classes, numbers, or rows of 0 and 1; not logits.\n",
+            features=datasets.Features({"predictions": column, "references": column}),
+        )
+
+    def _build_data_dir(self) -> str:
+        """No folder: the base class makes one in the user's cache even when examples are kept in memory."""
+        return ""
+
+    def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+        return compute_scores(self.metrics, predictions, references, self.problem_type)

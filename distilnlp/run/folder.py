@@ -1,0 +1,163 @@
+"""A run's folder: whose it is, what is finished in it, and files that are complete or absent."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from distilnlp.errors import RequestError
+from distilnlp.recipe import Recipe
+
+__all__ = ["RunFolder", "write_text"]
+
+RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
+METRICS, LOGITS, LOCK = "metrics.json", "validation_logits.npy", ".lock"
+_WAY_OUT = "give another folder with --output, or start over with --fresh"
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: the folder; made when it is first written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def claim(self, recipe: Recipe, environment: Mapping[str, Any], *, fresh: bool) -> Iterator[None]:
+        """Hold the folder for this recipe: nobody else runs in it, and what stands in it is of the same recipe.
+
+        Raises:
+            RequestError: another process runs in it; it holds something else, or a run of another recipe.
+        """
+        created = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RequestError(f"{self.path} is a file, and a run needs a folder: give another --output") from error
+        if not created:
+            self._refuse_strangers()
+        with open(self.path / LOCK, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it even after kill -9
+            except OSError as error:
+                raise RequestError(f"another process runs in {self.path}: wait for it, or give --output") from error
+            if fresh:
+                self._clear()
+            else:
+                self._refuse_other_recipe(recipe)
+            write_text(self.path / RECIPE, recipe.to_yaml())
+            write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+            yield
+
+    def stage(self, name: str) -> Path:
+        """The folder of a stage."""
+        return self.path / name
+
+    def metrics(self, name: str) -> dict[str, Any] | None:
+        """What a finished stage measured; None for one that is not finished."""
+        path = self.stage(name) / METRICS
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
+        """Mark a stage as finished; the last thing that is written of it."""
+        write_text(self.stage(name) / METRICS, json.dumps(metrics, indent=2) + "\n")
+
+    def logits(self, name: str) -> np.ndarray:
+        """A finished stage's answers to the held-out examples."""
+        return np.asarray(np.load(self.stage(name) / LOGITS, allow_pickle=False))
+
+    def write_logits(self, name: str, logits: np.ndarray) -> None:
+        """Keep a stage's answers, from which agreement is computed."""
+        path = self.stage(name) / LOGITS
+        with open(path.with_suffix(".tmp"), "wb") as file:
+            np.save(file, logits, allow_pickle=False)
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def report(self) -> dict[str, Any] | None:
+        """The run's report, when it was written."""
+        path = self.path / REPORT
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def drop_checkpoints(self, name: str) -> None:
+        """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them."""
+        for path in self.stage(name).glob("checkpoint-*"):
+            shutil.rmtree(path)
+
+    def _old_recipe(self) -> dict[str, Any] | None:
+        try:
+            old = yaml.safe_load((self.path / RECIPE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RequestError(f"{self.path / RECIPE} cannot be read ({error}): {_WAY_OUT}") from error
+        if not isinstance(old, dict) or not isinstance(old.get("stages"), dict):
+            raise RequestError(f"{self.path / RECIPE} is not the recipe of a run: give another --output")
+        return old
+
+    def _refuse_strangers(self) -> None:
+        others = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
+        if others and self._old_recipe() is None:
+            raise RequestError(f"{self.path} is no run and holds {others[0]}: give another folder with --output")
+
+    def _refuse_other_recipe(self, recipe: Recipe) -> None:
+        """Refuse a recipe that would make of a stage that was begun something else than what is there."""
+        old = self._old_recipe()
+        begun = [name for name in (old or {"stages": {}})["stages"] if self.stage(name).is_dir()]
+        if old is None or not begun:
+            return
+        new = recipe.to_dict()
+        gone = [name for name in begun if name not in new["stages"]]
+        if gone:
+            raise RequestError(f"{self.path} holds a run of another recipe, with a stage '{gone[0]}': {_WAY_OUT}")
+        for part in (old, new):
+            part["stages"] = {name: part["stages"][name] for name in begun}
+        was, is_now = _flat(old), _flat(new)
+        changed = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
+        if changed:
+            key = changed[0]
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            raise RequestError(
+                f"{self.path} holds a run with other settings: {key} is now {_shown(is_now, key)} and was "
+                f"{_shown(was, key)}{more}: {_WAY_OUT}"
+            )
+
+    def _clear(self) -> None:
+        """Delete an earlier run: what its recipe and the file names say is of it, nothing else."""
+        old = self._old_recipe()
+        for name in (old or {"stages": {}})["stages"]:
+            if Path(name).name == name and self.stage(name).is_dir():
+                shutil.rmtree(self.stage(name))
+        for file in (REPORT, CARD, ENVIRONMENT, RECIPE):
+            (self.path / file).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is complete or absent."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        dotted = f"{before}{key}"
+        flat.update(_flat(value, f"{dotted}.") if isinstance(value, Mapping) and value else {dotted: value})
+    return flat
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "not set"

@@ -1,0 +1,140 @@
+"""The models of a run: what a stage starts from, who teaches it, and whether the two fit before any training."""
+
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distilnlp.data import tokenize
+from distilnlp.data.load import Task
+from distilnlp.errors import RequestError
+from distilnlp.losses import Objective
+from distilnlp.pretrained import align_labels, label_names_of, load_classifier, load_tokenizer
+from distilnlp.recipe import LoraSpec, Recipe, Stage
+from distilnlp.run.folder import RunFolder
+from distilnlp.students import build_student
+from distilnlp.teachers import FrozenTeacher, load_teacher
+
+__all__ = ["Models", "add_adapter", "stage_seed", "start_name"]
+
+
+def start_name(stage: Stage) -> str:
+    """The stage, folder or Hub id that a stage starts from."""
+    return stage.student.from_ if stage.student is not None else str(stage.model)
+
+
+def stage_seed(recipe: Recipe, name: str) -> int:
+    """The seed of a stage: its own, or the recipe's."""
+    return int(recipe.stages[name].training.get("seed", recipe.seed))
+
+
+def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
+    """The model with low-rank adapters that are trained in its place; the head is trained in full."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:  # no module of the names in target_modules
+        raise RequestError(f"lora: {error}") from error
+
+
+class Models:
+    """Finds and makes the models of a recipe's stages.
+
+    Args:
+        recipe: the run's recipe.
+        task: its data, whose labels every model gets.
+        folder: where the stages that are finished are.
+    """
+
+    def __init__(self, recipe: Recipe, task: Task, folder: RunFolder) -> None:
+        self.recipe = recipe
+        self.task = task
+        self.folder = folder
+
+    def where(self, name: str) -> str | Path:
+        """The folder of a stage, or the folder or Hub id that is no stage."""
+        return self.folder.stage(name) if name in self.recipe.stages else name
+
+    def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
+        """The tokenizer of the model that a stage starts from; stages pass theirs on."""
+        start = start_name(self.recipe.stages[name])
+        return self.tokenizer(start) if start in self.recipe.stages else load_tokenizer(start)
+
+    def start(self, name: str) -> PreTrainedModel:
+        """The model that a stage begins to train: the same weights each time."""
+        stage = self.recipe.stages[name]
+        return self._make(name, self._classifier(self.where(start_name(stage)), stage_seed(self.recipe, name)))
+
+    def teacher(self, stage: Stage) -> FrozenTeacher | None:
+        """Who teaches a stage."""
+        return None if stage.teacher is None else load_teacher(self.where(stage.teacher))
+
+    def check(self) -> None:
+        """Build every stage's models with the weights that there are now, and compare them as the objective will.
+
+        What cannot work in the last stage is so found before the first one is trained.
+
+        Raises:
+            RequestError: a model that cannot be loaded, a teacher without a head, models that the objective cannot
+                compare; with the line of the recipe.
+        """
+        made: dict[str, PreTrainedModel] = {}
+        for name, stage in self.recipe.stages.items():
+            path: tuple[str, ...] = ("stages", name)
+            try:
+                start = start_name(stage)
+                base = made.get(start) or self._classifier(start, stage_seed(self.recipe, name))
+                made[name] = self._make(name, base)
+                self._check_tokenizer(name)
+                if stage.lora is not None:
+                    add_adapter(self._make(name, base), stage.lora)
+                if stage.teacher is not None and stage.objective is not None:
+                    path = (*path, "objective")
+                    known = made.get(stage.teacher)
+                    teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
+                    Objective.from_dict(stage.objective).resolve(FrozenTeacher(made[name]).info, teacher.info)
+            except RequestError as error:
+                raise self.recipe.error(path, f"stages.{name}: {error}") from error
+
+    def _check_tokenizer(self, name: str) -> None:
+        """Whether it can read the texts, at this length; on the first of them."""
+        if self.task.train is None:
+            raise RequestError(f"task {self.task.name} has no training examples")
+        first = self.task.train.select(range(min(100, len(self.task.train)))).remove_columns("label")
+        tokenize(first, self.tokenizer(name), self.recipe.data.max_length)
+
+    def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
+        """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""
+        labels, kind = self.task.label_names, self.task.problem_type
+        if labels is not None and name not in self._stage_folders():
+            own = load_classifier(name, seed=seed)
+            names = label_names_of(own)
+            if names is not None and sorted(names) == sorted(labels):
+                own.config.problem_type = kind
+                return align_labels(own, labels)
+        return load_classifier(name, label_names=labels, problem_type=kind, seed=seed)
+
+    def _stage_folders(self) -> list[Path]:
+        return [self.folder.stage(name) for name in self.recipe.stages]
+
+    def _make(self, name: str, start: PreTrainedModel) -> PreTrainedModel:
+        spec = self.recipe.stages[name].student
+        if spec is None:
+            return start
+        return build_student(
+            start,
+            layers=spec.layers,
+            layer_map=spec.layer_map,
+            config=spec.config,
+            architecture=spec.architecture,
+            init=spec.init,
+            seed=stage_seed(self.recipe, name),
+        )

@@ -1,0 +1,140 @@
+"""Labels for new texts."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from distilnlp.data.columns import PAIRS, SINGLES
+from distilnlp.data.files import read_files
+from distilnlp.errors import RequestError, unknown
+from distilnlp.pretrained import load_classifier, load_tokenizer
+from distilnlp.run.folder import write_text
+
+__all__ = ["Prediction", "predict", "read_texts", "write_predictions"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's answer to one text or pair.
+
+    Args:
+        texts: the text, or both of a pair.
+        label: the class; several joined by commas for a multi-label model; the number for a regression.
+        probability: of the class; None where there are several labels, or a number.
+        probabilities: of every class; empty for a regression.
+    """
+
+    texts: tuple[str, ...]
+    label: str
+    probability: float | None
+    probabilities: dict[str, float]
+
+
+def predict(
+    model: str, texts: Sequence[tuple[str, ...]], *, max_length: int | None = None, batch_size: int = 32
+) -> list[Prediction]:
+    """Classify texts with a fine-tuned model.
+
+    Args:
+        model: a folder or Hub id.
+        texts: ``(text,)`` or ``(text, pair)``, all of one kind.
+        max_length: tokens that texts are cut to; default: what the model takes, at most 512.
+        batch_size: texts at a time.
+    Raises:
+        RequestError: no such model, or one without a head.
+    """
+    classifier = load_classifier(model, require_head=True).eval()
+    tokenizer = load_tokenizer(model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier.to(device)
+    limit = min(max_length or 512, tokenizer.model_max_length)
+    # Texts of like length together: less padding. The answers go back into the order of the texts.
+    order = sorted(range(len(texts)), key=lambda i: sum(map(len, texts[i])))
+    logits: list[torch.Tensor | None] = [None] * len(texts)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        columns = [list(column) for column in zip(*(texts[i] for i in chosen), strict=True)]
+        batch = tokenizer(*columns, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        with torch.no_grad():
+            output = classifier(**batch.to(device)).logits.float().cpu()  # (texts, outputs)
+        for i, row in zip(chosen, output, strict=True):
+            logits[i] = row
+    kind = classifier.config.problem_type or ("regression" if classifier.config.num_labels == 1 else "")
+    names = [str(classifier.config.id2label[i]) for i in range(classifier.config.num_labels)]
+    return [_prediction(text, row, kind, names) for text, row in zip(texts, logits, strict=True) if row is not None]
+
+
+def _prediction(texts: tuple[str, ...], logits: torch.Tensor, kind: str, names: Sequence[str]) -> Prediction:
+    if kind == "regression":
+        return Prediction(texts, f"{logits[0].item():.4f}", None, {})
+    several = kind == "multi_label_classification"
+    values = (logits.sigmoid() if several else logits.softmax(dim=-1)).tolist()
+    probabilities = dict(zip(names, values, strict=True))
+    if several:
+        chosen = [name for name, logit in zip(names, logits.tolist(), strict=True) if logit > 0]
+        return Prediction(texts, ",".join(chosen), None, probabilities)
+    best = int(logits.argmax())
+    return Prediction(texts, names[best], values[best], probabilities)
+
+
+def read_texts(path: Path, text: str | None = None, text_pair: str | None = None) -> list[tuple[str, ...]]:
+    """The texts of a file, of the columns named or of those whose names tell.
+
+    Raises:
+        RequestError: no such file or column, a file that cannot be read, a text that is missing.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path}: no such file")
+    data = read_files([path])
+    columns = _columns(data.column_names, path, text, text_pair)
+    rows = list(zip(*(data[name] for name in columns), strict=True))
+    for number, row in enumerate(rows, start=1):
+        if not all(isinstance(value, str) for value in row):
+            raise RequestError(f"{path}: row {number} has no text in column '{columns[0]}': fill it or take it out")
+    return rows
+
+
+def _columns(found: Sequence[str], path: Path, text: str | None, text_pair: str | None) -> list[str]:
+    if text_pair is not None and text is None:
+        raise RequestError(f"--text-pair '{text_pair}' without --text: name both columns of the pair")
+    if text is not None:
+        for name in (text, text_pair):
+            if name is not None and name not in found:
+                raise unknown(f"column in {path}:", name, found)
+        return [text] if text_pair is None else [text, text_pair]
+    lowered = {name.lower(): name for name in found}
+    for first, second in PAIRS:
+        if first in lowered and second in lowered:
+            return [lowered[first], lowered[second]]
+    single = [lowered[name] for name in SINGLES if name in lowered] or (list(found) if len(found) == 1 else [])
+    if not single:
+        raise RequestError(f"{path}: which column is the text? give --text, one of: {', '.join(found)}")
+    return single[:1]
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write a ``.csv`` (text, label, probability) or ``.jsonl`` file (the probability of every class too)."""
+    pair = len(predictions[0].texts) == 2
+    names = ["text", "text_pair"] if pair else ["text"]
+    if path.suffix == ".jsonl":
+        rows = [
+            {
+                **dict(zip(names, each.texts, strict=True)),
+                "label": each.label,
+                "probability": each.probability,
+                "probabilities": each.probabilities,
+            }
+            for each in predictions
+        ]
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([*names, "label", "probability"])
+    writer.writerows([*each.texts, each.label, each.probability] for each in predictions)
+    write_text(path, buffer.getvalue())

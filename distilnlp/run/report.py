@@ -1,0 +1,135 @@
+"""A run's end: all its models side by side, in ``report.json``, ``metrics.json`` and the model card."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilnlp.data.load import Task
+from distilnlp.losses import list_losses
+from distilnlp.losses.base import loss_class
+from distilnlp.pretrained import load_classifier, load_tokenizer, resolve_model
+from distilnlp.recipe import Recipe
+from distilnlp.report.card import render_card
+from distilnlp.report.cost import measure_costs
+from distilnlp.report.fidelity import fidelity
+from distilnlp.run.environment import library_versions
+from distilnlp.run.evaluation import Answers
+from distilnlp.run.folder import CARD, REPORT, RunFolder, write_text
+from distilnlp.run.models import start_name
+
+__all__ = ["make_report", "role_of"]
+
+_SOURCE = re.compile(r"^Source: (.*?)(?=^\w+:|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def role_of(recipe: Recipe, name: str) -> str:
+    """``student`` has a teacher; ``control`` starts as a student does and has none; the rest is ``teacher``."""
+    stage = recipe.stages[name]
+    if stage.teacher is not None:
+        return "student"
+    students = [other for other in recipe.stages.values() if other.teacher is not None]
+    taught_by = {other.teacher for other in students}
+    same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
+    return "control" if name not in taught_by and (stage.student is not None or same_start) else "teacher"
+
+
+def make_report(
+    recipe: Recipe, task: Task, folder: RunFolder, outside: Mapping[str, Answers], say: Callable[[str], object]
+) -> dict[str, Any]:
+    """Measure agreement and cost of all models of a finished run, and write report, metrics and card.
+
+    Args:
+        recipe, task, folder: of the run.
+        outside: the answers of the teachers that are no stages.
+        say: shows one line of text to the user.
+    """
+    say("measuring size, speed and agreement")
+    teacher = _reference_teacher(recipe)
+    rows = {name: _outside_row(name, answers, task) for name, answers in outside.items()}
+    rows.update({name: _row(recipe, name, folder) for name in recipe.stages})
+    places = {name: str(folder.stage(name)) if name in recipe.stages else resolve_model(name) for name in rows}
+    logits = {name: outside[name].logits if name in outside else folder.logits(name) for name in rows}
+    _add_fidelity(recipe, task, rows, logits, teacher)
+    _add_costs(recipe, task, rows, places)
+    for name in recipe.stages:
+        folder.write_metrics(name, {**(folder.metrics(name) or {}), **_measured(rows[name])})
+    report = {
+        "name": recipe.name,
+        "task": task.name,
+        "source": task.source,
+        "dataset_id": task.dataset_id,
+        "problem_type": task.problem_type,
+        "label_names": None if task.label_names is None else list(task.label_names),
+        "text_columns": _text_columns(task),
+        "main_metric": task.main_metric,
+        "teacher": start_name(recipe.stages[teacher]) if teacher in recipe.stages else teacher,
+        "stages": list(rows.values()),
+        "recipe": recipe.to_dict(),
+        "versions": library_versions(),
+        "sources": _sources(recipe),
+    }
+    write_text(folder.path / CARD, render_card(report, stage=list(recipe.stages)[-1]))
+    write_text(folder.path / REPORT, json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _reference_teacher(recipe: Recipe) -> str | None:
+    """The teacher of the last stage that has one: the control is compared with it too."""
+    teachers = [stage.teacher for stage in recipe.stages.values() if stage.teacher is not None]
+    return teachers[-1] if teachers else None
+
+
+def _row(recipe: Recipe, name: str, folder: RunFolder) -> dict[str, Any]:
+    metrics = folder.metrics(name) or {}
+    kept = ("score", "metrics", "extra", "seconds", "steps")
+    return {"stage": name, "role": role_of(recipe, name), **{key: metrics[key] for key in kept}}
+
+
+def _outside_row(name: str, answers: Answers, task: Task) -> dict[str, Any]:
+    score = answers.metrics[task.main_metric]
+    return {"stage": name, "role": "teacher", "score": score, "metrics": answers.metrics, "extra": answers.extra}
+
+
+def _measured(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row.get(key) for key in ("cost", "fidelity")}
+
+
+def _add_fidelity(
+    recipe: Recipe, task: Task, rows: dict[str, Any], logits: Mapping[str, np.ndarray], teacher: str | None
+) -> None:
+    """How often each model answers as its teacher does; the control, which has none, as the last student's."""
+    for name, stage in recipe.stages.items():
+        reference = stage.teacher or teacher
+        if reference is not None and rows[name]["role"] != "teacher":
+            rows[name]["fidelity"] = fidelity(logits[name], logits[reference], task.problem_type)
+
+
+def _add_costs(recipe: Recipe, task: Task, rows: dict[str, Any], places: dict[str, str]) -> None:
+    models = {name: (load_classifier(place), load_tokenizer(place)) for name, place in places.items()}
+    folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
+    data = task.validation
+    columns = [] if data is None else [data[name] for name in _text_columns(task)]
+    texts = [tuple(row) for row in zip(*columns, strict=True)]
+    for name, cost in measure_costs(models, texts, folders=folders, max_length=recipe.data.max_length).items():
+        rows[name]["cost"] = cost
+
+
+def _text_columns(task: Task) -> list[str]:
+    columns = [] if task.validation is None else task.validation.column_names
+    return [name for name in ("text", "text_pair") if name in columns]
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """Where each loss of the recipe was published, from its docstring."""
+    used = {name for stage in recipe.stages.values() for name in stage.objective or {}}
+    sources = {}
+    for name in list_losses():
+        found = _SOURCE.search(inspect.getdoc(loss_class(name)) or "")
+        if name in used and found:
+            sources[name] = " ".join(found[1].split())
+    return sources

@@ -1,0 +1,140 @@
+"""`build_student`: a plain transformers model made from a teacher."""
+
+import os
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Protocol, runtime_checkable
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from distilnlp.errors import RequestError, unknown
+from distilnlp.students.layers import kept_layers
+from distilnlp.students.spec import student_config
+from distilnlp.students.weights import copy_weights
+
+__all__ = ["INITS", "HoldsModel", "build_student"]
+
+INITS = ("teacher", "random")
+
+
+@runtime_checkable
+class HoldsModel(Protocol):
+    """Anything with a model in it, such as a `FrozenTeacher`."""
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model that answers."""
+        ...
+
+
+Teacher = PreTrainedModel | HoldsModel | str | PathLike[str]
+
+
+def build_student(
+    teacher: Teacher,
+    *,
+    layers: int | Sequence[int] | None = None,
+    layer_map: str | None = None,
+    config: Mapping[str, object] | None = None,
+    architecture: str | None = None,
+    student: str | PathLike[str] | PreTrainedModel | None = None,
+    init: str = "teacher",
+    seed: int = 0,
+) -> PreTrainedModel:
+    """A student for ``teacher``: some of its layers, a narrower copy, another architecture, or a checkpoint.
+
+    The student has the teacher's label names and problem type, is in float32 on the CPU in eval mode, and shares no
+    memory with the teacher, which is not changed. The layers it was made of, counted from 1, stand in
+    ``config.distilnlp_kept_layers`` and are saved with it.
+
+    Args:
+        teacher: a model, an object with one as ``.model``, or a folder or Hub id.
+        layers: how many layers, chosen by ``layer_map``; or which, counted from 1; None keeps all.
+        layer_map: ``"uniform"`` (also None), ``"skip"``, ``"first"`` or ``"last"``: see `kept_layers`.
+        config: fields of the student's config that differ, such as ``{"hidden_size": 384}``. A narrower student gets
+            the leading rows and columns of every weight, and so the leading heads, each whole. That is a cut, not a
+            choice of the best ones: expect it to need more training than copied layers.
+        architecture: ``model_type`` of the student where it is not the teacher's; `architectures` says what carries
+            over between which.
+        student: a folder or Hub id to load with the teacher's labels, or a model to use as it is, in place of all
+            the arguments above.
+        init: ``"teacher"`` copies weights; ``"random"`` only takes over sizes and labels.
+        seed: for weights that are not copied; torch's global random state is left as it was.
+    Raises:
+        RequestError: layers, sizes or architectures that do not fit, unknown names, or a ``student`` with other labels
+            or together with the arguments that it replaces.
+    """
+    if init not in INITS:
+        raise unknown("init", init, INITS)
+    model = _teacher_model(teacher)
+    if student is not None:
+        if (layers, layer_map, config, architecture, init) != (None, None, None, None, "teacher"):
+            raise RequestError(
+                "a student given by name or as a model is taken whole: leave out layers, layer_map, config, "
+                "architecture and init, or leave out student"
+            )
+        return _given_student(student, model.config, seed)
+    kept = _kept(layers, layer_map, model.config.num_hidden_layers)
+    settings = student_config(model.config, kept, config or {}, architecture)
+    settings.distilnlp_kept_layers = list(kept) if init == "teacher" else None
+    made = _fresh(type(model), settings, model.config, seed)
+    if init == "teacher":
+        copy_weights(model, made, kept)
+    made.eval()
+    return made
+
+
+def _kept(layers: int | Sequence[int] | None, layer_map: str | None, depth: int) -> tuple[int, ...]:
+    if layers is None or isinstance(layers, int):
+        return kept_layers(layer_map or "uniform", layers, depth)
+    if layer_map is not None:
+        raise RequestError(f"layers {list(layers)} are a choice already: leave out layer_map '{layer_map}'")
+    return kept_layers(layers, None, depth)
+
+
+def _teacher_model(teacher: Teacher) -> PreTrainedModel:
+    if isinstance(teacher, str | PathLike):
+        from distilnlp.pretrained import load_classifier
+
+        return load_classifier(os.fspath(teacher))
+    # The order matters: some models of transformers have a `.model` themselves.
+    if not isinstance(teacher, PreTrainedModel) and isinstance(teacher, HoldsModel):
+        teacher = teacher.model
+    if not isinstance(teacher, PreTrainedModel):
+        raise RequestError(
+            f"the teacher is a {type(teacher).__name__}: give a transformers model, a loaded teacher, or the "
+            "name of a model"
+        )
+    return teacher
+
+
+def _given_student(
+    student: str | PathLike[str] | PreTrainedModel, teacher: PreTrainedConfig, seed: int
+) -> PreTrainedModel:
+    problem_type = teacher.problem_type or ("regression" if teacher.num_labels == 1 else "single_label_classification")
+    names = list((teacher.id2label or {}).values())
+    if not isinstance(student, PreTrainedModel):
+        from distilnlp.pretrained import load_classifier
+
+        label_names = None if problem_type == "regression" else [str(name) for name in names]
+        return load_classifier(os.fspath(student), label_names=label_names, problem_type=problem_type, seed=seed)
+    own = list((student.config.id2label or {}).values())
+    if own != names:
+        raise RequestError(
+            f"the student's labels are {own} and the teacher's {names}: give the student the teacher's id2label and "
+            "label2id, in the same order"
+        )
+    return student
+
+
+def _fresh(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, teacher: PreTrainedConfig, seed: int
+) -> PreTrainedModel:
+    """A new model of ``config``, on the CPU, with weights that ``seed`` decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if config.model_type == teacher.model_type:
+            return model_class(config)
+        made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+        return made

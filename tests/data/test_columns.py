@@ -1,0 +1,50 @@
+import pytest
+
+from distilnlp.data.columns import Columns, find_columns
+from distilnlp.errors import RequestError
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (["text", "label"], ("text", None, "label")),
+        (["id", "Sentence", "Labels"], ("Sentence", None, "Labels")),
+        (["sentence1", "sentence2", "score", "idx"], ("sentence1", "sentence2", "score")),
+        (["hypothesis", "premise", "label"], ("premise", "hypothesis", "label")),
+        (["question", "sentence", "label"], ("question", "sentence", "label")),
+        (["text", "text_pair", "label"], ("text", "text_pair", "label")),
+        (["question", "category"], ("question", None, "category")),
+    ],
+)
+def test_common_names_are_found(columns, expected):
+    assert find_columns(columns, "data") == Columns(*expected)
+
+
+def test_named_columns_win_and_one_text_named_is_a_single_text():
+    columns = ["premise", "hypothesis", "notes", "label", "score"]
+    assert find_columns(columns, "data", text="notes", label="score") == Columns("notes", None, "score")
+    assert find_columns(columns, "data", text="hypothesis", text_pair="premise", label="label") == Columns(
+        "hypothesis", "premise", "label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "said"),
+    [
+        (["sentence", "label"], {"text": "sentense"}, "no column 'sentense' for text: did you mean 'sentence'?"),
+        (["sentence", "label"], {"label": "zzz"}, "no column 'zzz' for label: columns: sentence, label"),
+        (["sentense", "label"], {}, "common name for the text: did you mean 'sentense'?"),
+        (["text", "labell"], {}, "common name for the label: did you mean 'labell'?"),
+        (["text", "review", "label"], {}, "could be text or review: name it with text="),
+        (["premise", "hypothesis", "text", "label"], {}, "could be premise+hypothesis or text"),
+        (["text", "label", "score"], {}, "could be label or score: name it with label="),
+        (["text", "label"], {"text_pair": "text"}, "without text"),
+        (["text", "label"], {"text": "text", "text_pair": "text"}, "named twice"),
+        (["text", "label"], {"text": "text", "label": "text"}, "named twice"),
+    ],
+)
+def test_nothing_is_guessed(columns, named, said):
+    with pytest.raises(RequestError) as caught:
+        find_columns(columns, "my.csv", **named)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("my.csv: ")

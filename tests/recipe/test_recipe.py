@@ -1,0 +1,183 @@
+"""Recipes: complete, strict, and every message with its line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distilnlp.data.tasks import GLUE
+from distilnlp.errors import RequestError
+from distilnlp.recipe import Recipe, find_recipe, load_recipe, make_recipe, recipe_schema, shipped_recipes
+
+STAGE = {"model": "x", "training": {"seed": 1}}
+VALUES = {"data": {"task": "mrpc"}, "stages": {"teacher": STAGE}}
+
+
+def recipe_file(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def refused(values, settings=()) -> str:
+    with pytest.raises(RequestError) as caught:
+        make_recipe(values, name="r", settings=settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", list(shipped_recipes()))
+def test_every_shipped_recipe_reads_back_as_it_was_written(name, tmp_path: Path):
+    recipe = load_recipe(name)
+    assert recipe.name == name.rpartition("/")[2]
+    again = load_recipe(recipe_file(tmp_path, recipe.to_yaml()))
+    assert again.to_dict() == recipe.to_dict()
+
+
+def test_there_is_a_short_recipe_for_every_glue_task():
+    for task in GLUE:
+        path = find_recipe(f"glue/{task}")
+        assert load_recipe(path).data.task == task
+        assert len(path.read_text().splitlines()) <= 15
+        assert path.read_text().startswith("# "), "`distilnlp recipes` shows the first line"
+
+
+@pytest.mark.parametrize("name", list(shipped_recipes()))
+def test_the_control_is_the_student_without_its_teacher(name):
+    stages = load_recipe(name).stages
+    assert list(stages) == ["teacher", "control", "student"]
+    assert stages["control"].student == stages["student"].student
+    assert stages["control"].training == stages["student"].training
+    assert stages["control"].teacher is None
+    assert stages["control"].objective is None
+
+
+def test_a_change_of_the_student_reaches_its_control_and_not_the_teacher():
+    recipe = load_recipe("mrpc", ["stages.student.training.num_train_epochs=9", "stages.control.training.seed=5"])
+    assert recipe.stages["control"].training["num_train_epochs"] == 9
+    assert recipe.stages["control"].training["seed"] == 5
+    assert "seed" not in recipe.stages["student"].training
+    assert recipe.stages["teacher"].training["num_train_epochs"] != 9
+
+
+def test_a_regression_has_no_soft_target():
+    assert set(load_recipe("stsb").stages["student"].objective or {}) == {
+        "hard_label",
+        "logit_mse",
+        "hidden_state",
+        "attention_scores",
+    }
+
+
+def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_match(tmp_path: Path):
+    path = recipe_file(tmp_path, "extends: glue/_base.yaml\ndata:\n  task: mrpc\n  max_lenght: 3\n")
+    with pytest.raises(RequestError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == "mine.yaml line 4: unknown key 'max_lenght' in data: did you mean 'max_length'?"
+
+
+def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text("data: {task: mrpc}\nprecision: fp23\nstages: {a: {model: x}}")
+    with pytest.raises(RequestError, match=r"^base\.yaml line 2: precision is 'fp23': should be 'auto', 'fp32'"):
+        load_recipe(recipe_file(tmp_path, "extends: base.yaml\nseed: 3"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("data.max_length=abc", "data.max_length is 'abc': should be a valid integer"),
+        ("data.max_length='128'", "data.max_length is '128': should be a valid integer"),
+        ("data.max_length=true", "should be a valid integer"),
+        ("data.max_length=1", "greater than or equal to 3"),
+        ("seeds=1", "unknown key 'seeds': did you mean 'seed'?"),
+        ("stages.student.objectiv=1", "unknown key 'objectiv' in stages.student: did you mean 'objective'?"),
+        ("stages.student.student.layer=2", "unknown key 'layer' in stages.student.student: did you mean 'layers'?"),
+        ("stages.student.student.layers=two", "stages.student.student.layers is 'two'"),
+        ("stages.student.objective.soft_target=3", "soft_target is 3: should be a mapping of keys to values"),
+        ("stages.student.objective.sotf_target=null", "null removes a key, and there is none of this name to remove"),
+        ("stages.contrl=null", "null removes a key, and there is none of this name to remove"),
+        ("stages.student.training.sed=null", "there is nothing of this name to remove"),
+        ("data=null", "the recipe has no 'data'"),
+        ("data.task=null", "data has no 'task'"),
+        ("stages.teacher.lora={rank: 4}", "unknown key 'rank' in stages.teacher.lora"),
+        ("stages.control.like=studnet", "unknown stage 'studnet': did you mean 'student'"),
+    ],
+)
+def test_wrong_keys_and_types_are_refused(settings, message):
+    with pytest.raises(RequestError) as caught:
+        load_recipe("mrpc", [settings])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("label_smoothing_factor", "Trainer ignores it"),
+        ("output_dir", "--output"),
+        ("bf16", "precision: bf16"),
+        ("fp16", "precision: fp16"),
+        ("resume_from_checkpoint", "resumes by itself"),
+        ("push_to_hub", "distilnlp push"),
+    ],
+)
+def test_training_keys_that_would_do_nothing_or_harm_are_refused(key, advice):
+    message = refused(VALUES, [f"stages.teacher.training.{key}=1"])
+    assert f"stages.teacher.training.{key} cannot be set" in message
+    assert advice in message
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({}, "should have one of 'model' and 'student'"),
+        ({"model": "x", "student": {"from": "y"}}, "should have one of 'model' and 'student'"),
+        ({"model": "x", "teacher": "one"}, "has a teacher and no 'objective'"),
+        ({"model": "x", "objective": {"hard_label": {}}}, "has an objective and no 'teacher'"),
+        ({"model": "x", "teacher": "three", "objective": {"hard_label": {}}}, "'three', a stage that does not come"),
+        ({"model": "two"}, "'two', a stage that does not come earlier"),
+        ({"student": {"from": "oen"}}, "no such stage or folder; did you mean 'one'?"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(stage, message):
+    stages = {"one": {"model": "x"}, "two": stage, "three": {"model": "x"}}
+    assert message in refused({"data": {"task": "mrpc"}, "stages": stages})
+
+
+@pytest.mark.parametrize("name", ["a.b", "../up", "a b", ""])
+def test_a_stage_name_has_to_fit_a_folder(name):
+    assert "it names a folder" in refused({"data": {"task": "mrpc"}, "stages": {name: STAGE}})
+
+
+def test_a_recipe_without_stages_is_refused():
+    assert "at least 1 item" in refused({"data": {"task": "mrpc"}, "stages": {}})
+
+
+def test_a_model_of_the_hub_is_no_misspelt_stage():
+    stages = {"bert": {"model": "x"}, "two": {"model": "bert-base-uncased"}, "three": {"model": "org/bert"}}
+    assert list(make_recipe({"data": {"task": "t"}, "stages": stages}, name="r").stages) == list(stages)
+
+
+def test_values_from_options_extend_a_recipe_and_name_the_command():
+    recipe = make_recipe({"data": {"task": "x.csv"}}, name="x-distill", extends="glue/_base.yaml")
+    assert recipe.name == "x-distill"
+    assert recipe.data.max_length == load_recipe("mrpc").data.max_length
+    with pytest.raises(RequestError, match=r"^distilnlp distill: precision is 'high'"):
+        make_recipe({"precision": "high"}, name="x", extends="mrpc", origin="distilnlp distill")
+
+
+def test_the_schema_is_made_for_files_that_extend_others():
+    schema = recipe_schema()
+    assert "extends" in schema["properties"]
+    assert "like" in schema["$defs"]["Stage"]["properties"]
+    assert "required" not in schema
+    assert schema["additionalProperties"] is False
+    keys = set(Recipe.model_fields) | {"extends"}
+    assert set(schema["properties"]) == keys
+
+
+def test_the_resolved_recipe_is_plain_yaml():
+    text = load_recipe("quickstart").to_yaml()
+    assert yaml.safe_load(text)["stages"]["student"]["student"]["from"] == "teacher"
+    assert "!!" not in text

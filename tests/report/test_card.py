@@ -1,0 +1,233 @@
+"""The model card: its metadata as the Hub reads it, its code as a reader runs it, and what must not be in it."""
+
+import copy
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from distilnlp.errors import RequestError
+from distilnlp.report.card import render_card
+from tests.report.test_compare import ROWS
+from tests.tiny import tiny_model, tiny_tokenizer
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+METRICS = {"accuracy": 0.84, "f1": 0.88, "loss": 0.5}
+
+REPORT = {
+    "task": "mrpc",
+    "main_metric": "f1",
+    "problem_type": "single_label_classification",
+    "label_names": ["not_equivalent", "equivalent"],
+    "text_columns": ["sentence1", "sentence2"],
+    "dataset_id": "nyu-mll/glue",
+    "source": "nyu-mll/glue",
+    "eval_split": "validation",
+    "teacher": MINILM,
+    "versions": {"transformers": "5.23.0", "torch": "2.13.0"},
+    "sources": {
+        "soft_target": "Hinton et al. 2015, arXiv:1503.02531, section 2.",
+        "hidden_state": "Romero et al. 2015, arXiv:1412.6550.",
+    },
+    "stages": [{**row, "metrics": METRICS, "seconds": 41.6} for row in ROWS],
+    "recipe": {
+        "name": "mrpc",
+        "data": {"task": "mrpc", "max_length": 48, "data_dir": "/home/somebody/glue"},
+        "stages": {
+            "teacher": {"model": MINILM, "training": {"hub_token": "hf_" + "a" * 34}},
+            "control": {"student": {"from": "teacher", "layers": 3}},
+            "student": {
+                "student": {"from": "teacher", "layers": 3, "layer_map": "uniform"},
+                "teacher": "teacher",
+                "objective": {"hard_label": {"weight": 0.5}, "soft_target": {"weight": 0.5, "temperature": 2.0}},
+            },
+        },
+    },
+}
+
+
+def changed(**keys):
+    return {**copy.deepcopy(REPORT), **keys}
+
+
+def without(*keys):
+    return {key: value for key, value in REPORT.items() if key not in keys}
+
+
+def test_the_hub_reads_the_metadata():
+    data = ModelCard(render_card(REPORT, stage="student", repo_id="somebody/mrpc-small")).data
+    assert data.base_model == [MINILM]
+    assert data.datasets == ["nyu-mll/glue"]
+    assert data.metrics == ["accuracy", "f1"]
+    assert data.tags == ["distilnlp", "knowledge-distillation", "text-classification"]
+    assert (data.library_name, data.pipeline_tag, data.language) == ("transformers", "text-classification", ["en"])
+    assert data.license is None
+
+
+def test_the_hub_reads_the_scores():
+    data = ModelCard(render_card(REPORT, stage="student", repo_id="somebody/mrpc-small")).data
+    assert data.model_name == "mrpc-small"
+    assert {(r.metric_type, r.metric_value) for r in data.eval_results} == {("accuracy", 0.84), ("f1", 0.88)}
+    result = data.eval_results[0]
+    assert (result.task_type, result.dataset_type) == ("text-classification", "nyu-mll/glue")
+    assert (result.dataset_config, result.dataset_split) == ("mrpc", "validation")
+
+
+def test_metric_names_are_those_of_the_hub():
+    stages = [{**ROWS[0], "metrics": {"pearson": 0.8, "spearmanr": 0.7, "mse": float("nan")}}]
+    data = ModelCard(render_card(changed(stages=stages), stage="teacher")).data
+    assert {(r.metric_type, r.metric_name) for r in data.eval_results} == {
+        ("pearsonr", "pearson"),
+        ("spearmanr", "spearmanr"),
+    }
+
+
+def test_the_mismatched_set_is_a_result_of_its_own():
+    stages = [{**ROWS[2], "metrics": {"accuracy": 0.7}, "mismatched": {"accuracy": 0.71}}]
+    content = render_card(changed(task="mnli", stages=stages), stage="student")
+    results = ModelCard(content).data.eval_results
+    assert {(r.dataset_config, r.metric_value) for r in results} == {("mnli", 0.7), ("mnli_mismatched", 0.71)}
+    assert "On the mismatched set: accuracy 0.7100." in content
+
+
+@pytest.mark.parametrize("stage", ["teacher", "control", "student"])
+def test_every_stage_has_a_card_of_its_own(stage):
+    content = render_card(REPORT, stage=stage)
+    assert f"# mrpc-{stage}\n" in content
+    assert ("knowledge-distillation" in ModelCard(content).data.tags) == (stage == "student")
+    assert ("taught the students" in content) == (stage == "teacher")
+    assert ("labels only" in content) == (stage == "control")
+
+
+def test_the_table_and_the_lineage_are_there():
+    content = render_card(REPORT, stage="student")
+    assert "| student | 0.880 | 17.4M |" in content
+    assert "keeps 97.8 % of the teacher's f1" in content
+    assert f"- Start weights: [{MINILM}](https://huggingface.co/{MINILM})" in content
+    assert "- Made from: `teacher`, layers `3`, layer_map `uniform`" in content
+    assert "- Objective: `hard_label` (weight 0.5), `soft_target` (weight 0.5, temperature 2.0)" in content
+    assert "- Training time: 42 s" in content
+    assert "- transformers 5.23.0" in content
+
+
+def test_only_the_methods_that_were_used_are_cited():
+    content = render_card(REPORT, stage="student")
+    assert "[arXiv:1503.02531](https://arxiv.org/abs/1503.02531)" in content
+    assert "Romero" not in content
+    assert "Hinton" not in render_card(REPORT, stage="teacher")
+
+
+def test_the_recipe_in_the_card_is_yaml_that_can_be_read():
+    content = render_card(REPORT, stage="student")
+    recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)\n```", content, re.S)[1])
+    assert recipe["stages"]["student"] == REPORT["recipe"]["stages"]["student"]
+    assert recipe["data"]["data_dir"] == "glue"
+
+
+@pytest.mark.parametrize("hidden", ["/home", "somebody", "hub_token", "hf_aaaa"])
+def test_neither_paths_nor_tokens_are_published(hidden):
+    recipe = copy.deepcopy(REPORT["recipe"])
+    recipe["stages"]["teacher"]["model"] = "/home/somebody/teacher"
+    recipe["data"]["task"] = "C:\\Users\\somebody\\my.csv"
+    recipe["name"] = "run with hf_" + "a" * 34
+    report = changed(
+        recipe=recipe, teacher="/home/somebody/teacher", source="/home/somebody/my.csv", task="/home/somebody/my.csv"
+    )
+    report["dataset_id"] = None
+    for stage in ("teacher", "student"):
+        content = render_card(report, stage=stage)
+        assert hidden not in content
+        assert "- Start weights: `teacher`" in content
+        data = ModelCard(content).data
+        assert data.base_model is None
+        assert data.datasets is None
+
+
+def test_a_teacher_from_outside_the_run_does_not_show_its_folder():
+    """It is a row of the table, named by where it lies on this machine."""
+    stages = [{**ROWS[0], "stage": "/home/somebody/runs/big"}, *ROWS[1:]]
+    content = render_card(changed(stages=stages), stage="student")
+    assert "| big (teacher) | 0.900 |" in content
+    assert "/home" not in content
+
+
+def test_a_sample_says_what_it_is():
+    report = changed(task="mnli-sample", dataset_id=None, source="mnli-sample: an excerpt of MNLI")
+    assert "- Data: mnli-sample: an excerpt of MNLI\n" in render_card(report, stage="student")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("bert-base-uncased", True),
+        ("google-bert/bert-base-uncased", True),
+        ("teacher", False),
+        ("a-folder", False),
+        ("runs/mrpc/teacher", False),
+        ("./teacher", False),
+        ("local/model", False),
+    ],
+)
+def test_only_a_hub_id_becomes_the_base_model(name, known, tmp_path, monkeypatch):
+    (tmp_path / "local" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    report = {**without("recipe"), "teacher": name}
+    assert ModelCard(render_card(report, stage="student")).data.base_model == ([name] if known else None)
+
+
+def test_a_student_with_weights_of_its_own_names_both_models():
+    recipe = copy.deepcopy(REPORT["recipe"])
+    recipe["stages"]["student"] = {"model": "distilbert/distilbert-base-uncased", "teacher": "teacher"}
+    data = ModelCard(render_card(changed(recipe=recipe), stage="student")).data
+    assert data.base_model == ["distilbert/distilbert-base-uncased", MINILM]
+
+
+def test_a_bare_report_gives_a_card_without_invented_facts():
+    content = render_card({"stages": [{"stage": "student"}]}, stage="student")
+    card = ModelCard(content)
+    assert card.data.to_dict() == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["distilnlp", "text-classification"],
+    }
+    assert not re.search(r"\d", re.sub(r"```.*?```|ms p50/p95", "", card.text, flags=re.S))
+    assert "None" not in content
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem_type", "labels", "printed"),
+    [
+        (["sentence1", "sentence2"], "single_label_classification", ["no", "yes"], {"no", "yes"}),
+        (["sentence"], "single_label_classification", ["a", "b", "c"], {"a", "b", "c"}),
+        (["sentence"], "multi_label_classification", ["a", "b"], {"[]", "['a']", "['b']", "['a', 'b']"}),
+        (["sentence1", "sentence2"], "regression", None, None),
+    ],
+)
+def test_the_code_in_the_card_runs(tmp_path, capsys, columns, problem_type, labels, printed):
+    model = tiny_model("bert", label_names=labels, num_labels=1, problem_type=problem_type)
+    model.save_pretrained(tmp_path / "student")
+    tiny_tokenizer().save_pretrained(tmp_path / "student")
+    capsys.readouterr()
+    report = changed(text_columns=columns, problem_type=problem_type, label_names=labels)
+
+    content = render_card(report, stage="student", repo_id=str(tmp_path / "student"))
+    code = re.search(r"```python\n(.*?)```", content, re.S)[1]
+    exec(compile(code, "card", "exec"), {})
+
+    out = capsys.readouterr().out.strip()
+    assert out in printed if printed else float(out) is not None
+    assert ("A second text." in code) == (len(columns) == 2)
+    assert "max_length=48" in code
+
+
+def test_a_fence_in_the_recipe_does_not_end_the_fold():
+    content = render_card(changed(recipe={"name": "```\n<script>"}), stage="student")
+    assert "````yaml\n" in content
+
+
+def test_an_unknown_stage_is_refused():
+    with pytest.raises(RequestError, match="unknown stage 'studnet': did you mean 'student'"):
+        render_card(REPORT, stage="studnet")
+    with pytest.raises(RequestError, match="lists none"):
+        render_card({}, stage="student")

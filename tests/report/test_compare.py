@@ -1,0 +1,168 @@
+"""The side-by-side table: what it shows, what it leaves open, and how wide it gets."""
+
+import json
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.report.compare import compare_runs, markdown_table, relative_lines, render_table
+
+HOW = {"threads": 2, "device": "cpu", "dtype": "float32"}
+
+
+def row(stage, role, score, **more):
+    return {"stage": stage, "role": role, "score": score, "main_metric": "f1", **more}
+
+
+def cost(parameters, p50, throughput):
+    return {
+        "parameters": parameters,
+        "parameters_without_embeddings": parameters // 2,
+        "disk_mb": parameters * 4 / 1e6,
+        "latency_p50_ms": p50,
+        "latency_p95_ms": p50 * 1.25,
+        "throughput_per_s": throughput,
+        **HOW,
+    }
+
+
+ROWS = [
+    row("teacher", "teacher", 0.9, cost=cost(22_714_371, 10.0, 300.0), fidelity=None),
+    row("control", "control", 0.85, cost=cost(17_390_979, 5.0, 590.0), fidelity={"agreement": 0.91, "kl": 0.2}),
+    row("student", "student", 0.88, cost=cost(17_390_979, 5.0, 600.0), fidelity={"agreement": 0.95, "kl": 0.1}),
+]
+
+
+def test_table_shows_each_number_under_its_heading():
+    header, _, teacher, _, student = [line.split() for line in render_table(ROWS).splitlines()[:5]]
+    assert header == ["model", "f1", "params", "w/o", "emb.", "MB", "ms", "p50/p95", "texts/s", "agreement"]
+    assert teacher == ["teacher", "0.900", "22.7M", "11.4M", "90.9", "10.0/12.5", "300", "-"]
+    assert student == ["student", "0.880", "17.4M", "8.7M", "69.6", "5.0/6.2", "600", "0.950"]
+
+
+def test_columns_of_the_table_end_where_their_headings_end():
+    lines = render_table(ROWS).splitlines()[:5]
+    assert len({len(line) for line in lines}) == 1
+    assert all(line[lines[0].index("params") - 1] == " " for line in lines)
+
+
+def test_students_are_said_relative_to_the_teacher_and_the_control():
+    control, student = relative_lines(ROWS)
+    assert student == (
+        "student: keeps 97.8 % of the teacher's f1, +0.030 f1 over the control, 2.00x faster at batch 1, "
+        "2.00x the texts/s, 1.31x smaller"
+    )
+    assert control.startswith("control: keeps 94.4 %")
+    assert "over the control" not in control
+
+
+def test_shares_that_mean_nothing_are_not_said():
+    """Half the error is not half as good, and a share of a correlation of 0 has no value."""
+    errors = [{**r, "main_metric": "mse"} for r in ROWS]
+    assert not any("keeps" in line for line in relative_lines(errors))
+    useless = [{**ROWS[0], "score": 0.0}, *ROWS[1:]]
+    assert not any("keeps" in line for line in relative_lines(useless))
+
+
+def test_missing_values_are_dashes_and_nothing_is_said_of_them():
+    text = render_table([{"stage": "a", "role": "teacher"}, {"stage": "b", "role": "student", "cost": {}}])
+    lines = text.splitlines()
+    assert lines[2].split() == ["a", "(teacher)", *["-"] * 7]
+    assert len(lines) == 4
+
+
+def test_a_number_that_is_none_or_not_finite_is_shown_as_it_is():
+    lines = render_table([row("a", "teacher", float("nan"), cost={"disk_mb": None})]).splitlines()
+    assert lines[2].split()[2:5] == ["nan", "-", "-"]
+
+
+def test_the_table_says_how_it_was_measured():
+    text = render_table(ROWS)
+    assert "batches of 32; without tokenising, on cpu, 2 threads, float32." in text
+    assert "agreement: share of equal answers." in text
+    regression = render_table([row("a", "student", 0.8, fidelity={"agreement": 0.9, "mae": 0.1})])
+    assert "agreement: Pearson correlation with the teacher." in regression
+    assert "share of equal answers" not in regression
+
+
+def test_the_table_fits_100_columns_at_its_widest():
+    widest = cost(999_900_000, 99999.4, 1e6)
+    rows = [
+        {**r, "run": run, "stage": f"{r['stage']}-with-a-very-long-name", "main_metric": metric, "cost": widest}
+        for run in ("a-run-with-a-very-long-name", "b")
+        for metric in ("matthews_correlation", "micro_f1")
+        for r in ROWS
+    ]
+    for some in (rows, rows[:3]):
+        assert max(map(len, render_table(some).splitlines())) <= 100
+
+
+def test_different_metrics_are_named_at_their_scores():
+    text = render_table([ROWS[0], {**ROWS[1], "main_metric": "matthews_correlation"}])
+    assert "0.900 f1" in text
+    assert "0.850 MCC" in text
+
+
+def test_markdown_has_the_same_cells_and_survives_a_bar():
+    lines = markdown_table([*ROWS, row("a|b", "student", 0.5)]).splitlines()
+    assert lines[0] == "| model | f1 | params | w/o emb. | MB | ms p50/p95 | texts/s | agreement |"
+    assert lines[1].startswith("| :--- | ---: |")
+    assert lines[4] == "| student | 0.880 | 17.4M | 8.7M | 69.6 | 5.0/6.2 | 600 | 0.950 |"
+    assert lines[5].startswith(r"| a\|b (student) | 0.500 |")
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(RequestError, match="nothing to show"):
+        render_table([])
+
+
+def write_run(folder, rows, **more):
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps({"task": "mrpc", "main_metric": "f1", "stages": rows, **more}))
+    return folder
+
+
+def test_runs_are_compared_each_with_its_own_teacher(tmp_path):
+    other = [{**ROWS[0], "score": 0.8}, {**ROWS[2], "score": 0.4}]
+    rows = compare_runs([write_run(tmp_path / "one", ROWS), write_run(tmp_path / "two", other)])
+    assert [(r["run"], r["stage"], r["task"]) for r in rows][2:4] == [
+        ("one", "student", "mrpc"),
+        ("two", "teacher", "mrpc"),
+    ]
+    text = render_table(rows)
+    assert "one/student" in text
+    assert "two/student: keeps 50.0 %" in text
+
+
+def test_a_single_run_is_not_named_in_every_row(tmp_path):
+    text = render_table(compare_runs([write_run(tmp_path / "one", ROWS)]))
+    assert text.splitlines()[2].startswith("teacher ")
+
+
+def test_runs_of_one_name_stay_apart(tmp_path):
+    folders = [write_run(tmp_path / part / "mrpc", ROWS) for part in "ab"]
+    assert {r["run"] for r in compare_runs(folders)} == {str(folder) for folder in folders}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no report.json"),
+        ("{", "is not valid JSON"),
+        ("[]", "lists no stages"),
+        ('{"stages": []}', "lists no stages"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(RequestError, match=message) as error:
+        compare_runs([tmp_path])
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="is not a folder"):
+        compare_runs([tmp_path / "none"])
+    with pytest.raises(RequestError, match="at least one run"):
+        compare_runs([])

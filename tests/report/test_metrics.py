@@ -1,0 +1,122 @@
+"""`TaskMetric` offline and without a trace; `make_compute_metrics` on what a Trainer hands over."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction
+
+from distilnlp.errors import RequestError, RunError
+from distilnlp.report.metrics import TaskMetric, decide, make_compute_metrics
+from distilnlp.report.scores import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+
+def test_task_metric_is_an_evaluate_metric():
+    metric = TaskMetric(["accuracy", "f1"])
+    assert isinstance(metric, evaluate.Metric)
+    assert metric.compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 1]) == {"accuracy": 0.5, "f1": 0.5}
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_batches_give_what_the_whole_gives(kind):
+    """F1 of the whole is not the mean of the batches' F1; and a metric can be used again."""
+    predictions, references = [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]
+    metric = TaskMetric(["f1"])
+    whole = metric.compute(predictions=kind(predictions), references=kind(references))
+    for i in range(0, 5, 2):
+        metric.add_batch(predictions=kind(predictions[i : i + 2]), references=kind(references[i : i + 2]))
+    assert metric.compute() == whole == {"f1": pytest.approx(2 / 3)}
+
+
+def test_task_metric_takes_numbers_and_rows_of_labels():
+    assert TaskMetric(["mse"], REGRESSION).compute(predictions=[0.25, 2], references=[0.75, 2]) == {"mse": 0.125}
+    rows = {"predictions": [[1, 0, 1], [0, 0, 1]], "references": [[1, 0, 0], [0, 0, 1]]}
+    assert TaskMetric(["accuracy"], MULTI_LABEL).compute(**rows) == {"accuracy": 0.5}
+
+
+def test_task_metric_does_not_cut_probabilities_to_classes():
+    """evaluate's usual int64 column would make 0.9 a 0 without a word."""
+    with pytest.raises(RequestError, match="class numbers"):
+        TaskMetric(["accuracy"]).compute(predictions=[0.9, 0.2], references=[1, 0])
+
+
+@pytest.mark.parametrize("empty", [[], np.array([])])
+def test_no_examples_are_refused_in_one_line(empty):
+    with pytest.raises(RequestError, match="at least one example"):
+        TaskMetric(["accuracy"]).compute(predictions=empty, references=empty)
+
+
+def test_task_metric_writes_nothing(tmp_path, monkeypatch):
+    """evaluate makes a cache folder for each metric even when it keeps everything in memory."""
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    metric = TaskMetric(["accuracy"])
+    metric.add_batch(predictions=[0], references=[0])
+    assert metric.compute() == {"accuracy": 1.0}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_metrics_loads_nothing_heavy():
+    """The command line reads metric names before it has shown its help."""
+    code = (
+        "import sys, distilnlp.report.metrics, distilnlp.report.fidelity, distilnlp.report.cost\n"
+        "import distilnlp.report.compare, distilnlp.report.card\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'evaluate', 'huggingface_hub', 'scipy', 'sklearn'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_compute_metrics_takes_the_largest_logit_of_the_first_output():
+    """A model that returns hidden states too gives the Trainer a tuple; the logits come first."""
+    logits = np.array([[2.0, 1.0, 0.0], [0.0, 0.1, 0.2], [0.0, 3.0, 1.0]])
+    compute = make_compute_metrics(["accuracy"], SINGLE_LABEL)
+    labels = np.array([0, 2, 2])
+    assert compute(EvalPrediction((logits, np.zeros((3, 4, 8))), labels)) == {"accuracy": pytest.approx(2 / 3)}
+    assert compute(EvalPrediction(logits, labels)) == {"accuracy": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3,)])
+def test_compute_metrics_squeezes_the_logit_of_a_regression(shape):
+    compute = make_compute_metrics(["pearson", "mse"], REGRESSION)
+    logits = np.array([1.0, 2.0, 4.0], dtype=np.float32).reshape(shape)
+    scores = compute(EvalPrediction(logits, np.array([2.0, 4.0, 8.0], dtype=np.float32).reshape(shape)))
+    assert scores == {"pearson": pytest.approx(1.0), "mse": pytest.approx(7.0)}
+
+
+def test_compute_metrics_decides_each_label_at_zero():
+    compute = make_compute_metrics(["micro_f1", "accuracy"], MULTI_LABEL)
+    logits = np.array([[0.1, -0.1, 3.0], [-2.0, 0.0, 0.5]])
+    labels = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    assert compute(EvalPrediction(logits, labels)) == {"micro_f1": pytest.approx(6 / 7), "accuracy": 0.5}
+
+
+def test_a_misspelt_metric_is_refused_before_any_training():
+    with pytest.raises(RequestError, match="did you mean 'pearson'"):
+        make_compute_metrics(["pearsonr"], REGRESSION)
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem_type", "needed"),
+    [
+        ((4, 1), SINGLE_LABEL, "2 or more"),
+        ((4,), SINGLE_LABEL, "2 or more"),
+        ((4, 2), REGRESSION, "1"),
+        ((4,), MULTI_LABEL, "labels"),
+    ],
+)
+def test_logits_of_another_head_are_refused(shape, problem_type, needed):
+    with pytest.raises(RequestError, match=rf"\(examples, {needed}\); got"):
+        decide(np.zeros(shape), problem_type)
+
+
+def test_logits_that_are_not_finite_stop_the_run():
+    """The largest of NaNs is the first: without the check a diverged model scores as if it always said class 0."""
+    with pytest.raises(RunError, match="1 of 2 examples"):
+        decide([[np.nan, np.nan], [0.0, 1.0]], SINGLE_LABEL)

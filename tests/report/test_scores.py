@@ -1,0 +1,145 @@
+"""Every metric against scikit-learn and scipy, and the choices where those give none."""
+
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from distilnlp.errors import RequestError, RunError
+from distilnlp.report.scores import MULTI_LABEL, REGRESSION, SCORES, SINGLE_LABEL, check_metrics, compute_scores
+
+CLASS_REFERENCES = {
+    "accuracy": sk.accuracy_score,
+    "f1": lambda y, p: sk.f1_score(y, p, zero_division=0),
+    "macro_f1": lambda y, p: sk.f1_score(y, p, average="macro", zero_division=0),
+    "micro_f1": lambda y, p: sk.f1_score(y, p, average="micro", zero_division=0),
+    "matthews_correlation": sk.matthews_corrcoef,
+}
+SEVERAL_REFERENCES = {name: CLASS_REFERENCES[name] for name in ("accuracy", "macro_f1", "micro_f1")}
+NUMBER_REFERENCES = {
+    "pearson": lambda y, p: scipy.stats.pearsonr(y, p).statistic,
+    "spearmanr": lambda y, p: scipy.stats.spearmanr(y, p).statistic,
+    "mse": sk.mean_squared_error,
+}
+
+
+def pairs(values):
+    return st.lists(st.tuples(values, values), min_size=1, max_size=30)
+
+
+def reference(function, references, predictions):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they warn where they choose 0 for an undefined ratio
+        return function(references, predictions)
+
+
+def test_every_metric_has_a_reference():
+    assert set(SCORES) == set(CLASS_REFERENCES) | set(NUMBER_REFERENCES)
+
+
+@pytest.mark.parametrize("name", sorted(CLASS_REFERENCES))
+@settings(max_examples=40)
+@given(data=st.data())
+def test_class_metrics_match_scikit_learn(name, data):
+    top = 1 if name == "f1" else 3
+    predictions, references = zip(*data.draw(pairs(st.integers(0, top))), strict=True)
+    expected = reference(CLASS_REFERENCES[name], references, predictions)
+
+    got = compute_scores([name], predictions, references, SINGLE_LABEL)[name]
+
+    assert got == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(SEVERAL_REFERENCES))
+@settings(max_examples=40)
+@given(rows=pairs(st.lists(st.integers(0, 1), min_size=3, max_size=3)))
+def test_multi_label_metrics_match_scikit_learn(name, rows):
+    predictions, references = (np.array(column) for column in zip(*rows, strict=True))
+    expected = reference(SEVERAL_REFERENCES[name], references, predictions)
+
+    got = compute_scores([name], predictions, references, MULTI_LABEL)[name]
+
+    assert got == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(NUMBER_REFERENCES))
+@pytest.mark.parametrize("ties", [False, True])
+def test_number_metrics_match_scipy(name, ties):
+    rng = np.random.default_rng(0)
+    references = rng.uniform(0, 5, 200)
+    predictions = references + rng.normal(0, 1, 200)
+    if ties:
+        references, predictions = references.round(), predictions.round()
+    expected = NUMBER_REFERENCES[name](references, predictions)
+
+    got = compute_scores([name], predictions, references, REGRESSION)[name]
+
+    assert got == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearmanr"])
+@pytest.mark.parametrize("constant", ["predictions", "references"])
+def test_an_undefined_correlation_is_zero_and_logged(name, constant, caplog):
+    """scipy gives NaN, which would end up in the report and could never be the best checkpoint."""
+    values = {"predictions": [1.0, 2.0, 4.0], "references": [0.0, 1.0, 5.0], constant: [0.1, 0.1, 0.1]}
+    with caplog.at_level(logging.WARNING):
+        got = compute_scores([name], **values, problem_type=REGRESSION)
+    assert got == {name: 0.0}
+    assert name in caplog.text
+    assert constant in caplog.text
+
+
+def test_correlation_survives_large_numbers():
+    """Squares of 1e200 are infinite; the correlation of these is 1."""
+    assert compute_scores(["pearson"], [1e200, 2e200, 3e200], [1, 2, 3], REGRESSION)["pearson"] == pytest.approx(1)
+
+
+def test_float32_predictions_are_computed_in_float64():
+    """Near a large offset float32 loses the digits that a correlation is made of."""
+    predictions = np.array([10000.001, 10000.002, 10000.004, 10000.003] * 50, dtype=np.float32)
+    references = np.arange(200.0)
+    expected = scipy.stats.pearsonr(predictions.astype(np.float64), references).statistic
+    assert compute_scores(["pearson"], predictions, references, REGRESSION)["pearson"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "problem_type", "message"),
+    [
+        (["acuracy"], SINGLE_LABEL, "unknown metric 'acuracy': did you mean 'accuracy'"),
+        (["accuracy"], REGRESSION, "'accuracy' does not fit regression: accepted: pearson, spearmanr, mse"),
+        (["f1"], MULTI_LABEL, "'f1' does not fit multi_label"),
+        ([], SINGLE_LABEL, "at least one"),
+        ("f1", SINGLE_LABEL, "a list"),
+        (["accuracy"], "classes", "unknown problem type 'classes'"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(metrics, problem_type, message):
+    with pytest.raises(RequestError, match=message):
+        check_metrics(metrics, problem_type)
+
+
+@pytest.mark.parametrize(
+    ("name", "predictions", "references", "problem_type", "message"),
+    [
+        ("accuracy", [], [], SINGLE_LABEL, "at least one example"),
+        ("accuracy", [0, 1], [0], SINGLE_LABEL, r"\(2,\) and \(1,\)"),
+        ("accuracy", [[0.1, 0.9]], [[0, 1]], SINGLE_LABEL, "1 dimension"),
+        ("accuracy", [0.2, 0.9], [0, 1], SINGLE_LABEL, "the predictions must be class numbers from 0; got 0.2"),
+        ("accuracy", [0, 1], [-1, -1], SINGLE_LABEL, "the split has no labels"),
+        ("accuracy", [[0, 2]], [[0, 1]], MULTI_LABEL, "must be 0 and 1; got 2"),
+        ("f1", [0, 1, 2], [0, 1, 1], SINGLE_LABEL, "use macro_f1"),
+    ],
+)
+def test_values_that_are_no_answers_are_refused(name, predictions, references, problem_type, message):
+    with pytest.raises(RequestError, match=message):
+        compute_scores([name], predictions, references, problem_type)
+
+
+def test_predictions_that_are_not_numbers_stop_the_run():
+    with pytest.raises(RunError, match="diverged"):
+        compute_scores(["pearson"], [1.0, float("nan")], [1.0, 2.0], REGRESSION)

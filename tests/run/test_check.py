@@ -1,0 +1,71 @@
+"""What needs the libraries to be checked: training arguments, losses, and the schema that names them."""
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.losses import list_losses
+from distilnlp.recipe import load_recipe, shipped_recipes
+from distilnlp.run import check_recipe, full_schema
+
+
+@pytest.mark.parametrize("name", list(shipped_recipes()))
+def test_the_shipped_recipes_are_fine(name):
+    check_recipe(load_recipe(name))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "training.learning_rat=1",
+            "unknown key 'learning_rat' in stages.student.training: did you mean 'learning_rate'",
+        ),
+        ("training.warmup_ratio=0.1", "unknown key 'warmup_ratio'"),  # gone from TrainingArguments
+        ("training.learning_rate=fast", "learning_rate is 'fast': should be a valid number"),
+        ("training.num_train_epochs='3'", "num_train_epochs is '3': should be a valid number"),
+        ("training.seed=1.5", "seed is 1.5: should be a valid integer"),
+        ("training.save_strategy=epcoh", "epcoh is not a valid SaveStrategy"),
+        ("training.load_best_model_at_end=yes", "should be a valid boolean"),
+        ("training.report_to=nobody", "nobody"),
+        (
+            "objective.soft_targt={}",
+            "unknown loss 'soft_targt' in stages.student.objective: did you mean 'soft_target'",
+        ),
+        (
+            "objective.soft_target.temprature=3",
+            "unknown key 'temprature' in stages.student.objective.soft_target: did ",
+        ),
+        ("objective.soft_target.temperature=-3", "temperature must be positive"),
+        ("objective.soft_target.temperature=hot", "temperature is 'hot': should be a valid number"),
+        ("objective.soft_target.weight=-1", "weight of soft_target must be positive"),
+        ("objective.soft_target.weight=true", "should be a valid number"),
+        ("objective.hidden_state.layer_map=unifrm", "unknown layer map 'unifrm'"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_the_place_it_was_written(setting, message):
+    setting = f"stages.student.{setting}"
+    with pytest.raises(RequestError) as caught:
+        check_recipe(load_recipe("mrpc", [setting]))
+    assert str(caught.value).startswith(f"--set {setting}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_objective_of_weights_0_is_refused():
+    losses = load_recipe("mrpc").stages["student"].objective or {}
+    settings = [f"stages.student.objective.{name}.weight=0" for name in losses]
+    with pytest.raises(RequestError, match="nothing would be trained"):
+        check_recipe(load_recipe("mrpc", settings))
+
+
+def test_fp16_needs_a_gpu():
+    with pytest.raises(RequestError, match="fp16 needs a CUDA device"):
+        check_recipe(load_recipe("mrpc", ["precision=fp16"]))
+
+
+def test_the_schema_knows_every_loss_and_training_argument():
+    stage = full_schema()["$defs"]["Stage"]["properties"]
+    objective, training = (stage[key]["anyOf"][0]["properties"] for key in ("objective", "training"))
+    assert set(objective) == set(list_losses())
+    assert set(objective["soft_target"]["anyOf"][0]["properties"]) == {"weight", "temperature"}
+    assert {"learning_rate", "num_train_epochs", "seed"} <= set(training)

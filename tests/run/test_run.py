@@ -1,0 +1,320 @@
+"""A run from end to end: what is written, what is skipped, refused, resumed."""
+
+import copy
+import fcntl
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from distilnlp.errors import RequestError
+from distilnlp.recipe import Recipe, load_recipe, make_recipe
+from distilnlp.run import evaluate_model, run_recipe
+from distilnlp.run import runner as runner_module
+from distilnlp.run.progress import StageProgress
+from distilnlp.run.report import role_of
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, start_weights, csv_file) -> Path:
+    """A finished run; tests look at it and copy it, and do not change it."""
+    from tests.run.conftest import values
+
+    folder = tmp_path_factory.mktemp("runs") / "films"
+    recipe = make_recipe(values.__wrapped__(start_weights, csv_file), name="films")  # the fixture's own function
+    run_recipe(recipe, folder)
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    return shutil.copytree(finished, tmp_path / "films")
+
+
+def weights(stage: Path) -> dict[str, np.ndarray]:
+    return load_file(stage / "model.safetensors")
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
+
+
+def changed_by_a_run(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
+
+
+def test_a_run_leaves_what_it_promises(finished: Path, recipe: Recipe):
+    assert yaml.safe_load((finished / "recipe.yaml").read_text()) == recipe.to_dict()
+    assert load_recipe(finished / "recipe.yaml").to_dict() == recipe.to_dict()
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["seeds"] == {"data": 0, "teacher": 42, "control": 42, "student": 42}
+    assert {"torch", "transformers", "python"} <= environment["versions"].keys()
+    for name in recipe.stages:
+        model = AutoModelForSequenceClassification.from_pretrained(finished / name)
+        assert sorted(model.config.id2label.values()) == ["bad", "good"]
+        assert AutoTokenizer.from_pretrained(finished / name)("good")["input_ids"]
+        assert not list((finished / name).glob("checkpoint-*"))
+    assert model.config.num_hidden_layers == 1
+    assert not [path for path in finished.rglob("*") if path.name.endswith((".tmp", ".bin", ".incomplete"))]
+
+
+def test_the_report_puts_the_models_side_by_side(finished: Path):
+    report = json.loads((finished / "report.json").read_text())
+    rows = {row["stage"]: row for row in report["stages"]}
+    assert {name: row["role"] for name, row in rows.items()} == {
+        "teacher": "teacher",
+        "control": "control",
+        "student": "student",
+    }
+    assert rows["student"]["cost"]["parameters"] < rows["teacher"]["cost"]["parameters"]
+    assert rows["teacher"].get("fidelity") is None
+    for name in ("control", "student"):
+        assert 0 <= rows[name]["fidelity"]["agreement"] <= 1
+        assert rows[name]["score"] == rows[name]["metrics"]["accuracy"]
+    metrics = json.loads((finished / "student" / "metrics.json").read_text())
+    assert metrics["kind"] == "distill"
+    assert metrics["cost"] == rows["student"]["cost"]
+    assert metrics["fidelity"] == rows["student"]["fidelity"]
+    assert metrics["steps"] == 7
+    assert "arXiv" in report["sources"]["soft_target"]
+    card = (finished / "README.md").read_text()
+    assert "| student |" in card
+    assert "films-student" in card
+
+
+def test_control_and_student_start_alike_and_take_as_many_steps(finished: Path):
+    steps = [json.loads((finished / name / "metrics.json").read_text())["steps"] for name in ("control", "student")]
+    assert steps[0] == steps[1]
+    assert largest_difference(finished / "control", finished / "student") > 0
+
+
+def test_the_score_is_that_of_the_saved_model(finished: Path, csv_file: str):
+    from distilnlp.data import load_task
+
+    stored = json.loads((finished / "student" / "metrics.json").read_text())["metrics"]
+    assert evaluate_model(str(finished / "student"), load_task(csv_file))["validation"] == stored
+
+
+def test_a_finished_run_is_not_trained_again(copied: Path, recipe: Recipe):
+    before = changed_by_a_run(copied)
+    said: list[str] = []
+    report = run_recipe(recipe, copied, say=said.append)
+    assert changed_by_a_run(copied) == before
+    assert said[0] == f"all stages of {copied} are finished"
+    assert report == json.loads((copied / "report.json").read_text())
+    assert said[-2:] == [f"run   {copied}", f"card  {copied / 'README.md'}"]
+
+
+def test_only_the_stage_that_is_not_finished_is_trained(copied: Path, recipe: Recipe):
+    (copied / "student" / "metrics.json").unlink()
+    before = changed_by_a_run(copied)
+    old = weights(copied / "student")
+    said: list[str] = []
+    run_recipe(recipe, copied, say=said.append)
+    after = changed_by_a_run(copied)
+    assert [path for path in before if before[path] != after[path]] == [str(copied / "student" / "model.safetensors")]
+    assert sum(line.endswith("finished before, accuracy 0.5000") or "finished before" in line for line in said) == 2
+    assert all(np.array_equal(old[name], new) for name, new in weights(copied / "student").items())
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        (
+            "stages.teacher.training.learning_rate=0.5",
+            "stages.teacher.training.learning_rate is now 0.5 and was 0.001",
+        ),
+        ("stages.student.training.seed=1", "training.seed is now 1 and was not set"),
+        ("stages.student.objective.hidden_state=null", "objective.hidden_state"),
+        ("data.max_length=12", "data.max_length is now 12 and was 16"),
+        ("seed=1", "seed is now 1 and was 42"),
+        ("precision=bf16", "precision is now 'bf16' and was 'fp32'"),
+    ],
+)
+def test_other_settings_are_refused_and_nothing_is_lost(copied: Path, values, setting, key):
+    before = changed_by_a_run(copied)
+    with pytest.raises(RequestError) as caught:
+        run_recipe(make_recipe(values, name="films", settings=[setting]), copied)
+    assert key in str(caught.value)
+    assert "--output" in str(caught.value)
+    assert "--fresh" in str(caught.value)
+    assert changed_by_a_run(copied) == before
+    assert load_recipe(copied / "recipe.yaml").to_dict() == make_recipe(values, name="films").to_dict()
+
+
+def test_a_stage_that_was_not_begun_may_still_change(copied: Path, values):
+    import shutil
+
+    shutil.rmtree(copied / "student")
+    (copied / "report.json").unlink()
+    stages = values["stages"]
+    stages["control"] = {**stages["student"], "teacher": None, "objective": None}  # as it was resolved before
+    recipe = make_recipe(values, name="films", settings=["stages.student.training.seed=7"])
+    run_recipe(recipe, copied)
+    assert json.loads((copied / "environment.json").read_text())["seeds"]["student"] == 7
+
+
+def test_a_run_of_another_recipe_is_never_overwritten(copied: Path, values):
+    stages = {"other": values["stages"]["teacher"]}
+    with pytest.raises(RequestError, match="holds a run of another recipe, with a stage 'teacher'"):
+        run_recipe(make_recipe({**values, "stages": stages}, name="films"), copied)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path, recipe: Recipe):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for fresh in (False, True):
+        with pytest.raises(RequestError, match=r"is no run and holds thesis\.tex"):
+            run_recipe(recipe, tmp_path, fresh=fresh)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, recipe: Recipe):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RequestError, match="is a file"):
+        run_recipe(recipe, tmp_path / "run")
+
+
+def test_fresh_starts_over_and_deletes_only_what_is_of_the_run(copied: Path, values):
+    (copied / "notes.txt").write_text("mine")
+    recipe = make_recipe(values, name="films", settings=["stages.student=null", "stages.control=null", "seed=3"])
+    report = run_recipe(recipe, copied, fresh=True)
+    assert [row["stage"] for row in report["stages"]] == ["teacher"]
+    assert not (copied / "student").exists()
+    assert (copied / "notes.txt").read_text() == "mine"
+
+
+def test_two_processes_do_not_run_in_one_folder(copied: Path, recipe: Recipe):
+    with open(copied / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RequestError, match="another process runs in"):
+            run_recipe(recipe, copied)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_a_broken_stage_resumes_to_the_same_weights(tmp_path, finished, recipe, monkeypatch, stage):
+    """The break is at step 5 of 7, after the checkpoint of step 4."""
+    step_end = StageProgress.on_step_end
+
+    def break_at_5(self, args, state, control, **kwargs):
+        step_end(self, args, state, control, **kwargs)
+        if self.stage == stage and state.global_step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(StageProgress, "on_step_end", break_at_5)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path / "run")
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "run" / stage).glob("checkpoint-*")] == ["checkpoint-4"]
+    assert not (tmp_path / "run" / stage / "model.safetensors").exists()
+
+    said: list[str] = []
+    run_recipe(recipe, tmp_path / "run", say=said.append)
+
+    assert any(line.endswith("from checkpoint-4") for line in said)
+    for name in recipe.stages:
+        assert largest_difference(tmp_path / "run" / name, finished / name) == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("stages.student.objective.soft_target=null", None),
+        ("stages.student.student.layers=9", "stages.student"),
+        ("stages.student.objective.logit_mse={center: true}", None),
+        ("stages.student.objective.bernoulli_soft_target={}", "is for multi-label heads"),
+        ("data.max_length=500", "max_length is 500"),
+        ("stages.student.teacher=/nowhere/teacher", "there is no model folder /nowhere/teacher"),
+        ("stages.teacher.lora={target_modules: [nothing]}", "lora: "),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, setting, message, monkeypatch):
+    """The student comes last: its mistakes must not cost the teacher's training."""
+    trained: list[str] = []
+    monkeypatch.setattr(runner_module, "train_stage", lambda recipe, name, *rest: trained.append(name))
+    monkeypatch.setattr(runner_module, "make_report", lambda *rest: {})
+    monkeypatch.setattr(runner_module, "_table", lambda report: "")
+    recipe = make_recipe(values, name="films", settings=[setting])
+    if message is None:
+        run_recipe(recipe, tmp_path / "run")
+        assert trained == ["teacher", "control", "student"]
+        return
+    with pytest.raises(RequestError, match=message):
+        run_recipe(recipe, tmp_path / "run")
+    assert trained == []
+
+
+def test_a_teacher_that_is_no_stage_has_its_row(tmp_path: Path, finished: Path, values):
+    teacher = str(finished / "teacher")
+    stages = {
+        "student": {**values["stages"]["student"], "teacher": teacher, "student": {"from": teacher, "layers": 1}}
+    }
+    report = run_recipe(make_recipe({**values, "stages": stages}, name="films"), tmp_path / "run")
+    rows = report["stages"]
+    assert [row["role"] for row in rows] == ["teacher", "student"]
+    stored = json.loads((finished / "teacher" / "metrics.json").read_text())
+    assert rows[0]["metrics"] == stored["metrics"]
+    assert rows[0]["cost"]["disk_mb"] == stored["cost"]["disk_mb"]
+    assert rows[1]["fidelity"]["kl"] >= 0
+    # the same teacher, whether it is a stage or not, gives the same student
+    assert largest_difference(tmp_path / "run" / "student", finished / "student") == 0
+
+
+def test_a_model_that_counts_the_labels_otherwise_is_put_in_order(tmp_path: Path, finished: Path, csv_file: str):
+    from distilnlp.data import load_task
+    from distilnlp.pretrained import align_labels, load_classifier
+
+    model = load_classifier(finished / "teacher")
+    names = [model.config.id2label[i] for i in range(2)]
+    align_labels(model, names[::-1]).save_pretrained(tmp_path / "turned")
+    tiny_tokenizer().save_pretrained(tmp_path / "turned")
+    task = load_task(csv_file)
+    assert evaluate_model(str(tmp_path / "turned"), task) == evaluate_model(str(finished / "teacher"), task)
+
+
+def test_a_model_for_other_labels_is_not_evaluated(tmp_path: Path, csv_file: str):
+    from distilnlp.data import load_task
+
+    tiny_model("bert", num_labels=3).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(RequestError, match="has 3 outputs and task films needs 2"):
+        evaluate_model(str(tmp_path), load_task(csv_file))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_lora_is_merged_and_the_adapter_kept_on_request(tmp_path: Path, values, keep: bool):
+    lora = {"r": 2, "keep_adapter": keep}
+    stages = {"teacher": {**values["stages"]["teacher"], "lora": lora}}
+    run_recipe(make_recipe({**values, "stages": stages}, name="films"), tmp_path)
+    names = weights(tmp_path / "teacher").keys()
+    assert not [name for name in names if "lora" in name]
+    assert (tmp_path / "teacher" / "adapter" / "adapter_model.safetensors").is_file() is keep
+    AutoModelForSequenceClassification.from_pretrained(tmp_path / "teacher")
+
+
+def test_roles(values):
+    stages = copy.deepcopy(values["stages"])
+    stages["alone"] = {"model": stages["teacher"]["model"]}
+    stages["assistant"] = {**stages["student"], "student": {"from": "teacher", "layers": 2}}
+    recipe = make_recipe({**values, "stages": stages}, name="films")
+    assert {name: role_of(recipe, name) for name in recipe.stages} == {
+        "teacher": "teacher",
+        "control": "control",
+        "student": "student",
+        "alone": "teacher",
+        "assistant": "student",
+    }
+
+
+def test_a_control_of_a_student_given_by_name_is_a_control(values):
+    student = {**values["stages"]["student"], "student": None, "model": "some/student"}
+    stages = {**values["stages"], "student": student}
+    assert role_of(make_recipe({**values, "stages": stages}, name="films"), "control") == "control"

@@ -1,0 +1,215 @@
+"""Imports go one way, the network has three doors, and nothing heavy loads before it is needed."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+# What each part may import of ours. `errors` is a leaf that everybody may import, and a part may import itself.
+# A dotted entry allows that one module of a part and not the rest of it.
+TRAINER = {"losses", "capture", "outputs", "teachers", "data", "layer_map", "encoder", "pretrained", "report.metrics"}
+RUN = {"recipe", "data", "students", "teachers", "trainer", "report", "hub", "pretrained", "losses"}
+ALLOWED = {
+    "errors": set(),
+    "outputs": set(),
+    "layer_map": set(),
+    "encoder": set(),
+    "pretrained": set(),
+    "data": set(),
+    "report": set(),
+    "recipe": set(),
+    "hub_files": set(),
+    "capture": {"outputs", "encoder"},
+    "losses": {"outputs", "layer_map"},
+    "teachers": {"capture", "outputs", "pretrained", "encoder"},
+    "students": {"pretrained", "encoder", "layer_map"},
+    # attachment, checks and checkpoints are parts of the trainer in files of their own
+    "attachment": {"capture", "losses", "outputs"},
+    "checks": {"teachers"},
+    "checkpoints": {"attachment"},
+    "trainer": TRAINER | {"attachment", "checks", "checkpoints"},
+    "hub": {"hub_files", "report"},
+    "run": RUN,
+    "cli": RUN | {"run", "__version__"},
+}
+# `distilnlp/__init__.py` and `__main__.py` only pass names on.
+FACADE = {"distilnlp", "__main__"}
+
+# What can open a connection, and the three modules that may import it.
+NETWORK_MODULES = {"aiohttp", "ftplib", "http.client", "httpx", "httpx2", "huggingface_hub", "requests", "socket"}
+NETWORK_MODULES |= {"urllib.request", "urllib3"}
+DOORS = {"distilnlp.data.load", "distilnlp.pretrained", "distilnlp.hub"}
+# Names of huggingface_hub that open nothing, and so may be used anywhere.
+HARMLESS = {"EvalResult", "HFValidationError", "ModelCardData", "enable_progress_bars", "validate_repo_id"}
+# Functions that reach the Hub through another library, and who may call them.
+NETWORK_CALLS = {"from_pretrained": {"distilnlp.pretrained"}, "load_dataset": {"distilnlp.data.load"}}
+
+HEAVY = {
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for path in sorted((ROOT / "distilnlp").rglob("*.py"))}
+
+
+def imported(source: str, module: str, is_package: bool) -> Iterator[tuple[str, int]]:
+    """Every name that a file imports, anywhere in it, in full and with the line: ``from a import b`` gives ``a.b``."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = [*above, *([node.module] if node.module else [])]
+            yield from ((".".join([*base, alias.name]), node.lineno) for alias in node.names)
+
+
+def within(target: str, names: Iterable[str]) -> bool:
+    """Whether a dotted name is one of these, or inside one of them."""
+    return any(target == name or target.startswith(f"{name}.") for name in names)
+
+
+def part(module: str) -> str:
+    """``distilnlp.losses.base`` -> ``losses``."""
+    return module.split(".")[1] if "." in module else module
+
+
+def forbidden_edges(module: str, source: str, is_package: bool = False) -> list[str]:
+    """The imports of a file that the table does not allow."""
+    here = part(module)
+    allowed = {here, "errors", *ALLOWED.get(here, set())}
+    return [
+        f"{module}:{line} imports {target}: {here} may import {', '.join(sorted(allowed))}"
+        for target, line in imported(source, module, is_package)
+        if here not in FACADE and within(target, ["distilnlp"])
+        if not within(target.removeprefix("distilnlp."), allowed)
+    ]
+
+
+def network_uses(module: str, source: str, is_package: bool = False) -> list[str]:
+    """The places in a file that could open a connection and may not."""
+    wrong = [
+        f"{module}:{line} imports {target}: the network belongs in {', '.join(sorted(DOORS))}"
+        for target, line in imported(source, module, is_package)
+        if module not in DOORS and within(target, NETWORK_MODULES)
+        if not (target.startswith("huggingface_hub.") and target.rpartition(".")[2] in HARMLESS)
+    ]
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    for node in calls:
+        name = ast.unparse(node.func).rpartition(".")[2]
+        if module not in NETWORK_CALLS.get(name, {module}):
+            wrong.append(f"{module}:{node.lineno} calls {name}: only {', '.join(NETWORK_CALLS[name])} may")
+    return wrong
+
+
+def all_files(check: Callable[[str, str, bool], list[str]]) -> list[str]:
+    found = (check(name, path.read_text(), path.name == "__init__.py") for name, path in SOURCES.items())
+    return [line for lines in found for line in lines]
+
+
+def test_the_table_names_the_parts_that_exist_and_goes_one_way():
+    """A row for a part that is gone, or a part without a row, would let an edge pass unseen."""
+    assert set(ALLOWED) == {part(name) for name in SOURCES} - FACADE
+    parts_only = {row: {target.split(".")[0] for target in targets} for row, targets in ALLOWED.items()}
+    graphlib.TopologicalSorter(parts_only).prepare()  # raises CycleError
+
+
+def test_imports_go_one_way():
+    assert all_files(forbidden_edges) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("distilnlp.losses.logits", "from distilnlp.trainer import DistillationTrainer"),
+        ("distilnlp.losses.logits", "from distilnlp import trainer"),
+        ("distilnlp.losses.logits", "from distilnlp import DistillationTrainer"),
+        ("distilnlp.losses.logits", "import distilnlp"),
+        ("distilnlp.losses.logits", "import distilnlp.capture"),
+        ("distilnlp.losses.logits", "from ..capture import Capture"),
+        ("distilnlp.losses.logits", "from .. import capture"),
+        ("distilnlp.losses.logits", "def late():\n    from distilnlp.capture import Capture"),
+        ("distilnlp.trainer", "from distilnlp.report.card import render_card"),
+        ("distilnlp.trainer", "from distilnlp.report import render_card"),
+        ("distilnlp.outputs", "from distilnlp.layer_map import LayerMap"),
+    ],
+)
+def test_a_forbidden_import_is_seen_however_it_is_written(module, source):
+    assert len(forbidden_edges(module, source)) == 1
+
+
+def test_allowed_imports_pass():
+    assert not forbidden_edges(
+        "distilnlp.losses.logits", "from distilnlp.losses.base import Loss\nfrom .base import Loss"
+    )
+    assert not forbidden_edges("distilnlp.losses", "from .base import Loss", is_package=True)
+    assert not forbidden_edges("distilnlp.trainer", "from distilnlp.report.metrics import TaskMetric\nimport torch")
+    assert not forbidden_edges("distilnlp.data.load", "from distilnlp.errors import RequestError")
+
+
+def test_the_network_is_used_in_three_places_only():
+    assert all_files(network_uses) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import requests",
+        "import huggingface_hub.utils",
+        "from huggingface_hub import snapshot_download",
+        "from urllib import request",
+        "def late():\n    import httpx2",
+        "AutoModel.from_pretrained('bert-base-uncased')",
+        "datasets.load_dataset('nyu-mll/glue', 'mrpc')",
+    ],
+)
+def test_a_use_of_the_network_is_seen_however_it_is_written(source):
+    assert len(network_uses("distilnlp.losses.logits", source)) == 1
+
+
+def test_a_harmless_name_passes():
+    assert not network_uses("distilnlp.losses.logits", "from urllib.parse import urlparse")
+    assert not network_uses("distilnlp.losses.logits", "from huggingface_hub import ModelCardData")
+
+
+@pytest.mark.parametrize("command", ["", "--help", "distill --help", "run --help"])
+def test_nothing_heavy_loads_before_it_is_needed(command):
+    """`--help` answers in under half a second only while the large libraries stay out."""
+    code = f"""
+import sys
+import distilnlp
+if {bool(command)}:
+    from distilnlp.cli import main
+    sys.argv[1:] = {command.split()}
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code
+print(*sorted({{name.split(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "distilnlp" in loaded
+    assert not loaded & HEAVY
