@@ -1,17 +1,20 @@
 """Model folders and checkpoints that are complete or absent, whenever the process is killed."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import TrainerState, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import sort_checkpoints
 
 from distilnlp.attachment import Attachment
+from distilnlp.errors import RunError
 
-__all__ = ["STAGING", "hidden", "publish", "remove_incomplete", "staged_files"]
+__all__ = ["STAGING", "full_disk_is_named", "hidden", "publish", "remove_incomplete", "staged_files"]
 
 STAGING = ".incomplete"
 
@@ -74,12 +77,45 @@ def publish(state: TrainerState, args: TrainingArguments, staging: Path, run_dir
         return
     name = f"checkpoint-{state.global_step}"
     state.save_to_json(str(staging / name / "trainer_state.json"))
-    shutil.rmtree(run_dir / name, ignore_errors=True)  # left by a run that was resumed from an earlier one
+    # One left by a run that was resumed from an earlier step.
+    _delete(run_dir / name, staging)
     os.replace(staging / name, run_dir / name)
-    staging.rmdir()
-    rotate_checkpoints(
-        output_dir=str(run_dir),
-        save_total_limit=args.save_total_limit,
-        best_model_checkpoint=state.best_model_checkpoint,
-        use_mtime=False,
-    )
+    for checkpoint in _superfluous(run_dir, args.save_total_limit, state.best_model_checkpoint):
+        _delete(checkpoint, staging)
+    shutil.rmtree(staging)
+
+
+def _superfluous(run_dir: Path, limit: int | None, best: str | None) -> list[Path]:
+    """The oldest checkpoints above the limit; the best one and the last one stay in any case."""
+    found = [Path(path) for path in sort_checkpoints(str(run_dir))]
+    if limit is None or limit <= 0:
+        return []
+    stay = {found[-1], Path(best or found[-1])}
+    return [path for path in found if path not in stay][: max(len(found) - max(limit, len(stay)), 0)]
+
+
+def _delete(checkpoint: Path, staging: Path) -> None:
+    """Take a checkpoint out of sight in one step, then delete it: a kill in between leaves no half one to resume."""
+    if checkpoint.is_dir():
+        doomed = staging / f"{checkpoint.name}.old"
+        os.replace(checkpoint, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_is_named(target: Path) -> Iterator[None]:
+    """Say in one line that the disk is full; each writer has its own way, and torch does not tell the reason at all.
+
+    Raises:
+        RunError: ``target`` cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if not full and "No space left" not in str(error) and "inline_container" not in str(error):
+            raise
+        raise RunError(
+            f"{target} cannot be written, the disk is full: what was saved before is whole; free some space and go on "
+            "from the last checkpoint"
+        ) from error

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -306,8 +306,8 @@ class DistillationTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         if self.teacher is not None:
-            columns: list[str] = self._signature_columns or []
-            self._signature_columns: list[str] | None = [*columns, *sorted(self.teacher.columns - set(columns))]
+            columns = cast("list[str]", self._signature_columns)
+            columns += sorted(self.teacher.columns - set(columns))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         strategy = self.args.train_sampling_strategy
@@ -345,7 +345,11 @@ class DistillationTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         target = Path(output_dir or self.args.output_dir or ".")
-        with checkpoints.hidden(self._attachment), checkpoints.staged_files(target, self.args.should_save) as folder:
+        with (
+            checkpoints.full_disk_is_named(target),
+            checkpoints.hidden(self._attachment),
+            checkpoints.staged_files(target, self.args.should_save) as folder,
+        ):
             super()._save(str(folder), state_dict=state_dict)
             # A pickle that would carry the Hub token into the model's folder; resuming does not read it.
             (folder / "training_args.bin").unlink(missing_ok=True)
@@ -366,13 +370,18 @@ class DistillationTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """A checkpoint is written beside its place and renamed when whole, so that it is complete or absent."""
         run_dir = Path(super()._get_output_dir(trial=trial))
-        self._staging = run_dir / checkpoints.STAGING
+        staging = self._staging = run_dir / checkpoints.STAGING
         try:
-            super()._save_checkpoint(model, trial)
+            with checkpoints.full_disk_is_named(run_dir):
+                super()._save_checkpoint(model, trial)
+        except Exception:
+            checkpoints.remove_incomplete(run_dir)  # a full disk has better uses for the space
+            raise
         finally:
-            staging, self._staging = self._staging, None
+            self._staging = None
         self.accelerator.wait_for_everyone()
-        checkpoints.publish(self.state, self.args, staging, run_dir)
+        with checkpoints.full_disk_is_named(run_dir):
+            checkpoints.publish(self.state, self.args, staging, run_dir)
         self.accelerator.wait_for_everyone()
 
     def _get_output_dir(self, trial: Any) -> str:

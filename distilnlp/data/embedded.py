@@ -14,8 +14,8 @@ __all__ = ["read_sample"]
 
 FOLDER = Path(__file__).parent / "sample"
 SHA256 = {
-    "train": "9feae249c27322b112fe7ca85f51e7d8b4a4c911fd9c853610c1a0081fd22a8f",
-    "validation": "9b4e9a0927a64044446f6ca1ead8ac88d9b28f3ef157452ae915b8a3d264b3cb",
+    "train": "a0a228d1f256bb7438ff478c86495d4f7629b2ce6e3bd431829c5080a6506c2e",
+    "validation": "ebdc6e13e9b0dbc23b5a1ef242e554583ea2cfa610f39f71a9702e137fcf5d67",
 }
 
 

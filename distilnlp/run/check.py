@@ -1,10 +1,13 @@
 """What can only be checked with the libraries at hand: training arguments, losses and their settings."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+import torch
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.training_args import TrainingArguments
 
 from distilnlp.errors import RequestError, nearest
@@ -32,12 +35,16 @@ def check_recipe(recipe: Recipe) -> None:
 def training_arguments(recipe: Recipe, name: str, folder: str) -> TrainingArguments:
     """The `TrainingArguments` of a stage: its own keys, and what the run decides (folder, seed, precision, bars)."""
     precision = choose_precision(recipe.precision)
-    values = {"seed": recipe.seed, **recipe.stages[name].training}
+    # Without a GPU transformers refuses bf16 unless it is told to use the CPU, and torch warns of pinned memory.
+    gpu = torch.accelerator.is_available()
+    values = {"seed": recipe.seed, "use_cpu": not gpu, "dataloader_pin_memory": gpu, **recipe.stages[name].training}
     try:
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=folder, disable_tqdm=True, bf16=precision == "bf16", fp16=precision == "fp16", **values
         )
-    except (ValueError, ImportError) as error:  # ImportError: a tracker that is not installed
+        get_reporting_integration_callbacks(arguments.report_to)  # Trainer would find an unknown tracker out too late
+        return arguments
+    except (ValueError, ImportError) as error:
         path = ("stages", name, "training", *(_culprit(recipe.stages[name].training, str(error))))
         raise recipe.error(path, f"stages.{name}.training: {error}") from error
 
@@ -81,7 +88,9 @@ def _check_objective(recipe: Recipe, name: str, objective: Mapping[str, Mapping[
 
 def _culprit(settings: Mapping[str, Any], message: str) -> tuple[str, ...]:
     """The key that a library's message is about, as far as it can be told, to name its line."""
-    return tuple(key for key, value in settings.items() if key in message or f"{value}" in message.split())[:1]
+    words = re.split(r"[\s'\",:;()]+", message)
+    named = [word for word in words for key, value in settings.items() if word in (key, f"{value}")][:1]
+    return tuple(key for key, value in settings.items() if named and named[0] in (key, f"{value}"))[:1]
 
 
 def _settings(loss: type[Loss]) -> dict[str, Any]:

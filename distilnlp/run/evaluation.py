@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
 
 from distilnlp.data import tokenize
@@ -64,7 +65,11 @@ def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int 
         trainer = DistillationTrainer(
             model=model,
             args=TrainingArguments(
-                output_dir=unused, per_device_eval_batch_size=batch_size, disable_tqdm=True, report_to="none"
+                output_dir=unused,
+                per_device_eval_batch_size=batch_size,
+                disable_tqdm=True,
+                report_to="none",
+                dataloader_pin_memory=torch.accelerator.is_available(),
             ),
             eval_dataset=task.validation,
             processing_class=load_tokenizer(name),

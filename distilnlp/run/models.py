@@ -105,20 +105,20 @@ class Models:
                 raise self.recipe.error(path, f"stages.{name}: {error}") from error
 
     def _check_tokenizer(self, name: str) -> None:
-        """Whether it can read the texts, at this length; on the first of them."""
+        """Whether it can read the texts, at this length; on a short one of the first."""
         if self.task.train is None:
             raise RequestError(f"task {self.task.name} has no training examples")
-        first = self.task.train.select(range(min(100, len(self.task.train)))).remove_columns("label")
-        tokenize(first, self.tokenizer(name), self.recipe.data.max_length)
+        lengths = [len(text) for text in self.task.train[:100]["text"]]
+        short = self.task.train.select([lengths.index(min(lengths))]).remove_columns("label")
+        tokenize(short, self.tokenizer(name), self.recipe.data.max_length)
 
     def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
         """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""
         labels, kind = self.task.label_names, self.task.problem_type
         if labels is not None and name not in self._stage_folders():
-            own = load_classifier(name, seed=seed)
+            own = load_classifier(name, problem_type=kind, seed=seed)
             names = label_names_of(own)
             if names is not None and sorted(names) == sorted(labels):
-                own.config.problem_type = kind
                 return align_labels(own, labels)
         return load_classifier(name, label_names=labels, problem_type=kind, seed=seed)
 

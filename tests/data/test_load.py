@@ -32,7 +32,7 @@ def refused(*args, **kwargs):
 
 def test_the_packaged_sample():
     task = load_task("mnli-sample")
-    assert (len(task.train), len(task.validation)) == (4000, 1000)
+    assert (len(task.train), len(task.validation)) == (3000, 1000)
     assert task.train.column_names == task.validation.column_names == ["text", "text_pair", "label"]
     assert task.train.features["label"] == ClassLabel(names=["entailment", "neutral", "contradiction"])
     assert max(Counter(task.train["label"]).values()) == 1334

@@ -2,7 +2,6 @@
 
 import csv
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,8 +43,7 @@ def csv_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.fixture
-def values(start_weights: str, csv_file: str) -> dict[str, Any]:
+def recipe_values(start_weights: str, csv_file: str) -> dict[str, Any]:
     """What the recipe file would hold."""
     return {
         "data": {"task": csv_file, "max_length": 16},
@@ -61,6 +59,12 @@ def values(start_weights: str, csv_file: str) -> dict[str, Any]:
             },
         },
     }
+
+
+@pytest.fixture
+def values(start_weights: str, csv_file: str) -> dict[str, Any]:
+    """As `recipe_values`."""
+    return recipe_values(start_weights, csv_file)
 
 
 @pytest.fixture

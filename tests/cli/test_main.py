@@ -1,0 +1,139 @@
+"""The command line itself: exit status, one line an error, nothing heavy for help."""
+
+import errno
+import subprocess
+import sys
+import time
+
+import pytest
+
+from distilnlp.cli import app, main
+from distilnlp.cli import run as run_command
+from distilnlp.errors import RunError
+
+COMMANDS = (
+    *("quickstart", "finetune", "distill", "run", "evaluate", "predict", "compare", "push", "validate"),
+    *("tasks", "losses", "recipes", "schema"),
+)
+
+
+def error_of(capsys, *arguments: str) -> tuple[int, str]:
+    """The exit status and the only line that is written."""
+    status = main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("distilnlp: ")
+    return status, captured.err
+
+
+def test_help_names_every_command_in_whole_sentences(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"  {command} " in text
+    assert "..." not in text.partition("Commands:")[2]
+    assert len(app.registered_commands) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: distilnlp")
+
+
+def test_help_is_quick():
+    """Half a second is promised; the shortest of three, as the machine may be busy."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "distilnlp", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("arguments", ["tasks", "recipes", "run nothing.yaml", "predict x", "compare nowhere"])
+def test_what_needs_no_model_loads_no_library(arguments):
+    code = f"import sys; from distilnlp.cli import main; main({arguments.split()!r}); print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "datasets"} & set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("rnu", "No such command 'rnu'"),
+        ("run", "Missing argument 'RECIPE'"),
+        ("run a b", "unexpected extra argument"),
+        ("run mrpc --outptu x", "No such option: --outptu"),
+        ("finetune mrpc", "Missing option '--model'"),
+        ("finetune mrpc --model x --seed one", "--seed"),
+        ("run mprc", "no recipe 'mprc': did you mean 'mrpc'"),
+        ("run mrpc --set data.tsak=x", "unknown key 'tsak' in data: did you mean 'task'"),
+        ("distill mrpc --teacher x", "give one of --student-layers"),
+        ("distill mrpc --teacher x --student y --student-layers 2", "give one of --student-layers"),
+        ("distill stsb --teacher x --student y --temperature 2", "--temperature is for classes"),
+        ("distill mrcp --teacher x --student y", "unknown task 'mrcp': did you mean 'mrpc'"),
+        ("predict x", "nothing to classify"),
+        ("predict x --text a --output b.xls", "unknown kind of output file '.xls'"),
+        ("predict x --text a --text b --text-pair c", "2 --text and 1 --text-pair"),
+        ("losses soft_targt", "unknown loss 'soft_targt': did you mean 'soft_target'"),
+        ("compare nowhere", "'nowhere' is not a folder"),
+        ("validate mprc", "no recipe 'mprc'"),
+        ("evaluate /nowhere mrcp", "unknown task 'mrcp'"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_2(capsys, arguments, message):
+    status, line = error_of(capsys, *arguments.split())
+    assert status == 2
+    assert line.startswith("distilnlp: error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (RunError("the loss term x\nis not a number"), 1, "error: the loss term x is not a number"),
+        (OSError(errno.ENOSPC, "No space left on device", "/some/file"), 1, "the disk is full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "Permission denied"),
+        (KeyError("x"), 1, "unexpected KeyError: 'x' (set DISTILNLP_DEBUG=1 for the traceback)"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from the last checkpoint"),
+    ],
+)
+def test_a_failure_is_one_line_with_its_exit_status(capsys, monkeypatch, error, status, message):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr(run_command, "start", fail)
+    got, line = error_of(capsys, "run", "mrpc")
+    assert got == status
+    assert message in line
+
+
+def test_a_full_disk_is_found_behind_another_error(capsys, monkeypatch):
+    def fail(*_args, **_kwargs):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("cannot save") from error
+
+    monkeypatch.setattr(run_command, "start", fail)
+    assert "the disk is full" in error_of(capsys, "run", "mrpc")[1]
+
+
+def test_the_traceback_is_there_on_request(monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise KeyError("x")
+
+    monkeypatch.setattr(run_command, "start", fail)
+    monkeypatch.setenv("DISTILNLP_DEBUG", "1")
+    with pytest.raises(KeyError):
+        main(["run", "mrpc"])
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m distilnlp losses soft_target | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["soft_target(temperature: float = 2.0)", "0"]
+    assert done.stderr == ""

@@ -1,0 +1,120 @@
+"""Kills a process at random moments until it has come to its end all the same."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+__all__ = ["KILLS", "Killer", "check_checkpoints", "largest_difference", "report", "starter", "until_finished"]
+
+KILLS = int(os.environ.get("DISTILNLP_KILLS", "3"))
+PATIENCE = 120.0  # seconds for one step, on a machine that does much besides
+
+
+def _run_quietly(function: Callable[..., object], *args: object, **kwargs: object) -> None:
+    """Call it with nothing shown; a status that it returns becomes that of the process."""
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        status = function(*args, **kwargs)
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def starter(function: Callable[..., object], *args: object, **kwargs: object) -> Callable[[], BaseProcess]:
+    """Starts processes that call a function, with the libraries loaded: forked off a server that has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.scripts.train_tiny", "distilnlp.run"])
+
+    def start() -> BaseProcess:
+        process = context.Process(target=_run_quietly, args=(function, *args), kwargs=kwargs)
+        process.start()
+        return process
+
+    return start
+
+
+def check_checkpoints(folder: Path) -> list[int]:
+    """The steps of the visible checkpoints in a stage's folder, each of which must be whole."""
+    steps = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        step = int(checkpoint.name.rpartition("-")[2])
+        assert json.loads((checkpoint / "trainer_state.json").read_text())["global_step"] == step
+        assert load_file(checkpoint / "model.safetensors")
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "config.json", "tokenizer.json"):
+            assert (checkpoint / name).stat().st_size > 0
+        steps.append(step)
+    return sorted(steps)
+
+
+class Killer:
+    """Kills at seeded random moments, by turns between two saves and within one."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root = root
+        self.random = random.Random(seed)
+        self.kills = 0
+        self.within_a_save = 0
+
+    def saved(self) -> int:
+        """How far the run is: checkpoints and finished stages of it, whatever was deleted since."""
+        steps = [int(path.name.rpartition("-")[2]) for path in self.root.rglob("checkpoint-*") if path.is_dir()]
+        return 1000 * len(list(self.root.rglob("metrics.json"))) + max(steps, default=0)
+
+    def saving(self) -> bool:
+        return any(path.name.endswith("incomplete") for path in self.root.rglob("*incomplete"))
+
+    def wait(self, process: BaseProcess, until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while process.is_alive() and not until():
+            assert time.monotonic() < deadline, "the run did not get on"
+            time.sleep(0.005)
+
+    def kill(self, process: BaseProcess) -> bool:
+        """Kill after some steps; False when the process came to its end before."""
+        start, steps = self.saved(), self.random.randint(0, 2)
+        self.wait(process, lambda: self.saved() > start + steps)
+        if self.kills % 2:
+            self.wait(process, self.saving)
+        time.sleep(self.random.uniform(0.0, 0.03))
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            return False
+        assert process.exitcode == -9
+        self.kills += 1
+        self.within_a_save += self.saving()
+        return True
+
+
+def until_finished(start: Callable[[], BaseProcess], killer: Killer, check: Callable[[], object]) -> None:
+    """Start, kill and check `KILLS` times, then let it come to its end."""
+    for _ in range(KILLS):
+        process = start()
+        if not killer.kill(process):
+            break
+        with contextlib.suppress(FileNotFoundError):
+            check()
+    process = start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    one, two = load_file(first), load_file(second)
+    assert one.keys() == two.keys()
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+def report(what: str, killer: Killer, difference: float, record: Callable[[str, object], None]) -> None:
+    record("largest difference", difference)
+    print(
+        f"\n{what}: killed {killer.kills} times, {killer.within_a_save} of them within a save: "
+        f"largest difference of any parameter {difference:.3g}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,104 @@
+"""Labels for new texts, in the order of the texts."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.run.predict import predict, read_texts, write_predictions
+from tests.tiny import tiny_model, tiny_tokenizer
+
+TEXTS = [("good",), ("the film was very bad and dull",), ("a great book",), ("it",)]
+
+
+def saved(folder, **settings) -> str:
+    tiny_model("bert", **settings).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def test_answers_come_in_the_order_of_the_texts_whatever_the_batch(tmp_path):
+    model = saved(tmp_path, label_names=["no", "yes"])
+    together, one_by_one = predict(model, TEXTS, batch_size=3), predict(model, TEXTS, batch_size=1)
+    for text, first, second in zip(TEXTS, together, one_by_one, strict=True):
+        assert first.texts == text
+        assert first.label == second.label
+        assert first.probability == pytest.approx(second.probability, abs=1e-6)
+        assert first.probability == max(first.probabilities.values())
+        assert first.probability == first.probabilities[first.label]
+        assert sum(first.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_pair_is_read_as_one(tmp_path):
+    model = saved(tmp_path, label_names=["no", "yes"])
+    (pair,), (single,) = predict(model, [("good", "bad")]), predict(model, [("good",)])
+    assert pair.texts == ("good", "bad")
+    assert pair.probability != single.probability
+
+
+def test_a_regression_gives_a_number(tmp_path):
+    (answer,) = predict(saved(tmp_path, num_labels=1, problem_type="regression"), TEXTS[:1])
+    assert answer.probability is None
+    float(answer.label)
+
+
+def test_several_labels_are_joined(tmp_path):
+    model = saved(tmp_path, label_names=["a", "b", "c"], problem_type="multi_label_classification")
+    (answer,) = predict(model, TEXTS[:1])
+    assert answer.label == ",".join(name for name, value in answer.probabilities.items() if value > 0.5)
+
+
+def test_long_texts_are_cut(tmp_path):
+    assert len(predict(saved(tmp_path, label_names=["no", "yes"]), [("good " * 500,)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "expected"),
+    [
+        ("text", {}, ("one, two",)),
+        ("sentence1,sentence2", {}, ("one, two", "x")),
+        ("what,comment2", {"text": "what"}, ("one, two",)),
+        ("what,other", {"text": "what", "text_pair": "other"}, ("one, two", "x")),
+        ("strange", {}, ("one, two",)),
+    ],
+)
+def test_columns_are_found_or_named(tmp_path, header, options, expected):
+    path = tmp_path / "in.csv"
+    path.write_text(f'{header}\n"one, two"{",x" if "," in header else ""}\n')
+    assert read_texts(path, **options) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"text": "txet"}, "did you mean 'text1'"),
+        ({"text_pair": "b"}, "without --text"),
+        ({}, "which column is the text"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused(tmp_path, options, message):
+    path = tmp_path / "in.csv"
+    path.write_text("text1x,b\nfoo,bar\n".replace("text1x", "text1" if options else "a"))
+    with pytest.raises(RequestError, match=message):
+        read_texts(path, **options)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="no such file"):
+        read_texts(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_written_can_be_read(tmp_path, suffix):
+    predictions = predict(saved(tmp_path / "m", label_names=["no", "yes"]), [('say "a, b"\nnow',), ("good",)])
+    path = tmp_path / f"out{suffix}"
+    write_predictions(path, predictions)
+    if suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert rows[0]["probabilities"].keys() == {"no", "yes"}
+    else:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+    assert [row["text"] for row in rows] == ['say "a, b"\nnow', "good"]
+    assert [row["label"] for row in rows] == [each.label for each in predictions]

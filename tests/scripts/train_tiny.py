@@ -1,0 +1,73 @@
+"""Trains tiny students in a process of its own, or in one of several: what the tests launch and kill.
+
+``python -m tests.scripts.train_tiny '{"jobs": [{"folder": "runs/a", "narrow": true}, ...]}'``
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from distilnlp.losses import AttentionScores, HiddenState, Objective
+from distilnlp.trainer import DistillationTrainer
+from tests.runs import all_losses, dataset, make_trainer, student_model
+
+__all__ = ["train_tiny", "weights_file"]
+
+OBJECTIVES = {"all": all_losses, "no logits": lambda: Objective([(1.0, HiddenState()), (1.0, AttentionScores())])}
+
+
+class _KeepWeights(TrainerCallback):
+    """Notes the student and what is learned beside it at the end of the training, after which the latter is gone."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_end(self, *args: Any, model: Any, **kwargs: Any) -> None:
+        self.weights = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+
+def weights_file(folder: Path, rank: int = 0) -> Path:
+    """Where a process leaves the weights that it ended with."""
+    return folder / f"rank-{rank}.safetensors"
+
+
+def train_tiny(
+    folder: str,
+    *,
+    narrow: bool = True,
+    dropout: bool = True,
+    objective: str = "all",
+    rows: int = 48,
+    resume: str | None = None,
+    args: dict[str, Any] | None = None,
+) -> DistillationTrainer:
+    """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`."""
+    place = Path(folder)
+    keep = _KeepWeights()
+    trainer = make_trainer(
+        place,
+        model=student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
+        objective=OBJECTIVES[objective](),
+        train_dataset=dataset(rows),
+        args=args or {},
+        callbacks=[keep],
+    )
+    last = get_last_checkpoint(folder) if place.is_dir() else None
+    trainer.train(resume_from_checkpoint=resume or last)
+    place.mkdir(parents=True, exist_ok=True)
+    target = weights_file(place, trainer.args.process_index)
+    save_file(keep.weights, target.with_suffix(".tmp"))
+    os.replace(target.with_suffix(".tmp"), target)
+    return trainer
+
+
+if __name__ == "__main__":
+    for job in json.loads(sys.argv[1])["jobs"]:
+        train_tiny(**job)

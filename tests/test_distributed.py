@@ -1,0 +1,84 @@
+"""Two processes learn what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.scripts.train_tiny import train_tiny, weights_file
+
+ROOT = Path(__file__).parents[1]
+ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all runs of two processes, 4 rows each a step: started once, since starting takes most of it."""
+    folder = tmp_path_factory.mktemp("two")
+    half = {"per_device_train_batch_size": 4}
+    jobs: list[dict[str, Any]] = [
+        {"folder": "projected", "dropout": False, "args": half},
+        {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
+        {"folder": "whole", "args": {**half, **ADAMW}},
+        # Step 9 of 12: the middle of the second epoch.
+        {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
+    ]
+    # `accelerate launch --cpu --num_processes 2` would quietly start one; with GPUs it starts this same launcher.
+    launch = ["torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", "--nproc_per_node=2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, "-m", "tests.scripts.train_tiny", json.dumps({"jobs": jobs})],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def difference(first: Path, second: Path) -> float:
+    """The largest of any parameter, those of the projections included."""
+    one, two = load_file(first), load_file(second)
+    assert one.keys() == two.keys()
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize("name", ["projected", "no logits"])
+def test_two_processes_equal_one_at_the_same_global_batch(
+    runs: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Trap 14: losses outside of the student's forward would leave the ranks with gradients of their own.
+
+    Without a term on the logits the head gets no gradient, for which DistributedDataParallel would wait.
+    """
+    train_tiny(
+        str(tmp_path),
+        dropout=False,
+        objective="no logits" if name == "no logits" else "all",
+        args={"per_device_train_batch_size": 8},
+    )
+    assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
+    assert any("projection" in key or "distilnlp_modules" in key for key in load_file(weights_file(runs / name)))
+    largest = difference(weights_file(runs / name), weights_file(tmp_path))
+    record_property("largest difference of any parameter", largest)
+    print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
+    assert largest < 1e-6
+
+
+def test_two_processes_resume_in_the_middle_of_an_epoch(runs: Path) -> None:
+    """Trap 19: each process its dropout and its part of the batches, in the order of the second epoch."""
+    for rank in (0, 1):
+        assert difference(weights_file(runs / "whole", rank), weights_file(runs / "resumed", rank)) == 0.0
+    assert {path.name for path in (runs / "whole" / "checkpoint-9").glob("rng_state_*")} == {
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    }
