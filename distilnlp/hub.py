@@ -1,11 +1,14 @@
 """Publish a trained model on the Hugging Face Hub: one complete commit, or none."""
 
+import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging as hub_logging
@@ -13,6 +16,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from distilnlp.errors import DistilError, RequestError, RunError
 from distilnlp.hub_files import TOKEN, files_to_push, is_ours, refuse_secrets
+from distilnlp.report.card import render_card
+from distilnlp.report.card_data import publishable
 
 __all__ = ["push"]
 
@@ -31,6 +36,8 @@ def push(
     stage: str | None = None,
 ) -> str:
     """Upload weights, tokenizer, recipe, report and model card of ``folder`` in one commit.
+
+    Absolute paths in recipe and report are cut to their last part, and the code in a run's card names the repository.
 
     Everything that can be wrong with the folder is found before anything is created on the Hub. What an earlier push
     left in the repository and this one does not bring (other weights, an adapter, another vocabulary) is deleted in
@@ -57,11 +64,12 @@ def push(
     _check_repo_id(repo_id)
     token = _check_token(token or get_token())
     refuse_secrets(files, message, token)
+    records = _records(files)
     if is_offline_mode():
         raise RequestError(f"cannot push to '{repo_id}' in offline mode: unset HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE")
     api = HfApi(endpoint=endpoint, token=token)
     with _quiet_client(), _one_line_errors(repo_id, api.endpoint, token):
-        return _publish(api, files, repo_id, private, message)
+        return _publish(api, files, records, repo_id, private, message)
 
 
 def _check_repo_id(repo_id: str) -> None:
@@ -84,7 +92,45 @@ def _check_token(token: str | None) -> str:
     return token
 
 
-def _publish(api: HfApi, files: dict[str, Path], repo_id: str, private: bool, message: str) -> str:
+def _records(files: Mapping[str, Path]) -> dict[str, Any]:
+    """The content of recipe and report, fit to be published."""
+    readers = {"recipe.yaml": yaml.safe_load, "report.json": json.loads}
+    records = {}
+    for name in readers.keys() & files.keys():
+        try:
+            records[name] = publishable(readers[name](files[name].read_text("utf-8")))
+        except (ValueError, yaml.YAMLError) as error:
+            raise RequestError(f"'{files[name]}' cannot be read ({error}): run its recipe again") from None
+    return records
+
+
+def _contents(files: Mapping[str, Path], records: Mapping[str, Any], repo_id: str) -> dict[str, str | bytes]:
+    """What is uploaded under each name: a local file's path, or a text that is not as it is on this machine."""
+    contents: dict[str, str | bytes] = {name: str(path) for name, path in files.items()}
+    if "recipe.yaml" in records:
+        text = yaml.safe_dump(records["recipe.yaml"], sort_keys=False, allow_unicode=True)
+        contents["recipe.yaml"] = text.encode()
+    report = records.get("report.json")
+    if report is None:
+        return contents
+    contents["report.json"] = (json.dumps(report, indent=2) + "\n").encode()
+    stage = next(path.parent.name for path in files.values() if path.suffix == ".safetensors")
+    rows = report.get("stages") if isinstance(report, dict) else None
+    if any(isinstance(row, dict) and row.get("stage") == stage for row in rows or []):
+        ours = files.get("README.md")
+        # A card that somebody has written or changed by hand goes as it is.
+        if ours is None or ours.read_text("utf-8") == render_card(_read(files["report.json"]), stage=stage):
+            contents["README.md"] = render_card(_read(files["report.json"]), stage=stage, repo_id=repo_id).encode()
+    return contents
+
+
+def _read(report: Path) -> dict[str, Any]:
+    return dict(json.loads(report.read_text("utf-8")))
+
+
+def _publish(
+    api: HfApi, files: dict[str, Path], records: Mapping[str, Any], repo_id: str, private: bool, message: str
+) -> str:
     """Create the repository unless it exists, upload, and let one commit show all of it at once."""
     # None and not False: an organisation may have made private its default.
     url = api.create_repo(repo_id, private=private or None, exist_ok=True)
@@ -96,7 +142,8 @@ def _publish(api: HfApi, files: dict[str, Path], repo_id: str, private: bool, me
         )
     present = [file.rfilename for file in repo.siblings or []]
     stale = [name for name in present if name not in files and is_ours(name)]
-    operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+    contents = _contents(files, records, url.repo_id)
+    operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
     deletions = [CommitOperationDelete(name) for name in stale]
     # parent_commit: if somebody else commits meanwhile, ours is refused instead of mixed with theirs.
     api.create_commit(url.repo_id, [*operations, *deletions], commit_message=message, parent_commit=repo.sha)

@@ -1,9 +1,11 @@
 """DistillationTrainer: a transformers Trainer whose loss is an objective between a student and a teacher."""
 
 import copy
+import dataclasses
 import inspect
 import itertools
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -38,9 +40,11 @@ from distilnlp.data.labels import (
 )
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, RunError
-from distilnlp.losses import HardLabel, Objective, hard_label_only, response_loss
+from distilnlp.losses import HardLabel, Objective, Term, hard_label_only, response_loss
 from distilnlp.outputs import Outputs
 from distilnlp.pretrained import label_names_of, label_order, merge_adapter
+from distilnlp.report.card import render_card
+from distilnlp.report.from_training import training_report
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import FrozenTeacher, Teacher, load_teacher
 
@@ -103,6 +107,11 @@ class DistillationTrainer(Trainer):
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
         self.label_names_of_data = dataset_label_names(train_dataset)
         self._texts = text_sample(train_dataset)
+        if args is not None and args.push_to_hub:
+            raise RequestError(
+                "push_to_hub=True would publish half-trained models, and the token in a pickle of the arguments: "
+                "leave it out, and call trainer.push_to_hub() after train()"
+            )
         if kwargs.get("compute_loss_func") is not None:
             raise RequestError("compute_loss_func would replace the objective: register a loss and put it in there")
         if tokenizer is not None and kwargs.get("data_collator") is None:
@@ -126,7 +135,8 @@ class DistillationTrainer(Trainer):
         self._passes = 0
         self._staging: Path | None = None
         self._refuse_what_would_be_wrong()
-        self.objective: Objective = self._resolve(objective)
+        # Not `objective`: hyperparameter_search keeps its own under that name.
+        self.distillation_objective: Objective = self._resolve(objective)
         self._check_labels()
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             check_same_tokens(tokenizer, teacher.tokenizer, self._texts)
@@ -193,7 +203,7 @@ class DistillationTrainer(Trainer):
         reference = data or student
         if self.teacher is None or self.teacher.label_names is None or reference is None:
             return
-        if self.objective.needs_teacher().logits:
+        if self.distillation_objective.needs_teacher().logits:
             order = label_order(reference, self.teacher.label_names, "the data" if data else "the student")
             if order is not None:
                 logger.info("the teacher counts the labels in another order; its logits are put into ours")
@@ -202,10 +212,10 @@ class DistillationTrainer(Trainer):
     def _prepare_teacher(self) -> None:
         if self.teacher is None:
             return
-        self.teacher.prepare(self.args.device, self.objective.needs_teacher())
+        self.teacher.prepare(self.args.device, self.distillation_objective.needs_teacher())
         reference = self.label_names_of_data or label_names_of(self.student)
         unnamed = self.teacher.label_names is None and self.teacher.info.outputs > 1
-        if unnamed and reference is not None and self.objective.needs_teacher().logits:
+        if unnamed and reference is not None and self.distillation_objective.needs_teacher().logits:
             loader = DataLoader(
                 self.get_train_dataloader().dataset,
                 batch_size=self.args.train_batch_size,
@@ -241,8 +251,8 @@ class DistillationTrainer(Trainer):
         teacher = self.teacher.info if self.teacher is not None else None
         with torch.random.fork_rng(devices=[]):  # a projection must not change the student's dropout
             torch.manual_seed(self.args.seed)
-            modules = self.objective.make_modules(model_info(encoder), teacher).to(self.args.device)
-        self._attachment = Attachment(self._trained, encoder, self.objective, modules)
+            modules = self.distillation_objective.make_modules(model_info(encoder), teacher).to(self.args.device)
+        self._attachment = Attachment(self._trained, encoder, self.distillation_objective, modules)
         return super().create_optimizer(*args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -323,7 +333,8 @@ class DistillationTrainer(Trainer):
 
     def _note_terms(self, raw: Tensor) -> None:
         if not bool(torch.isfinite(raw).all()):
-            names = [term.name for term, value in zip(self.objective, raw.tolist(), strict=True) if not _finite(value)]
+            terms = zip(self.distillation_objective, raw.tolist(), strict=True)
+            names = [term.name for term, value in terms if not math.isfinite(value)]
             raise RunError(
                 f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower "
                 "the learning rate, or train in fp32 or bf16 in place of fp16; the last checkpoint is kept"
@@ -335,7 +346,7 @@ class DistillationTrainer(Trainer):
         """As in Trainer; beside the loss stands each term, raw and weighted, as a mean since the last log."""
         if "loss" in logs and self._sums is not None:
             means = self.accelerator.gather((self._sums / self._passes)[None]).mean(dim=0).tolist()
-            for term, mean in zip(self.objective, means, strict=True):
+            for term, mean in zip(self.distillation_objective, means, strict=True):
                 logs[f"raw/{term.name}"] = mean
                 logs[f"weighted/{term.name}"] = term.weight * mean
             self._sums, self._passes = None, 0
@@ -405,6 +416,96 @@ class DistillationTrainer(Trainer):
         with checkpoints.hidden(self._attachment):
             super()._load_best_model()
 
+    # ---- publishing ----
+
+    def push_to_hub(  # type: ignore[override]  # the address, where Trainer gives the commit
+        self,
+        commit_message: str | None = None,
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Save the model into ``args.output_dir``, with its card, publish both in one commit; return the address.
+
+        Args:
+            commit_message: what the history of the repository shows.
+            token, private: default: ``args.hub_token`` and ``args.hub_private_repo``.
+            blocking, revision: not supported; it waits, and writes to the main branch.
+            kwargs: as for `create_model_card`.
+        Raises:
+            RequestError, RunError: as `distilnlp.hub.push`.
+        """
+        if not blocking or revision is not None or self.args.hub_revision is not None:
+            raise RequestError("push_to_hub waits and writes to the main branch: leave out blocking and revision")
+        folder = Path(self.args.output_dir or ".").absolute()
+        repo_id = self.args.hub_model_id or folder.name
+        self.save_model(_internal_call=True)
+        self.create_model_card(model_name=repo_id, **kwargs)
+        if not self.is_world_process_zero():
+            return ""
+        from distilnlp.hub import push
+
+        return push(
+            folder,
+            repo_id,
+            private=bool(self.args.hub_private_repo if private is None else private),
+            token=token or self.args.hub_token,
+            commit_message=commit_message,
+        )
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write ``README.md`` into ``args.output_dir``: what was evaluated, trained and compared, nothing besides.
+
+        Args:
+            language, license: of the model.
+            model_name: the repository that the code in the card names; default: the folder.
+            finetuned_from: the start weights, where the model does not know them.
+            dataset: the name of the data.
+            dataset_tags: its Hub id.
+            tags, tasks, dataset_args: not used: they follow from the training.
+        """
+        evaluation = self.evaluate() if self.eval_dataset is not None else {}
+        if not self.is_world_process_zero():
+            return
+        folder = Path(self.args.output_dir or ".").absolute()
+        student = self.student
+        report = training_report(
+            folder.name,
+            student,
+            self.args,
+            counts=isinstance(self.model, PreTrainedModel),  # adapters would be counted, and are merged when saved
+            teacher=self.teacher.info.name if self.teacher is not None else None,
+            problem_type=model_info(student).problem_type,
+            label_names=label_names_of(student),
+            objective={term.name: _settings_of(term) for term in self.distillation_objective},
+            evaluation=evaluation,
+            further_sets=list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else [],
+            known={
+                "language": language,
+                "license": license,
+                "task": _first(dataset),
+                "dataset_id": _first(dataset_tags),
+                "teacher": finetuned_from,
+            },
+        )
+        card = render_card(report, stage=folder.name, repo_id=model_name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".README.md.tmp").write_text(card, encoding="utf-8")
+        (folder / ".README.md.tmp").replace(folder / "README.md")
+
 
 class _EpochOfSampler(TrainerCallback):
     """Tells the sampler its epoch. Accelerate does not reach it when several processes resume within an epoch."""
@@ -423,9 +524,15 @@ def _metrics_for(dataset: Any) -> Callable[[EvalPrediction], dict[str, float]] |
     return make_compute_metrics(*found) if found is not None else None
 
 
+def _settings_of(term: Term) -> dict[str, Any]:
+    """A term's weight and those of its settings that are plain values."""
+    values = dataclasses.asdict(term.loss)
+    return {"weight": term.weight, **{k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}}
+
+
+def _first(names: str | list[str] | None) -> str | None:
+    return names[0] if isinstance(names, list) and names else str(names) if names else None
+
+
 def _examples(batch: Mapping[str, Tensor]) -> int:
     return len(next(iter(batch.values())))
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")

@@ -52,6 +52,14 @@ def check_checkpoints(folder: Path) -> list[int]:
     return sorted(steps)
 
 
+def _listed(folder: Path) -> list[str]:
+    """What is in a folder; nothing when it has just been deleted, or is a file."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 class Killer:
     """Kills at seeded random moments, by turns between two saves and within one."""
 
@@ -61,13 +69,19 @@ class Killer:
         self.kills = 0
         self.within_a_save = 0
 
+    def folders(self) -> dict[Path, list[str]]:
+        """The folder, and those of the stages in it, with what is in them."""
+        return {folder: _listed(folder) for folder in (self.root, *(self.root / name for name in _listed(self.root)))}
+
     def saved(self) -> int:
-        """How far the run is: checkpoints and finished stages of it, whatever was deleted since."""
-        steps = [int(path.name.rpartition("-")[2]) for path in self.root.rglob("checkpoint-*") if path.is_dir()]
-        return 1000 * len(list(self.root.rglob("metrics.json"))) + max(steps, default=0)
+        """How far the run is, whatever was deleted since: finished stages and the last checkpoint."""
+        inside = [name for folder, names in self.folders().items() if folder.name[0] != "." for name in names]
+        steps = [int(name.removeprefix("checkpoint-")) for name in inside if name.startswith("checkpoint-")]
+        return 1000 * inside.count("metrics.json") + max(steps, default=0)
 
     def saving(self) -> bool:
-        return any(path.name.endswith("incomplete") for path in self.root.rglob("*incomplete"))
+        """Whether something is being written, or was when the process died."""
+        return any(name.endswith("incomplete") for names in self.folders().values() for name in names)
 
     def wait(self, process: BaseProcess, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -79,9 +93,11 @@ class Killer:
         """Kill after some steps; False when the process came to its end before."""
         start, steps = self.saved(), self.random.randint(0, 2)
         self.wait(process, lambda: self.saved() > start + steps)
+        delay = self.random.uniform(0.0, 0.03)
         if self.kills % 2:
             self.wait(process, self.saving)
-        time.sleep(self.random.uniform(0.0, 0.03))
+            delay /= 10
+        time.sleep(delay)
         process.kill()
         process.join()
         if process.exitcode == 0:

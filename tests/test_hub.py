@@ -1,22 +1,31 @@
 """What `push` publishes, with the real client over HTTP against the server of `tests.hub_server`."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForSequenceClassification
 
-from tests.hub_models import CARD, NAMES, PUBLISHED, RECORDS, REPO, TOKEN, make_model, make_run
+from distilnlp.report.card import render_card
+from tests.hub_models import (
+    CARD,
+    LOAD,
+    NAMES,
+    PUBLISHED,
+    RECORDS,
+    REPO,
+    TEXTS,
+    TOKEN,
+    make_model,
+    make_run,
+    start,
+)
 from tests.hub_server import SIGNATURE, HubServer, hub_server
 from tests.tiny import tiny_tokenizer
-
-ROOT = Path(__file__).parents[1]
-TEXTS = ["the good film", "a very dull book"]
 
 # The client reads HF_ENDPOINT and HF_HUB_OFFLINE when it is imported, so what uses the network runs in processes of
 # their own: one that pushes what it is told, line by line, and for the test of loading two that do one thing each.
@@ -33,32 +42,6 @@ for line in sys.stdin:
     sys.stderr.flush()
     print(json.dumps(answer), flush=True)
 """
-LOAD = """
-import json, sys
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-repo_id, texts = json.loads(sys.stdin.readline())
-model = AutoModelForSequenceClassification.from_pretrained(repo_id)
-batch = AutoTokenizer.from_pretrained(repo_id)(texts, padding=True, return_tensors="pt")
-names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-print(json.dumps({"logits": model(**batch).logits.tolist(), "names": names}))
-"""
-
-
-def start(script: str, home: Path, **env: str) -> subprocess.Popen[str]:
-    """A process on line with a home of its own and none of our settings of the Hub; stderr goes to ``home/stderr``."""
-    home.mkdir(exist_ok=True)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    # Without the switch the client never asks the Hub and uploads in a way of its own (xet) that needs another server.
-    ours = {"HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-    with (home / "stderr").open("w") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-c", script],
-            env={**clean, **ours, **env},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
 
 
 class Client:
@@ -153,6 +136,28 @@ def test_what_was_pushed_loads_and_predicts_the_same(run: Path, tmp_path: Path, 
         expected = local(**tiny_tokenizer()(TEXTS, padding=True, return_tensors="pt")).logits
     torch.testing.assert_close(torch.tensor(loaded["logits"]), expected, atol=0, rtol=0)
     assert tuple(loaded["names"]) == NAMES
+
+
+def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names_the_repository(
+    run: Path, client: Client, server: HubServer
+) -> None:
+    recipe = {"name": "film", "data": {"task": str(run / "film.csv")}, "stages": {"teacher": {}, "student": {}}}
+    report = {"task": str(run / "film.csv"), "stages": [{"stage": "student"}, {"stage": "teacher"}], "recipe": recipe}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (run / "report.json").write_text(json.dumps(report))
+    (run / "README.md").write_text(render_card(report, stage="student"))
+    client.push(run)
+    files = server.repos[REPO].head.files
+    assert f'name = "{REPO}"' in files["README.md"].decode()
+    assert not [name for name, content in files.items() if str(run).encode() in content]
+    assert yaml.safe_load(files["recipe.yaml"]) == {**recipe, "data": {"task": "film.csv"}}
+    assert json.loads(files["report.json"])["task"] == "film.csv"
+    client.push(run, stage="teacher")  # which has no card on the disk
+    assert server.repos[REPO].head.files["README.md"] == render_card(report, stage="teacher", repo_id=REPO).encode()
+
+    (run / "README.md").write_text(CARD)  # written by hand
+    client.push(run)
+    assert server.repos[REPO].head.files["README.md"].decode() == CARD
 
 
 def test_the_token_is_nowhere(run: Path, client: Client, server: HubServer) -> None:

@@ -89,7 +89,8 @@ def _find_texts(free: Sequence[str], where: str, columns: Sequence[str]) -> tupl
     if len(found) > 1:
         candidates = " or ".join("+".join(name for name in each if name) for each in found)
         raise RequestError(
-            f"{where}: the text could be {candidates}: name it with text= (and text_pair=); columns: {_list(columns)}"
+            f"{where}: the text could be {candidates}: name it with text= (--text) and "
+            f"text_pair= (--text-pair); columns: {_list(columns)}"
         )
     if not found:
         raise _not_found(where, "text", free, (*SINGLES, *(name for pair in PAIRS for name in pair)), columns)
@@ -101,7 +102,8 @@ def _find_label(free: Sequence[str], where: str, columns: Sequence[str]) -> str:
     found = [lowered[name] for name in LABELS if name in lowered]
     if len(found) > 1:
         raise RequestError(
-            f"{where}: the label could be {' or '.join(found)}: name it with label=; columns: {_list(columns)}"
+            f"{where}: the label could be {' or '.join(found)}: name it with label= (--label); "
+            f"columns: {_list(columns)}"
         )
     if not found:
         raise _not_found(where, "label", free, LABELS, columns)
@@ -124,7 +126,8 @@ def _not_found(
     match = next((name for name in free if nearest(name.lower(), known)), None)
     hint = f"did you mean '{match}'? " if match else ""
     return RequestError(
-        f"{where}: no column with a common name for the {role}: {hint}name it with {role}=; columns: {_list(columns)}"
+        f"{where}: no column with a common name for the {role}: {hint}name it with {role}= "
+        f"(--{role.replace('_', '-')}); columns: {_list(columns)}"
     )
 
 

@@ -55,7 +55,9 @@ def _eval_results(report: Row, stage: Row) -> "list[EvalResult]":
     """A result for each finite metric, on the validation data and on each further set that was evaluated."""
     from huggingface_hub import EvalResult
 
-    task, dataset = _last_part(str(report.get("task", "task"))), report.get("dataset_id")
+    if not report.get("task"):
+        return []  # a result needs to name what it is a result on
+    task, dataset = _last_part(str(report["task"])), report.get("dataset_id")
     further = {**part(stage, "extra")}
     if part(stage, "mismatched"):
         further["mismatched"] = stage["mismatched"]
