@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def _check_token(token: str | None) -> str:
 
 def _records(files: Mapping[str, Path]) -> dict[str, Any]:
     """The content of recipe and report, fit to be published."""
-    readers = {"recipe.yaml": yaml.safe_load, "report.json": json.loads}
+    readers: dict[str, Callable[[str], Any]] = {"recipe.yaml": yaml.safe_load, "report.json": json.loads}
     records = {}
     for name in readers.keys() & files.keys():
         try:
@@ -110,22 +110,25 @@ def _contents(files: Mapping[str, Path], records: Mapping[str, Any], repo_id: st
     if "recipe.yaml" in records:
         text = yaml.safe_dump(records["recipe.yaml"], sort_keys=False, allow_unicode=True)
         contents["recipe.yaml"] = text.encode()
-    report = records.get("report.json")
-    if report is None:
-        return contents
-    contents["report.json"] = (json.dumps(report, indent=2) + "\n").encode()
-    stage = next(path.parent.name for path in files.values() if path.suffix == ".safetensors")
-    rows = report.get("stages") if isinstance(report, dict) else None
-    if any(isinstance(row, dict) and row.get("stage") == stage for row in rows or []):
-        ours = files.get("README.md")
-        # A card that somebody has written or changed by hand goes as it is.
-        if ours is None or ours.read_text("utf-8") == render_card(_read(files["report.json"]), stage=stage):
-            contents["README.md"] = render_card(_read(files["report.json"]), stage=stage, repo_id=repo_id).encode()
+    if "report.json" in records:
+        contents["report.json"] = (json.dumps(records["report.json"], indent=2) + "\n").encode()
+        card = _card(files, repo_id)
+        contents.update({"README.md": card.encode()} if card is not None else {})
     return contents
 
 
-def _read(report: Path) -> dict[str, Any]:
-    return dict(json.loads(report.read_text("utf-8")))
+def _card(files: Mapping[str, Path], repo_id: str) -> str | None:
+    """The card with the repository's name; None when there is no report of the model, or a card changed by hand."""
+    report = json.loads(files["report.json"].read_text("utf-8"))
+    if not isinstance(report, dict):
+        return None
+    stage = next(path.parent.name for path in files.values() if path.suffix == ".safetensors")
+    try:
+        ours = render_card(report, stage=stage)
+    except RequestError:
+        return None
+    on_disk = files["README.md"].read_text("utf-8") if "README.md" in files else ours
+    return render_card(report, stage=stage, repo_id=repo_id) if on_disk == ours else None
 
 
 def _publish(

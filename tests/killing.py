@@ -114,8 +114,7 @@ def until_finished(start: Callable[[], BaseProcess], killer: Killer, check: Call
         process = start()
         if not killer.kill(process):
             break
-        with contextlib.suppress(FileNotFoundError):
-            check()
+        check()
     process = start()
     process.join()
     assert process.exitcode == 0

@@ -143,7 +143,7 @@ def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names
 ) -> None:
     recipe = {"name": "film", "data": {"task": str(run / "film.csv")}, "stages": {"teacher": {}, "student": {}}}
     report = {"task": str(run / "film.csv"), "stages": [{"stage": "student"}, {"stage": "teacher"}], "recipe": recipe}
-    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     (run / "report.json").write_text(json.dumps(report))
     (run / "README.md").write_text(render_card(report, stage="student"))
     client.push(run)

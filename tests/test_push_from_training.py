@@ -18,7 +18,7 @@ from tests.tiny import tiny_tokenizer
 PUSH = """
 import sys
 from distilnlp.losses import HardLabel
-from tests.runs import dataset, make_trainer
+from tests.runs import dataset, make_trainer, student_model
 folder, repo_id, token = sys.stdin.read().split()
 trainer = make_trainer(
     folder,
@@ -80,6 +80,7 @@ def test_the_card_tells_what_the_trainer_knows_and_nothing_else(tmp_path: Path) 
     assert "`BertForSequenceClassification`" in text  # the teacher, which has no other name
     assert "model-index" not in front  # nobody said what data it was evaluated on
     assert "license" not in front
+    assert "Start weights" not in text  # the student has no name, and its teacher's is not its own
     assert str(tmp_path) not in text
 
     trainer.create_model_card(dataset="films", dataset_tags="ada/films", license="mit", finetuned_from="ada/tiny")

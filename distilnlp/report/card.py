@@ -115,8 +115,10 @@ with torch.no_grad():
 def _lineage(report: Row, row: Row) -> str:
     stage = str(row["stage"])
     spec = recipe_stage(report, stage)
+    known = not spec or spec.get("model") or part(spec, "student")  # else its teacher would be taken for its start
+    starts = start_weights(report, stage) if known else []
     facts = {
-        "Start weights": ", ".join(_model(name) for name in start_weights(report, stage)),
+        "Start weights": ", ".join(_model(name) for name in starts),
         "Made from": _origin(part(spec, "student")),
         "Teacher": _model(str(spec["teacher"])) if spec.get("teacher") else "",
         "Data": _data(report),
