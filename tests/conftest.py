@@ -1,5 +1,6 @@
 """What holds for every test: no network, no cache or token of the user's, seeded, one thread under xdist."""
 
+import logging
 import os
 import random
 import sys
@@ -65,11 +66,13 @@ sys.addaudithook(refuse_network)
 
 @pytest.fixture(autouse=True)
 def _same_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same random numbers in whichever order tests run, and no data folder but the one that a test asks for."""
+    """Random numbers, data folder and log handlers as they are at the start, in whichever order tests run."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     monkeypatch.delenv("DISTILNLP_DATA_DIR", raising=False)
+    # The command line, run inside the test process, shows our warnings on the screen from then on.
+    monkeypatch.setattr(logging.getLogger("distilnlp"), "handlers", [])
 
 
 @pytest.fixture(scope="session")
