@@ -499,3 +499,11 @@ def test_a_regression_head_learns_from_its_teacher(tmp_path: Path) -> None:
     trainer.train()
     with pytest.raises(RequestError, match="logit_mse"):
         make_trainer(tmp_path, model=student_model(**one), teacher=teacher_model(**one), train_dataset=data)
+
+
+def test_a_tracker_gets_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    make_trainer(tmp_path / "run", args={"report_to": "tensorboard", "max_steps": 2}).train()
+    events = b"".join(path.read_bytes() for path in tmp_path.rglob("events.out.tfevents.*"))
+    for tag in (b"raw/soft_target", b"weighted/soft_target", b"raw/attention_scores"):
+        assert tag in events
