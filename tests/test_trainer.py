@@ -236,6 +236,10 @@ def test_evaluation_returns_logits_and_nothing_else(tmp_path: Path) -> None:
     result = trainer.predict(trainer.eval_dataset)
     assert isinstance(result.predictions, type(result.label_ids)) and result.predictions.shape == (20, 3)
     assert 0 <= trainer.evaluate()["eval_accuracy"] <= 1
+    # Without labels Trainer takes another path, which hands on whatever the model returns.
+    unlabelled = trainer.predict(trainer.eval_dataset.remove_columns("labels"))
+    assert isinstance(unlabelled.predictions, type(result.predictions))
+    assert unlabelled.predictions.shape == (20, 3)
 
 
 def test_predictions_are_in_the_order_of_the_data(tmp_path: Path) -> None:
