@@ -1,5 +1,6 @@
 """The usual teacher: a fine-tuned model that never changes."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,17 +57,11 @@ class FrozenTeacher:
         if self._capture is None:
             raise RuntimeError("prepare() the teacher before its first batch")
         self.model.eval()  # somebody may share the model and have set it to train
-        inputs = {name: tensor for name, tensor in batch.items() if name in self.columns and name != "labels"}
-        self._capture.start()
-        try:
-            with torch.no_grad():
-                logits = self.model(**inputs).logits  # (batch, outputs)
-        except BaseException:
-            self._capture.abandon()
-            raise
-        if self._order is not None:
-            logits = logits[:, self._order]
-        return self._capture.finish(logits, batch.get("attention_mask"))
+        with torch.no_grad():
+            outputs = self._capture.run(batch)
+        if self._order is not None and outputs.logits is not None:
+            outputs = dataclasses.replace(outputs, logits=outputs.logits[:, self._order])
+        return outputs
 
 
 def load_teacher(
