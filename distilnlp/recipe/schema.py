@@ -84,7 +84,7 @@ class Recipe(_Strict):
     data: DataSpec
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(42, description="of every stage whose training gives none")
-    cache: CacheSpec = Field(default_factory=lambda: CacheSpec())
+    cache: CacheSpec = Field(default_factory=lambda: CacheSpec.model_validate({}))
     stages: dict[str, Stage] = Field(min_length=1)
 
     _document: Document = PrivateAttr(default_factory=Document)
