@@ -94,6 +94,26 @@ def make_tokenizer() -> Any:
     return load_tokenizer(MINILM)
 
 
+def make_trainer(make: Any = None, *, folder: str, training: Mapping[str, Any], **settings: Any) -> Any:
+    """A `DistillationTrainer` (or what ``make`` is) on the CPU that neither saves, nor reports, nor prints.
+
+    Args:
+        make: a subclass, or another Trainer; None for `DistillationTrainer`.
+        folder: its output_dir.
+        training: of `TrainingArguments`.
+        settings: the rest.
+    """
+    from transformers import PrinterCallback, TrainingArguments
+
+    from distilnlp import DistillationTrainer
+
+    quiet = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
+    arguments = TrainingArguments(folder, use_cpu=True, dataloader_pin_memory=False, **quiet, **training)
+    trainer = (make or DistillationTrainer)(args=arguments, **settings)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
 # ---- measuring ----
 
 

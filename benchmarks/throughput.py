@@ -33,6 +33,7 @@ from benchmarks._harness import (
     make_student,
     make_teacher,
     make_tokenizer,
+    make_trainer,
     parse,
     print_table,
     ratio,
@@ -139,35 +140,26 @@ def prepare(arguments: argparse.Namespace) -> tuple[Path, dict[str, float]]:
 
 def train_teacher(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Fine-tune and save the teacher, and beside it the student that is cut from it."""
-    from transformers import PrinterCallback, TrainingArguments
-
-    from distilnlp import DistillationTrainer
     from distilnlp.report.metrics import make_compute_metrics
 
     task = load_data(arguments.teacher_rows, validation_rows=arguments.validation_rows)
-    trainer = DistillationTrainer(
+    trainer = make_trainer(
+        folder=str(folder),
+        training={
+            "num_train_epochs": arguments.teacher_epochs,
+            "per_device_train_batch_size": 32,
+            "per_device_eval_batch_size": 64,
+            "learning_rate": 1e-4,
+            "weight_decay": 0.01,
+            "warmup_steps": 0.1,
+        },
         model=make_teacher(task),
-        args=TrainingArguments(
-            str(folder),
-            num_train_epochs=arguments.teacher_epochs,
-            per_device_train_batch_size=32,
-            per_device_eval_batch_size=64,
-            learning_rate=1e-4,
-            weight_decay=0.01,
-            warmup_steps=0.1,
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        ),
         train_dataset=task.train,
         eval_dataset=task.validation,
         processing_class=make_tokenizer(),
         max_length=arguments.max_length,
         compute_metrics=make_compute_metrics(task.metrics, task.problem_type),
     )
-    trainer.remove_callback(PrinterCallback)
     trainer.train()
     result = trainer.evaluate()
     trainer.save_model(str(folder))

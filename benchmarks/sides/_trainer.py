@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from benchmarks.sides._work import EVALUATION_BATCH, WARM_UP_SHARE, Job
+
 
 class TimeEpochs(TrainerCallback):
     """Seconds of each epoch."""
@@ -26,3 +28,17 @@ class TimeEpochs(TrainerCallback):
 def scores_of(evaluated: Mapping[str, float]) -> dict[str, float]:
     """Of what `Trainer.evaluate` gave, the scores."""
     return {name: evaluated[f"eval_{name}"] for name in ("accuracy", "f1") if f"eval_{name}" in evaluated}
+
+
+def training(job: Job) -> dict[str, Any]:
+    """The job as training arguments."""
+    return {
+        "num_train_epochs": job.epochs,
+        "per_device_train_batch_size": job.batch_size,
+        "per_device_eval_batch_size": EVALUATION_BATCH,
+        "learning_rate": job.learning_rate,
+        "weight_decay": job.weight_decay,
+        "warmup_steps": int(WARM_UP_SHARE * job.steps),
+        "bf16": job.precision == "bf16",
+        "seed": job.seed,
+    }

@@ -2,12 +2,10 @@
 
 import tempfile
 
-from transformers import PrinterCallback, TrainingArguments
-
-from benchmarks._harness import load_data
-from benchmarks.sides._trainer import TimeEpochs, scores_of
-from benchmarks.sides._work import EVALUATION_BATCH, WARM_UP_SHARE, Clock, load_models, read_job, report
-from distilnlp import DistillationTrainer, LayerMap, Objective
+from benchmarks._harness import load_data, make_trainer
+from benchmarks.sides._trainer import TimeEpochs, scores_of, training
+from benchmarks.sides._work import Clock, load_models, read_job, report
+from distilnlp import LayerMap, Objective
 from distilnlp.losses import AttentionScores, HiddenState, SoftTarget
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import FrozenTeacher
@@ -22,28 +20,13 @@ def main() -> None:
     terms = [SoftTarget(job.temperature), HiddenState(layer_map), AttentionScores(layer_map)]
     epochs = TimeEpochs()
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder,
-            num_train_epochs=job.epochs,
-            per_device_train_batch_size=job.batch_size,
-            per_device_eval_batch_size=EVALUATION_BATCH,
-            learning_rate=job.learning_rate,
-            weight_decay=job.weight_decay,
-            warmup_steps=int(WARM_UP_SHARE * job.steps),
-            bf16=job.precision == "bf16",
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            seed=job.seed,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
         clock = Clock()
-        trainer = DistillationTrainer(
+        trainer = make_trainer(
+            folder=folder,
+            training=training(job),
             model=student,
             teacher=FrozenTeacher(teacher, tokenizer),
             objective=Objective([(1.0, term) for term in terms]),
-            args=arguments,
             train_dataset=task.train,
             eval_dataset=task.validation,
             max_length=job.max_length,
@@ -51,7 +34,6 @@ def main() -> None:
             callbacks=[epochs],
         )
         clock.lap("tokenise")
-        trainer.remove_callback(PrinterCallback)
         trainer.train()
         clock.lap("train")
         result = trainer.evaluate()

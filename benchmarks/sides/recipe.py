@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, Trainer
 
-from benchmarks.sides._trainer import TimeEpochs, scores_of
+from benchmarks._harness import make_trainer
+from benchmarks.sides._trainer import TimeEpochs, scores_of, training
 from benchmarks.sides._work import (
-    EVALUATION_BATCH,
-    WARM_UP_SHARE,
     Clock,
     Job,
     load_models,
@@ -68,35 +67,19 @@ def main() -> None:
     clock.lap("tokenise")
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            folder,
-            num_train_epochs=job.epochs,
-            per_device_train_batch_size=job.batch_size,
-            per_device_eval_batch_size=EVALUATION_BATCH,
-            learning_rate=job.learning_rate,
-            weight_decay=job.weight_decay,
-            warmup_steps=int(WARM_UP_SHARE * job.steps),
-            bf16=job.precision == "bf16",
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            seed=job.seed,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        trainer = KDTrainer(
-            student,
-            arguments,
-            DataCollatorWithPadding(tokenizer),
-            data["train"],
-            data["validation"],
-            tokenizer,
+        trainer = make_trainer(
+            KDTrainer,
+            folder=folder,
+            training=training(job),
+            model=student,
+            data_collator=DataCollatorWithPadding(tokenizer),
+            train_dataset=data["train"],
+            eval_dataset=data["validation"],
             compute_metrics=lambda p: score(*map(torch.as_tensor, (p.predictions.argmax(-1), p.label_ids))),
             callbacks=[epochs],
             teacher=teacher,
             job=job,
         )
-        trainer.remove_callback(PrinterCallback)
         trainer.train()
         clock.lap("train")
         result = trainer.evaluate()
