@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, List, Value
 from datasets.table import InMemoryTable, MemoryMappedTable, concat_tables
 
-__all__ = ["BATCH_ROWS", "column_array", "column_batches", "write_dataset"]
+__all__ = ["BATCH_ROWS", "column_array", "column_batches", "with_label", "write_dataset"]
 
 _Table = TypeVar("_Table", pa.Table, MemoryMappedTable)
 BATCH_ROWS = 1000  # rows that are in memory as Python objects at a time
@@ -97,6 +97,18 @@ def _widen(table: _Table, schema: pa.Schema) -> _Table:
     return table.select(schema.names).cast(schema)
 
 
+def with_label(dataset: Dataset, values: np.ndarray, feature: ClassLabel | Value | List) -> Dataset:
+    """The data set with the column ``label``, which is in memory; the other columns stay where they are.
+
+    Args:
+        values: ``(rows,)``, or ``(rows, labels)`` for a feature that is a list.
+        feature: the column's type.
+    """
+    if "label" in dataset.column_names:
+        dataset = dataset.remove_columns("label")
+    return dataset.add_column("label", list(values) if values.ndim > 1 else values, feature=feature)
+
+
 def column_batches(dataset: Dataset, column: str) -> Iterator[pa.Array]:
     """A column as Arrow arrays, a batch of rows at a time; a selection of rows is respected."""
     narrow = dataset.select_columns([column]).with_format("arrow")
@@ -105,5 +117,5 @@ def column_batches(dataset: Dataset, column: str) -> Iterator[pa.Array]:
 
 
 def column_array(dataset: Dataset, column: str) -> np.ndarray:
-    """A column of numbers, ``(rows,)``, or of number lists of one length, ``(rows, length)``."""
+    """A column of numbers, ``(rows,)``, or of lists of numbers that are all as long, ``(rows, length)``."""
     return np.concatenate([np.asarray(batch.to_pylist()) for batch in column_batches(dataset, column)])
