@@ -36,7 +36,7 @@ class LengthBucketSampler(Sampler[int]):
     # There is no attribute `generator` on purpose: accelerate would take it for a torch generator to synchronise.
 
     def __init__(self, lengths: Iterable[int], batch_size: int, seed: int = 0) -> None:
-        self.lengths = np.fromiter(lengths, dtype=np.int64)
+        self.lengths = np.fromiter(lengths, dtype=np.int32)
         if not len(self.lengths):
             raise RequestError("the data set to sample from has no rows: at least one is needed")
         if batch_size < 1:
@@ -53,7 +53,7 @@ class LengthBucketSampler(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._order().tolist())
+        return map(int, self._order())  # not a list: of many rows it would be larger than their numbers
 
     def _order(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, self.epoch])
