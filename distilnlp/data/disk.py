@@ -4,6 +4,7 @@ The files are private: each is made for one data set, never looked up, and remov
 it. So nothing stale can ever be read. They are in the folder of temporary files, which TMPDIR chooses.
 """
 
+import itertools
 import mmap
 import os
 import shutil
@@ -11,16 +12,14 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, List, Value
-from datasets.table import InMemoryTable, MemoryMappedTable, concat_tables
+from datasets.table import InMemoryTable, MemoryMappedTable
 
 __all__ = ["BATCH_ROWS", "column_array", "column_batches", "with_label", "write_dataset"]
 
-_Table = TypeVar("_Table", pa.Table, MemoryMappedTable)
 BATCH_ROWS = 1000  # rows that are in memory as Python objects at a time
 
 
@@ -28,7 +27,7 @@ def write_dataset(tables: Iterable[pa.Table]) -> Dataset:
     """Write tables, in their order, to a temporary file and map it as one data set.
 
     Whatever is derived from the data set (a selection, renamed columns) keeps the file alive too. Where a later table
-    needs a wider type (null and text, whole numbers and fractions), what was written before is cast when it is mapped.
+    needs a wider type (null and text, whole numbers and fractions), all is written a second time with that.
 
     Args:
         tables: each small; columns that one lacks are null there; one without rows only tells its schema.
@@ -37,23 +36,26 @@ def write_dataset(tables: Iterable[pa.Table]) -> Dataset:
         OSError: the disk is full.
     """
     parts: list[_Part] = []
-    schema: pa.Schema | None = None
+    schema = pa.schema([])
     try:
         for table in tables:
-            schema = table.schema if schema is None else _common_schema(schema, table.schema)
-            if not len(table):
-                continue
-            if not parts or schema != parts[-1].schema:
-                parts.append(_Part(schema))
-            parts[-1].write(_widen(table, schema))
+            schema = _common_schema(schema, table.schema)
+            if len(table):
+                if not parts or schema != parts[-1].schema:
+                    parts.append(_Part(schema))
+                parts[-1].write(_widen(table, schema))
         mapped = [part.map() for part in parts]
     except BaseException:
         for part in parts:
             part.drop()
         raise
-    if not mapped:  # an empty mapping would hold no file
-        return Dataset(InMemoryTable((schema or pa.schema([])).empty_table()))
-    return Dataset(concat_tables([each if each.schema == schema else _widen(each, schema) for each in mapped]))
+    if len(mapped) == 1 and mapped[0].schema == schema and any(field.type != pa.null() for field in schema):
+        return Dataset(mapped[0])
+    rows = (_widen(pa.Table.from_batches([batch]), schema) for table in mapped for batch in table.to_batches())
+    if len(mapped) > 1:
+        return write_dataset(itertools.chain([schema.empty_table()], rows))
+    # Without rows, or with nulls alone, there is nothing in the file to map
+    return Dataset(InMemoryTable(pa.concat_tables([schema.empty_table(), *rows])))
 
 
 class _Part:
@@ -87,10 +89,12 @@ def _remove(folder: Path, owner: int) -> None:
 
 
 def _common_schema(first: pa.Schema, second: pa.Schema) -> pa.Schema:
-    return first if first == second else pa.unify_schemas([first, second], promote_options="permissive")
+    if first == second or not len(first):
+        return second
+    return pa.unify_schemas([first, second], promote_options="permissive")
 
 
-def _widen(table: _Table, schema: pa.Schema) -> _Table:
+def _widen(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if field.name not in table.column_names:
             table = table.append_column(field.name, pa.nulls(len(table), field.type))

@@ -137,7 +137,9 @@ def _check_text(path: Path) -> None:
             except UnicodeDecodeError as error:
                 raise _not_utf8(path, error, done - pending, lines) from error
             if "\0" in text:
-                raise RequestError(f"{path}: holds zero bytes, so it is not UTF-8 text (UTF-16?); save the file as UTF-8")
+                raise RequestError(
+                    f"{path}: holds zero bytes, so it is not UTF-8 text (UTF-16?); save the file as UTF-8"
+                )
             blank = blank and not text.strip()
             done += len(chunk)
             lines += chunk.count(b"\n")

@@ -243,7 +243,11 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
         validation=_subset(task.validation, seed, max_validation),
         extra={name: _subset(each, seed, max_validation) for name, each in task.extra.items()},
     )
-    if max_train is not None and task.train is not None and len(np.unique(column_array(task.train, "label"), axis=0)) < 2:
+    if (
+        max_train is not None
+        and task.train is not None
+        and len(np.unique(column_array(task.train, "label"), axis=0)) < 2
+    ):
         raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")
     return task
 

@@ -187,7 +187,8 @@ def _targets(values: _Column, where: str, *, varied: bool) -> Labels:
     if not np.isfinite(targets).all():
         position = int(np.argmin(np.isfinite(targets)))
         raise RequestError(
-            f"{where}: row {values.row(position)} has '{values.distinct[position]}' where {REGRESSION} needs a finite number"
+            f"{where}: row {values.row(position)} has '{values.distinct[position]}' where {REGRESSION} needs a finite"
+            " number"
         )
     if varied and len(np.unique(targets)) < 2:
         raise RequestError(f"{where}: every target is {targets[0]}: there is nothing to learn; name another column")
@@ -220,8 +221,8 @@ def _multi_label(values: _Column, declared: tuple[str, ...] | None, where: str, 
     for position, value in enumerate(values.distinct):
         if not isinstance(value, list) or not all(isinstance(each, (str, int, float)) for each in value):
             raise RequestError(
-                f"{where}: row {values.row(position)} has '{value}': {MULTI_LABEL} needs a list of names, or of zeros and ones, in each"
-                " row (json, jsonl or parquet)"
+                f"{where}: row {values.row(position)} has '{value}': {MULTI_LABEL} needs a list of"
+                " names, or of zeros and ones, in each row (json, jsonl or parquet)"
             )
     if declared is None and _is_multi_hot(values.distinct, len(values.distinct[0])):
         width = len(values.distinct[0])

@@ -59,6 +59,7 @@ def tokenize(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length
     pair = "text_pair" in first.column_names
     limit = _check_length(tokenizer, max_length, pair=pair)
     encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in first.column_names)
+    _check_label(first)
     if not len(first):
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
     _check_unknown(encoder, first[:])
@@ -149,6 +150,15 @@ def _check_columns(columns: Sequence[str]) -> None:
         raise RequestError("the data set has a column 'labels' where 'label' is needed: rename it, or remove it")
 
 
+def _check_label(dataset: Dataset) -> None:
+    feature = dataset.features.get("label")
+    if getattr(feature, "dtype", None) in ("string", "large_string"):
+        raise RequestError(
+            "the column 'label' holds names where class ids are needed: load_task turns them into ids, or use"
+            " dataset.cast_column('label', ClassLabel(names=[...]))"
+        )
+
+
 def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *, pair: bool) -> int:
     limit = int(min(tokenizer.model_max_length, DEFAULT_LENGTH)) if max_length is None else max_length
     special = tokenizer.num_special_tokens_to_add(pair=pair)
@@ -195,7 +205,9 @@ def _report_truncated(encoder: _Encoder, rows: int) -> None:
     cut = encoder.cut
     if not cut:
         return
-    said = f"{cut} of {rows} rows are longer than max_length={encoder.limit} (the longest has {encoder.longest} tokens)"
+    said = (
+        f"{cut} of {rows} rows are longer than max_length={encoder.limit} (the longest has {encoder.longest} tokens)"
+    )
     if cut == rows and encoder.labelled:
         raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
     if cut > TRUNCATED_SHARE * rows:
