@@ -6,6 +6,9 @@ usual fast kernel. ``output_attentions=True`` is never used: under the default k
 where it gives attentions they come after dropout.
 """
 
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -48,6 +51,10 @@ def model_info(model: PreTrainedModel) -> ModelInfo:
     )
 
 
+class _Enough(Exception):
+    """All that is needed of this forward pass is there."""
+
+
 class _Records:
     """What one forward pass gave so far."""
 
@@ -65,6 +72,11 @@ class _Records:
 
 # The capture whose model is in its forward pass now. One at a time: the teacher has finished when the student starts.
 _active: "Capture | None" = None
+
+
+def _activate(capture: "Capture | None") -> None:
+    global _active
+    _active = capture
 
 
 class Capture:
@@ -87,10 +99,11 @@ class Capture:
         self._records: _Records | None = None
         self._handles: list[RemovableHandle] = []
         self._kernel = model.config._attn_implementation
-        highest = max(needs.hidden_states | needs.attention, default=0)
+        self._stops = False
+        highest = max(needs.layers, default=0)
         if highest > self.layers:
             raise RequestError(f"layer {highest} is asked of {model_info(model).name}, which has {self.layers} layers")
-        if needs.hidden_states or needs.attention:
+        if needs.layers:
             self._attach()
 
     def _attach(self) -> None:
@@ -101,7 +114,7 @@ class Capture:
         if self.layers in self.needs.hidden_states:
             # The last hidden state is what the base model returns: ModernBERT norms it after the last layer.
             self._handles.append(self.model.base_model.register_forward_hook(self._after_encoder))
-        if not self.needs.attention:
+        if not self.needs.attention | self.needs.values:
             return
         own = OWN_ATTENTION.get(self.model.config.model_type)
         if own is not None:
@@ -119,15 +132,35 @@ class Capture:
 
     def start(self) -> None:
         """Note what the next forward pass gives."""
-        global _active
         self._records = _Records()
-        _active = self
+        _activate(self)
 
-    def abandon(self) -> None:
-        """Forget the pass (it failed)."""
-        global _active
-        self._records = None
-        _active = None
+    def run(self, inputs: Mapping[str, Tensor]) -> Outputs:
+        """What is needed, from a forward pass of its own that does no more than that.
+
+        Without logits neither head nor pooler runs, and the pass ends at the highest layer that is needed.
+
+        Args:
+            inputs: a batch; what the model does not read is left out.
+        Raises:
+            RequestError: as `finish`.
+        """
+        model = self.model if self.needs.logits else self.model.base_model
+        columns = inspect.signature(model.forward).parameters
+        known = {name: tensor for name, tensor in inputs.items() if name in columns and name != "labels"}
+        self.start()
+        self._stops = not self.needs.logits
+        try:
+            with _without_pooler(model) if self._stops else nullcontext():
+                output = model(**known)
+        except _Enough:
+            output = None
+        except BaseException:
+            self._records, self._stops = None, False
+            _activate(None)
+            raise
+        self._stops = False
+        return self.finish(output.logits if self.needs.logits else None, inputs.get("attention_mask"))
 
     def finish(self, logits: Tensor | None, attention_mask: Tensor | None) -> Outputs:
         """What the pass since `start` gave.
@@ -135,8 +168,8 @@ class Capture:
         Raises:
             RequestError: something needed did not come; names the model, the tensor and the way out.
         """
-        global _active
-        records, self._records, _active = self._records, None, None
+        records, self._records = self._records, None
+        _activate(None)
         if records is None:
             raise RuntimeError("finish() without start()")
         name = model_info(self.model).name
@@ -145,7 +178,10 @@ class Capture:
             raise RequestError(
                 f"the hidden states of layers {missing} did not come out of {name}: unknown architecture"
             )
-        missing = sorted(self.needs.attention - (records.queries.keys() | records.attentions.keys()))
+        missing = sorted(
+            (self.needs.attention - (records.queries.keys() | records.attentions.keys()))
+            | (self.needs.values - records.values.keys())
+        )
         if missing:
             raise RequestError(
                 f"the attention of layers {missing} did not come out of {name} (model type "
@@ -182,6 +218,13 @@ class Capture:
             return
         if records.layer_calls in self.needs.hidden_states and records.layer_calls < self.layers:
             records.hidden_states[records.layer_calls] = output[0] if isinstance(output, tuple) else output
+        # The last hidden state is complete only at the end of the base model.
+        if (
+            self._stops
+            and records.layer_calls >= max(self.needs.layers)
+            and self.layers not in self.needs.hidden_states
+        ):
+            raise _Enough
 
     def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._records is not None:
@@ -202,9 +245,11 @@ class Capture:
         # Some models tell no layer index (DistilBERT, ALBERT): the order of the calls is the only thing all have.
         records.attention_calls += 1
         layer = records.attention_calls
+        if layer in self.needs.values:
+            records.values[layer] = value
         if layer not in self.needs.attention:
             return
-        records.queries[layer], records.keys[layer], records.values[layer] = query, key, value
+        records.queries[layer], records.keys[layer] = query, key
         if scale is not None:
             records.scales[layer] = float(scale)
         if allowed is not None:
@@ -217,6 +262,7 @@ def _check_gradient(name: str, records: _Records) -> None:
     for what, tensors in (
         ("hidden state", records.hidden_states),
         ("attention", records.queries | records.attentions),
+        ("values", records.values),
     ):
         dead = sorted(layer for layer, tensor in tensors.items() if not tensor.requires_grad)
         if dead:
@@ -225,6 +271,20 @@ def _check_gradient(name: str, records: _Records) -> None:
                 "unfreeze those layers or leave them out of the layer map; with gradient checkpointing set "
                 "gradient_checkpointing_kwargs={'use_reentrant': False}"
             )
+
+
+@contextmanager
+def _without_pooler(base: nn.Module) -> Iterator[None]:
+    """Base models that have a pooler do without it where it is None, as when they are made without one."""
+    pooler = base._modules.get("pooler")
+    if pooler is None:
+        yield
+        return
+    base._modules["pooler"] = None
+    try:
+        yield
+    finally:
+        base._modules["pooler"] = pooler
 
 
 def _called_layers(model: PreTrainedModel) -> list[nn.Module]:

@@ -1,6 +1,6 @@
 """What a loss sees of a model: tensors by layer, and nothing of the model itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,21 +42,29 @@ class Needs:
         logits: whether the head's logits are used.
         hidden_states: layers whose hidden state is used; 0 is the embeddings.
         attention: layers whose attention (queries, keys and what masks them) is used; the first is 1.
+        values: layers whose values are used; the first is 1.
     """
 
     logits: bool = False
     hidden_states: frozenset[int] = frozenset()
     attention: frozenset[int] = frozenset()
+    values: frozenset[int] = frozenset()
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
             self.logits or other.logits,
             self.hidden_states | other.hidden_states,
             self.attention | other.attention,
+            self.values | other.values,
         )
 
     def __bool__(self) -> bool:
-        return self.logits or bool(self.hidden_states) or bool(self.attention)
+        return self.logits or bool(self.layers)
+
+    @property
+    def layers(self) -> frozenset[int]:
+        """All layers that anything is used of."""
+        return self.hidden_states | self.attention | self.values
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,43 @@ class Outputs:
     def get_hidden_state(self, layer: int) -> Tensor:
         """Hidden state ``(batch, tokens, width)`` of a layer, at least float32. Raises RequestError where absent."""
         return at_least_float32(_get(self.hidden_states, layer, "hidden state"))
+
+    def get_attention(self, layer: int) -> tuple[Tensor, ...]:
+        """What a layer's attention comes from: queries and keys, or the probabilities of a model of its own kind.
+
+        Shapes: each ``(batch, heads, tokens, _)``.
+        Raises:
+            RequestError: there is neither.
+        """
+        if layer in self.queries and layer in self.keys:
+            return self.queries[layer], self.keys[layer]
+        if layer in self.attentions:
+            return (self.attentions[layer],)
+        raise RequestError(
+            f"a loss needs the attention of layer {layer}; the outputs hold layers "
+            f"{sorted({*self.queries, *self.attentions})}"
+        )
+
+    def of_attention(self, layer: int, part: slice, tensors: Sequence[Tensor]) -> "Outputs":
+        """A layer's attention, for a part of the examples.
+
+        Args:
+            layer: which layer.
+            part: of the examples.
+            tensors: what `get_attention` gives, for these examples.
+        """
+        own = len(tensors) == 1
+        allowed = self.allowed.get(layer)
+        if allowed is not None and len(allowed) > 1:
+            allowed = allowed[part]
+        return Outputs(
+            queries={} if own else {layer: tensors[0]},
+            keys={} if own else {layer: tensors[1]},
+            attentions={layer: tensors[0]} if own else {},
+            scales=self.scales,
+            allowed={} if allowed is None else {layer: allowed},
+            attention_mask=None if self.attention_mask is None else self.attention_mask[part],
+        )
 
     def get_attention_scores(self, layer: int) -> Tensor:
         """Attention scores ``q k^T * scale``, ``(batch, heads, tokens, tokens)``, before mask and softmax.

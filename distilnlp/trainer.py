@@ -5,6 +5,7 @@ import inspect
 import itertools
 import logging
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -46,7 +47,8 @@ from distilnlp.outputs import Outputs
 from distilnlp.pretrained import label_names_of, label_order, merge_adapter
 from distilnlp.publishing import PublishingTrainer
 from distilnlp.report.metrics import make_compute_metrics
-from distilnlp.teachers import FrozenTeacher, Teacher, load_teacher
+from distilnlp.teachers import CachedTeacher, CacheSettings, FrozenTeacher, Teacher, load_teacher
+from distilnlp.teachers.cached import cache_answers
 
 __all__ = ["DistillationTrainer"]
 
@@ -76,6 +78,8 @@ class DistillationTrainer(PublishingTrainer):
         max_length: tokens to which texts are truncated; default: what the tokenizer allows, at most 512.
         compute_metrics: as for Trainer; default: accuracy, or Pearson and Spearman, by the kind of the labels.
         keep_adapter: save LoRA adapters as such; by default `save_model` merges them into the weights.
+        cache: whether the teacher's answers are kept on disk and read from there from the second time on; default:
+            where that pays (see `CacheSettings`).
         kwargs: passed on to Trainer (``model_init``, ``callbacks``, ``optimizers``, ...).
     Raises:
         RequestError: the two models cannot be compared as the objective asks, read different tokens, or mean
@@ -99,12 +103,15 @@ class DistillationTrainer(PublishingTrainer):
         max_length: int | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         keep_adapter: bool = False,
+        cache: CacheSettings | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(teacher, PreTrainedModel | str | Path):
             teacher = load_teacher(teacher)
         self.teacher = teacher
         self.keep_adapter = keep_adapter
+        self.cache = cache or CacheSettings()
+        self._cached: CachedTeacher | None = None
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
         if isinstance(train_dataset, datasets.IterableDataset):
             _prepare_for_stream(args)
@@ -132,6 +139,8 @@ class DistillationTrainer(PublishingTrainer):
         )
         self._bucket_stream()
         self.model_accepts_loss_kwargs = False
+        # It would look at the loss of every step, and so wait for the device, to hide a NaN that `_check_terms` names.
+        self.args.logging_nan_inf_filter = False
         self._epochs = _EpochOfSampler()
         self.add_callback(self._epochs)
         self._attachment: Attachment | None = None
@@ -228,6 +237,31 @@ class DistillationTrainer(PublishingTrainer):
             batches = itertools.islice(loader, CONFIRM_BATCHES)
             confirm_label_order(self.teacher, (self._prepare_inputs(batch) for batch in batches), reference)
 
+    def _cache_answers(self) -> CachedTeacher | None:
+        """The teacher with its answers on disk, where that is wished for and possible."""
+        data = self.train_dataset
+        if not isinstance(self.teacher, FrozenTeacher) or not isinstance(data, datasets.Dataset):
+            if self.teacher is not None and self.cache.use == "always":
+                raise RequestError(
+                    "cache.use=always needs a frozen teacher and a data set of rows (not a stream): use auto or never"
+                )
+            return None
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        steps = self.args.max_steps
+        return cache_answers(
+            self.teacher,
+            self._remove_unused_columns(data, description="cached"),
+            self.data_collator,
+            settings=self.cache,
+            folder=Path(self.cache.folder) if self.cache.folder else self._own_cache,
+            passes=steps * step / len(data) if steps > 0 else self.args.num_train_epochs,
+            autocast=self.accelerator.autocast,
+        )
+
+    @property
+    def _own_cache(self) -> Path:
+        return Path(self.args.output_dir or ".") / "teacher-cache"
+
     # ---- what Trainer calls ----
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -236,8 +270,13 @@ class DistillationTrainer(PublishingTrainer):
             checkpoints.remove_incomplete(Path(self.args.output_dir))
         self._prepare_teacher()
         try:
-            return super().train(*args, **kwargs)
+            self._cached = self._cache_answers()
+            result = super().train(*args, **kwargs)
+            if self.args.should_save:  # not after a failure: what was answered serves the run that resumes
+                shutil.rmtree(self._own_cache, ignore_errors=True)
+            return result
         finally:
+            self._cached = None
             if self._attachment is not None:
                 self._attachment.remove()
                 self._attachment = None
@@ -258,6 +297,16 @@ class DistillationTrainer(PublishingTrainer):
             modules = self.distillation_objective.make_modules(model_info(encoder), teacher).to(self.args.device)
         self._attachment = Attachment(self._trained, encoder, self.distillation_objective, modules)
         return super().create_optimizer(*args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As in Trainer; with a cache each batch comes with the teacher's answers to it."""
+        if self._cached is None:
+            return super().get_train_dataloader()
+        collate, self.data_collator = self.data_collator, self._cached.collator(self.data_collator)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collate
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """As in Trainer, but what is counted is the examples of the step, over all processes."""
@@ -282,9 +331,10 @@ class DistillationTrainer(PublishingTrainer):
             loss = HardLabel()(Outputs(logits=logits), None, inputs)
             return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
         teacher = None
-        if self.teacher is not None:
+        answering = self._cached or self.teacher
+        if answering is not None:
             with self.accelerator.autocast():
-                teacher = self.teacher(inputs)
+                teacher = answering(inputs)
         self._attachment.feed(teacher, inputs)
         output = model(**student_inputs)
         self._note_terms(output["terms"])
@@ -344,19 +394,26 @@ class DistillationTrainer(PublishingTrainer):
     # ---- logging ----
 
     def _note_terms(self, raw: Tensor) -> None:
-        if not bool(torch.isfinite(raw).all()):
-            terms = zip(self.distillation_objective, raw.tolist(), strict=True)
-            names = [term.name for term, value in terms if not math.isfinite(value)]
-            raise RunError(
-                f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower "
-                "the learning rate, or train in fp32 or bf16 in place of fp16; the last checkpoint is kept"
-            )
         self._sums = raw if self._sums is None else self._sums + raw
         self._passes += 1
+        if raw.device.type == "cpu":  # elsewhere to look would be to wait for the device: at the next log or save
+            self._check_terms()
+
+    def _check_terms(self) -> None:
+        """Stop at a term that is not a finite number; a sum keeps it until somebody looks."""
+        if self._sums is None or bool(torch.isfinite(self._sums).all()):
+            return
+        terms = zip(self.distillation_objective, self._sums.tolist(), strict=True)
+        names = [term.name for term, value in terms if not math.isfinite(value)]
+        raise RunError(
+            f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower "
+            "the learning rate, or train in fp32 or bf16 in place of fp16; the last checkpoint is kept"
+        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in Trainer; beside the loss stands each term, raw and weighted, as a mean since the last log."""
         if "loss" in logs and self._sums is not None:
+            self._check_terms()
             means = self.accelerator.gather((self._sums / self._passes)[None]).mean(dim=0).tolist()
             for term, mean in zip(self.distillation_objective, means, strict=True):
                 logs[f"raw/{term.name}"] = mean
@@ -392,6 +449,7 @@ class DistillationTrainer(PublishingTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """A checkpoint is written beside its place and renamed when whole, so that it is complete or absent."""
+        self._check_terms()
         run_dir = Path(super()._get_output_dir(trial=trial))
         staging = self._staging = run_dir / checkpoints.STAGING
         try:

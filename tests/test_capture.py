@@ -1,11 +1,13 @@
 """What is taken out of a model equals what the model computed, for every backbone and any attention kernel."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distilnlp.capture import Capture, model_info
+from distilnlp.capture import Capture, _called_layers, model_info
 from distilnlp.errors import RequestError
 from distilnlp.outputs import Needs, Outputs
 from tests.tiny import BACKBONES, tiny_model
@@ -136,3 +138,60 @@ def test_sizes_are_read_from_the_config_and_kept_layers_with_them() -> None:
     info = model_info(model)
     assert (info.layers, info.width, info.heads, info.outputs) == (3, 16, 2, 3)
     assert info.kept_layers == (1, 4, 6)
+
+
+@every_backbone
+def test_a_pass_of_its_own_gives_the_same_and_ends_at_the_highest_layer(kind: str) -> None:
+    """What no loss reads is not computed: no layer above, no pooler, no head."""
+    model = tiny_model(kind, layers=3)
+    inputs = batch(model)
+    needs = Needs(hidden_states=frozenset({0, 2}), attention=frozenset({1}))
+    expected = captured(model, inputs, needs)
+    called = calls_of(model)
+    capture = Capture(model, needs)
+    with torch.no_grad():
+        got = capture.run(inputs)
+    capture.remove()
+    for layer in (0, 2):
+        torch.testing.assert_close(got.hidden_states[layer], expected.hidden_states[layer], atol=0, rtol=0)
+    assert got.logits is None and (1 in got.queries or 1 in got.attentions)
+    assert called["layers"] == 2 and called["outside"] == 0
+
+
+@every_backbone
+def test_the_last_hidden_state_needs_neither_pooler_nor_head(kind: str) -> None:
+    model = tiny_model(kind, layers=3)
+    inputs = batch(model)
+    expected = model(**inputs, output_hidden_states=True).hidden_states[-1]
+    pooler = model.base_model._modules.get("pooler")
+    called = calls_of(model)
+    capture = Capture(model, Needs(hidden_states=frozenset({3})))
+    torch.testing.assert_close(capture.run(inputs).hidden_states[3], expected)
+    capture.remove()
+    assert called["outside"] == 0
+    assert model.base_model._modules.get("pooler") is pooler
+
+
+def test_values_come_only_where_they_are_asked_for() -> None:
+    model = tiny_model("bert", layers=3)
+    out = captured(model, batch(model), Needs(attention=frozenset({2}), values=frozenset({3})))
+    assert sorted(out.queries) == [2] and sorted(out.values) == [3]
+
+
+def calls_of(model: PreTrainedModel) -> dict[str, int]:
+    """Counts, from now on, the calls of layers and of what stands outside of the encoder: pooler and head."""
+    called = {"layers": 0, "outside": 0}
+
+    def count(where: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            called[where] += 1
+
+        return hook
+
+    for layer in dict.fromkeys(_called_layers(model)):
+        layer.register_forward_pre_hook(count("layers"))
+    heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
+    poolers = [module for name, module in model.base_model.named_children() if name == "pooler"]
+    for module in heads + poolers:
+        module.register_forward_pre_hook(count("outside"))
+    return called

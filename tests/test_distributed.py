@@ -27,6 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs: list[dict[str, Any]] = [
         {"folder": "projected", "dropout": False, "args": half},
         {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
+        {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
         {"folder": "whole", "args": {**half, **ADAMW}},
         # Step 9 of 12: the middle of the second epoch.
         {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
@@ -52,7 +53,7 @@ def difference(first: Path, second: Path) -> float:
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-@pytest.mark.parametrize("name", ["projected", "no logits"])
+@pytest.mark.parametrize("name", ["projected", "no logits", "cached"])
 def test_two_processes_equal_one_at_the_same_global_batch(
     runs: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -64,6 +65,7 @@ def test_two_processes_equal_one_at_the_same_global_batch(
         str(tmp_path),
         dropout=False,
         objective="no logits" if name == "no logits" else "all",
+        cache=str(tmp_path / "answers") if name == "cached" else None,
         args={"per_device_train_batch_size": 8},
     )
     assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
@@ -72,6 +74,14 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
     assert largest < 1e-6
+
+
+def test_two_processes_fill_one_cache_with_what_one_process_fills_it(runs: Path, tmp_path: Path) -> None:
+    """Each asks the teacher about its part of the examples, and both read all of them."""
+    train_tiny(str(tmp_path), cache=str(tmp_path / "answers"), args={"per_device_train_batch_size": 8})
+    for file in (tmp_path / "answers").rglob("*.bin"):
+        assert file.read_bytes() == (runs / file.relative_to(tmp_path)).read_bytes(), file.name
+    assert len([*(runs / "answers").glob("*/complete")]) == 1
 
 
 def test_two_processes_resume_in_the_middle_of_an_epoch(runs: Path) -> None:

@@ -25,24 +25,27 @@ def quiet_libraries() -> None:
         for name in ("accelerate", "evaluate", "fsspec", "huggingface_hub", "peft", "torch"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
-    _show_our_warnings()
+    _show_our_notices()
 
 
-class _Warnings(logging.Handler):
-    """Shows our own warnings, each once: every stage tokenises the same examples and would give the same one."""
+class _Notices(logging.Handler):
+    """Shows what our own parts tell; a warning once: every stage tokenises the same examples and would repeat it."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if message not in self.said:
+        if record.levelno < logging.WARNING:
+            print(message, file=sys.stderr)
+        elif message not in self.said:
             self.said.add(message)
             print(f"distilnlp: warning: {message}", file=sys.stderr)
 
 
-def _show_our_warnings() -> None:
+def _show_our_notices() -> None:
     logger = logging.getLogger("distilnlp")
-    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
-        logger.addHandler(_Warnings())
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _Notices) for handler in logger.handlers):
+        logger.addHandler(_Notices())

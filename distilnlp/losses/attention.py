@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses.base import Batch, LayerLoss, example_mean, register_loss
+from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["AttentionProbabilities", "AttentionScores"]
@@ -51,23 +52,33 @@ class _AttentionLoss(LayerLoss):
     ) -> Tensor:
         if teacher is None:
             raise RequestError(f"{self.name} compares the student with a teacher and there is none")
-        terms = []
-        for layer, teacher_layer in self.pairs:
-            like = _like(student, layer)
-            tokens = student.token_mask(like)  # (batch, tokens)
-            if _like(teacher, teacher_layer).shape[-2] != like.shape[-2]:
-                raise RequestError(
-                    f"{self.name} compares tokens one by one: the student read {like.shape[-2]} tokens and the "
-                    f"teacher {_like(teacher, teacher_layer).shape[-2]}; both must read the same tokens"
-                )
-            pairs = (tokens[:, None, :, None] & tokens[:, None, None, :]).expand(-1, 1, -1, -1)
-            for outputs, index in ((student, layer), (teacher, teacher_layer)):
+        terms = [self._layer(student, layer, teacher, teacher_layer) for layer, teacher_layer in self.pairs]
+        return sum(terms[1:], terms[0]) / len(terms)
+
+    def _layer(self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int) -> Tensor:
+        """The mean over the examples, a few of them at a time."""
+        like, other = student.get_attention(layer), teacher.get_attention(teacher_layer)
+        examples, heads, tokens = like[0].shape[:3]
+        if other[0].shape[2] != tokens:
+            raise RequestError(
+                f"{self.name} compares tokens one by one: the student read {tokens} tokens and the teacher "
+                f"{other[0].shape[2]}; both must read the same tokens"
+            )
+
+        def compare(tensors: list[Tensor], part: slice) -> Tensor:
+            s = student.of_attention(layer, part, tensors)
+            t = teacher.of_attention(teacher_layer, part, [tensor[part].detach() for tensor in other])
+            real = s.token_mask(tensors[0])  # (part, tokens)
+            pairs = (real[:, None, :, None] & real[:, None, None, :]).expand(-1, 1, -1, -1)
+            for outputs, index in ((s, layer), (t, teacher_layer)):
                 if index in outputs.allowed:
                     pairs = pairs & outputs.allowed[index]  # a local window is a mask of either model
             # A query that may look at nothing is padding, whatever its row holds.
-            queries = tokens & pairs.any(dim=-1).any(dim=1)
-            terms.append(example_mean(self.compare(student, layer, teacher, teacher_layer, pairs), queries))
-        return sum(terms[1:], terms[0]) / len(terms)
+            queries = real & pairs.any(dim=-1).any(dim=1)
+            mean = example_mean(self.compare(s, layer, t, teacher_layer, pairs), queries)
+            return mean * (len(tensors[0]) / examples)
+
+        return sum_over_examples(compare, like, heads * tokens * tokens)
 
 
 @register_loss("attention_scores")
@@ -125,18 +136,6 @@ class AttentionProbabilities(_AttentionLoss):
         _check_heads(self.name, log_q, log_p)
         terms = (log_p.exp() * (log_p - log_q)).masked_fill(~pairs, 0.0)  # (batch, heads, tokens, tokens)
         return terms.sum(dim=-1).mean(dim=1)
-
-
-def _like(outputs: Outputs, layer: int) -> Tensor:
-    """A tensor ``(batch, ..., tokens, _)`` of the layer."""
-    if layer in outputs.queries:
-        return outputs.queries[layer]
-    if layer in outputs.attentions:
-        return outputs.attentions[layer]
-    raise RequestError(
-        f"a loss needs the attention of layer {layer}; the outputs hold layers "
-        f"{sorted({*outputs.queries, *outputs.attentions})}"
-    )
 
 
 def _check_heads(name: str, student: Tensor, teacher: Tensor) -> None:

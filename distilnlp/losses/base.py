@@ -198,10 +198,11 @@ def example_mean(values: Tensor, mask: Tensor) -> Tensor:
         values: ``(batch, positions)`` one number a position.
         mask: bool, ``(batch, positions)``.
     Raises:
-        RequestError: an example without any valid position (its mean would be 0 / 0).
+        RequestError: an example without any valid position (its mean would be 0 / 0). On an accelerator, where to
+            look would be to wait for it, the result is NaN instead, at which the trainer stops.
     """
     counts = mask.sum(dim=-1)  # (batch,)
-    if bool((counts == 0).any()):
+    if counts.device.type == "cpu" and bool((counts == 0).any()):
         raise RequestError(
             f"{int((counts == 0).sum())} of {len(counts)} examples have no valid token: nothing to learn"
         )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from distilnlp.errors import RequestError, nearest
 from distilnlp.recipe.source import Document, Path_
 
-__all__ = ["DataSpec", "LoraSpec", "Recipe", "Stage", "StudentSpec", "recipe_schema", "unknown_key"]
+__all__ = ["CacheSpec", "DataSpec", "LoraSpec", "Recipe", "Stage", "StudentSpec", "recipe_schema", "unknown_key"]
 
 
 class _Strict(BaseModel):
@@ -47,6 +47,15 @@ class StudentSpec(_Strict):
     init: Literal["teacher", "random"] = Field("teacher", description="copy weights, or start from random ones")
 
 
+class CacheSpec(_Strict):
+    """The teacher's answers on disk: passed to `distilnlp.teachers.CacheSettings`."""
+
+    use: Literal["auto", "always", "never"] = Field("auto", description="auto: where it pays and fits")
+    folder: str | None = Field(None, description="kept, and shared by runs; default: in the run, until it is finished")
+    max_gib: float = Field(8.0, gt=0, description="GiB on disk at most")
+    dtype: Literal["teacher", "float32", "bfloat16", "float16"] = Field("teacher", description="of what is kept")
+
+
 class LoraSpec(_Strict):
     """Low-rank adapters instead of all weights (peft)."""
 
@@ -75,6 +84,7 @@ class Recipe(_Strict):
     data: DataSpec
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(42, description="of every stage whose training gives none")
+    cache: CacheSpec = Field(default_factory=lambda: CacheSpec.model_validate({}))
     stages: dict[str, Stage] = Field(min_length=1)
 
     _document: Document = PrivateAttr(default_factory=Document)

@@ -1,6 +1,9 @@
 """The usual teacher: a fine-tuned model that never changes."""
 
+import dataclasses
+import hashlib
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,10 +36,13 @@ class FrozenTeacher:
         self.label_names = label_names_of(model)
         self._order: list[int] | None = None
         self._capture: Capture | None = None
+        self.needs = Needs()
+        self.device = torch.device("cpu")
 
     def prepare(self, where: torch.device, needs: Needs) -> None:
         """Move the model and capture what is needed. Raises RequestError when the model has not got it."""
         self.model.to(where)
+        self.device, self.needs = where, needs
         if self._capture is not None:
             self._capture.remove()
         self._capture = Capture(self.model, needs)
@@ -47,6 +53,15 @@ class FrozenTeacher:
             self._capture.remove()
             self._capture = None
 
+    def fingerprint(self) -> str:
+        """A digest of everything that the answers depend on in the model: weights, config, order of the labels."""
+        config = {key: value for key, value in self.model.config.to_dict().items() if key != "_name_or_path"}
+        hashed = hashlib.sha256(json.dumps([config, self._order], sort_keys=True, default=str).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return hashed.hexdigest()
+
     def reorder_labels(self, order: tuple[int, ...]) -> None:
         """From now on give logit ``order[i]`` as the i-th (the student's label order)."""
         self._order = list(order)
@@ -56,17 +71,11 @@ class FrozenTeacher:
         if self._capture is None:
             raise RuntimeError("prepare() the teacher before its first batch")
         self.model.eval()  # somebody may share the model and have set it to train
-        inputs = {name: tensor for name, tensor in batch.items() if name in self.columns and name != "labels"}
-        self._capture.start()
-        try:
-            with torch.no_grad():
-                logits = self.model(**inputs).logits  # (batch, outputs)
-        except BaseException:
-            self._capture.abandon()
-            raise
-        if self._order is not None:
-            logits = logits[:, self._order]
-        return self._capture.finish(logits, batch.get("attention_mask"))
+        with torch.no_grad():
+            outputs = self._capture.run(batch)
+        if self._order is not None and outputs.logits is not None:
+            outputs = dataclasses.replace(outputs, logits=outputs.logits[:, self._order])
+        return outputs
 
 
 def load_teacher(

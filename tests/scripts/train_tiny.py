@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HiddenState, Objective
+from distilnlp.teachers import CacheSettings, layout
 from distilnlp.trainer import DistillationTrainer
 from tests.runs import all_losses, dataset, make_trainer, student_model
 
@@ -46,9 +48,13 @@ def train_tiny(
     objective: str = "all",
     rows: int = 48,
     resume: str | None = None,
+    cache: str | None = None,
     args: dict[str, Any] | None = None,
 ) -> DistillationTrainer:
-    """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`."""
+    """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`.
+
+    The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
+    """
     place = Path(folder)
     keep = _KeepWeights()
     trainer = make_trainer(
@@ -56,11 +62,13 @@ def train_tiny(
         model=student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
         objective=OBJECTIVES[objective](),
         train_dataset=dataset(rows),
+        cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
     )
     last = get_last_checkpoint(folder) if place.is_dir() else None
-    trainer.train(resume_from_checkpoint=resume or last)
+    with mock.patch.object(layout, "CHUNK_ROWS", 5):
+        trainer.train(resume_from_checkpoint=resume or last)
     place.mkdir(parents=True, exist_ok=True)
     target = weights_file(place, trainer.args.process_index)
     save_file(keep.weights, target.with_suffix(".tmp"))

@@ -1,0 +1,299 @@
+"""A teacher that is asked once for every example, and whose answers are read from disk from then on."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from distilnlp.errors import RequestError, unknown
+from distilnlp.outputs import Needs, Outputs
+from distilnlp.teachers.frozen import FrozenTeacher
+from distilnlp.teachers.layout import Layout, Rows, layout_of
+from distilnlp.teachers.store import Store
+
+__all__ = ["CacheSettings", "CachedTeacher", "cache_answers"]
+
+logger = logging.getLogger(__name__)
+
+Collate = Callable[[list[Any]], Mapping[str, Any]]
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+FORMAT = 1  # of what is stored; another number makes every older cache unknown
+ANSWERS = "teacher_answers"  # their name in a batch
+GIB = 2**30
+# On an accelerator a pass of the teacher takes milliseconds, and so does moving its hidden states there.
+SMALL = 2**16
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Whether and where a teacher's answers are kept on disk.
+
+    Args:
+        use: ``auto`` keeps them when that pays: every example is seen more than once, they take at most ``max_gib``,
+            80 % of the free disk and half of the free memory (which serves the disk's pages), and, on an accelerator,
+            at most 64 KiB an example. ``always``, ``never``.
+        folder: where; default: a folder in the trainer's ``output_dir``, removed when the training has finished. A
+            folder that is named is kept, and serves every later training with the same teacher, texts and needs.
+        max_gib: GiB on disk, at most.
+        dtype: ``teacher`` keeps every number as the teacher gave it; ``float16`` and ``bfloat16`` halve what fp32
+            takes, and round.
+    Raises:
+        RequestError: an unknown word; ``max_gib`` not positive.
+    """
+
+    use: Literal["auto", "always", "never"] = "auto"
+    folder: str | None = None
+    max_gib: float = 8.0
+    dtype: Literal["teacher", "float32", "bfloat16", "float16"] = "teacher"
+
+    def __post_init__(self) -> None:
+        for key, accepted in (
+            ("use", ("auto", "always", "never")),
+            ("dtype", ("teacher", "float32", "bfloat16", "float16")),
+        ):
+            if getattr(self, key) not in accepted:
+                raise unknown(f"value of cache.{key}:", str(getattr(self, key)), accepted)
+        if not self.max_gib > 0:
+            raise RequestError(f"cache.max_gib must be above 0; got {self.max_gib}")
+
+
+class CachedTeacher:
+    """A `Teacher` whose answers to known examples are read, and who is asked about new ones.
+
+    Its `collator` puts the answers into each batch, where a data loader's workers read them while the student learns.
+
+    Args:
+        live: the teacher itself.
+        store: its answers.
+    """
+
+    def __init__(self, live: FrozenTeacher, store: Store) -> None:
+        self.live = live
+        self.store = store
+        self.info, self.tokenizer, self.columns = live.info, live.tokenizer, live.columns
+        self.label_names = live.label_names
+        self._told = False
+
+    def prepare(self, where: torch.device, needs: Needs) -> None:
+        """As the live teacher's."""
+        self.live.prepare(where, needs)
+
+    def reorder_labels(self, order: tuple[int, ...]) -> None:
+        """The stored answers have an order already. Raises RuntimeError."""
+        raise RuntimeError("reorder the labels of the live teacher before its answers are stored")
+
+    def collator(self, collate: Collate) -> "_AnsweringCollator":
+        """``collate``, and the answers to the batch beside it."""
+        return _AnsweringCollator(collate, self.store)
+
+    def __call__(self, batch: Mapping[str, Any]) -> Outputs:
+        """The stored answers where the batch has them, else those of the live teacher."""
+        if ANSWERS in batch:
+            return self.store.outputs(batch[ANSWERS], batch["attention_mask"])
+        if not self._told:
+            logger.info("some texts are new: the teacher answers their batches itself")
+            self._told = True
+        return self.live(batch)
+
+
+@dataclass(frozen=True)
+class _AnsweringCollator:
+    """A class, not a closure: workers that are spawned have to pickle it."""
+
+    collate: Collate
+    store: Store
+
+    def __call__(self, features: list[Mapping[str, Any]]) -> dict[str, Any]:
+        batch = dict(self.collate(features))
+        mask = batch.get("attention_mask")
+        places = self.store.find(features) if mask is not None else None
+        if mask is None or places is None or mask.shape[1] > self._longest():
+            return batch
+        return {**batch, ANSWERS: self.store.read(places, mask)}
+
+    def _longest(self) -> int:
+        """Batches longer than any example (padded to a multiple, say) have no local windows stored."""
+        return int(self.store.rows.lengths[-1]) if self.store.layout.allowed else 2**31
+
+
+def cache_answers(
+    teacher: FrozenTeacher,
+    dataset: Dataset,
+    collate: Collate,
+    *,
+    settings: CacheSettings,
+    folder: Path,
+    passes: float,
+    autocast: Autocast,
+) -> CachedTeacher | None:
+    """Ask a teacher about every example of a data set, unless it was asked before, and keep the answers on disk.
+
+    Every process calls it, and each asks about its part. A run that was killed goes on where it was. The answers are
+    known by the teacher's weights and config, the order of its labels, the token ids (and so by tokenizer, texts and
+    truncation), what the objective needs, precision and versions: a change of any is another cache.
+
+    Args:
+        teacher: prepared.
+        dataset: tokenised.
+        collate: makes a batch of its rows.
+        settings: whether, how large and in which dtype.
+        folder: the cache's folder gets a subfolder there.
+        passes: how often the training sees every example.
+        autocast: the context of the student's training.
+    Returns:
+        None where the live teacher shall answer; the reason is logged.
+    Raises:
+        RequestError: ``use: always`` and the answers do not fit, or the folder is not one that all processes see.
+    """
+    if settings.use == "never" or (settings.use == "auto" and passes <= 1):
+        return None
+    names = sorted(teacher.columns & set(dataset.column_names) - {"attention_mask", "labels"})
+    # input_ids first: the others may be missing, and its rows tell the number of examples.
+    rows = Rows(dataset, sorted(names, key=lambda name: name != "input_ids"))
+    store = Store(folder / _key(teacher, rows, settings, autocast), rows)
+    if not store.complete:
+        longest = _ask(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
+        layout = layout_of(*longest, None if settings.dtype == "teacher" else getattr(torch, settings.dtype))
+        if not _fits(layout.bytes(rows), len(rows.source), teacher.device, settings, folder):
+            return None
+        if not _fill(store, layout, teacher, dataset, collate, autocast, settings):
+            return None
+    else:
+        _say(f"the teacher's answers are read from {store.folder}")
+    return CachedTeacher(teacher, store)
+
+
+def _key(teacher: FrozenTeacher, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
+    """Everything that the answers depend on."""
+    kind = teacher.device.type
+    with autocast():
+        precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "as the model"
+    needs = teacher.needs
+    parts = {
+        "format": FORMAT,
+        "teacher": teacher.fingerprint(),
+        "needs": [needs.logits, *(sorted(part) for part in (needs.hidden_states, needs.attention, needs.values))],
+        "precision": [settings.dtype, precision, kind],
+        "versions": [torch.__version__, transformers.__version__],
+        "columns": rows.columns,
+    }
+    hashed = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    hashed.update(rows.digests.tobytes())
+    return hashed.hexdigest()[:24]
+
+
+def _ask(
+    teacher: FrozenTeacher,
+    dataset: Dataset,
+    collate: Collate,
+    rows: Rows,
+    part: slice,
+    autocast: Autocast,
+) -> tuple[Outputs, Tensor]:
+    """The answers to some examples, and their mask as bool ``(batch, tokens)``."""
+    table = dataset[rows.source[part].tolist()]
+    features = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+    batch = collate(features)
+    batch = {name: tensor.to(teacher.device) for name, tensor in batch.items() if isinstance(tensor, Tensor)}
+    batch.setdefault("attention_mask", torch.ones_like(batch["input_ids"]))
+    with autocast():
+        return teacher(batch), batch["attention_mask"].bool()
+
+
+def _fits(size: int, examples: int, device: torch.device, settings: CacheSettings, folder: Path) -> bool:
+    """Whether the answers are to be kept; says so when not."""
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    limits = {"cache.max_gib": settings.max_gib * GIB, "80 % of the free disk": 0.8 * shutil.disk_usage(parent).free}
+    if settings.use == "auto":
+        limits["half of the free memory"] = psutil.virtual_memory().available / 2
+        if device.type != "cpu":
+            limits[f"64 KiB an example on {device.type}"] = SMALL * examples
+    for name, limit in limits.items():
+        if size <= limit:
+            continue
+        said = f"the teacher's answers would take {size / GIB:.2f} GiB, and {name} is {limit / GIB:.2f} GiB"
+        if settings.use == "always":
+            raise RequestError(f"{said}: raise it, halve them with cache.dtype=float16, or use cache.use=auto")
+        _say(f"{said}: the teacher answers every batch itself")
+        return False
+    return True
+
+
+def _fill(
+    store: Store,
+    layout: Layout,
+    teacher: FrozenTeacher,
+    dataset: Dataset,
+    collate: Collate,
+    autocast: Autocast,
+    settings: CacheSettings,
+) -> bool:
+    """Every process asks about its share of what is missing; False when the answers have no place, which is said."""
+    state = PartialState()
+    started, examples, size = time.monotonic(), len(store.rows.source), layout.bytes(store.rows)
+    with _only_one(store.folder) if state.is_main_process else nullcontext():
+        problem = _create(store, layout) if state.is_main_process else None
+        state.wait_for_everyone()
+        if problem is None and not store.begun:
+            problem = f"{store.folder} is not there for every process: name a folder that all of them share"
+        problem = next(filter(None, gather_object([problem])), None)
+        if problem is not None and settings.use == "always":
+            raise RequestError(f"the teacher's answers cannot be kept: {problem}")
+        if problem is not None:
+            _say(f"the teacher answers every batch itself: {problem}")
+            return False
+        _say(
+            f"keeping the teacher's answers to {examples} examples: {size / GIB:.2f} GiB, "
+            f"{size / 1024 / examples:.1f} KiB an example, in {store.folder}"
+        )
+        mine = store.missing()[state.process_index :: state.num_processes]
+        hidden = None if state.is_main_process else True  # None: shown on a terminal
+        for chunk in tqdm(mine, desc="teacher", unit="batch", leave=False, disable=hidden):
+            store.write(chunk, *_ask(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
+        store.finish()
+        state.wait_for_everyone()
+        if state.is_main_process:
+            store.mark_complete()
+        state.wait_for_everyone()
+    _say(f"kept after {time.monotonic() - started:.0f} s")
+    return True
+
+
+def _create(store: Store, layout: Layout) -> str | None:
+    """Make the store's files; what kept them from being made."""
+    try:
+        store.create(layout)
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _say(message: str) -> None:
+    if PartialState().is_main_process:
+        logger.info(message)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder: another run that wants the same answers waits until they are there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it even after kill -9
+        yield

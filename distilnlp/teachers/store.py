@@ -1,0 +1,216 @@
+"""A teacher's answers on disk, memory-mapped."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from distilnlp.outputs import Outputs
+from distilnlp.teachers.layout import Layout, Per, Rows, Stored, items_of
+
+__all__ = ["Store"]
+
+PLAN, INDEX, PROGRESS, COMPLETE = "plan.json", "index.safetensors", "progress.bin", "complete"
+PER_SYNC = 16  # chunks written before they are noted as written
+
+
+class Store:
+    """The answers in one folder. `create` it, `write` every chunk, `finish` it; from then on `read`.
+
+    Another process may fill other chunks of the same folder at the same time. After a kill the chunks that are on the
+    disk are not asked for again; before `finish` nothing can be read.
+
+    Args:
+        folder: its name must stand for everything that the answers depend on.
+        rows: the examples.
+    """
+
+    def __init__(self, folder: Path, rows: Rows) -> None:
+        self.folder = folder
+        self.rows = rows
+        self._by_digest = np.argsort(rows.digests[:, 0], kind="stable")
+        self._layout: Layout | None = None
+        self._mapped: dict[str, Tensor] = {}
+        self._files: dict[str, int] = {}
+        self._written: list[int] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process that is spawned maps the files itself; pickling the maps would copy them.
+        return {**self.__dict__, "_mapped": {}, "_files": {}}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all answers are there."""
+        return (self.folder / COMPLETE).is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the files are there to be filled."""
+        return (self.folder / PLAN).is_file()
+
+    # ---- filling ----
+
+    def create(self, layout: Layout) -> None:
+        """Make the files, unless a broken filling has left them. Called by one process.
+
+        Raises:
+            OSError: no room for them.
+        """
+        plan = self.folder / PLAN
+        if plan.is_file() and plan.read_text(encoding="utf-8") == layout.plan():
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        try:
+            for tensor in layout.tensors:
+                _reserve(self.folder / tensor.file, tensor.item_bytes * int(self.rows.starts[tensor.per][-1]))
+            _reserve(self.folder / PROGRESS, len(self.rows.chunks))
+        except OSError:
+            shutil.rmtree(self.folder)
+            raise
+        save_file({f"allowed.{layer}": allowed for layer, allowed in layout.allowed.items()}, str(self.folder / INDEX))
+        plan.with_suffix(".tmp").write_text(layout.plan(), encoding="utf-8")
+        os.replace(plan.with_suffix(".tmp"), plan)
+
+    def missing(self) -> list[int]:
+        """The numbers of the chunks that are not written yet."""
+        return [i for i, done in enumerate((self.folder / PROGRESS).read_bytes()) if not done]
+
+    def write(self, chunk: int, outputs: Outputs, mask: Tensor) -> None:
+        """Write the answers to the examples of a chunk, in the order of `Rows.chunks`.
+
+        Args:
+            chunk: its number.
+            outputs: of its examples.
+            mask: bool ``(batch, tokens)``.
+        """
+        rows = self.rows.chunks[chunk]
+        for tensor, (_, _, items) in zip(self.layout.tensors, items_of(outputs, mask), strict=True):
+            data = items.to(getattr(torch, tensor.dtype)).cpu().contiguous().view(-1).view(torch.uint8).numpy()
+            start = int(self.rows.starts[tensor.per][rows.start]) * tensor.item_bytes
+            _write_at(self._file(tensor.file), data, start)
+        self._written.append(chunk)
+        if len(self._written) >= PER_SYNC:
+            self.sync()
+
+    def sync(self) -> None:
+        """Note the chunks written so far as written, after they have reached the disk."""
+        for name, file in self._files.items():
+            if name != PROGRESS:
+                os.fsync(file)
+        for chunk in self._written:
+            os.pwrite(self._file(PROGRESS), b"\1", chunk)
+        self._written = []
+
+    def finish(self) -> None:
+        """Close the files; with nothing missing the answers can be read."""
+        self.sync()
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def mark_complete(self) -> None:
+        """Called by one process when all have finished."""
+        (self.folder / COMPLETE).touch()
+
+    def _file(self, name: str) -> int:
+        if name not in self._files:
+            self._files[name] = os.open(self.folder / name, os.O_WRONLY)
+        return self._files[name]
+
+    # ---- reading ----
+
+    @property
+    def layout(self) -> Layout:
+        """What is stored."""
+        if self._layout is None:
+            plan = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+            tensors = [Stored(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in plan["tensors"]]
+            scales = {int(layer): scale for layer, scale in plan["scales"].items()}
+            allowed = {int(k.rpartition(".")[2]): v for k, v in load_file(str(self.folder / INDEX)).items()}
+            self._layout = Layout(tuple(tensors), scales, allowed)
+        return self._layout
+
+    def find(self, features: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+        """The place of each example, or None where one is not known (its text is new)."""
+        asked = np.stack([self.rows.digest(feature) for feature in features])  # (batch, 2)
+        first = self.rows.digests[:, 0]
+        places = np.searchsorted(first, asked[:, 0], sorter=self._by_digest).clip(max=len(first) - 1)
+        places = self._by_digest[places]
+        return places if bool((self.rows.digests[places] == asked).all()) else None
+
+    def read(self, places: np.ndarray, mask: Tensor) -> dict[str, Any]:
+        """The answers for a batch, as a dict that a data loader can move to a device.
+
+        Args:
+            places: of its examples, ``(batch,)``.
+            mask: its attention mask ``(batch, tokens)``, which says on which side it is padded.
+        """
+        real = mask.bool()
+        # A padded position gets the example's first item: finite, and left out by every loss.
+        rank = ((real.cumsum(dim=1) - 1) * real).clamp_min(0)  # (batch, tokens)
+        length = torch.from_numpy(self.rows.lengths[places])  # (batch,)
+        within: dict[Per, Tensor] = {
+            "example": torch.zeros(len(places), dtype=torch.long),
+            "token": rank,
+            "pair": rank[:, :, None] * length[:, None, None] + rank[:, None, :],
+        }
+        read: dict[str, Any] = {}
+        for tensor in self.layout.tensors:
+            index = within[tensor.per]
+            start = torch.from_numpy(self.rows.starts[tensor.per][places]).view(-1, *[1] * (index.ndim - 1))
+            flat = self._map(tensor)
+            items = flat.index_select(0, (index + start).flatten()).view(*index.shape, *tensor.shape)
+            if tensor.layer is None:
+                read[tensor.group] = items
+            else:
+                read.setdefault(tensor.group, {})[tensor.layer] = _as_in_model(tensor, items)
+        return read
+
+    def outputs(self, read: Mapping[str, Any], attention_mask: Tensor) -> Outputs:
+        """What `read` gave, on whatever device it is by now, as a model's outputs."""
+        tokens = attention_mask.shape[1]
+        windows = {
+            layer: allowed[None, None, :tokens, :tokens].to(attention_mask.device)
+            for layer, allowed in self.layout.allowed.items()
+        }
+        return Outputs(**read, scales=self.layout.scales, allowed=windows, attention_mask=attention_mask)
+
+    def _map(self, tensor: Stored) -> Tensor:
+        if tensor.file not in self._mapped:
+            count = int(self.rows.starts[tensor.per][-1])
+            self._mapped[tensor.file] = torch.from_file(
+                str(self.folder / tensor.file),
+                shared=False,
+                size=count * math.prod(tensor.shape),
+                dtype=getattr(torch, tensor.dtype),
+            ).view(count, *tensor.shape)
+        return self._mapped[tensor.file]
+
+
+def _as_in_model(tensor: Stored, items: Tensor) -> Tensor:
+    """Items with the tokens in front, as the model has them."""
+    if tensor.group == "attentions":
+        return items.permute(0, 3, 1, 2)  # (batch, heads, tokens, tokens)
+    return items if tensor.group == "hidden_states" else items.transpose(1, 2)  # (batch, heads, tokens, head_dim)
+
+
+def _reserve(path: Path, size: int) -> None:
+    with open(path, "wb") as file:
+        if size:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _write_at(file: int, data: Any, start: int) -> None:
+    """Write all of it: one call writes 2 GiB at most."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(file, view, start)
+        view, start = view[done:], start + done

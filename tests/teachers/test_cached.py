@@ -1,0 +1,329 @@
+"""A cached teacher answers as the live one does, is asked once for every text, and can never answer about another."""
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from distilnlp.data import tokenize
+from distilnlp.data.collate import make_collator
+from distilnlp.errors import RequestError
+from distilnlp.losses import AttentionProbabilities, HiddenState, Objective, SoftTarget
+from distilnlp.outputs import Needs, Outputs
+from distilnlp.teachers import CachedTeacher, CacheSettings, FrozenTeacher, layout
+from distilnlp.teachers.cached import cache_answers
+from tests.runs import largest_difference, make_trainer, student_model, teacher_model
+from tests.tiny import BACKBONES, tiny_tokenizer, toy_dataset
+
+NEEDS = Needs(logits=True, hidden_states=frozenset({0, 4}), attention=frozenset({1, 4}), values=frozenset({4}))
+OF_DEBERTA = Needs(logits=True, hidden_states=frozenset({0, 4}), attention=frozenset({1, 4}))
+ALWAYS = CacheSettings(use="always")
+FIELDS = ("hidden_states", "queries", "keys", "values", "attentions")
+
+
+def tokens(rows: int = 30, seed: int = 0) -> Dataset:
+    return tokenize(toy_dataset(rows, seed), tiny_tokenizer())
+
+
+def prepared(kind: str = "bert", needs: Needs | None = None, **changes: Any) -> FrozenTeacher:
+    teacher = FrozenTeacher(teacher_model(kind, **changes), tiny_tokenizer())
+    teacher.prepare(torch.device("cpu"), needs or (OF_DEBERTA if kind == "deberta-v2" else NEEDS))
+    return teacher
+
+
+def cached(folder: Path, teacher: FrozenTeacher, data: Dataset, **changes: Any) -> CachedTeacher | None:
+    settings = changes.pop("settings", ALWAYS)
+    given = {"passes": 3.0, "autocast": nullcontext, "collate": make_collator(tiny_tokenizer()), **changes}
+    return cache_answers(teacher, data, settings=settings, folder=folder, **given)
+
+
+def batch_of(teacher: CachedTeacher, data: Dataset, rows: list[int], side: str = "right") -> dict[str, Any]:
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = side
+    return dict(teacher.collator(make_collator(tokenizer))([data[row] for row in rows]))
+
+
+def real(outputs: Outputs) -> dict[str, Tensor]:
+    """Every tensor of the outputs, padding out."""
+    assert outputs.attention_mask is not None and outputs.logits is not None
+    mask = outputs.attention_mask.bool()
+    found = {"logits": outputs.logits}
+    for name in FIELDS:
+        for layer, tensor in getattr(outputs, name).items():
+            if name == "attentions":
+                tensor = tensor.permute(0, 2, 3, 1)[mask[:, :, None] & mask[:, None, :]]
+            else:
+                tensor = tensor[mask] if name == "hidden_states" else tensor.transpose(1, 2)[mask]
+            found[f"{name}.{layer}"] = tensor
+    return found
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that any teacher is asked about."""
+    sizes: list[int] = []
+    ask = FrozenTeacher.__call__
+
+    def counting(self: FrozenTeacher, batch: dict[str, Tensor]) -> Outputs:
+        sizes.append(len(batch["input_ids"]))
+        return ask(self, batch)
+
+    monkeypatch.setattr(FrozenTeacher, "__call__", counting)
+    return sizes
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_what_is_read_is_bit_for_bit_what_the_teacher_said(tmp_path: Path, kind: str) -> None:
+    """For the same batch, on every backbone, whichever way it computes attention."""
+    data, live = tokens(), prepared(kind)
+    teacher = cached(tmp_path, live, data)
+    assert teacher is not None
+    rows = teacher.store.rows.source.tolist()  # in one chunk, in the order in which they were asked
+    batch = batch_of(teacher, data, rows)
+    got, expected = real(teacher(batch)), real(live(batch))
+    assert got.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name], tensor, atol=0, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_in_another_batch_it_differs_by_rounding_only(tmp_path: Path, side: str) -> None:
+    """A live teacher's answers too change in their last bits with the other rows of the batch."""
+    data, live = tokens(), prepared("roberta")
+    teacher = cached(tmp_path, live, data)
+    assert teacher is not None
+    rows = np.random.default_rng(0).permutation(30)[:7].tolist()
+    got, expected = real(teacher(batch_of(teacher, data, rows, side))), real(live(batch_of(teacher, data, rows)))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name], tensor, atol=1e-5, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])
+def test_losses_are_the_same(tmp_path: Path, kind: str) -> None:
+    """The local window of ModernBERT is part of what is kept: without it the attention would be another."""
+    data, live = tokens(), prepared(kind)
+    teacher = cached(tmp_path, live, data)
+    assert teacher is not None
+    batch = batch_of(teacher, data, [3, 11, 7, 20])
+    student = FrozenTeacher(student_model(kind), tiny_tokenizer())
+    student.prepare(torch.device("cpu"), Needs(True, frozenset({0, 2}), frozenset({1, 2})))
+    objective = Objective(
+        [
+            (1.0, SoftTarget()),
+            (1.0, HiddenState(layer_map=[[0, 0], [2, 4]])),
+            (1.0, AttentionProbabilities(layer_map=[[1, 1], [2, 4]])),
+        ]
+    )
+    values = [objective(student(batch), answers, batch)[1] for answers in (teacher(batch), live(batch))]
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_half_precision_halves_the_size_and_rounds(tmp_path: Path) -> None:
+    data, live = tokens(), prepared()
+    exact = cached(tmp_path, live, data)
+    half = cached(tmp_path, live, data, settings=CacheSettings(use="always", dtype="float16"))
+    assert exact is not None and half is not None
+    sizes = [teacher.store.layout.bytes(teacher.store.rows) for teacher in (exact, half)]
+    assert sizes[0] == 2 * sizes[1]
+    batch = batch_of(half, data, [0, 1, 2])
+    for name, tensor in real(live(batch)).items():
+        torch.testing.assert_close(real(half(batch))[name].float(), tensor, atol=5e-3, rtol=5e-3, msg=name)
+
+
+CHANGES: dict[str, Callable[[], tuple[FrozenTeacher, Dataset, CacheSettings]]] = {
+    "weights": lambda: (prepared(seed=9), tokens(), ALWAYS),
+    "config": lambda: (prepared(layer_norm_eps=1e-3), tokens(), ALWAYS),
+    "texts": lambda: (prepared(), tokens(seed=1), ALWAYS),
+    "truncation": lambda: (prepared(), tokenize(toy_dataset(30, 0), tiny_tokenizer(), 8), ALWAYS),
+    "needs": lambda: (prepared(needs=Needs(logits=True)), tokens(), ALWAYS),
+    "dtype": lambda: (prepared(), tokens(), CacheSettings(use="always", dtype="float16")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_stale_cache_is_never_read(tmp_path: Path, change: str, counted: list[int]) -> None:
+    """Trap 17: each of what the answers depend on, changed alone, is another cache."""
+    first = cached(tmp_path, prepared(), tokens())
+    counted.clear()
+    again = cached(tmp_path, prepared(), tokens())
+    assert not counted, "the same is asked once"
+    teacher, data, settings = CHANGES[change]()
+    other = cached(tmp_path, teacher, data, settings=settings)
+    assert counted, "another is asked anew"
+    assert first is not None and again is not None and other is not None
+    assert first.store.folder == again.store.folder != other.store.folder
+
+
+def test_the_order_of_the_labels_is_part_of_the_answers(tmp_path: Path) -> None:
+    plain, turned = prepared(), prepared()
+    turned.reorder_labels((2, 0, 1))
+    first, second = (cached(tmp_path, teacher, tokens()) for teacher in (plain, turned))
+    assert first is not None and second is not None and first.store.folder != second.store.folder
+    batch = batch_of(second, tokens(), [0, 1])
+    torch.testing.assert_close(second(batch).get_logits(), plain(batch).get_logits()[:, [2, 0, 1]])
+    with pytest.raises(RuntimeError, match="live teacher"):
+        second.reorder_labels((0, 1, 2))
+
+
+def test_a_text_that_is_new_is_answered_by_the_teacher_itself(
+    tmp_path: Path, counted: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What augmentation makes while it trains is in no cache."""
+    data, new = tokens(), tokens(seed=5)
+    teacher = cached(tmp_path, prepared(), data)
+    assert teacher is not None
+    counted.clear()
+    assert "teacher_answers" in batch_of(teacher, data, [0, 1])
+    batch = dict(teacher.collator(make_collator(tiny_tokenizer()))([data[0], new[0]]))
+    assert "teacher_answers" not in batch
+    with caplog.at_level(logging.INFO, "distilnlp"):
+        torch.testing.assert_close(teacher(batch).get_logits(), teacher.live(batch).get_logits())
+    assert counted == [2, 2] and "some texts are new" in caplog.text
+
+
+def test_equal_texts_are_kept_once(tmp_path: Path) -> None:
+    data = tokenize(Dataset.from_dict({"text": ["the film was good"] * 5 + ["a dull book"]}), tiny_tokenizer())
+    teacher = cached(tmp_path, prepared(), data)
+    assert teacher is not None and len(teacher.store.rows.source) == 2
+    assert "teacher_answers" in batch_of(teacher, data, [0, 4, 5])
+
+
+def test_a_filling_that_was_broken_off_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[int]
+) -> None:
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 2)
+    whole = cached(tmp_path / "whole", prepared(), tokens())
+    needed = len(counted)
+    ask = FrozenTeacher.__call__
+
+    def dying(self: FrozenTeacher, batch: dict[str, Tensor]) -> Outputs:
+        if len(counted) >= 10:
+            raise KeyboardInterrupt
+        return ask(self, batch)
+
+    counted.clear()
+    monkeypatch.setattr("distilnlp.teachers.store.PER_SYNC", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenTeacher, "__call__", dying)
+        with pytest.raises(KeyboardInterrupt):
+            cached(tmp_path / "broken", prepared(), tokens())
+    asked = len(counted)
+    teacher = cached(tmp_path / "broken", prepared(), tokens())
+    # The longest example is asked about each time, to learn the sizes; what was not noted yet (below 4) again.
+    assert needed < len(counted) <= needed + 1 + 4 and asked == 10
+    assert teacher is not None and whole is not None
+    for tensor in whole.store.layout.tensors:
+        assert (whole.store.folder / tensor.file).read_bytes() == (teacher.store.folder / tensor.file).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["max_gib", "disk", "full"])
+def test_what_does_not_fit_is_not_kept_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    settings = {"max_gib": 1e-6} if kind == "max_gib" else {}
+    if kind == "disk":
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    if kind == "full":
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("os.posix_fallocate", full)
+    with caplog.at_level(logging.INFO, "distilnlp"):
+        assert cached(tmp_path / "cache", prepared(), tokens(), settings=CacheSettings(**settings)) is None
+    reason = {"max_gib": "cache.max_gib is 0.00 GiB", "disk": "80 % of the free disk", "full": "No space left"}
+    assert reason[kind] in caplog.text and "the teacher answers every batch itself" in caplog.text
+    with pytest.raises(RequestError, match=reason[kind]):
+        cached(tmp_path / "cache", prepared(), tokens(), settings=CacheSettings(use="always", **settings))
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use": "sometimes"}, r"cache\.use.*sometimes"),
+        ({"dtype": "fp16"}, r"cache\.dtype.*fp16"),
+        ({"max_gib": 0}, "above 0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        CacheSettings(**settings)
+
+
+# ---- in the trainer ----
+
+
+@pytest.mark.parametrize(("epochs", "use", "asked"), [(1, "auto", 6), (3, "auto", 2), (3, "never", 18)])
+def test_by_default_a_teacher_is_asked_once_where_that_pays(
+    tmp_path: Path, counted: list[int], epochs: int, use: Any, asked: int
+) -> None:
+    """44 rows: 6 batches an epoch; one pass over all of them in one chunk, and one over the longest."""
+    trainer = make_trainer(tmp_path, args={"num_train_epochs": epochs}, cache=CacheSettings(use=use))
+    trainer.train()
+    assert len(counted) == asked
+
+
+def test_training_with_the_cache_is_training_without_it(tmp_path: Path) -> None:
+    models = []
+    for use in ("always", "never"):
+        models.append(student_model())
+        args = {"num_train_epochs": 3}
+        make_trainer(tmp_path / use, model=models[-1], cache=CacheSettings(use=use), args=args).train()  # type: ignore[arg-type]
+    assert largest_difference(*models) < 1e-6
+
+
+def test_its_own_folder_goes_when_training_has_finished_and_stays_when_it_broke(
+    tmp_path: Path, counted: list[int]
+) -> None:
+    broken = make_trainer(tmp_path, args={"num_train_epochs": 2})
+    broken.create_optimizer = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        broken.train()
+    assert (tmp_path / "teacher-cache").is_dir()
+    asked = len(counted)
+    make_trainer(tmp_path, args={"num_train_epochs": 2}).train()
+    assert len(counted) == asked and not (tmp_path / "teacher-cache").exists()
+
+
+def test_a_folder_that_is_named_is_kept_and_serves_the_next_student(tmp_path: Path, counted: list[int]) -> None:
+    cache = CacheSettings(folder=str(tmp_path / "answers"))
+    for seed in (2, 3):
+        student = student_model(seed=seed)
+        make_trainer(tmp_path / str(seed), model=student, cache=cache, args={"num_train_epochs": 2}).train()
+    assert len(counted) == 2 and (tmp_path / "answers").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_of_the_data_loader_read_the_answers(tmp_path: Path, counted: list[int], context: str) -> None:
+    workers = {"dataloader_num_workers": 2, "dataloader_multiprocessing_context": context}
+    trainer = make_trainer(tmp_path, args={"num_train_epochs": 2, **workers})
+    trainer.train()
+    assert len(counted) == 2
+
+
+def test_always_is_refused_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    class Other:
+        """A teacher of another kind."""
+
+        def __init__(self) -> None:
+            self.frozen = FrozenTeacher(teacher_model(), tiny_tokenizer())
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.frozen, name)
+
+        def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+            return self.frozen(batch)
+
+    with pytest.raises(RequestError, match="frozen teacher"):
+        make_trainer(tmp_path, teacher=Other(), cache=ALWAYS).train()
