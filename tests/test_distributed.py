@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,37 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
+
+
+def test_two_machines_train_one_student(tmp_path: Path) -> None:
+    """The config file of docs/distributed.md, with a process on this machine in the place of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = ROOT / "docs" / "two-machines.yaml"
+    jobs = json.dumps({"jobs": [{"folder": "run", "args": {"per_device_train_batch_size": 4}}]})
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        f"--config_file={config}",
+        f"--main_process_port={port}",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    machines = [
+        subprocess.Popen(
+            [*launch, f"--machine_rank={rank}", "-m", "tests.scripts.train_tiny", jobs],
+            cwd=tmp_path,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for machine in machines:
+        _, said = machine.communicate(timeout=300)
+        assert machine.returncode == 0, said[-4000:]
+    assert difference(weights_file(tmp_path / "run", 0), weights_file(tmp_path / "run", 1)) == 0.0
 
 
 def difference(first: Path, second: Path) -> float:
