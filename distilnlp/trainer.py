@@ -240,10 +240,11 @@ class DistillationTrainer(PublishingTrainer):
     def _cache_answers(self) -> CachedTeacher | None:
         """The teacher with its answers on disk, where that is wished for and possible."""
         data = self.train_dataset
-        if not isinstance(self.teacher, FrozenTeacher) or not isinstance(data, datasets.Dataset):
+        rows = isinstance(data, datasets.Dataset) and "input_ids" in data.column_names
+        if not isinstance(self.teacher, FrozenTeacher) or not isinstance(data, datasets.Dataset) or not rows:
             if self.teacher is not None and self.cache.use == "always":
                 raise RequestError(
-                    "cache.use=always needs a frozen teacher and a data set of rows (not a stream): use auto or never"
+                    "cache.use=always needs a frozen teacher and a tokenised data set (no stream): use auto or never"
                 )
             return None
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
@@ -262,6 +263,10 @@ class DistillationTrainer(PublishingTrainer):
     def _own_cache(self) -> Path:
         return Path(self.args.output_dir or ".") / "teacher-cache"
 
+    def _drop_own_cache(self) -> None:
+        if self.args.should_save:
+            shutil.rmtree(self._own_cache, ignore_errors=True)
+
     # ---- what Trainer calls ----
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -272,8 +277,8 @@ class DistillationTrainer(PublishingTrainer):
         try:
             self._cached = self._cache_answers()
             result = super().train(*args, **kwargs)
-            if self.args.should_save:  # not after a failure: what was answered serves the run that resumes
-                shutil.rmtree(self._own_cache, ignore_errors=True)
+            if kwargs.get("trial") is None:  # and not after a failure: what was answered serves the run that resumes
+                self._drop_own_cache()
             return result
         finally:
             self._cached = None
@@ -282,6 +287,13 @@ class DistillationTrainer(PublishingTrainer):
                 self._attachment = None
             if isinstance(self.teacher, FrozenTeacher):
                 self.teacher.release()
+
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Trainer; the teacher's answers are kept for all trials."""
+        try:
+            return super().hyperparameter_search(*args, **kwargs)
+        finally:
+            self._drop_own_cache()
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As in Trainer, over the student and the modules that are learned with it.

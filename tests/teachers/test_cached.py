@@ -303,6 +303,22 @@ def test_a_folder_that_is_named_is_kept_and_serves_the_next_student(tmp_path: Pa
     assert len(counted) == 2 and (tmp_path / "answers").is_dir()
 
 
+def test_a_search_asks_the_teacher_once_for_all_trials(tmp_path: Path, counted: list[int]) -> None:
+    trainer = make_trainer(
+        tmp_path,
+        model=None,
+        model_init=lambda trial=None: student_model(),
+        eval_dataset=tokens(),
+        args={"eval_strategy": "epoch", "num_train_epochs": 2},
+    )
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)},
+        n_trials=3,
+        backend="optuna",
+    )
+    assert len(counted) == 2 and not (tmp_path / "teacher-cache").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_of_the_data_loader_read_the_answers(tmp_path: Path, counted: list[int], context: str) -> None:
