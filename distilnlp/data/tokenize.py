@@ -191,7 +191,7 @@ def _check_unknown(encoder: _Encoder, rows: dict[str, list]) -> None:
 
 
 def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Features:
-    """Small integers: a large data set stays in memory, and int64 would take four times as much."""
+    """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
     names = {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(tokenizer.model_input_names)

@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,22 @@ def test_a_task_and_its_tokens_leave_nothing(temporary: Path) -> None:
     assert tokens[0]["length"] == len(tokens[0]["input_ids"])
     del tokens
     assert list(temporary.iterdir()) == [path]
+
+
+def peak(path: Path, rows: int) -> int:
+    """Bytes of Python objects and numpy arrays, at most, while a csv is read and tokenised."""
+    path.write_text(
+        "text,label\n" + "".join(f"the film was good and quite red,class {row % 3}\n" for row in range(rows))
+    )
+    tracemalloc.start()
+    try:
+        tokenize(load_task(path).train, tiny_tokenizer())
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_reading_and_tokenising_hold_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """A row is about a thousand bytes as Python objects; nine numbers of 8 bytes are what splitting takes."""
+    small, large = peak(tmp_path / "films.csv", 4_000), peak(tmp_path / "films.csv", 16_000)
+    assert (large - small) / 12_000 < 100
