@@ -107,6 +107,24 @@ def test_in_another_batch_it_differs_by_rounding_only(tmp_path: Path, side: str)
         torch.testing.assert_close(got[name], tensor, atol=1e-5, rtol=1e-5, msg=name)
 
 
+def test_under_bf16_it_is_kept_and_read_as_the_teacher_gave_it(tmp_path: Path) -> None:
+    """Each tensor in the type that autocast left it in; in another batch it differs by bf16's rounding."""
+
+    def bf16() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    data, live = tokens(), prepared()
+    teacher = cached(tmp_path, live, data, autocast=bf16)
+    assert teacher is not None
+    for rows, tolerance in ((teacher.store.rows.source.tolist(), 0.0), ([4, 17, 2], 0.05)):
+        batch = batch_of(teacher, data, rows)
+        with bf16():
+            got, expected = real(teacher(batch)), real(live(batch))
+        assert expected["queries.1"].dtype == torch.bfloat16
+        for name, tensor in expected.items():
+            torch.testing.assert_close(got[name], tensor, atol=tolerance, rtol=tolerance, msg=name)
+
+
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])
 def test_losses_are_the_same(tmp_path: Path, kind: str) -> None:
     """The local window of ModernBERT is part of what is kept: without it the attention would be another."""
