@@ -15,7 +15,7 @@ SIDES = {
     "distilnlp tasks": (["-m", "distilnlp", "tasks"], None),
     "distilnlp losses": (["-m", "distilnlp", "losses"], None),
     "distilnlp recipes": (["-m", "distilnlp", "recipes"], None),
-    "distilnlp validate, a misspelt key": (["-m", "distilnlp", "run", "mrpc", "--set", "data.tsak=x"], None),
+    "distilnlp run, a misspelt key": (["-m", "distilnlp", "run", "mrpc", "--set", "data.tsak=x"], None),
     "distilnlp validate glue/mrpc": (["-m", "distilnlp", "validate", "glue/mrpc"], None),
 }
 
