@@ -23,6 +23,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from distilnlp import checkpoints
@@ -37,8 +38,9 @@ from distilnlp.data.labels import (
     text_sample,
     to_tokens,
     token_lengths,
+    visible_part,
 )
-from distilnlp.data.sampler import LengthBucketSampler
+from distilnlp.data.sampler import LengthBucketSampler, bucket_stream
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, Objective, hard_label_only, response_loss
 from distilnlp.outputs import Outputs
@@ -70,7 +72,8 @@ class DistillationTrainer(PublishingTrainer):
             response loss that fits the head (`response_loss`).
         args: `transformers.TrainingArguments`.
         train_dataset, eval_dataset: with the columns ``text``, optional ``text_pair`` and ``label`` (as `load_task`
-            gives them), or already tokenised. ``eval_dataset`` may be a dict of them.
+            gives them), or already tokenised. ``eval_dataset`` may be a dict of them. Both may be streams
+            (`datasets.IterableDataset`), for which ``args.max_steps`` says when training ends.
         processing_class: the student's tokenizer; default: the teacher's.
         max_length: tokens to which texts are truncated; default: what the tokenizer allows, at most 512.
         compute_metrics: as for Trainer; default: accuracy, or Pearson and Spearman, by the kind of the labels.
@@ -110,8 +113,11 @@ class DistillationTrainer(PublishingTrainer):
         self.cache = cache or CacheSettings()
         self._cached: CachedTeacher | None = None
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
-        self.label_names_of_data = dataset_label_names(train_dataset)
-        self._texts = text_sample(train_dataset)
+        if isinstance(train_dataset, datasets.IterableDataset):
+            _prepare_for_stream(args)
+        visible = visible_part(train_dataset)
+        self.label_names_of_data = dataset_label_names(visible)
+        self._texts = text_sample(visible)
         if args is not None and args.push_to_hub:
             raise RequestError(
                 "push_to_hub=True would publish half-trained models, and the token in a pickle of the arguments: "
@@ -128,10 +134,10 @@ class DistillationTrainer(PublishingTrainer):
             train_dataset=to_tokens(train_dataset, makers, max_length),
             eval_dataset=to_tokens(eval_dataset, makers, max_length),
             processing_class=tokenizer,
-            compute_metrics=compute_metrics
-            or _metrics_for(train_dataset if train_dataset is not None else eval_dataset),
+            compute_metrics=compute_metrics or _metrics_for(visible if visible is not None else eval_dataset),
             **kwargs,
         )
+        self._bucket_stream()
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `_check_terms` names.
         self.args.logging_nan_inf_filter = False
@@ -186,7 +192,7 @@ class DistillationTrainer(PublishingTrainer):
                 objective = Objective([(0.5, HardLabel()), (0.5, response_loss(student.problem_type))])
         if self.teacher is not None and not objective.uses_teacher:
             raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
-        if objective.uses_labels and not has_labels(self.train_dataset):
+        if objective.uses_labels and not has_labels(visible_part(self.train_dataset)):
             raise RequestError(
                 "the objective has hard_label and the training data has no label column: name the column, or leave "
                 "hard_label out and learn from the teacher's outputs alone"
@@ -234,10 +240,11 @@ class DistillationTrainer(PublishingTrainer):
     def _cache_answers(self) -> CachedTeacher | None:
         """The teacher with its answers on disk, where that is wished for and possible."""
         data = self.train_dataset
-        if not isinstance(self.teacher, FrozenTeacher) or not isinstance(data, datasets.Dataset):
+        rows = isinstance(data, datasets.Dataset) and "input_ids" in data.column_names
+        if not isinstance(self.teacher, FrozenTeacher) or not isinstance(data, datasets.Dataset) or not rows:
             if self.teacher is not None and self.cache.use == "always":
                 raise RequestError(
-                    "cache.use=always needs a frozen teacher and a data set of rows (not a stream): use auto or never"
+                    "cache.use=always needs a frozen teacher and a tokenised data set (no stream): use auto or never"
                 )
             return None
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
@@ -256,6 +263,10 @@ class DistillationTrainer(PublishingTrainer):
     def _own_cache(self) -> Path:
         return Path(self.args.output_dir or ".") / "teacher-cache"
 
+    def _drop_own_cache(self) -> None:
+        if self.args.should_save:
+            shutil.rmtree(self._own_cache, ignore_errors=True)
+
     # ---- what Trainer calls ----
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -266,8 +277,8 @@ class DistillationTrainer(PublishingTrainer):
         try:
             self._cached = self._cache_answers()
             result = super().train(*args, **kwargs)
-            if self.args.should_save:  # not after a failure: what was answered serves the run that resumes
-                shutil.rmtree(self._own_cache, ignore_errors=True)
+            if kwargs.get("trial") is None:  # and not after a failure: what was answered serves the run that resumes
+                self._drop_own_cache()
             return result
         finally:
             self._cached = None
@@ -276,6 +287,13 @@ class DistillationTrainer(PublishingTrainer):
                 self._attachment = None
             if isinstance(self.teacher, FrozenTeacher):
                 self.teacher.release()
+
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Trainer; the teacher's answers are kept for all trials."""
+        try:
+            return super().hyperparameter_search(*args, **kwargs)
+        finally:
+            self._drop_own_cache()
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As in Trainer, over the student and the modules that are learned with it.
@@ -372,10 +390,18 @@ class DistillationTrainer(PublishingTrainer):
         lengths = token_lengths(self.train_dataset) if strategy == "random" else None
         if lengths is None:
             return super()._get_train_sampler(train_dataset)
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        self._epochs.sampler = LengthBucketSampler(lengths, batch_size=batch, seed=seed)
+        self._epochs.sampler = LengthBucketSampler(lengths, *self._batch_and_seed())
         return self._epochs.sampler
+
+    def _bucket_stream(self) -> None:
+        stream, random = self.train_dataset, self.args.train_sampling_strategy == "random"
+        if random and isinstance(stream, datasets.IterableDataset) and "length" in (stream.column_names or ()):
+            self.train_dataset = bucket_stream(stream, *self._batch_and_seed())
+
+    def _batch_and_seed(self) -> tuple[int, int]:
+        """The examples of an optimizer step over all processes, and the seed of their order."""
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        return batch, self.args.data_seed if self.args.data_seed is not None else self.args.seed
 
     # ---- logging ----
 
@@ -485,8 +511,18 @@ class _EpochOfSampler(TrainerCallback):
             self.sampler.set_epoch(int(state.epoch + 1e-6))
 
 
+def _prepare_for_stream(args: TrainingArguments | None) -> None:
+    if args is None or args.max_steps <= 0:
+        raise RequestError(
+            "the training data is a stream, whose length nobody knows: say with max_steps= how long to train"
+        )
+    config = cast("AcceleratorConfig", args.accelerator_config)  # what TrainingArguments makes of a dict or a file
+    if config.dispatch_batches is None:
+        config.dispatch_batches = False  # the default, one process reads for all, needs batches of one length
+
+
 def _metrics_for(dataset: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
-    found = default_metrics(dataset)
+    found = default_metrics(visible_part(dataset))
     return make_compute_metrics(*found) if found is not None else None
 
 

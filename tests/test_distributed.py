@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from tests.scripts.train_tiny import train_tiny, weights_file
@@ -46,6 +48,37 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_two_machines_train_one_student(tmp_path: Path) -> None:
+    """The config file of docs/distributed.md, with a process on this machine in the place of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = ROOT / "docs" / "two-machines.yaml"
+    jobs = json.dumps({"jobs": [{"folder": "run", "args": {"per_device_train_batch_size": 4}}]})
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        f"--config_file={config}",
+        f"--main_process_port={port}",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    machines = [
+        subprocess.Popen(
+            [*launch, f"--machine_rank={rank}", "-m", "tests.scripts.train_tiny", jobs],
+            cwd=tmp_path,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for machine in machines:
+        _, said = machine.communicate(timeout=300)
+        assert machine.returncode == 0, said[-4000:]
+    assert difference(weights_file(tmp_path / "run", 0), weights_file(tmp_path / "run", 1)) == 0.0
+
+
 def difference(first: Path, second: Path) -> float:
     """The largest of any parameter, those of the projections included."""
     one, two = load_file(first), load_file(second)
@@ -78,7 +111,10 @@ def test_two_processes_equal_one_at_the_same_global_batch(
 
 def test_two_processes_fill_one_cache_with_what_one_process_fills_it(runs: Path, tmp_path: Path) -> None:
     """Each asks the teacher about its part of the examples, and both read all of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in those processes: the last bits of a product depend on it
     train_tiny(str(tmp_path), cache=str(tmp_path / "answers"), args={"per_device_train_batch_size": 8})
+    torch.set_num_threads(before)
     for file in (tmp_path / "answers").rglob("*.bin"):
         assert file.read_bytes() == (runs / file.relative_to(tmp_path)).read_bytes(), file.name
     assert len([*(runs / "answers").glob("*/complete")]) == 1

@@ -1,6 +1,5 @@
 """``distilnlp losses``"""
 
-import inspect
 from typing import Annotated
 
 import typer
@@ -12,15 +11,16 @@ def command(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all of one loss.")] = None,
 ) -> None:
     """List the losses, or describe one."""
-    from distilnlp.losses import list_losses, loss_class
+    from distilnlp.cli._catalogue import shipped_losses
+    from distilnlp.errors import unknown
 
+    losses = shipped_losses()
     if name is not None:
-        loss = loss_class(name)
-        signature = str(inspect.signature(loss)).partition(" -> ")[0]
-        typer.echo(f"{name}{signature}\n\n{inspect.getdoc(loss)}")
+        if name not in losses:
+            raise unknown("loss", name, losses)
+        typer.echo(f"{name}{losses[name].signature}\n\n{losses[name].doc}")
         return
-    names = list_losses()
-    width = max(map(len, names))
-    for each in names:
-        summary = (inspect.getdoc(loss_class(each)) or "").partition("\n")[0]
+    width = max(map(len, losses))
+    for each, entry in losses.items():
+        summary = entry.doc.partition("\n")[0]
         typer.echo(f"{each.ljust(width)}  {summary}")

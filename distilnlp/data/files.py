@@ -1,23 +1,28 @@
 """Reads the user's csv, tsv, json, jsonl and parquet files, with errors that name the file and the line."""
 
+import codecs
 import csv
+import itertools
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
-from datasets.table import InMemoryTable
 
+from distilnlp.data.disk import BATCH_ROWS, write_dataset
 from distilnlp.errors import RequestError, unknown
 
 __all__ = ["SUFFIXES", "find_split", "read_files"]
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+CHUNK_BYTES = 1 << 20
+_Row = TypeVar("_Row")
 
 
 def read_files(paths: Sequence[Path]) -> Dataset:
@@ -28,17 +33,43 @@ def read_files(paths: Sequence[Path]) -> Dataset:
     jsonl). All text is UTF-8. Values of csv and tsv stay strings: what they mean is decided with the column's use in
     view.
 
+    The files may be larger than memory, a list of objects apart, which is parsed whole: rows are read batch by batch
+    into an Arrow file that is memory-mapped and removed with the data set.
+
     Raises:
         RequestError: a file that is missing, empty, of another kind, not UTF-8, or broken (with the line).
     """
-    tables = [_read(path) for path in paths]
-    try:
-        table = pa.concat_tables(tables)
-    except pa.ArrowInvalid as error:
-        raise RequestError(f"{_names(paths)}: the files differ in their columns: {_first_line(error)}") from error
-    if not table.num_rows:
+    dataset = write_dataset(_of_one_kind(paths))
+    if not len(dataset):
         raise RequestError(f"{_names(paths)}: no rows: a file with at least one example is needed")
-    return Dataset(InMemoryTable(table))
+    return dataset
+
+
+def _of_one_kind(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """The tables of all files, after a check that files and rows agree in their columns and types."""
+    first: pa.Schema | None = None
+    for path in paths:
+        schema: pa.Schema | None = None
+        for table in _read(path):
+            schema = table.schema if schema is None else _joined(schema, table.schema, str(path))
+            yield table
+        if first is not None and schema is not None:
+            what = f"{_names(paths)}: the files differ in their columns"
+            if set(first.names) != set(schema.names):
+                raise RequestError(f"{what}: {', '.join(first.names)} and {', '.join(schema.names)}")
+            schema = _joined(first, schema, what)
+        first = schema
+
+
+def _joined(first: pa.Schema, second: pa.Schema, where: str) -> pa.Schema:
+    if first == second:
+        return first
+    try:
+        return pa.unify_schemas([first, second], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        named = re.search(r"Field (\S+) has", str(error))
+        which = f"the values of '{named[1]}' are of several kinds" if named else "rows differ"
+        raise RequestError(f"{where}: {which}: {_first_line(error)}") from error
 
 
 def find_split(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -61,46 +92,77 @@ def find_split(folder: Path, names: Iterable[str]) -> list[Path]:
     return []
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path) -> Iterator[pa.Table]:
+    """The file in batches of rows; at least one, which may have none."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise unknown(f"kind of file in {path}:", suffix, SUFFIXES)
     try:
         if suffix == ".parquet":
-            return pq.read_table(path)
-        text = _decode(path)
+            yield from _parquet_tables(path)
+            return
+        _check_text(path)
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            if suffix == ".csv":
+                yield from _tables(path, _csv_records(path, lines))
+            elif suffix == ".tsv":
+                yield from _tables(path, _tsv_records(lines))
+            else:
+                yield from _json_tables(path, lines)
     except pa.ArrowInvalid as error:
         raise RequestError(f"{path}: not a parquet file, or a damaged one: {_first_line(error)}") from error
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from error
-    if not text.strip():
-        raise RequestError(f"{path}: the file is empty: a file with at least one example is needed")
-    if suffix == ".csv":
-        return _table(path, _csv_records(path, text))
-    if suffix == ".tsv":
-        return _table(path, _tsv_records(text))
-    return _json_table(path, text, lines=suffix == ".jsonl" or not text.lstrip().startswith("["))
 
 
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
+def _parquet_tables(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        yield file.schema_arrow.empty_table()
+        for batch in file.iter_batches(BATCH_ROWS):
+            yield pa.Table.from_batches([batch], file.schema_arrow)
+
+
+def _check_text(path: Path) -> None:
+    """Read the file once for what is not UTF-8 text, so that the error comes before any other and knows the line."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done = lines = pending = 0  # bytes and line ends before this chunk; bytes of a character that it cuts
+    blank = True
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
+            if done == 0:
+                chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            try:
+                text = decoder.decode(chunk)
+                pending = len(decoder.getstate()[0])
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, error, done - pending, lines) from error
+            if "\0" in text:
+                raise RequestError(
+                    f"{path}: holds zero bytes, so it is not UTF-8 text (UTF-16?); save the file as UTF-8"
+                )
+            blank = blank and not text.strip()
+            done += len(chunk)
+            lines += chunk.count(b"\n")
     try:
-        text = data.decode("utf-8-sig")
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        # error.start counts from behind a byte order mark; one cannot be there when the first bytes are at fault
-        line = data.count(b"\n", 0, error.start) + 1
-        raise RequestError(
-            f"{path}: not UTF-8: byte 0x{error.object[error.start]:02x} in line {line} (byte {error.start});"
-            " save the file as UTF-8"
-        ) from error
-    if "\0" in text:
-        raise RequestError(f"{path}: holds zero bytes, so it is not UTF-8 text (UTF-16?); save the file as UTF-8")
-    return text
+        raise _not_utf8(path, error, done - pending, lines) from error
+    if blank:
+        raise RequestError(f"{path}: the file is empty: a file with at least one example is needed")
 
 
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _not_utf8(path: Path, error: UnicodeDecodeError, start: int, lines: int) -> RequestError:
+    """``start``, ``lines``: bytes and line ends before the part that was decoded; a byte order mark is not counted."""
+    line = lines + error.object.count(b"\n", 0, error.start) + 1
+    return RequestError(
+        f"{path}: not UTF-8: byte 0x{error.object[error.start]:02x} in line {line} (byte {start + error.start});"
+        " save the file as UTF-8"
+    )
+
+
+def _csv_records(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """(line where the record starts, fields); blank lines are left out."""
-    reader = csv.reader(_physical_lines(text), strict=True)
+    reader = csv.reader(lines, strict=True)
     line = 1
     with _any_field_size():
         while True:
@@ -118,16 +180,11 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
 
 
-def _tsv_records(text: str) -> Iterator[tuple[int, list[str]]]:
-    for line, content in enumerate(_physical_lines(text), start=1):
+def _tsv_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    for line, content in enumerate(lines, start=1):
         content = content.rstrip("\r\n")
         if content:
             yield line, [_unquote(value) for value in content.split("\t")]
-
-
-def _physical_lines(text: str) -> Iterator[str]:
-    """Lines with their ends; unlike ``str.splitlines`` a form feed or U+2028 inside a text does not end one."""
-    yield from re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
 
 
 def _unquote(value: str) -> str:
@@ -146,7 +203,7 @@ def _any_field_size() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _table(path: Path, records: Iterator[tuple[int, list[str]]]) -> pa.Table:
+def _tables(path: Path, records: Iterator[tuple[int, list[str]]]) -> Iterator[pa.Table]:
     _, header = next(records)
     header = [name.strip() for name in header]
     twice = sorted({name for name in header if header.count(name) > 1})
@@ -157,44 +214,65 @@ def _table(path: Path, records: Iterator[tuple[int, list[str]]]) -> pa.Table:
         raise RequestError(
             f"{path}: the header '{header[0]}' is one field: separate with commas (.csv) or tabs (.tsv)"
         )
-    columns: list[list[str]] = [[] for _ in header]
+    schema = pa.schema([(name, pa.string()) for name in header])
+    yield schema.empty_table()
+    for rows in _batches(_fields(path, header, records)):
+        columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+        yield pa.table(columns, schema=schema)
+
+
+def _fields(path: Path, header: Sequence[str], records: Iterable[tuple[int, list[str]]]) -> Iterator[list[str]]:
     for line, fields in records:
         if len(fields) != len(header):
             raise RequestError(
                 f"{path}: line {line} has {len(fields)} fields where the header has {len(header)}"
                 f" ({', '.join(header)}): a text that holds the separator needs quotes around it"
             )
-        for column, value in zip(columns, fields, strict=True):
-            column.append(value)
-    return pa.table([pa.array(column, pa.string()) for column in columns], names=header)
+        yield fields
 
 
-def _json_table(path: Path, text: str, *, lines: bool) -> pa.Table:
-    rows = _json_rows(path, text, lines=lines)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    arrays = []
-    for name in names:
-        try:
-            arrays.append(pa.array([row.get(name) for row in rows]))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise RequestError(f"{path}: the values of '{name}' are of several kinds: {_first_line(error)}") from error
-    return pa.table(arrays, names=names)
+def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, BATCH_ROWS)):
+        yield batch
 
 
-def _json_rows(path: Path, text: str, *, lines: bool) -> list[dict]:
-    parsed = [_parse(path, content, line) for line, content in _json_lines(text)] if lines else _parse(path, text, 1)
-    rows = []
-    for number, row in enumerate(parsed if isinstance(parsed, list) else [parsed], start=1):
+def _json_tables(path: Path, lines: TextIO) -> Iterator[pa.Table]:
+    yield pa.table({})
+    for rows in _batches(_json_rows(path, lines)):
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        arrays = []
+        for name in names:
+            try:
+                arrays.append(pa.array([row.get(name) for row in rows]))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+                raise RequestError(
+                    f"{path}: the values of '{name}' are of several kinds: {_first_line(error)}"
+                ) from error
+        yield pa.table(arrays, names=names)
+
+
+def _json_rows(path: Path, lines: TextIO) -> Iterator[dict]:
+    for number, row in enumerate(_json_values(path, lines), start=1):
         if not isinstance(row, dict):
             raise RequestError(f"{path}: example {number} is {type(row).__name__}: one JSON object each is needed")
-        rows.append(row)
-    return rows
+        yield row
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, str]]:
-    for line, content in enumerate(_physical_lines(text), start=1):
+def _json_values(path: Path, lines: TextIO) -> Iterator[object]:
+    if path.suffix.lower() == ".json" and _starts_with_list(lines):
+        parsed = _parse(path, lines.read(), 1)
+        yield from parsed if isinstance(parsed, list) else [parsed]
+        return
+    for line, content in enumerate(lines, start=1):
         if content.strip():
-            yield line, content.rstrip()  # the end of the line would put an error at its end into the next one
+            yield _parse(path, content.rstrip(), line)  # with its end, an error there would be in the next line
+
+
+def _starts_with_list(lines: TextIO) -> bool:
+    start = next((content for content in lines if content.strip()), "")
+    lines.seek(0)
+    return start.lstrip().startswith("[")
 
 
 def _parse(path: Path, content: str, first_line: int) -> object:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Value
 
+from distilnlp.data.disk import column_array, with_label
 from distilnlp.data.embedded import read_sample
 from distilnlp.data.files import find_split, read_files
 from distilnlp.data.tasks import DATA_DIR, GLUE_ID, REGRESSION, SAMPLE, TaskInfo
@@ -87,6 +88,7 @@ def official(dataset: Dataset, info: TaskInfo, where: str) -> Dataset:
         if strange:
             raise RequestError(f"{where}: label {strange[0]} is none of 0 to {len(info.label_names) - 1}")
     renamed = dict(zip(info.text_columns, ("text", "text_pair"), strict=False))
-    dataset = dataset.select_columns(list(needed)).rename_columns(renamed)
     target = Value("float32") if info.problem_type == REGRESSION else ClassLabel(names=list(info.label_names or ()))
-    return dataset if feature == target else dataset.cast_column("label", target)
+    if feature != target:
+        dataset = with_label(dataset, column_array(dataset, "label"), target)
+    return dataset.select_columns(list(needed)).rename_columns(renamed)

@@ -3,13 +3,29 @@
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Features, Value
+import numpy as np
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, IterableDataset, Value
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.tokenize import tokenize
+from distilnlp.data.disk import column_batches
+from distilnlp.data.tokenize import first_rows, tokenize
 from distilnlp.errors import RequestError
 
-__all__ = ["dataset_label_names", "default_metrics", "has_labels", "text_sample", "to_tokens", "token_lengths"]
+__all__ = [
+    "dataset_label_names",
+    "default_metrics",
+    "has_labels",
+    "text_sample",
+    "to_tokens",
+    "token_lengths",
+    "visible_part",
+]
+
+
+def visible_part(dataset: Any) -> Any:
+    """The first rows of a stream, as a `datasets.Dataset` that the other functions can ask; anything else as it is."""
+    return first_rows(dataset) if isinstance(dataset, IterableDataset) else dataset
 
 
 def dataset_label_names(dataset: Any) -> tuple[str, ...] | None:
@@ -47,7 +63,7 @@ def text_sample(dataset: Any, size: int = 20) -> list[str]:
 
 
 def to_tokens(dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None], max_length: int | None) -> Any:
-    """The data set tokenised; one that is already, and anything that is not a `datasets.Dataset`, as it is.
+    """The data set or stream tokenised; one that is already, and anything that is not of `datasets`, as it is.
 
     Args:
         dataset: a data set, a dict of them, or None.
@@ -59,7 +75,7 @@ def to_tokens(dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None]
     """
     if isinstance(dataset, dict):
         return {name: to_tokens(part, tokenizers, max_length) for name, part in dataset.items()}
-    if not isinstance(dataset, Dataset) or "input_ids" in dataset.column_names:
+    if not isinstance(dataset, Dataset | IterableDataset) or "input_ids" in visible_part(dataset).column_names:
         return dataset
     known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
     if not known:
@@ -67,22 +83,19 @@ def to_tokens(dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None]
     return tokenize(dataset, max(known, key=lambda tokenizer: len(tokenizer.model_input_names)), max_length)
 
 
-def token_lengths(dataset: Any) -> list[int] | None:
+def token_lengths(dataset: Any) -> np.ndarray | None:
     """Tokens of each example, or None for data whose length cannot be known beforehand."""
     if not isinstance(dataset, Dataset):
         return None
     if "length" in dataset.column_names:
-        return list(dataset["length"])
+        return np.concatenate([batch.to_numpy() for batch in column_batches(dataset, "length")])
     if "input_ids" in dataset.column_names:
-        return [len(ids) for ids in dataset["input_ids"]]
+        batches = column_batches(dataset, "input_ids")
+        return np.concatenate([pc.list_value_length(batch).to_numpy() for batch in batches])
     return None
 
 
 def _label_feature(dataset: Any) -> Any:
     if not isinstance(dataset, Dataset):
         return None
-    features: Features = dataset.features
-    for name in ("label", "labels"):
-        if name in features:
-            return features[name]
-    return None
+    return next((dataset.features[name] for name in ("label", "labels") if name in dataset.features), None)

@@ -4,12 +4,14 @@ The only module of this part that uses the network.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict
 
+from distilnlp.data.disk import column_array
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.own import Request, convert
@@ -241,7 +243,11 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
         validation=_subset(task.validation, seed, max_validation),
         extra={name: _subset(each, seed, max_validation) for name, each in task.extra.items()},
     )
-    if max_train is not None and task.train is not None and len(set(_keys(task.train["label"]))) < 2:
+    if (
+        max_train is not None
+        and task.train is not None
+        and len(np.unique(column_array(task.train, "label"), axis=0)) < 2
+    ):
         raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")
     return task
 
@@ -249,8 +255,4 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
 def _subset(dataset: Dataset, seed: int, count: int | None) -> Dataset:
     if count is None or count >= len(dataset):
         return dataset
-    return dataset.select(subset(_keys(dataset["label"]), count, seed), keep_in_memory=True)
-
-
-def _keys(labels: Sequence[object]) -> list[object]:
-    return [tuple(each) if isinstance(each, list) else each for each in labels]
+    return dataset.select(subset(column_array(dataset, "label"), count, seed), keep_in_memory=True)

@@ -1,14 +1,14 @@
 """The user's own data, whatever they were read from, brought to the package's columns."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Value
 
 from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.disk import column_batches, with_label
 from distilnlp.data.split import hold_out
 from distilnlp.data.targets import Labels, read_labels
-from distilnlp.data.tasks import MULTI_LABEL, default_metrics
+from distilnlp.data.tasks import default_metrics
 from distilnlp.errors import RequestError
 
 __all__ = ["Own", "Request", "convert"]
@@ -55,8 +55,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     labels = _labels(dataset, where, columns, problem_type=request.problem_type)
     rows = _build(dataset, where, columns, labels)
     if validation is None:
-        keys = [tuple(each) if labels.problem_type == MULTI_LABEL else each for each in labels.values]  # type: ignore[arg-type]
-        kept, held_out = hold_out(keys, request.seed, where)
+        kept, held_out = hold_out(labels.values, request.seed, where)
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
     else:
         other, other_where = validation
@@ -74,28 +73,30 @@ def _labels(
 ) -> Labels:
     if not len(dataset):
         raise RequestError(f"{where}: no rows: a data set with at least one example is needed")
-    values = dataset[columns.label][:]
     feature = dataset.features[columns.label]
+    values = (value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist())
     return read_labels(values, feature, f"{where}, column '{columns.label}'", problem_type=problem_type, train=train)
 
 
 def _build(dataset: Dataset, where: str, columns: Columns, labels: Labels) -> Dataset:
-    data: dict[str, Sequence[object]] = {"text": _texts(dataset, where, columns.text)}
-    if columns.text_pair is not None:
-        data["text_pair"] = _texts(dataset, where, columns.text_pair)
-    features = {name: Value("string") for name in data} | {"label": labels.feature}
-    return Dataset.from_dict(data | {"label": labels.values}, features=Features(features))
+    texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
+    for name in texts:
+        _check_texts(dataset, where, name)
+    return with_label(dataset.select_columns(list(texts)).rename_columns(texts), labels.values, labels.feature)
 
 
-def _texts(dataset: Dataset, where: str, column: str) -> list[str]:
+def _check_texts(dataset: Dataset, where: str, column: str) -> None:
     feature = dataset.features[column]
-    texts = dataset[column][:]
-    empty = [row for row, text in enumerate(texts, start=1) if text is None or not str(text).strip()]
-    if empty:
-        raise RequestError(
-            f"{where}: {len(empty)} of {len(texts)} rows have no text in column '{column}', the first is row"
-            f" {empty[0]}: fill them in or remove the rows"
-        )
     if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
         raise RequestError(f"{where}: column '{column}' holds {feature}, not texts: name another column")
-    return list(texts)
+    empty, first, start = 0, 0, 1
+    for batch in column_batches(dataset, column):
+        rows = [row for row, text in enumerate(batch.to_pylist(), start=start) if text is None or not text.strip()]
+        first = first or (rows[0] if rows else 0)
+        empty += len(rows)
+        start += len(batch)
+    if empty:
+        raise RequestError(
+            f"{where}: {empty} of {len(dataset)} rows have no text in column '{column}', the first is row {first}:"
+            " fill them in or remove the rows"
+        )

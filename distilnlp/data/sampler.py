@@ -1,13 +1,15 @@
 """Batches of like length, in an order that a seed and an epoch fix, whatever the number of processes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from datasets import IterableDataset
 from torch.utils.data import Sampler
 
 from distilnlp.errors import RequestError
 
-__all__ = ["LengthBucketSampler"]
+__all__ = ["LengthBucketSampler", "bucket_stream"]
 
 MEGA_BATCH = 50  # global batches that are sorted together: enough for little padding, few enough to keep epochs random
 
@@ -36,7 +38,7 @@ class LengthBucketSampler(Sampler[int]):
     # There is no attribute `generator` on purpose: accelerate would take it for a torch generator to synchronise.
 
     def __init__(self, lengths: Iterable[int], batch_size: int, seed: int = 0) -> None:
-        self.lengths = np.fromiter(lengths, dtype=np.int64)
+        self.lengths = np.fromiter(lengths, dtype=np.int32)
         if not len(self.lengths):
             raise RequestError("the data set to sample from has no rows: at least one is needed")
         if batch_size < 1:
@@ -53,7 +55,7 @@ class LengthBucketSampler(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._order().tolist())
+        return map(int, self._order())  # not a list: of many rows it would be larger than their numbers
 
     def _order(self) -> np.ndarray:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -78,3 +80,31 @@ class LengthBucketSampler(Sampler[int]):
 
     def _longest_first(self, indices: np.ndarray) -> np.ndarray:
         return indices[np.argsort(-self.lengths[indices], kind="stable")]
+
+
+def bucket_stream(stream: IterableDataset, batch_size: int, seed: int = 0) -> IterableDataset:
+    """A stream in the order of `LengthBucketSampler`, within windows of 50 batches: that many rows are in memory.
+
+    Batches are shuffled within a window only; for more give a stream that is shuffled (``stream.shuffle``).
+
+    Args:
+        stream: tokenised, with the column ``length``.
+        batch_size, seed: as for `LengthBucketSampler`.
+    """
+    order = _OrderOfWindow(batch_size, seed)
+    rows = batch_size * MEGA_BATCH
+    return stream.map(order, batched=True, batch_size=rows, with_indices=True, features=stream.features)
+
+
+@dataclass(frozen=True)
+class _OrderOfWindow:
+    """A class, not a closure: workers that are spawned have to pickle it."""
+
+    batch_size: int
+    seed: int
+
+    def __call__(self, rows: dict[str, list], indices: Sequence[int]) -> dict[str, list]:
+        sampler = LengthBucketSampler(rows["length"], self.batch_size, self.seed)
+        sampler.set_epoch(indices[0])  # another order for each window
+        order = list(sampler)
+        return {name: [values[row] for row in order] for name, values in rows.items()}

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from datasets import ClassLabel, List, Value
 
 from distilnlp.data.tasks import MULTI_LABEL, PROBLEM_TYPES, REGRESSION, SINGLE_LABEL
@@ -19,16 +20,52 @@ DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and 
 
 
 @dataclass(frozen=True)
+class _Column:
+    """A column by its distinct values, so that what is looked at in Python does not grow with the rows.
+
+    Args:
+        distinct: in the order in which they first occur.
+        codes: ``(rows,)``, each row's position in ``distinct``.
+    """
+
+    distinct: list
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, values: Iterable[object]) -> "_Column":
+        """Of the values as str, int, float, None, or a list or another container."""
+        distinct: list[object] = []
+        known: dict[object, int] = {}
+
+        def code(value: object) -> int:
+            key = value if value is None or isinstance(value, (str, int, float)) else repr(value)
+            if key not in known:
+                known[key] = len(distinct)
+                distinct.append(value)
+            return known[key]
+
+        codes = np.fromiter((code(value) for value in values), dtype=np.int32)
+        return cls(distinct, codes)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def row(self, position: int) -> int:
+        """The first row, counted from 1, that has a distinct value."""
+        return int(np.argmax(self.codes == position)) + 1
+
+
+@dataclass(frozen=True)
 class Labels:
     """A label column, understood.
 
     Args:
-        values: class ids, float targets, or multi-hot rows, one a row of the data.
+        values: class ids ``(rows,)`` int64, targets ``(rows,)`` float64, or multi-hot rows ``(rows, labels)`` float32.
         names: class names, position = id; None for regression.
         problem_type: one of `PROBLEM_TYPES`.
     """
 
-    values: list[int] | list[float] | list[list[float]]
+    values: np.ndarray
     names: tuple[str, ...] | None
     problem_type: str
 
@@ -41,7 +78,7 @@ class Labels:
 
 
 def read_labels(
-    column: Sequence[object],
+    column: Iterable[object],
     feature: object,
     where: str,
     *,
@@ -67,7 +104,8 @@ def read_labels(
     """
     if problem_type is not None and problem_type not in PROBLEM_TYPES:
         raise unknown("problem_type", problem_type, PROBLEM_TYPES)
-    values, declared = _plain(column, feature)
+    plain, declared = _plain(column, feature)
+    values = _Column.of(plain)
     _check_complete(values, where)
     problem_type = train.problem_type if train else problem_type or _problem_type(values, declared, where)
     if problem_type == REGRESSION:
@@ -77,17 +115,17 @@ def read_labels(
     return _classes(values, declared, where, train)
 
 
-def _plain(column: Sequence[object], feature: object) -> tuple[list, tuple[str, ...] | None]:
+def _plain(column: Iterable[object], feature: object) -> tuple[Iterator[object], tuple[str, ...] | None]:
     """Values as str, int, float, list or None (missing), and the class names that the data declare."""
     if isinstance(feature, ClassLabel) and feature.names:
         names = tuple(feature.names)
-        return [_named(value, names) for value in column], names
+        return (_named(value, names) for value in column), names
     inner = feature.feature if isinstance(feature, List) else None
     if isinstance(inner, ClassLabel) and inner.names:
-        names = tuple(inner.names)
-        rows = [row if isinstance(row, list) else None for row in column]
-        return [row and [_named(value, names) for value in row] for row in rows], names
-    return [_scalar(value) for value in column], None
+        inner_names = tuple(inner.names)
+        rows = (row if isinstance(row, list) else None for row in column)
+        return (row and [_named(value, inner_names) for value in row] for row in rows), inner_names
+    return (_scalar(value) for value in column), None
 
 
 def _named(value: object, names: tuple[str, ...]) -> str | None:
@@ -104,25 +142,25 @@ def _scalar(value: object) -> object:
     return value
 
 
-def _check_complete(values: Sequence[object], where: str) -> None:
-    missing = [row for row, value in enumerate(values, start=1) if value is None]
-    if missing:
+def _check_complete(values: _Column, where: str) -> None:
+    if None in values.distinct:
+        missing = np.flatnonzero(values.codes == values.distinct.index(None))
         raise RequestError(
-            f"{where}: {len(missing)} of {len(values)} rows have no label, the first is row {missing[0]}:"
+            f"{where}: {len(missing)} of {len(values)} rows have no label, the first is row {missing[0] + 1}:"
             " fill them in or remove the rows"
         )
-    kinds = {"number" if isinstance(value, (int, float)) else type(value).__name__ for value in values}
+    kinds = {"number" if isinstance(value, (int, float)) else type(value).__name__ for value in values.distinct}
     if len(kinds) > 1 or not kinds <= {"number", "str", "list"}:
         raise RequestError(f"{where}: labels are {' and '.join(sorted(kinds))}: numbers, names or lists are needed")
 
 
-def _problem_type(values: list, declared: tuple[str, ...] | None, where: str) -> str:
-    if isinstance(values[0], list):
+def _problem_type(values: _Column, declared: tuple[str, ...] | None, where: str) -> str:
+    if isinstance(values.distinct[0], list):
         return MULTI_LABEL
     if declared:
         return SINGLE_LABEL
-    numbers = [_number(value) for value in values]
-    distinct = len(set(values))
+    numbers = [_number(value) for value in values.distinct]
+    distinct = len(numbers)
     if None not in numbers:
         if not all(float(number or 0).is_integer() for number in numbers):
             return REGRESSION
@@ -144,28 +182,29 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _targets(values: list, where: str, *, varied: bool) -> Labels:
-    targets = []
-    for row, value in enumerate(values, start=1):
-        number = _number(value)
-        if number is None or not math.isfinite(number):
-            raise RequestError(f"{where}: row {row} has '{value}' where {REGRESSION} needs a finite number")
-        targets.append(number)
-    if varied and len(set(targets)) < 2:
+def _targets(values: _Column, where: str, *, varied: bool) -> Labels:
+    targets = np.array([math.nan if (number := _number(value)) is None else number for value in values.distinct])
+    if not np.isfinite(targets).all():
+        position = int(np.argmin(np.isfinite(targets)))
+        raise RequestError(
+            f"{where}: row {values.row(position)} has '{values.distinct[position]}' where {REGRESSION} needs a finite"
+            " number"
+        )
+    if varied and len(np.unique(targets)) < 2:
         raise RequestError(f"{where}: every target is {targets[0]}: there is nothing to learn; name another column")
-    return Labels(targets, None, REGRESSION)
+    return Labels(targets[values.codes], None, REGRESSION)
 
 
-def _classes(values: list, declared: tuple[str, ...] | None, where: str, train: Labels | None) -> Labels:
-    if isinstance(values[0], list):
+def _classes(values: _Column, declared: tuple[str, ...] | None, where: str, train: Labels | None) -> Labels:
+    if isinstance(values.distinct[0], list):
         raise RequestError(f"{where}: labels are lists: {SINGLE_LABEL} needs one name or number a row")
-    keys = [_class_name(value) for value in values]
+    keys = [_class_name(value) for value in values.distinct]
     if train is None and len(set(keys)) < 2:
-        raise RequestError(f"{where}: one class only ('{keys[0]}') in {len(keys)} rows: at least two are needed")
+        raise RequestError(f"{where}: one class only ('{keys[0]}') in {len(values)} rows: at least two are needed")
     names = (train.names if train else declared) or _sorted_names(set(keys))
     ids = {name: position for position, name in enumerate(names)}
-    _check_known([[key] for key in keys], names, where)
-    return Labels([ids[key] for key in keys], names, SINGLE_LABEL)
+    _check_known([[key] for key in keys], values, names, where)
+    return Labels(np.array([ids[key] for key in keys])[values.codes], names, SINGLE_LABEL)
 
 
 def _class_name(value: object) -> str:
@@ -178,29 +217,30 @@ def _sorted_names(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _multi_label(values: list, declared: tuple[str, ...] | None, where: str, train: Labels | None) -> Labels:
-    for row, value in enumerate(values, start=1):
+def _multi_label(values: _Column, declared: tuple[str, ...] | None, where: str, train: Labels | None) -> Labels:
+    for position, value in enumerate(values.distinct):
         if not isinstance(value, list) or not all(isinstance(each, (str, int, float)) for each in value):
             raise RequestError(
-                f"{where}: row {row} has '{value}': {MULTI_LABEL} needs a list of names, or of zeros and ones, in each"
-                " row (json, jsonl or parquet)"
+                f"{where}: row {values.row(position)} has '{value}': {MULTI_LABEL} needs a list of"
+                " names, or of zeros and ones, in each row (json, jsonl or parquet)"
             )
-    if declared is None and _is_multi_hot(values, len(values[0])):
-        if train and len(train.names or ()) != len(values[0]):
+    if declared is None and _is_multi_hot(values.distinct, len(values.distinct[0])):
+        width = len(values.distinct[0])
+        if train and len(train.names or ()) != width:
             raise RequestError(
-                f"{where}: rows of {len(values[0])} zeros and ones where the training data have"
+                f"{where}: rows of {width} zeros and ones where the training data have"
                 f" {len(train.names or ())} labels: as many are needed"
             )
-        names = (train and train.names) or tuple(str(position) for position in range(len(values[0])))
-        rows = [[float(each) for each in value] for value in values]
+        names = (train and train.names) or tuple(str(position) for position in range(width))
+        hot = np.array(values.distinct, dtype=np.float32)
     else:
-        keys = [[_class_name(each) for each in value] for value in values]
+        keys = [[_class_name(each) for each in value] for value in values.distinct]
         names = (train.names if train else declared) or _sorted_names({each for value in keys for each in value})
-        _check_known(keys, names, where)
-        rows = [[float(name in value) for name in names] for value in keys]
-    if train is None and len({tuple(row) for row in rows}) < 2:
+        _check_known(keys, values, names, where)
+        hot = np.array([[name in value for name in names] for value in keys], dtype=np.float32)
+    if train is None and len(np.unique(hot, axis=0)) < 2:
         raise RequestError(f"{where}: every row has the same labels: there is nothing to learn; name another column")
-    return Labels(rows, names, MULTI_LABEL)
+    return Labels(hot[values.codes], names, MULTI_LABEL)
 
 
 def _is_multi_hot(values: list, width: int) -> bool:
@@ -208,9 +248,11 @@ def _is_multi_hot(values: list, width: int) -> bool:
     return width > 1 and all(len(value) == width and all(each in (0, 1) for each in value) for value in values)
 
 
-def _check_known(keys: list[list[str]], names: tuple[str, ...], where: str) -> None:
+def _check_known(keys: list[list[str]], values: _Column, names: tuple[str, ...], where: str) -> None:
+    """``keys``: those of each distinct value."""
     known = set(names)
-    for row, labels in enumerate(keys, start=1):
+    for position, labels in enumerate(keys):
         new = next((name for name in labels if name not in known), None)
         if new is not None:
-            raise unknown(f"label in row {row} of {where}, not in the training data:", new, names)
+            kind = f"label in row {values.row(position)} of {where}, not in the training data:"
+            raise unknown(kind, new, names)

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    import pyarrow as pa
+    from datasets import Dataset, Features, IterableDataset
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["tokenize"]
+    AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
+
+__all__ = ["first_rows", "tokenize"]
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_LENGTH = 512  # where neither the caller nor the tokenizer sets a limit
-UNKNOWN_ROWS = 100  # rows that are looked at for unknown tokens
+FIRST_ROWS = 100  # rows that are looked at for unknown tokens, and all that is known of a stream
 UNKNOWN_SHARE = 0.5
 TRUNCATED_SHARE = 0.1  # a warning above this
 BAR_ROWS = 20_000  # a progress bar only where there is something to wait for
 
 
-def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Dataset:
+def tokenize(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> AnyDataset:
     """Tokenise the columns ``text`` and, where there is one, ``text_pair``.
 
     Truncation: what is over ``max_length`` (special tokens included) is cut off at the end of the text; of a pair,
     token by token from whichever text is the longer at that moment (``longest_first``). No padding: the collator does
     that, batch by batch.
 
-    The result lives in memory and no cache file is written or read: a file made under another tokenizer or
-    ``max_length`` cannot come back, and tokenising takes seconds where training takes minutes.
+    The result is a temporary file of its own, memory-mapped and removed with it. No file is ever looked up, so that
+    one made under another tokenizer or ``max_length`` cannot come back; tokenising takes seconds where training takes
+    minutes. A stream (``IterableDataset``) is tokenised as it is read; its first 100 rows stand for all in the checks.
 
     Args:
-        dataset: columns ``text``, optional ``text_pair``, optional ``label``; others are dropped.
+        dataset: columns ``text``, optional ``text_pair``, optional ``label``; others are dropped. A ``Dataset``, or an
+            ``IterableDataset``.
         tokenizer: the one of the model that will read the tokens.
         max_length: tokens, 1 or more beyond the special ones; None takes the tokenizer's ``model_max_length``, 512 at
             most.
@@ -50,25 +54,56 @@ def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: i
             ``model_max_length``; every row of a labelled data set is truncated (without labels, as for predictions on
             a long text, it is a warning); more than half of the tokens of the first 100 rows are unknown.
     """
-    _check_columns(dataset.column_names)
-    pair = "text_pair" in dataset.column_names
+    first = first_rows(dataset)
+    _check_columns(first.column_names)
+    pair = "text_pair" in first.column_names
     limit = _check_length(tokenizer, max_length, pair=pair)
-    encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in dataset.column_names)
-    if not len(dataset):
+    encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in first.column_names)
+    _check_label(first)
+    if not len(first):
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
-    _check_unknown(encoder, dataset[: min(UNKNOWN_ROWS, len(dataset))])
-    with _progress(shown=len(dataset) >= BAR_ROWS):
-        tokenised = dataset.map(
-            encoder,
-            batched=True,
-            remove_columns=dataset.column_names,
-            features=_features(dataset, tokenizer),
-            keep_in_memory=True,
-            load_from_cache_file=False,
-            desc="tokenising",
-        )
+    _check_unknown(encoder, first[:])
+    features = _features(first, tokenizer)
+    if not _is_sized(dataset):
+        encoder(first[:])
+        _report_truncated(encoder, len(first))
+        return dataset.map(encoder, batched=True, remove_columns=first.column_names, features=features)
+    from distilnlp.data.disk import write_dataset
+
+    tokenised = write_dataset(_encoded(encoder, dataset, features))
     _report_truncated(encoder, len(dataset))
     return tokenised
+
+
+def first_rows(dataset: Dataset | IterableDataset) -> Dataset:
+    """The first 100 rows, or all when there are fewer; of a stream in memory, with the types that it declares.
+
+    Raises:
+        RequestError: a stream without rows, whose columns nobody knows.
+    """
+    if _is_sized(dataset):
+        return dataset.select(range(min(FIRST_ROWS, len(dataset))))
+    from datasets import Dataset
+
+    rows = list(dataset.take(FIRST_ROWS))
+    if not rows:
+        raise RequestError("the data set is a stream without rows: at least one is needed")
+    return Dataset.from_list(rows, features=dataset.features)
+
+
+def _is_sized(dataset: Dataset | IterableDataset) -> TypeGuard[Dataset]:
+    return hasattr(dataset, "__len__")
+
+
+def _encoded(encoder: _Encoder, dataset: Dataset, features: Features) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    from datasets.utils import tqdm
+
+    from distilnlp.data.disk import BATCH_ROWS
+
+    hidden = len(dataset) < BAR_ROWS
+    for start in tqdm(range(0, len(dataset), BATCH_ROWS), desc="tokenising", unit_scale=BATCH_ROWS, disable=hidden):
+        yield pa.table(encoder(dataset[start : start + BATCH_ROWS]), schema=features.arrow_schema)
 
 
 @dataclass
@@ -79,7 +114,8 @@ class _Encoder:
     limit: int
     pair: bool
     labelled: bool
-    needed: list[int] = field(default_factory=list)  # full lengths of the truncated rows
+    cut: int = 0  # rows that were truncated so far
+    longest: int = 0  # tokens that the longest of them has
 
     def __call__(self, rows: dict[str, list]) -> dict[str, list]:
         texts = rows["text"]
@@ -89,7 +125,9 @@ class _Encoder:
         full = [row for row, length in enumerate(lengths) if length >= self.limit]
         if full:  # only these can have been cut, so only these are tokenised twice
             again = self.encode_whole([texts[row] for row in full], [pairs[row] for row in full] if pairs else None)
-            self.needed += [len(ids) for ids in again if len(ids) > self.limit]
+            needed = [len(ids) for ids in again if len(ids) > self.limit]
+            self.cut += len(needed)
+            self.longest = max([self.longest, *needed])
         names = [name for name in self.tokenizer.model_input_names if name in encoded]
         columns = {name: encoded[name] for name in {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(names)}
         if self.labelled:
@@ -110,6 +148,15 @@ def _check_columns(columns: Sequence[str]) -> None:
         )
     if "labels" in columns and "label" not in columns:
         raise RequestError("the data set has a column 'labels' where 'label' is needed: rename it, or remove it")
+
+
+def _check_label(dataset: Dataset) -> None:
+    feature = dataset.features.get("label")
+    if getattr(feature, "dtype", None) in ("string", "large_string"):
+        raise RequestError(
+            "the column 'label' holds names where class ids are needed: load_task turns them into ids, or use"
+            " dataset.cast_column('label', ClassLabel(names=[...]))"
+        )
 
 
 def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *, pair: bool) -> int:
@@ -144,7 +191,7 @@ def _check_unknown(encoder: _Encoder, rows: dict[str, list]) -> None:
 
 
 def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Features:
-    """Small integers: a large data set stays in memory, and int64 would take four times as much."""
+    """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
     names = {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(tokenizer.model_input_names)
@@ -155,27 +202,13 @@ def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Features:
 
 
 def _report_truncated(encoder: _Encoder, rows: int) -> None:
-    cut = len(encoder.needed)
+    cut = encoder.cut
     if not cut:
         return
-    longest = max(encoder.needed)
-    said = f"{cut} of {rows} rows are longer than max_length={encoder.limit} (the longest has {longest} tokens)"
+    said = (
+        f"{cut} of {rows} rows are longer than max_length={encoder.limit} (the longest has {encoder.longest} tokens)"
+    )
     if cut == rows and encoder.labelled:
         raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
     if cut > TRUNCATED_SHARE * rows:
         logger.warning("%s and lose their end: a larger max_length keeps it", said)
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[None]:
-    """Hide the progress bars of datasets inside the block, unless ``shown``, and leave the setting as it was."""
-    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if shown or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()

@@ -28,11 +28,11 @@ NAN = float("nan")
 )
 def test_the_kind_is_told_by_the_values(column, problem_type, names, values):
     labels = read_labels(column, None, "data")
-    assert (labels.problem_type, labels.names, labels.values) == (problem_type, names, values)
+    assert (labels.problem_type, labels.names, labels.values.tolist()) == (problem_type, names, values)
 
 
 def test_the_kind_can_be_said():
-    assert read_labels(["1", "2"], None, "data", problem_type=REGRESSION).values == [1.0, 2.0]
+    assert read_labels(["1", "2"], None, "data", problem_type=REGRESSION).values.tolist() == [1.0, 2.0]
     assert read_labels(["1.5", "0.5"], None, "data", problem_type=CLASSES).names == ("0.5", "1.5")
     assert len(read_labels(list(range(60)), None, "data", problem_type=CLASSES).names) == 60
 
@@ -40,10 +40,10 @@ def test_the_kind_can_be_said():
 def test_declared_names_keep_their_order():
     labels = read_labels([1, 0], ClassLabel(names=["zebra", "ant", "unused"]), "data")
     assert labels.names == ("zebra", "ant", "unused")
-    assert labels.values == [1, 0]
+    assert labels.values.tolist() == [1, 0]
     several = read_labels([[1], [0, 1]], List(ClassLabel(names=["zebra", "ant"])), "data")
     assert several.names == ("zebra", "ant")
-    assert several.values == [[0.0, 1.0], [1.0, 1.0]]
+    assert several.values.tolist() == [[0.0, 1.0], [1.0, 1.0]]
 
 
 def test_the_features_are_those_of_the_contract():
@@ -55,14 +55,14 @@ def test_the_features_are_those_of_the_contract():
 def test_validation_is_read_as_training_was():
     """Only two of three classes, in another order and another type: the ids are still those of training."""
     train = read_labels(["1", "2", "3"], None, "train")
-    assert read_labels([3, 2], None, "validation", train=train).values == [2, 1]
+    assert read_labels([3, 2], None, "validation", train=train).values.tolist() == [2, 1]
     declared = read_labels([0, 1], ClassLabel(names=["3", "1"]), "validation", train=train)
-    assert declared.values == [2, 0]
+    assert declared.values.tolist() == [2, 0]
     assert declared.names == ("1", "2", "3")
     targets = read_labels([0.5, 1.5], None, "train")
-    assert read_labels(["1", "2"], None, "validation", train=targets).values == [1.0, 2.0]
+    assert read_labels(["1", "2"], None, "validation", train=targets).values.tolist() == [1.0, 2.0]
     hot = read_labels([[0, 1], [1, 0]], None, "train")
-    assert read_labels([[1, 1]], None, "validation", train=hot).values == [[1.0, 1.0]]
+    assert read_labels([[1, 1]], None, "validation", train=hot).values.tolist() == [[1.0, 1.0]]
 
 
 @pytest.mark.parametrize(

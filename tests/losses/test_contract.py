@@ -150,6 +150,15 @@ def test_the_gradient_is_the_derivative(case: Case) -> None:
 
 
 @every_loss
+def test_no_loss_looks_at_a_number_on_an_accelerator(case: Case) -> None:
+    """To look is to wait for the device. A meta tensor has no numbers: whoever looks fails."""
+    student, teacher = (mapped(out, lambda tensor, axis: tensor.to("meta")) for out in pair(case))
+    student, leaves = with_gradient(student)
+    value(case, student, teacher, {name: tensor.to("meta") for name, tensor in case.batch().items()}).backward()
+    assert any(leaf.grad is not None for leaf in leaves)
+
+
+@every_loss
 def test_a_loss_reads_only_what_it_declares(case: Case) -> None:
     """The trainer captures what is declared: a loss that reads more would find it missing."""
     student, teacher = pair(case)

@@ -107,6 +107,24 @@ def test_in_another_batch_it_differs_by_rounding_only(tmp_path: Path, side: str)
         torch.testing.assert_close(got[name], tensor, atol=1e-5, rtol=1e-5, msg=name)
 
 
+def test_under_bf16_it_is_kept_and_read_as_the_teacher_gave_it(tmp_path: Path) -> None:
+    """Each tensor in the type that autocast left it in; in another batch it differs by bf16's rounding."""
+
+    def bf16() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    data, live = tokens(), prepared()
+    teacher = cached(tmp_path, live, data, autocast=bf16)
+    assert teacher is not None
+    for rows, tolerance in ((teacher.store.rows.source.tolist(), 0.0), ([4, 17, 2], 0.05)):
+        batch = batch_of(teacher, data, rows)
+        with bf16():
+            got, expected = real(teacher(batch)), real(live(batch))
+        assert expected["queries.1"].dtype == torch.bfloat16
+        for name, tensor in expected.items():
+            torch.testing.assert_close(got[name], tensor, atol=tolerance, rtol=tolerance, msg=name)
+
+
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])
 def test_losses_are_the_same(tmp_path: Path, kind: str) -> None:
     """The local window of ModernBERT is part of what is kept: without it the attention would be another."""
@@ -301,6 +319,22 @@ def test_a_folder_that_is_named_is_kept_and_serves_the_next_student(tmp_path: Pa
         student = student_model(seed=seed)
         make_trainer(tmp_path / str(seed), model=student, cache=cache, args={"num_train_epochs": 2}).train()
     assert len(counted) == 2 and (tmp_path / "answers").is_dir()
+
+
+def test_a_search_asks_the_teacher_once_for_all_trials(tmp_path: Path, counted: list[int]) -> None:
+    trainer = make_trainer(
+        tmp_path,
+        model=None,
+        model_init=lambda trial=None: student_model(),
+        eval_dataset=tokens(),
+        args={"eval_strategy": "epoch", "num_train_epochs": 2},
+    )
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)},
+        n_trials=3,
+        backend="optuna",
+    )
+    assert len(counted) == 2 and not (tmp_path / "teacher-cache").exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,54 @@
+"""The losses as their source describes them: importing them takes seconds, for torch comes with them."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["LossEntry", "shipped_losses"]
+
+_SOURCES = Path(__file__).parents[1] / "losses"
+
+
+@dataclass(frozen=True)
+class LossEntry:
+    """A loss: its settings as they are written, ``(temperature: float = 2.0)``, and its docstring."""
+
+    signature: str
+    doc: str
+
+
+def shipped_losses() -> dict[str, LossEntry]:
+    """The losses of the package by their registered names, sorted."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_SOURCES.glob("*.py"))]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+    found = {}
+    for node in classes.values():
+        for name in _registered(node):
+            settings = ", ".join(ast.unparse(field) for field in _fields(node, classes).values() if _is_setting(field))
+            found[name] = LossEntry(f"({settings})", ast.get_docstring(node) or "")
+    return dict(sorted(found.items()))
+
+
+def _registered(node: ast.ClassDef) -> Iterator[str]:
+    """The name under which ``@register_loss("name")`` puts a class."""
+    for call in node.decorator_list:
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "register_loss":
+            yield ast.literal_eval(call.args[0])
+
+
+def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, ast.AnnAssign]:
+    """What the dataclass takes, what it inherits first, as `dataclasses` orders it."""
+    fields: dict[str, ast.AnnAssign] = {}
+    for base in map(ast.unparse, node.bases):
+        fields |= _fields(classes[base], classes) if base in classes else {}
+    for line in node.body:
+        if isinstance(line, ast.AnnAssign) and not ast.unparse(line.annotation).startswith("ClassVar"):
+            fields[ast.unparse(line.target)] = line
+    return fields
+
+
+def _is_setting(field: ast.AnnAssign) -> bool:
+    """False for ``field(init=False)``, which the loss decides itself."""
+    keywords = field.value.keywords if isinstance(field.value, ast.Call) else []
+    return not any(each.arg == "init" and ast.unparse(each.value) == "False" for each in keywords)
