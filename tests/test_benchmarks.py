@@ -1,0 +1,46 @@
+"""The benchmarks do what they say: ratios of what ran together, and a script that runs to its end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import _harness, cache
+from benchmarks._harness import Spread, alternate, ratio
+
+
+def test_sides_take_turns_and_warm_up_is_not_counted() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    costs = alternate({"a": lambda: side("a"), "b": lambda: side("b")}, rounds=2)
+    assert order == ["a", "b"] * 3
+    assert costs == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_a_ratio_is_of_the_medians_and_its_spread_is_round_by_round() -> None:
+    assert ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == Spread(2.0, 2.0, 3.0)
+
+
+def test_peak_memory_is_what_was_taken_in_between() -> None:
+    def work() -> None:
+        assert len(bytearray(200_000_000)) > 0
+
+    assert 150 < _harness.peak_growth_mb(work) < 260
+
+
+@pytest.mark.slow
+def test_a_benchmark_runs_and_writes_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_harness, "SCRATCH", tmp_path)
+    monkeypatch.setattr(_harness, "ROOT", tmp_path)
+    cache.main(["--quick", "--threads", "1"])
+    written = json.loads((tmp_path / "results" / "cache.json").read_text())
+    assert "cached teacher" in capsys.readouterr().out
+    assert {row["side"] for row in written["rows"]} == {"cached teacher", "no teacher", "live teacher"}
+    assert written["machine"]["cores"] and written["versions"]["torch"]
+    assert written["fill"][0]["bytes/example"] > written["fill"][1]["bytes/example"] > 0
