@@ -4,7 +4,8 @@ Both sides: a live teacher, the same student, the same batches of like length fr
 tensors and losses (logits, hidden states, attention scores), fused AdamW, clipping, a linear schedule, float32. What
 the trainer adds is its bookkeeping. In turns; a round trains on all rows once, and its first step is not timed.
 
-Goal: at most 1.05. ``--profile`` adds a table of where a step's time goes, on both sides.
+Goal: at most 1.05. ``--profile`` adds a table of where a step's time goes, on both sides; ``--compile`` a side with
+``torch_compile=True``.
 """
 
 import copy
@@ -157,8 +158,8 @@ class TellSteps(TrainerCallback):
         self.steps.end()
 
 
-def trainer_side(work: Work, profiled: bool = False) -> Steps:
-    """Train on all rows once, with the trainer."""
+def trainer_side(work: Work, profiled: bool = False, **training: Any) -> Steps:
+    """Train on all rows once, with the trainer; ``training`` changes its arguments."""
     steps = Steps()
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
@@ -170,6 +171,7 @@ def trainer_side(work: Work, profiled: bool = False) -> Steps:
                 "learning_rate": LEARNING_RATE,
                 "logging_steps": 10,
                 "seed": work.seed,
+                **training,
             },
             model=copy.deepcopy(work.student),
             teacher=FrozenTeacher(work.teacher, work.tokenizer),
@@ -258,15 +260,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = make_parser(__doc__, rounds=5)
     parser.add_argument("--profile", action="store_true", help="also show where a step's time goes")
+    parser.add_argument("--compile", action="store_true", help="also with torch_compile=True (needs a C compiler)")
     arguments = parse(parser, QUICK, argv)
     task, tokenizer = load_data(arguments.rows), make_tokenizer()
     teacher = make_teacher(task)
     data = tokenize(task.train, tokenizer, max_length=128)
     work = Work(data, tokenizer, teacher, make_student(teacher), arguments.batch_size, arguments.seed)
-    costs = alternate(
-        {"distilnlp": lambda: trainer_side(work).seconds, "bare loop": lambda: bare_loop(work).seconds},
-        arguments.rounds,
-    )
+    sides = {"distilnlp": lambda: trainer_side(work).seconds, "bare loop": lambda: bare_loop(work).seconds}
+    if arguments.compile:  # each round compiles anew; what that takes, for the first shapes, is in its time
+        sides["distilnlp, compiled"] = lambda: trainer_side(work, torch_compile=True).seconds
+    costs = alternate(sides, arguments.rounds)
     over = {name: ratio(values, costs["bare loop"]) for name, values in costs.items()}
     rows: list[Row] = [
         {"side": name, "ms/step": Spread.of([1000 * value for value in values]), "x bare loop": over[name]}
