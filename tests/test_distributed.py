@@ -33,8 +33,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # Step 9 of 12: the middle of the second epoch.
         {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
     ]
-    # `accelerate launch --cpu --num_processes 2` would quietly start one; with GPUs it starts this same launcher.
-    launch = ["torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", "--nproc_per_node=2"]
+    # Without --multi_gpu, or with --cpu in its place, it would quietly start one process.
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         [sys.executable, "-m", *launch, "-m", "tests.scripts.train_tiny", json.dumps({"jobs": jobs})],
