@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     half = {"per_device_train_batch_size": 4}
     jobs: list[dict[str, Any]] = [
-        {"folder": "projected", "dropout": False, "args": half},
+        {"folder": "projected", "dropout": False, "args": {**half, "save_strategy": "epoch"}},
         {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
         {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
         {"folder": "whole", "args": {**half, **ADAMW}},
@@ -106,6 +106,16 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
     assert largest < 1e-6
+
+
+def test_the_logged_terms_are_means_over_the_processes(runs: Path, tmp_path: Path) -> None:
+    """Each process sees half of every batch; what is logged is that of both, as if one had seen it whole."""
+    one = train_tiny(str(tmp_path), dropout=False, args={"per_device_train_batch_size": 8}).state.log_history
+    two = json.loads((runs / "projected" / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+    logged = [[{key: log[key] for key in log if "/" in key} for log in logs if "loss" in log] for logs in (one, two)]
+    assert len(logged[0]) == 3 and len(logged[0][0]) == 8
+    for expected, got in zip(*logged, strict=True):
+        assert got == pytest.approx(expected, rel=1e-4)
 
 
 def test_two_processes_fill_one_cache_with_what_one_process_fills_it(runs: Path, tmp_path: Path) -> None:
