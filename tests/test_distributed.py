@@ -27,15 +27,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     half = {"per_device_train_batch_size": 4}
     jobs: list[dict[str, Any]] = [
-        {"folder": "projected", "dropout": False, "args": half},
+        {"folder": "projected", "dropout": False, "args": {**half, "save_strategy": "epoch"}},
         {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
         {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
         {"folder": "whole", "args": {**half, **ADAMW}},
         # Step 9 of 12: the middle of the second epoch.
         {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
     ]
-    # `accelerate launch --cpu --num_processes 2` would quietly start one; with GPUs it starts this same launcher.
-    launch = ["torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", "--nproc_per_node=2"]
+    # Without --multi_gpu, or with --cpu in its place, it would quietly start one process.
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         [sys.executable, "-m", *launch, "-m", "tests.scripts.train_tiny", json.dumps({"jobs": jobs})],
@@ -107,6 +107,16 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
     assert largest < 1e-6
+
+
+def test_the_logged_terms_are_means_over_the_processes(runs: Path, tmp_path: Path) -> None:
+    """Each process sees half of every batch; what is logged is that of both, as if one had seen it whole."""
+    one = train_tiny(str(tmp_path), dropout=False, args={"per_device_train_batch_size": 8}).state.log_history
+    two = json.loads((runs / "projected" / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+    logged = [[{key: log[key] for key in log if "/" in key} for log in logs if "loss" in log] for logs in (one, two)]
+    assert len(logged[0]) == 3 and len(logged[0][0]) == 8
+    for expected, got in zip(*logged, strict=True):
+        assert got == pytest.approx(expected, rel=1e-4)
 
 
 def test_two_processes_fill_one_cache_with_what_one_process_fills_it(runs: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget
 from distilnlp.losses.base import Loss
 from distilnlp.outputs import Outputs
-from distilnlp.teachers import FrozenTeacher
+from distilnlp.teachers import CacheSettings, FrozenTeacher
 from distilnlp.trainer import DistillationTrainer
 from tests.runs import (
     NAMES,
@@ -401,7 +401,7 @@ def test_several_gpus_in_one_process_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_teacher_runs_once_for_every_batch_and_never_in_evaluation(tmp_path: Path) -> None:
-    """Trap 17; nothing is kept of its answers, so none can go stale."""
+    """One epoch, so that keeping its answers would not pay."""
     teacher = teacher_model()
     passes: list[int] = []
     teacher.register_forward_hook(lambda module, args, output: passes.append(1))
@@ -459,11 +459,17 @@ def test_lora_students_train_their_adapters_and_are_saved_merged(tmp_path: Path)
 
 @pytest.mark.slow
 def test_hyperparameter_search_builds_a_student_for_each_trial(tmp_path: Path) -> None:
+    """The trials share the teacher's answers: one pass over all texts, and one over the longest, for both."""
+    teacher = teacher_model()
+    passes: list[int] = []
+    teacher.register_forward_hook(lambda module, args, output: passes.append(1))
     trainer = make_trainer(
         tmp_path,
         model=None,
+        teacher=teacher,
         model_init=lambda trial=None: student_model(**NARROW),
         eval_dataset=dataset(20, 1),
+        cache=CacheSettings(use="always", folder=str(tmp_path / "answers")),
         args={"eval_strategy": "epoch"},
     )
     best = trainer.hyperparameter_search(
@@ -473,6 +479,7 @@ def test_hyperparameter_search_builds_a_student_for_each_trial(tmp_path: Path) -
         backend="optuna",
     )
     assert "learning_rate" in best.hyperparameters
+    assert len(passes) == 2
 
 
 def test_the_order_of_the_batches_depends_on_the_seed_and_the_epoch_alone(tmp_path: Path) -> None:
