@@ -87,8 +87,9 @@ def read_labels(
 ) -> Labels:
     """Decide what a label column is, and convert it.
 
-    Numbers with a fraction are targets (regression); whole numbers, names and booleans are classes; lists of names,
-    or lists of zeros and ones of one length, are several labels a text. Numbers written as strings count as numbers.
+    Numbers with a fraction are targets (regression), among which no few other texts may stand; whole numbers, names
+    and booleans are classes; lists of names, or lists of zeros and ones of one length, are several labels a text.
+    Numbers written as strings count as numbers.
     Class names are sorted, numbers by value, unless the data name them themselves (``ClassLabel``).
 
     Args:
@@ -168,6 +169,14 @@ def _problem_type(values: _Column, declared: tuple[str, ...] | None, where: str)
             raise RequestError(
                 f"{where}: {distinct} distinct whole numbers: say problem_type={REGRESSION} or {SINGLE_LABEL}"
             )
+    elif numbers.count(None) < distinct / 2 and any(
+        not number.is_integer() for number in numbers if number is not None
+    ):
+        position = numbers.index(None)
+        raise RequestError(
+            f"{where}: row {values.row(position)} has '{values.distinct[position]}' among numbers with a fraction:"
+            f" correct or remove it, or say problem_type={SINGLE_LABEL}"
+        )
     elif distinct > max(MANY_CLASSES, len(values) // 2):
         raise RequestError(
             f"{where}: {distinct} distinct labels in {len(values)} rows are hardly classes: name another column with"

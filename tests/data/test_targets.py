@@ -76,6 +76,7 @@ def test_validation_is_read_as_training_was():
         ([1, 1], ClassLabel(names=["a", "b"]), r"one class only \('b'\)"),
         ([["a"], ["a"]], None, "every row has the same labels"),
         ([["a"], [None]], None, "row 2 has"),
+        (["0.5", "1.5", "nan"], None, "row 3 has 'nan' among numbers with a fraction"),
         (list(range(51)), None, "51 distinct whole numbers: say problem_type=regression"),
         ([f"text {row}" for row in range(51)], None, "51 distinct labels in 51 rows are hardly classes"),
     ],
