@@ -155,7 +155,7 @@ class Outputs:
         query = at_least_float32(_get(self.queries, layer, "queries"))
         key = at_least_float32(_get(self.keys, layer, "keys"))
         scale = self.scales.get(layer, float(query.shape[-1]) ** -0.5)
-        return (query @ key.transpose(-1, -2)).mul(scale)
+        return (query * scale) @ key.transpose(-1, -2)  # not the product scaled: that is the larger tensor
 
     def get_log_attention(self, layer: int, keys_allowed: Tensor) -> Tensor:
         """Log of the attention probabilities over the allowed keys, ``(batch, heads, tokens, tokens)``.
