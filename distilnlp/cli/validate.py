@@ -8,7 +8,7 @@ __all__ = ["command"]
 
 
 def command(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="YAML files, or shipped recipes.")],
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE", help="YAML files, or shipped recipes.")],
 ) -> None:
     """Check recipes without running them.
 

@@ -98,6 +98,10 @@ def load_task(
     if known:
         _refuse_own_options(known, own_options | {"problem_type": problem_type})
         task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
+    elif data_dir is not None:
+        raise RequestError(
+            f"data_dir= is for GLUE tasks, and {name} is none: leave it out, or give the file's whole path"
+        )
     else:
         task = _load_own(name, validation, request)
     return _limit(task, seed, max_train, max_validation)

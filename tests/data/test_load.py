@@ -164,6 +164,10 @@ def test_the_hubs_splits_are_read_by_their_official_names(monkeypatch):
     assert list(task.extra) == ["mismatched"]
 
 
+def test_the_folder_of_glue_is_not_ignored_for_own_data(tmp_path):
+    assert "data_dir= is for GLUE tasks" in refused(own(tmp_path), data_dir=tmp_path)
+
+
 @pytest.mark.parametrize("option", ["text", "text_pair", "label", "validation", "problem_type"])
 def test_options_for_own_data_are_not_ignored(option):
     assert f"{option}= is for your own data" in refused("mnli-sample", **{option: "x"})
