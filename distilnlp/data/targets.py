@@ -168,6 +168,7 @@ def _problem_type(values: _Column, declared: tuple[str, ...] | None, where: str)
         if distinct > MANY_CLASSES:
             raise RequestError(
                 f"{where}: {distinct} distinct whole numbers: say problem_type={REGRESSION} or {SINGLE_LABEL}"
+                " (--problem-type)"
             )
     elif numbers.count(None) < distinct / 2 and any(
         not number.is_integer() for number in numbers if number is not None

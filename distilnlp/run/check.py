@@ -1,6 +1,7 @@
 """What can only be checked with the libraries at hand: training arguments, losses and their settings."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
@@ -17,6 +18,9 @@ from distilnlp.recipe import Recipe, Stage, recipe_schema, unknown_key
 from distilnlp.run.environment import choose_precision
 
 __all__ = ["check_recipe", "full_schema", "training_arguments"]
+
+# Trainer takes a zero for these and trains nothing, or fails after the first stage has been trained.
+_ABOVE_ZERO = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size")
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -60,6 +64,8 @@ def _check_training(recipe: Recipe, name: str, stage: Stage) -> None:
             hint = f"did you mean '{match}'?" if match else "it takes the fields of transformers.TrainingArguments"
             raise recipe.error(path, f"unknown key '{key}' in {where}: {hint}")
         _check_type(recipe, (*path,), f"{where}.{key}", hints[key], value)
+        if key in _ABOVE_ZERO and not 0 < value < math.inf:
+            raise recipe.error(path, f"{where}.{key} is {value}: should be greater than 0 and finite")
     training_arguments(recipe, name, "unused")
 
 

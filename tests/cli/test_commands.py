@@ -125,8 +125,8 @@ def test_distill_without_control_or_with_a_student_by_name(capsys):
 
 
 def test_distill_takes_the_response_loss_that_fits_the_task(capsys, tmp_path):
-    def losses(task: str) -> set[str]:
-        recipe = dry(capsys, "distill", task, "--teacher", "t/t", "--student-layers", "2")
+    def losses(task: str, *options: str) -> set[str]:
+        recipe = dry(capsys, "distill", task, "--teacher", "t/t", "--student-layers", "2", *options)
         return set(recipe["stages"]["student"]["objective"])
 
     assert "logit_mse" in losses("stsb")
@@ -134,6 +134,9 @@ def test_distill_takes_the_response_loss_that_fits_the_task(capsys, tmp_path):
     assert "soft_target" in losses("cola")
     (tmp_path / "scores.csv").write_text("text,score\n" + "".join(f"a film {i},{i / 7:.3f}\n" for i in range(40)))
     assert "logit_mse" in losses(str(tmp_path / "scores.csv"))
+    (tmp_path / "stars.csv").write_text("text,score\n" + "".join(f"a film {i},{i}\n" for i in range(60)))
+    for said in (["--problem-type", "regression"], ["--set", "data.problem_type=regression"]):
+        assert "logit_mse" in losses(str(tmp_path / "stars.csv"), *said)
 
 
 def test_distill_on_a_csv(run_folder, capsys, csv_file):

@@ -23,6 +23,10 @@ def test_the_shipped_recipes_are_fine(name):
         ("training.warmup_ratio=0.1", "unknown key 'warmup_ratio'"),  # gone from TrainingArguments
         ("training.learning_rate=fast", "learning_rate is 'fast': should be a valid number"),
         ("training.num_train_epochs='3'", "num_train_epochs is '3': should be a valid number"),
+        ("training.num_train_epochs=0", "num_train_epochs is 0: should be greater than 0"),
+        ("training.learning_rate=-1", "learning_rate is -1: should be greater than 0"),
+        ("training.learning_rate=.nan", "learning_rate is nan: should be greater than 0"),
+        ("training.per_device_train_batch_size=0", "per_device_train_batch_size is 0: should be greater than 0"),
         ("training.seed=1.5", "seed is 1.5: should be a valid integer"),
         ("training.save_strategy=epcoh", "epcoh is not a valid SaveStrategy"),
         ("training.load_best_model_at_end=yes", "should be a valid boolean"),
