@@ -87,6 +87,10 @@ class ResponseLoss(Loss):
         """One number a row, ``(batch, rows)``, from two ``(batch, rows, classes)``."""
         raise NotImplementedError
 
+    def combine(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        """The loss ``()``, from two ``(batch, rows, classes)``: the mean of `compare` where nothing else is said."""
+        return head.mean(self.compare(student, teacher, head))
+
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
@@ -95,7 +99,7 @@ class ResponseLoss(Loss):
         head = Head(self.name, student, batch)
         z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
         check_same_shape("logits", z_s, z_t)
-        return head.mean(self.compare(z_s, z_t, head))
+        return self.combine(z_s, z_t, head)
 
 
 @dataclass(frozen=True)
