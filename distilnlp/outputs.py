@@ -72,7 +72,7 @@ class Outputs:
     """The outputs of a student or a teacher for one batch. Can be made by hand, without any model.
 
     Shapes: with ``batch`` examples of ``tokens`` tokens (padding included)
-        logits: ``(batch, classes)``.
+        logits: ``(batch, classes)``, or ``(batch, tokens, classes)`` of a head on every token.
         hidden_states[l]: ``(batch, tokens, width)``; l = 0 is the output of the embeddings.
         queries[l], keys[l], values[l]: ``(batch, heads, tokens, head_dim)``, before dropout; l >= 1.
         scales[l]: float that multiplies ``q k^T``; where absent ``head_dim ** -0.5``.

@@ -193,9 +193,10 @@ class DistillationTrainer(PublishingTrainer):
         if self.teacher is not None and not objective.uses_teacher:
             raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
         if objective.uses_labels and not has_labels(visible_part(self.train_dataset)):
+            names = " and ".join(term.name for term in objective if term.loss.uses_labels)
             raise RequestError(
-                "the objective has hard_label and the training data has no label column: name the column, or leave "
-                "hard_label out and learn from the teacher's outputs alone"
+                f"the objective has {names} and the training data has no label column: name the column, or leave "
+                f"{names} out and learn from the teacher's outputs alone"
             )
         resolved = objective.resolve(student, teacher)
         if not resolved.needs_student().logits and self.args.ddp_find_unused_parameters is None:

@@ -42,11 +42,13 @@ class Loss:
         name: the registry's name.
         uses_labels: whether ``batch["labels"]`` is read.
         uses_teacher: whether the teacher's outputs are read.
+        over_batch: whether examples are related to one another, so that micro-batches do not add up to one batch.
     """
 
     name: ClassVar[str] = ""
     uses_labels: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = True
+    over_batch: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Loss":
         """This loss with every setting that depends on the two models fixed.

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_positive, check_same_shape, register_loss
+from distilnlp.losses.base import Batch, Loss, check_positive, register_loss
+from distilnlp.losses.response import ClassLoss, Head, ResponseLoss, cross_entropy, kl_divergence, log_softmaxes
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["BernoulliSoftTarget", "HardLabel", "LogitMSE", "SoftTarget"]
@@ -42,38 +43,30 @@ class HardLabel(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if "labels" not in batch:
-            raise RequestError(
-                "hard_label needs labels and the batch has none: add a label column, or leave hard_label out of the "
-                "objective and train on the teacher's outputs alone"
-            )
-        logits, labels = student.get_logits(), batch["labels"]
-        if labels.is_floating_point():
-            if labels.ndim == 2 and labels.shape[1] == logits.shape[1]:
+        logits, head = student.get_logits(), Head(self.name, student, batch)
+        labels = batch.get("labels")
+        if labels is not None and labels.is_floating_point():
+            if labels.shape == logits.shape and labels.ndim == 2:
                 return (
                     F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
                     .mean(-1)
                     .mean()
                 )
-            if logits.shape[1] != 1:
-                raise RequestError(f"a float target needs one logit; the student has {logits.shape[1]}")
+            if logits.shape[-1] != 1:
+                raise RequestError(f"a float target needs one logit; the student has {logits.shape[-1]}")
             return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).reshape(-1))
-        if logits.shape[1] < 2:
+        classes = logits.shape[-1]
+        if labels is not None and classes < 2:
             raise RequestError(
                 "class labels need at least two logits; the student has one, whose softmax is constant: "
                 "set num_labels, or give float labels for a regression"
             )
-        if labels.device.type != "cpu":  # to look at them would be to wait for the device, which checks them itself
-            return F.cross_entropy(logits, labels)
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= logits.shape[1]:
-            raise RequestError(f"labels must lie in 0..{logits.shape[1] - 1}; the batch has {low}..{high}")
-        return F.cross_entropy(logits, labels)
+        return head.mean(cross_entropy(head.rows(student), head.labels(classes)))
 
 
 @register_loss("soft_target")
 @dataclass(frozen=True)
-class SoftTarget(Loss):
+class SoftTarget(ClassLoss):
     """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes, averaged over examples.
 
     Args:
@@ -90,36 +83,14 @@ class SoftTarget(Loss):
 
     temperature: float = 2.0
 
-    def __post_init__(self) -> None:
-        check_positive("temperature", self.temperature)
-
-    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        _check_heads(self.name, student, teacher)
-        if student.problem_type == "regression" or student.outputs < 2:
-            raise RequestError(
-                "soft_target on one logit is always 0 (the softmax of one number is constant): "
-                "use 'logit_mse' for a regression"
-            )
-        if student.problem_type == "multi_label_classification":
-            raise RequestError(
-                "soft_target takes the classes for exclusive and the task is multi-label: use 'bernoulli_soft_target'"
-            )
-        return self
-
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
-    ) -> Tensor:
-        z_s, z_t = _logits(self.name, student, teacher)
-        if z_s.shape[-1] < 2:
-            raise RequestError("soft_target needs classes >= 2; one logit makes it constant: use 'logit_mse'")
-        log_q = F.log_softmax(z_s / self.temperature, dim=-1)  # (batch, classes)
-        log_p = F.log_softmax(z_t / self.temperature, dim=-1)  # (batch, classes)
-        return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * self.temperature**2
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        log_q, log_p = log_softmaxes(student, teacher, self.temperature)  # (batch, rows, classes)
+        return kl_divergence(log_p, log_q) * self.temperature**2
 
 
 @register_loss("bernoulli_soft_target")
 @dataclass(frozen=True)
-class BernoulliSoftTarget(Loss):
+class BernoulliSoftTarget(ResponseLoss):
     """``T^2 * sum_c KL(Bernoulli(sigmoid(z_t / T)) || Bernoulli(sigmoid(z_s / T)))``, averaged over examples.
 
     The soft target of a multi-label head, where every label is a yes or no of its own.
@@ -140,7 +111,7 @@ class BernoulliSoftTarget(Loss):
         check_positive("temperature", self.temperature)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        _check_heads(self.name, student, teacher)
+        super().resolve(student, teacher)
         if student.problem_type != "multi_label_classification":
             other = "logit_mse" if student.problem_type == "regression" else "soft_target"
             raise RequestError(
@@ -148,20 +119,18 @@ class BernoulliSoftTarget(Loss):
             )
         return self
 
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
-    ) -> Tensor:
-        z_s, z_t = (z / self.temperature for z in _logits(self.name, student, teacher))
-        p = torch.sigmoid(z_t)  # (batch, labels)
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        z_s, z_t = student / self.temperature, teacher / self.temperature  # (batch, rows, labels)
+        p = torch.sigmoid(z_t)
         # log p/q = logsigmoid(z_t) - logsigmoid(z_s), and the same of the complements: finite at any logit.
         yes = p * (F.logsigmoid(z_t) - F.logsigmoid(z_s))
         no = (1 - p) * (F.logsigmoid(-z_t) - F.logsigmoid(-z_s))
-        return (yes + no).sum(dim=-1).mean() * self.temperature**2
+        return (yes + no).sum(dim=-1) * self.temperature**2
 
 
 @register_loss("logit_mse")
 @dataclass(frozen=True)
-class LogitMSE(Loss):
+class LogitMSE(ResponseLoss):
     """``mean((z_s - z_t)^2)``: regression of the student's logits onto the teacher's. The loss for one-logit heads.
 
     Args:
@@ -179,37 +148,15 @@ class LogitMSE(Loss):
     center: bool = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        _check_heads(self.name, student, teacher)
+        super().resolve(student, teacher)
         if self.center and student.outputs < 2:
             raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
         return self
 
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
-    ) -> Tensor:
-        z_s, z_t = _logits(self.name, student, teacher)
-        difference = z_s - z_t  # (batch, outputs)
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        difference = student - teacher  # (batch, rows, outputs)
         if self.center:
             if difference.shape[-1] < 2:
                 raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
             difference = difference - difference.mean(dim=-1, keepdim=True)
-        return difference.square().mean()
-
-
-def _logits(name: str, student: Outputs, teacher: Outputs | None) -> tuple[Tensor, Tensor]:
-    """Both models' logits in float32, the teacher's without a gradient."""
-    if teacher is None:
-        raise RequestError(f"{name} compares the student with a teacher and there is none")
-    z_s, z_t = student.get_logits(), teacher.get_logits().detach()
-    check_same_shape("logits", z_s, z_t)
-    return z_s, z_t
-
-
-def _check_heads(name: str, student: ModelInfo, teacher: ModelInfo | None) -> None:
-    if teacher is None:
-        raise RequestError(f"{name} compares the student with a teacher and there is none")
-    if student.outputs != teacher.outputs:
-        raise RequestError(
-            f"{name} compares logits one by one: the student has {student.outputs} and the teacher {teacher.outputs}; "
-            "fine-tune the teacher on this task, or build the student with as many labels"
-        )
+        return difference.square().mean(dim=-1)

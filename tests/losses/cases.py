@@ -1,4 +1,4 @@
-"""One row for every registered loss: how to make it and outputs that it can compare. A loss without a row fails."""
+"""A row or more for every registered loss: how to make it, and outputs that it can compare. Without one it fails."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -23,13 +23,15 @@ class Case:
         settings: for `get_loss`.
         problem_type: the head that the loss is for.
         labels: of the batch, for losses that read them.
-        zero_at_equality: I1; the loss against the labels alone has no such point.
+        zero_at_equality: I1; a loss that reads the labels may have no such point.
+        lowest: the value at equality, from the outputs; 0 where absent.
     """
 
     name: str
     settings: Mapping[str, object] = field(default_factory=dict)
     problem_type: str = "single_label_classification"
     zero_at_equality: bool = True
+    lowest: Callable[[Outputs], float] = lambda _: 0.0
 
     def make(self) -> Loss:
         return get_loss(self.name, **self.settings)
@@ -46,12 +48,31 @@ class Case:
         return {"labels": torch.tensor([0, 2, 1, 0])}
 
 
+def entropy(out: Outputs) -> float:
+    """Of the softmax, mean over the examples."""
+    assert out.logits is not None
+    p = out.logits.double().softmax(dim=-1)
+    return float(-(p * p.log()).sum(dim=-1).mean())
+
+
 PAIRS = [[1, 1], [2, 3]]
 CASES = [
     Case("hard_label", zero_at_equality=False),
     Case("soft_target", {"temperature": 2.0}),
     Case("bernoulli_soft_target", {"temperature": 2.0}, "multi_label_classification"),
     Case("logit_mse", {}, "regression"),
+    Case("soft_cross_entropy", lowest=entropy),
+    Case("divergence", {"kind": "reverse_kl", "temperature": 2.0}),
+    Case("divergence", {"kind": "jsd", "beta": 0.3}),
+    Case("divergence", {"kind": "tvd", "temperature": 2.0}),
+    Case("divergence", {"kind": "jeffreys"}),
+    Case("dkd", {"temperature": 2.0}),
+    Case("dist", {"temperature": 2.0}),
+    Case("logit_standardization"),
+    Case("label_smoothing", zero_at_equality=False),
+    Case("pseudo_label", zero_at_equality=False),
+    Case("conditional_teacher_student", {"temperature": 2.0}, zero_at_equality=False),
+    Case("probability_shift", zero_at_equality=False),
     Case("hidden_state", {"layer_map": PAIRS}),
     Case("hidden_state_cosine", {"layer_map": PAIRS}),
     Case("embedding"),
