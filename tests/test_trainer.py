@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification, Trainer
+from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
+from distilnlp.capture import Capture
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget
 from distilnlp.losses.base import Loss
@@ -242,6 +243,37 @@ def test_evaluation_returns_logits_and_nothing_else(tmp_path: Path) -> None:
     assert unlabelled.predictions.shape == (20, 3)
 
 
+def test_evaluation_in_the_middle_of_training_captures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 4: what is noted of a batch would be kept until the next training step."""
+    student, noted, start = student_model(), [], Capture.start
+
+    def note(self: Capture) -> None:
+        noted.extend([self.model.training] if self.model is student else [])
+        start(self)
+
+    monkeypatch.setattr(Capture, "start", note)
+    args = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 3}
+    make_trainer(tmp_path, model=student, eval_dataset=dataset(20, 1), args=args).train()
+    assert noted == [True] * 3
+
+
+def test_an_evaluation_between_two_steps_is_not_recorded(tmp_path: Path) -> None:
+    """Trap 4: what was captured would be held until the next step."""
+    seen: list[object] = []
+
+    class Look(TrainerCallback):
+        def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            assert trainer._attachment is not None
+            seen.append(trainer._attachment._capture._records)
+
+    args = {"eval_strategy": "steps", "eval_steps": 2}
+    trainer = make_trainer(tmp_path, eval_dataset=dataset(10, 1), args=args, callbacks=[Look()])
+    trainer.train()
+    assert seen == [None, None, None]
+
+
 def test_predictions_are_in_the_order_of_the_data(tmp_path: Path) -> None:
     """Batches of like length are for training only."""
     data = dataset(20, 1)
@@ -374,6 +406,19 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
         make_trainer(tmp_path, teacher=FrozenTeacher(teacher_model(), other))
 
 
+def test_one_vocabulary_that_cuts_texts_in_two_ways_is_refused(tmp_path: Path) -> None:
+    """Trap 8: a cased and an uncased tokenizer with the same tokens."""
+    from transformers import BertTokenizer
+
+    from tests.tiny import VOCAB
+
+    vocabulary = {word: index for index, word in enumerate(VOCAB)}
+    cased = BertTokenizer(vocab=vocabulary, do_lower_case=False)
+    shouted = dataset().map(lambda row: {"text": row["text"].upper()})
+    with pytest.raises(RequestError, match="into different tokens"):
+        make_trainer(tmp_path, teacher=FrozenTeacher(teacher_model(), cased), train_dataset=shouted)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [({"label_smoothing_factor": 0.1}, "label_smoothing_factor")],
@@ -384,20 +429,20 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path: Path, args: dict[s
 
 
 @pytest.mark.parametrize("attribute", ["is_fsdp_enabled", "is_deepspeed_enabled"])
-def test_sharded_training_is_refused_before_step_0_with_the_way_out(tmp_path: Path, attribute: str) -> None:
+def test_sharded_training_is_refused_before_step_0_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str
+) -> None:
     """Trap 12: the teacher or a projection would be in pieces."""
-    trainer = make_trainer(tmp_path)
-    setattr(trainer, attribute, True)
+    monkeypatch.setattr(Trainer, attribute, property(lambda self: True, lambda self, value: None), raising=False)
     with pytest.raises(RequestError, match="accelerate launch"):
-        trainer._refuse_what_would_be_wrong()
+        make_trainer(tmp_path)
 
 
-def test_several_gpus_in_one_process_are_refused(tmp_path: Path) -> None:
+def test_several_gpus_in_one_process_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trap 12: DataParallel would leave the teacher on one of them."""
-    trainer = make_trainer(tmp_path)
-    trainer.args._n_gpu = 2
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
     with pytest.raises(RequestError, match="2 GPUs"):
-        trainer._refuse_what_would_be_wrong()
+        make_trainer(tmp_path)
 
 
 def test_the_teacher_runs_once_for_every_batch_and_never_in_evaluation(tmp_path: Path) -> None:
@@ -515,9 +560,15 @@ def test_a_regression_head_learns_from_its_teacher(tmp_path: Path) -> None:
         make_trainer(tmp_path, model=student_model(**one), teacher=teacher_model(**one), train_dataset=data)
 
 
-def test_a_tracker_gets_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
-    make_trainer(tmp_path / "run", args={"report_to": "tensorboard", "max_steps": 2}).train()
-    events = b"".join(path.read_bytes() for path in tmp_path.rglob("events.out.tfevents.*"))
-    for tag in (b"raw/soft_target", b"weighted/soft_target", b"raw/attention_scores"):
-        assert tag in events
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "trackio"])
+def test_a_tracker_gets_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str) -> None:
+    """The real ones, without their servers; those that are not installed are left out."""
+    pytest.importorskip(tracker)
+    places = {"TENSORBOARD_LOGGING_DIR": "events", "WANDB_DIR": ".", "TRACKIO_DIR": "."}
+    for variable, folder in places.items():
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    make_trainer(tmp_path / "run", args={"report_to": tracker, "max_steps": 2}).train()
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for term in all_losses():
+        assert f"raw/{term.name}".encode() in kept and f"weighted/{term.name}".encode() in kept

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distilnlp.data.load import Task
+from distilnlp.data.tasks import GLUE, GLUE_ID
 from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
 from distilnlp.pretrained import load_classifier, load_tokenizer, resolve_model
@@ -22,7 +23,7 @@ from distilnlp.run.evaluation import Answers
 from distilnlp.run.folder import CARD, REPORT, RunFolder, write_text
 from distilnlp.run.models import start_name
 
-__all__ = ["make_report", "role_of"]
+__all__ = ["eval_split", "make_report", "role_of"]
 
 _SOURCE = re.compile(r"^Source: (.*?)(?=^\w+:|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -63,6 +64,7 @@ def make_report(
         "task": task.name,
         "source": task.source,
         "dataset_id": task.dataset_id,
+        "eval_split": eval_split(task),
         "problem_type": task.problem_type,
         "label_names": None if task.label_names is None else list(task.label_names),
         "text_columns": _text_columns(task),
@@ -117,6 +119,14 @@ def _add_costs(recipe: Recipe, task: Task, rows: dict[str, Any], places: dict[st
     texts = [tuple(row) for row in zip(*columns, strict=True)]
     for name, cost in measure_costs(models, texts, folders=folders, max_length=recipe.data.max_length).items():
         rows[name]["cost"] = cost
+
+
+def eval_split(task: Task) -> str | None:
+    """The split on the Hub that the scores are of; None where they are not known to be of a whole one."""
+    if task.dataset_id != GLUE_ID or task.validation is None:
+        return None
+    split = list(GLUE[task.name].splits)[1]
+    return split if len(task.validation) == GLUE[task.name].splits[split] else None
 
 
 def _text_columns(task: Task) -> list[str]:

@@ -6,20 +6,21 @@ import json
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from distilnlp.data import load_task
+from distilnlp.data import Task, load_task
 from distilnlp.errors import RequestError
 from distilnlp.pretrained import align_labels, load_classifier
 from distilnlp.recipe import Recipe, load_recipe, make_recipe
 from distilnlp.run import evaluate_model, run_recipe
 from distilnlp.run import runner as runner_module
 from distilnlp.run.progress import StageProgress
-from distilnlp.run.report import role_of
+from distilnlp.run.report import eval_split, role_of
 from tests.run.conftest import recipe_values
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -208,7 +209,13 @@ def test_a_broken_stage_resumes_to_the_same_weights(tmp_path, finished, recipe, 
     monkeypatch.setattr(StageProgress, "on_step_end", break_at_5)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "run")
-    monkeypatch.undo()
+    steps: list[int] = []
+
+    def note(self, args, state, control, **kwargs):
+        if self.stage == stage:
+            steps.append(state.global_step)
+
+    monkeypatch.setattr(StageProgress, "on_step_end", note)
     assert [path.name for path in (tmp_path / "run" / stage).glob("checkpoint-*")] == ["checkpoint-4"]
     assert not (tmp_path / "run" / stage / "model.safetensors").exists()
 
@@ -216,6 +223,7 @@ def test_a_broken_stage_resumes_to_the_same_weights(tmp_path, finished, recipe, 
     run_recipe(recipe, tmp_path / "run", say=said.append)
 
     assert any(line.endswith("from checkpoint-4") for line in said)
+    assert steps == [5, 6], "from the start it would end with the same weights too"
     for name in recipe.stages:
         assert largest_difference(tmp_path / "run" / name, finished / name) == 0
 
@@ -309,3 +317,28 @@ def test_a_control_of_a_student_given_by_name_is_a_control(values):
     student = {**values["stages"]["student"], "student": None, "model": "some/student"}
     stages = {**values["stages"], "student": student}
     assert role_of(make_recipe({**values, "stages": stages}, name="films"), "control") == "control"
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "dataset_id", "split"),
+    [
+        ("mrpc", 408, "nyu-mll/glue", "validation"),
+        ("mnli", 9815, "nyu-mll/glue", "validation_matched"),
+        ("mrpc", 100, "nyu-mll/glue", None),
+        ("films", 408, None, None),
+    ],
+)
+def test_the_split_is_named_where_the_whole_of_it_was_measured(name, rows, dataset_id, split):
+    """The card's metadata says with it what the scores are of."""
+    task = Task(
+        name=name,
+        train=None,
+        validation=datasets.Dataset.from_dict({"label": range(rows)}),
+        label_names=None,
+        problem_type="regression",
+        metrics=(),
+        main_metric="mse",
+        source=name,
+        dataset_id=dataset_id,
+    )
+    assert eval_split(task) == split
