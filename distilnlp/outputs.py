@@ -155,7 +155,8 @@ class Outputs:
         query = at_least_float32(_get(self.queries, layer, "queries"))
         key = at_least_float32(_get(self.keys, layer, "keys"))
         scale = self.scales.get(layer, float(query.shape[-1]) ** -0.5)
-        return (query * scale) @ key.transpose(-1, -2)  # not the product scaled: that is the larger tensor
+        scores: Tensor = (query * scale) @ key.transpose(-1, -2)  # not the product scaled: that is the larger tensor
+        return scores
 
     def get_log_attention(self, layer: int, keys_allowed: Tensor) -> Tensor:
         """Log of the attention probabilities over the allowed keys, ``(batch, heads, tokens, tokens)``.
