@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from distilnlp.capture import Capture
 from distilnlp.errors import RequestError, RunError
@@ -257,21 +257,6 @@ def test_evaluation_in_the_middle_of_training_captures_nothing(
     args = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 3}
     make_trainer(tmp_path, model=student, eval_dataset=dataset(20, 1), args=args).train()
     assert noted == [True] * 3
-
-
-def test_an_evaluation_between_two_steps_is_not_recorded(tmp_path: Path) -> None:
-    """Trap 4: what was captured would be held until the next step."""
-    seen: list[object] = []
-
-    class Look(TrainerCallback):
-        def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
-            assert trainer._attachment is not None
-            seen.append(trainer._attachment._capture._records)
-
-    args = {"eval_strategy": "steps", "eval_steps": 2}
-    trainer = make_trainer(tmp_path, eval_dataset=dataset(10, 1), args=args, callbacks=[Look()])
-    trainer.train()
-    assert seen == [None, None, None]
 
 
 def test_predictions_are_in_the_order_of_the_data(tmp_path: Path) -> None:
