@@ -13,7 +13,7 @@ import pytest
 # A dotted entry allows that one module of a part and not the rest of it.
 TRAINER = {"losses", "capture", "outputs", "teachers", "data", "layer_map", "encoder", "pretrained", "report.metrics"}
 PUBLISHING = {"capture", "losses", "teachers", "pretrained", "report.card", "report.from_training", "hub"}
-RUN = {"recipe", "data", "students", "teachers", "trainer", "report", "hub", "pretrained", "losses"}
+RUN = {"recipe", "data", "students", "teachers", "trainer", "report", "hub", "pretrained", "losses", "checks"}
 ALLOWED = {
     "errors": set(),
     "outputs": set(),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
-__all__ = ["first_rows", "tokenize"]
+__all__ = ["check_tokenizer", "first_rows", "tokenize"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +55,7 @@ def tokenize(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length
             a long text, it is a warning); more than half of the tokens of the first 100 rows are unknown.
     """
     first = first_rows(dataset)
-    _check_columns(first.column_names)
-    pair = "text_pair" in first.column_names
-    limit = _check_length(tokenizer, max_length, pair=pair)
-    encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in first.column_names)
-    _check_label(first)
-    if not len(first):
-        raise RequestError("the data set to tokenise has no rows: at least one is needed")
-    _check_unknown(encoder, first[:])
+    encoder = _encoder(first, tokenizer, max_length)
     features = _features(first, tokenizer)
     if not _is_sized(dataset):
         encoder(first[:])
@@ -73,6 +66,23 @@ def tokenize(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length
     tokenised = write_dataset(_encoded(encoder, dataset, features))
     _report_truncated(encoder, len(dataset))
     return tokenised
+
+
+def check_tokenizer(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> None:
+    """Raise what `tokenize` would, as far as the first 100 rows tell and truncation apart."""
+    _encoder(first_rows(dataset), tokenizer, max_length)
+
+
+def _encoder(first: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> _Encoder:
+    _check_columns(first.column_names)
+    pair = "text_pair" in first.column_names
+    limit = _check_length(tokenizer, max_length, pair=pair)
+    encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in first.column_names)
+    _check_label(first)
+    if not len(first):
+        raise RequestError("the data set to tokenise has no rows: at least one is needed")
+    _check_unknown(encoder, first[:])
+    return encoder
 
 
 def first_rows(dataset: Dataset | IterableDataset) -> Dataset:

@@ -5,8 +5,9 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.data import tokenize
+from distilnlp.checks import check_same_tokens
 from distilnlp.data.load import Task
+from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
 from distilnlp.pretrained import align_labels, label_names_of, load_classifier, load_tokenizer
@@ -65,8 +66,11 @@ class Models:
 
     def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
         """The tokenizer of the model that a stage starts from; stages pass theirs on."""
-        start = start_name(self.recipe.stages[name])
-        return self.tokenizer(start) if start in self.recipe.stages else load_tokenizer(start)
+        return self._tokenizer_of(start_name(self.recipe.stages[name]))
+
+    def _tokenizer_of(self, name: str) -> PreTrainedTokenizerBase:
+        """That of a stage's model, or of a folder or Hub id."""
+        return self.tokenizer(name) if name in self.recipe.stages else load_tokenizer(name)
 
     def start(self, name: str) -> PreTrainedModel:
         """The model that a stage begins to train: the same weights each time."""
@@ -99,18 +103,17 @@ class Models:
                 if stage.teacher is not None and stage.objective is not None:
                     path = (*path, "objective")
                     known = made.get(stage.teacher)
+                    check_same_tokens(self.tokenizer(name), self._tokenizer_of(stage.teacher))
                     teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
                     Objective.from_dict(stage.objective).resolve(FrozenTeacher(made[name]).info, teacher.info)
             except RequestError as error:
                 raise self.recipe.error(path, f"stages.{name}: {error}") from error
 
     def _check_tokenizer(self, name: str) -> None:
-        """Whether it can read the texts, at this length; on a short one of the first."""
+        """Whether it can read the texts, at this length."""
         if self.task.train is None:
             raise RequestError(f"task {self.task.name} has no training examples")
-        lengths = [len(text) for text in self.task.train[:100]["text"]]
-        short = self.task.train.select([lengths.index(min(lengths))]).remove_columns("label")
-        tokenize(short, self.tokenizer(name), self.recipe.data.max_length)
+        check_tokenizer(self.task.train, self.tokenizer(name), self.recipe.data.max_length)
 
     def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
         """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""

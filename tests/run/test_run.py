@@ -19,6 +19,8 @@ from distilnlp.pretrained import align_labels, load_classifier
 from distilnlp.recipe import Recipe, load_recipe, make_recipe
 from distilnlp.run import evaluate_model, run_recipe
 from distilnlp.run import runner as runner_module
+from distilnlp.run.folder import RunFolder
+from distilnlp.run.models import Models
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.report import eval_split, role_of
 from tests.run.conftest import recipe_values
@@ -254,6 +256,30 @@ def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, 
     with pytest.raises(RequestError, match=message):
         run_recipe(recipe, tmp_path / "run")
     assert trained == []
+
+
+def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(tmp_path, values, start_weights):
+    other = tmp_path / "other"
+    shutil.copytree(start_weights, other)
+    text = (other / "tokenizer.json").read_text()
+    swapped = text.replace('"film"', '"FILM"').replace('"book"', '"film"').replace('"FILM"', '"book"')
+    (other / "tokenizer.json").write_text(swapped)
+    recipe = make_recipe(
+        values, name="films", settings=["stages.student.student=null", f"stages.student.model={other}"]
+    )
+    with pytest.raises(RequestError, match=r"2 of the student's .* token ids mean something else"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, values, caplog):
+    """The shortest text is no sample: an emoji is one unknown token, and a long one would be told to be cut."""
+    rows = [f"{'good' if row % 2 else 'bad'} film was the {row % 2},{row % 2}\n" for row in range(20)]
+    (tmp_path / "films.csv").write_text("text,label\n\U0001f44d,1\n" + "".join(rows), encoding="utf-8")
+    task = load_task(tmp_path / "films.csv", seed=0)
+    recipe = make_recipe({**values, "data": {"task": "films.csv", "max_length": 4}}, name="films")
+    Models(recipe, task, RunFolder(tmp_path / "run")).check()
+    assert not caplog.records
 
 
 def test_a_teacher_that_is_no_stage_has_its_row(tmp_path: Path, finished: Path, values):
