@@ -433,7 +433,13 @@ def test_sharded_training_is_refused_before_step_0_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str
 ) -> None:
     """Trap 12: the teacher or a projection would be in pieces."""
-    monkeypatch.setattr(Trainer, attribute, property(lambda self: True, lambda self, value: None), raising=False)
+    create = Trainer.create_accelerator_and_postprocess
+
+    def create_sharded(self: Trainer) -> None:
+        create(self)
+        setattr(self, attribute, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", create_sharded)
     with pytest.raises(RequestError, match="accelerate launch"):
         make_trainer(tmp_path)
 
