@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
-from distilnlp.capture import Capture
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget
 from distilnlp.losses.base import Loss
@@ -241,22 +240,6 @@ def test_evaluation_returns_logits_and_nothing_else(tmp_path: Path) -> None:
     unlabelled = trainer.predict(trainer.eval_dataset.remove_columns("labels"))
     assert isinstance(unlabelled.predictions, type(result.predictions))
     assert unlabelled.predictions.shape == (20, 3)
-
-
-def test_evaluation_in_the_middle_of_training_captures_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trap 4: what is noted of a batch would be kept until the next training step."""
-    student, noted, start = student_model(), [], Capture.start
-
-    def note(self: Capture) -> None:
-        noted.extend([self.model.training] if self.model is student else [])
-        start(self)
-
-    monkeypatch.setattr(Capture, "start", note)
-    args = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 3}
-    make_trainer(tmp_path, model=student, eval_dataset=dataset(20, 1), args=args).train()
-    assert noted == [True] * 3
 
 
 def test_an_evaluation_between_two_steps_is_not_recorded(tmp_path: Path) -> None:
