@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
-from distilnlp.capture import Capture
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget
 from distilnlp.losses.base import Loss
@@ -243,20 +242,19 @@ def test_evaluation_returns_logits_and_nothing_else(tmp_path: Path) -> None:
     assert unlabelled.predictions.shape == (20, 3)
 
 
-def test_evaluation_in_the_middle_of_training_captures_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trap 4: what is noted of a batch would be kept until the next training step."""
-    student, noted, start = student_model(), [], Capture.start
+def test_an_evaluation_between_two_steps_is_not_recorded(tmp_path: Path) -> None:
+    """Trap 4: what was captured would be held until the next step."""
+    seen: list[object] = []
 
-    def note(self: Capture) -> None:
-        noted.extend([self.model.training] if self.model is student else [])
-        start(self)
+    class Look(TrainerCallback):
+        def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            assert trainer._attachment is not None
+            seen.append(trainer._attachment._capture._records)
 
-    monkeypatch.setattr(Capture, "start", note)
-    args = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 3}
-    make_trainer(tmp_path, model=student, eval_dataset=dataset(20, 1), args=args).train()
-    assert noted == [True] * 3
+    args = {"eval_strategy": "steps", "eval_steps": 2}
+    trainer = make_trainer(tmp_path, eval_dataset=dataset(10, 1), args=args, callbacks=[Look()])
+    trainer.train()
+    assert seen == [None, None, None]
 
 
 def test_predictions_are_in_the_order_of_the_data(tmp_path: Path) -> None:
@@ -418,7 +416,13 @@ def test_sharded_training_is_refused_before_step_0_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str
 ) -> None:
     """Trap 12: the teacher or a projection would be in pieces."""
-    monkeypatch.setattr(Trainer, attribute, property(lambda self: True, lambda self, value: None), raising=False)
+    create = Trainer.create_accelerator_and_postprocess
+
+    def create_sharded(self: Trainer) -> None:
+        create(self)
+        setattr(self, attribute, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", create_sharded)
     with pytest.raises(RequestError, match="accelerate launch"):
         make_trainer(tmp_path)
 
@@ -548,11 +552,11 @@ def test_a_regression_head_learns_from_its_teacher(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tracker", ["tensorboard", "wandb", "trackio"])
 def test_a_tracker_gets_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str) -> None:
     """The real ones, without their servers; those that are not installed are left out."""
-    pytest.importorskip(tracker)
     places = {"TENSORBOARD_LOGGING_DIR": "events", "WANDB_DIR": ".", "TRACKIO_DIR": "."}
     for variable, folder in places.items():
         monkeypatch.setenv(variable, str(tmp_path / folder))
     monkeypatch.setenv("WANDB_MODE", "offline")
+    pytest.importorskip(tracker)  # trackio reads its folder when it is imported
     make_trainer(tmp_path / "run", args={"report_to": tracker, "max_steps": 2}).train()
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for term in all_losses():
