@@ -5,6 +5,7 @@ python -m benchmarks.startup [--quick]
 
 import subprocess
 import sys
+from functools import partial
 
 from benchmarks._harness import ROOT, Spread, alternate, make_parser, parse, print_table, timed, write_results
 
@@ -27,7 +28,7 @@ def main() -> None:
     def start(command: list[str]) -> None:
         subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=False)
 
-    sides = {name: timed(lambda command=command: start(command)) for name, (command, _) in SIDES.items()}  # type: ignore[misc]
+    sides = {name: timed(partial(start, command)) for name, (command, _) in SIDES.items()}
     seconds = {name: Spread.of(values) for name, values in alternate(sides, arguments.rounds).items()}
     bare = seconds["python, nothing imported"].median
     rows = []

@@ -240,25 +240,22 @@ class DistillationTrainer(PublishingTrainer):
 
     def _cache_answers(self) -> CachedTeacher | None:
         """The teacher with its answers on disk, where that is wished for and possible."""
-        data = self.train_dataset
-        rows = isinstance(data, datasets.Dataset) and "input_ids" in data.column_names
-        if not isinstance(self.teacher, FrozenTeacher) or not isinstance(data, datasets.Dataset) or not rows:
-            if self.teacher is not None and self.cache.use == "always":
-                raise RequestError(
-                    "cache.use=always needs a frozen teacher and a tokenised data set (no stream): use auto or never"
-                )
-            return None
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
-        steps = self.args.max_steps
-        return cache_answers(
-            self.teacher,
-            self._remove_unused_columns(data, description="cached"),
-            self.data_collator,
-            settings=self.cache,
-            folder=Path(self.cache.folder) if self.cache.folder else self._own_cache,
-            passes=steps * step / len(data) if steps > 0 else self.args.num_train_epochs,
-            autocast=self.accelerator.autocast,
-        )
+        teacher, data, steps = self.teacher, self.train_dataset, self.args.max_steps
+        if isinstance(teacher, FrozenTeacher) and isinstance(data, datasets.Dataset) and "input_ids" in data.features:
+            return cache_answers(
+                teacher,
+                self._remove_unused_columns(data, description="cached"),
+                self.data_collator,
+                settings=self.cache,
+                folder=Path(self.cache.folder) if self.cache.folder else self._own_cache,
+                passes=steps * self._batch_and_seed()[0] / len(data) if steps > 0 else self.args.num_train_epochs,
+                autocast=self.accelerator.autocast,
+            )
+        if teacher is not None and self.cache.use == "always":
+            raise RequestError(
+                "cache.use=always needs a frozen teacher and a tokenised data set (no stream): use auto or never"
+            )
+        return None
 
     @property
     def _own_cache(self) -> Path:
@@ -274,6 +271,7 @@ class DistillationTrainer(PublishingTrainer):
         """As `Trainer.train`; afterwards nothing is left on the student or the teacher."""
         if self.args.output_dir is not None and self.args.should_save:
             checkpoints.remove_incomplete(Path(self.args.output_dir))
+        self._sums, self._passes = None, 0  # a training that was broken off may have left some
         self._prepare_teacher()
         try:
             self._cached = self._cache_answers()

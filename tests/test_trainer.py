@@ -324,6 +324,17 @@ def test_a_term_that_is_not_a_number_stops_the_run_and_is_named(tmp_path: Path) 
     assert all(torch.equal(tensor, start[name]) for name, tensor in student.state_dict().items())
 
 
+def test_training_can_start_again_after_a_term_was_not_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum of the terms held the NaN: left over, it would stop every later training of the trainer."""
+    trainer = make_trainer(tmp_path, objective=Objective([(1.0, SoftTarget()), (0.1, NotANumber())]))
+    with pytest.raises(RunError, match="not a finite number"):
+        trainer.train()
+    monkeypatch.setattr(NotANumber, "__call__", lambda self, student, *_: student.get_logits().sum())
+    assert trainer.train().global_step == 6
+
+
 def test_two_labels_in_another_order_are_put_into_ours(tmp_path: Path) -> None:
     """Trap 5: the same teacher, its labels permuted in config and head, must teach the same."""
     order = [2, 0, 1]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 import torch
@@ -31,6 +31,8 @@ __all__ = ["CacheSettings", "CachedTeacher", "cache_answers"]
 
 logger = logging.getLogger(__name__)
 
+Use = Literal["auto", "always", "never"]
+Dtype = Literal["teacher", "float32", "bfloat16", "float16"]
 Collate = Callable[[list[Any]], Mapping[str, Any]]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -58,18 +60,15 @@ class CacheSettings:
         RequestError: an unknown word; ``max_gib`` not positive.
     """
 
-    use: Literal["auto", "always", "never"] = "auto"
+    use: Use = "auto"
     folder: str | None = None
     max_gib: float = 8.0
-    dtype: Literal["teacher", "float32", "bfloat16", "float16"] = "teacher"
+    dtype: Dtype = "teacher"
 
     def __post_init__(self) -> None:
-        for key, accepted in (
-            ("use", ("auto", "always", "never")),
-            ("dtype", ("teacher", "float32", "bfloat16", "float16")),
-        ):
-            if getattr(self, key) not in accepted:
-                raise unknown(f"value of cache.{key}:", str(getattr(self, key)), accepted)
+        for key, value, accepted in (("use", self.use, get_args(Use)), ("dtype", self.dtype, get_args(Dtype))):
+            if value not in accepted:
+                raise unknown(f"value of cache.{key}:", str(value), accepted)
         if not self.max_gib > 0:
             raise RequestError(f"cache.max_gib must be above 0; got {self.max_gib}")
 
@@ -171,7 +170,7 @@ def cache_answers(
     if not store.complete:
         longest = _ask(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
         layout = layout_of(*longest, None if settings.dtype == "teacher" else getattr(torch, settings.dtype))
-        if not _fits(layout.bytes(rows), len(rows.source), teacher.device, settings, folder):
+        if not _fits(store, layout.bytes(rows), teacher.device, settings):
             return None
         if not _fill(store, layout, teacher, dataset, collate, autocast, settings):
             return None
@@ -217,18 +216,21 @@ def _ask(
         return teacher(batch), batch["attention_mask"].bool()
 
 
-def _fits(size: int, examples: int, device: torch.device, settings: CacheSettings, folder: Path) -> bool:
+def _fits(store: Store, size: int, device: torch.device, settings: CacheSettings) -> bool:
     """Whether the answers are to be kept; says so when not."""
-    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    limits = {"cache.max_gib": settings.max_gib * GIB, "80 % of the free disk": 0.8 * shutil.disk_usage(parent).free}
+    folder = store.folder.absolute()
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    limits = {"cache.max_gib": settings.max_gib * GIB}
+    if not store.begun:  # else the disk holds their files already
+        limits["80 % of the free disk"] = 0.8 * free
     if settings.use == "auto":
         limits["half of the free memory"] = psutil.virtual_memory().available / 2
         if device.type != "cpu":
-            limits[f"64 KiB an example on {device.type}"] = SMALL * examples
+            limits[f"64 KiB an example on {device.type}"] = SMALL * len(store.rows.source)
     for name, limit in limits.items():
         if size <= limit:
             continue
-        said = f"the teacher's answers would take {size / GIB:.2f} GiB, and {name} is {limit / GIB:.2f} GiB"
+        said = f"the teacher's answers would take {_shown(size)}, and {name} is {_shown(limit)}"
         if settings.use == "always":
             raise RequestError(f"{said}: raise it, halve them with cache.dtype=float16, or use cache.use=auto")
         _say(f"{said}: the teacher answers every batch itself")
@@ -260,8 +262,8 @@ def _fill(
             _say(f"the teacher answers every batch itself: {problem}")
             return False
         _say(
-            f"keeping the teacher's answers to {examples} examples: {size / GIB:.2f} GiB, "
-            f"{size / 1024 / examples:.1f} KiB an example, in {store.folder}"
+            f"keeping the teacher's answers to {examples} examples: {_shown(size)}, {_shown(size / examples)} an "
+            f"example, in {store.folder}"
         )
         mine = store.missing()[state.process_index :: state.num_processes]
         hidden = None if state.is_main_process else True  # None: shown on a terminal
@@ -283,6 +285,15 @@ def _create(store: Store, layout: Layout) -> str | None:
     except OSError as error:
         return str(error)
     return None
+
+
+def _shown(size: float) -> str:
+    """A number of bytes in the unit that fits."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
 
 
 def _say(message: str) -> None:

@@ -18,15 +18,15 @@ from distilnlp.teachers.layout import Layout, Per, Rows, Stored, items_of
 
 __all__ = ["Store"]
 
-PLAN, INDEX, PROGRESS, COMPLETE = "plan.json", "index.safetensors", "progress.bin", "complete"
+PLAN, ALLOWED, PROGRESS, COMPLETE = "plan.json", "allowed.safetensors", "progress.bin", "complete"
 PER_SYNC = 16  # chunks written before they are noted as written
 
 
 class Store:
-    """The answers in one folder. `create` it, `write` every chunk, `finish` it; from then on `read`.
+    """The answers in one folder. `create` it, `write` every chunk, `finish`, `mark_complete`; from then on `read`.
 
     Another process may fill other chunks of the same folder at the same time. After a kill the chunks that are on the
-    disk are not asked for again; before `finish` nothing can be read.
+    disk are not asked for again.
 
     Args:
         folder: its name must stand for everything that the answers depend on.
@@ -53,7 +53,7 @@ class Store:
 
     @property
     def begun(self) -> bool:
-        """Whether the files are there to be filled."""
+        """Whether the files are there to be filled; they have their full size from the start."""
         return (self.folder / PLAN).is_file()
 
     # ---- filling ----
@@ -76,7 +76,7 @@ class Store:
         except OSError:
             shutil.rmtree(self.folder)
             raise
-        save_file({f"allowed.{layer}": allowed for layer, allowed in layout.allowed.items()}, str(self.folder / INDEX))
+        save_file({str(layer): allowed for layer, allowed in layout.allowed.items()}, str(self.folder / ALLOWED))
         plan.with_suffix(".tmp").write_text(layout.plan(), encoding="utf-8")
         os.replace(plan.with_suffix(".tmp"), plan)
 
@@ -111,7 +111,7 @@ class Store:
         self._written = []
 
     def finish(self) -> None:
-        """Close the files; with nothing missing the answers can be read."""
+        """Close the files, whose chunks of this process are all written."""
         self.sync()
         while self._files:
             os.close(self._files.popitem()[1])
@@ -134,7 +134,7 @@ class Store:
             plan = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
             tensors = [Stored(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in plan["tensors"]]
             scales = {int(layer): scale for layer, scale in plan["scales"].items()}
-            allowed = {int(k.rpartition(".")[2]): v for k, v in load_file(str(self.folder / INDEX)).items()}
+            allowed = {int(layer): mask for layer, mask in load_file(str(self.folder / ALLOWED)).items()}
             self._layout = Layout(tuple(tensors), scales, allowed)
         return self._layout
 

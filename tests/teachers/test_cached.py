@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from datasets import Dataset
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from distilnlp.data.collate import make_collator
 from distilnlp.errors import RequestError
 from distilnlp.losses import AttentionProbabilities, HiddenState, Objective, SoftTarget
 from distilnlp.outputs import Needs, Outputs
+from distilnlp.recipe.schema import CacheSpec
 from distilnlp.teachers import CachedTeacher, CacheSettings, FrozenTeacher, layout
 from distilnlp.teachers.cached import cache_answers
 from tests.runs import largest_difference, make_trainer, student_model, teacher_model
@@ -181,6 +183,23 @@ def test_a_stale_cache_is_never_read(tmp_path: Path, change: str, counted: list[
     assert first.store.folder == again.store.folder != other.store.folder
 
 
+def test_another_precision_or_version_is_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap 17: the same model rounds in another way under autocast, and may compute in another way tomorrow."""
+
+    def folder(**changes: Any) -> Path:
+        teacher = cached(tmp_path, prepared(), tokens(), **changes)
+        assert teacher is not None
+        return teacher.store.folder
+
+    plain = folder()
+    assert folder() == plain
+    assert folder(autocast=lambda: torch.autocast("cpu", torch.bfloat16)) != plain
+    for library in (torch, transformers):
+        with monkeypatch.context() as patch:
+            patch.setattr(library, "__version__", "99.0.0")
+            assert folder() != plain
+
+
 def test_the_order_of_the_labels_is_part_of_the_answers(tmp_path: Path) -> None:
     plain, turned = prepared(), prepared()
     turned.reorder_labels((2, 0, 1))
@@ -243,6 +262,22 @@ def test_a_filling_that_was_broken_off_goes_on_where_it_was(
         assert (whole.store.folder / tensor.file).read_bytes() == (teacher.store.folder / tensor.file).read_bytes()
 
 
+def test_files_that_a_broken_filling_has_left_do_not_count_as_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have their full size already: a disk that they nearly fill has room for them."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distilnlp.teachers.store.Store.write", die)
+        with pytest.raises(KeyboardInterrupt):
+            cached(tmp_path, prepared(), tokens(), settings=CacheSettings())
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    assert cached(tmp_path, prepared(), tokens(), settings=CacheSettings()) is not None
+
+
 @pytest.mark.parametrize("kind", ["max_gib", "disk", "full"])
 def test_what_does_not_fit_is_not_kept_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
@@ -258,7 +293,7 @@ def test_what_does_not_fit_is_not_kept_and_says_so(
         monkeypatch.setattr("os.posix_fallocate", full)
     with caplog.at_level(logging.INFO, "distilnlp"):
         assert cached(tmp_path / "cache", prepared(), tokens(), settings=CacheSettings(**settings)) is None
-    reason = {"max_gib": "cache.max_gib is 0.00 GiB", "disk": "80 % of the free disk", "full": "No space left"}
+    reason = {"max_gib": "cache.max_gib is 1.05 KiB", "disk": "80 % of the free disk", "full": "No space left"}
     assert reason[kind] in caplog.text and "the teacher answers every batch itself" in caplog.text
     with pytest.raises(RequestError, match=reason[kind]):
         cached(tmp_path / "cache", prepared(), tokens(), settings=CacheSettings(use="always", **settings))
@@ -276,6 +311,10 @@ def test_what_does_not_fit_is_not_kept_and_says_so(
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         CacheSettings(**settings)
+
+
+def test_a_recipe_has_the_same_settings_and_defaults() -> None:
+    assert CacheSettings(**CacheSpec.model_validate({}).model_dump()) == CacheSettings()
 
 
 # ---- in the trainer ----
