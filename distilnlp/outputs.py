@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -118,6 +119,20 @@ class Outputs:
             f"a loss needs the attention of layer {layer}; the outputs hold layers "
             f"{sorted({*self.queries, *self.attentions})}"
         )
+
+    def get_projected(self, what: Literal["queries", "keys", "values"], layer: int) -> Tensor:
+        """Queries, keys or values ``(batch, heads, tokens, head_dim)`` of a layer, as they were captured.
+
+        Raises:
+            RequestError: there are none.
+        """
+        tensors: Mapping[int, Tensor] = {"queries": self.queries, "keys": self.keys, "values": self.values}[what]
+        if layer in self.attentions and layer not in tensors:
+            raise RequestError(
+                f"the {what} of layer {layer} cannot be had from this model, whose attention is its own (as "
+                "DeBERTa's); use the loss 'attention_probabilities' instead"
+            )
+        return _get(tensors, layer, what)
 
     def of_attention(self, layer: int, part: slice, tensors: Sequence[Tensor]) -> "Outputs":
         """A layer's attention, for a part of the examples.

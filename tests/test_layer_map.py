@@ -14,6 +14,7 @@ from distilnlp.layer_map import LayerMap
         ("uniform", 6, 6, [(k, k) for k in range(1, 7)]),
         ("skip", 6, 12, [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]),
         ("last", 6, 12, [(1, 7), (2, 8), (3, 9), (4, 10), (5, 11)]),
+        ("final", 6, 12, [(6, 12)]),
     ],
 )
 def test_the_named_maps_are_those_of_the_papers(

@@ -2,18 +2,27 @@
 
 from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
+from distilnlp.losses.contrastive import InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
+from distilnlp.losses.features import PKD, VID, AttentionTransfer
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only, response_loss
+from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
+from distilnlp.losses.relations import MiniLM, MiniLMv2
 
 __all__ = [
+    "CKA",
     "DIST",
     "DKD",
+    "PKD",
+    "PKT",
+    "VID",
     "AttentionProbabilities",
     "AttentionScores",
+    "AttentionTransfer",
     "BernoulliSoftTarget",
     "ConditionalTeacherStudent",
     "Divergence",
@@ -21,14 +30,20 @@ __all__ = [
     "HardLabel",
     "HiddenState",
     "HiddenStateCosine",
+    "InfoNCE",
     "LabelSmoothing",
     "LayerLoss",
     "LogitMSE",
     "LogitStandardization",
     "Loss",
+    "MiniLM",
+    "MiniLMv2",
     "Objective",
     "ProbabilityShift",
     "PseudoLabel",
+    "RKDAngle",
+    "RKDDistance",
+    "SimilarityPreserving",
     "SoftCrossEntropy",
     "SoftTarget",
     "Term",

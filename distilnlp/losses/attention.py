@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import Batch, LayerLoss, example_mean, register_loss
+from distilnlp.losses.base import Batch, LayerLoss, example_mean, given, register_loss
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
@@ -50,8 +50,7 @@ class _AttentionLoss(LayerLoss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if teacher is None:
-            raise RequestError(f"{self.name} compares the student with a teacher and there is none")
+        teacher = given(self.name, teacher)
         terms = [self._layer(student, layer, teacher, teacher_layer) for layer, teacher_layer in self.pairs]
         return sum(terms[1:], terms[0]) / len(terms)
 

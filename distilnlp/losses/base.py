@@ -20,9 +20,11 @@ __all__ = [
     "check_same_shape",
     "example_mean",
     "get_loss",
+    "given",
     "list_losses",
     "loss_class",
     "register_loss",
+    "valid_counts",
 ]
 
 Batch = Mapping[str, Tensor]
@@ -120,9 +122,8 @@ class LayerLoss(Loss):
         return LayerMap.of(self.layer_map)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "LayerLoss":
-        if teacher is None:
-            raise RequestError(f"{self.name} compares the student with a teacher and there is none")
-        pairs = LayerMap.from_spec(self.layer_map, student.layers, teacher.layers, student.kept_layers)
+        layers = given(self.name, teacher).layers
+        pairs = LayerMap.from_spec(self.layer_map, student.layers, layers, student.kept_layers)
         self._check_lowest(pairs)
         return dataclasses.replace(self, layer_map=pairs)
 
@@ -184,6 +185,16 @@ def check_positive(name: str, value: float) -> None:
         raise RequestError(f"{name} must be positive and finite; got {value!r}")
 
 
+Given = TypeVar("Given", Outputs, ModelInfo)
+
+
+def given(name: str, teacher: Given | None) -> Given:
+    """The teacher, or what is known of it. Raises RequestError where there is none."""
+    if teacher is None:
+        raise RequestError(f"{name} compares the student with a teacher and there is none")
+    return teacher
+
+
 def check_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
     """Raise RequestError unless the two tensors have the same shape."""
     if student.shape != teacher.shape:
@@ -191,6 +202,20 @@ def check_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
             f"{what} of student and teacher must have the same shape; got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
         )
+
+
+def valid_counts(mask: Tensor) -> Tensor:
+    """The number of valid positions of each example, ``(batch,)``.
+
+    Raises:
+        RequestError: an example without any; nothing is checked on an accelerator, where to look is to wait for it.
+    """
+    counts = mask.sum(dim=-1)
+    if counts.device.type == "cpu" and bool((counts == 0).any()):
+        raise RequestError(
+            f"{int((counts == 0).sum())} of {len(counts)} examples have no valid token: nothing to learn"
+        )
+    return counts
 
 
 def example_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -203,10 +228,6 @@ def example_mean(values: Tensor, mask: Tensor) -> Tensor:
         RequestError: an example without any valid position (its mean would be 0 / 0). On an accelerator, where to
             look would be to wait for it, the result is NaN instead, at which the trainer stops.
     """
-    counts = mask.sum(dim=-1)  # (batch,)
-    if counts.device.type == "cpu" and bool((counts == 0).any()):
-        raise RequestError(
-            f"{int((counts == 0).sum())} of {len(counts)} examples have no valid token: nothing to learn"
-        )
+    counts = valid_counts(mask)
     # where, not a product: a masked position may hold inf or NaN.
     return (values.where(mask, values.new_zeros(())).sum(dim=-1) / counts).mean()

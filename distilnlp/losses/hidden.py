@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import Batch, LayerLoss, example_mean, register_loss
+from distilnlp.losses.base import Batch, LayerLoss, example_mean, given, register_loss
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["Embedding", "HiddenState", "HiddenStateCosine"]
+__all__ = ["Embedding", "HiddenLayerLoss", "HiddenState", "HiddenStateCosine", "check_widths", "projections"]
 
 
 @dataclass(frozen=True)
-class _HiddenLoss(LayerLoss):
-    """Hidden states of mapped layers, compared token by token."""
+class HiddenLayerLoss(LayerLoss):
+    """Hidden states of mapped layers, compared on the same tokens."""
 
     def needs_student(self) -> Needs:
         return Needs(hidden_states=frozenset(self.pairs.student))
@@ -23,31 +23,52 @@ class _HiddenLoss(LayerLoss):
     def needs_teacher(self) -> Needs:
         return Needs(hidden_states=frozenset(self.pairs.teacher))
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        """A linear map for each pair from the student's width to the teacher's; None where they are equal."""
-        if teacher is None or student.width == teacher.width:
-            return None
-        # One a layer, as TinyBERT's paper has it (its code shares one among all layers and the embeddings).
-        return nn.ModuleDict({str(layer): nn.Linear(student.width, teacher.width) for layer in self.pairs.student})
+    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+        """The term of one pair of layers, a mean over examples, ``()``.
 
-    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """One number a token, ``(batch, tokens)``, from two ``(batch, tokens, width)``."""
+        Args:
+            student: ``(batch, tokens, student width)``.
+            teacher: ``(batch, tokens, teacher width)``.
+            real: bool, ``(batch, tokens)``.
+            module: what is learned along for this layer.
+        """
         raise NotImplementedError
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if teacher is None:
-            raise RequestError(f"{self.name} compares the student with a teacher and there is none")
+        teacher = given(self.name, teacher)
         terms = []
         for layer, teacher_layer in self.pairs:
             h_s = student.get_hidden_state(layer)  # (batch, tokens, student width)
             h_t = teacher.get_hidden_state(teacher_layer).detach()  # (batch, tokens, teacher width)
-            if isinstance(module, nn.ModuleDict):
-                h_s = module[str(layer)](h_s)  # (batch, tokens, teacher width)
-            _check_hidden(self.name, layer, h_s, h_t)
-            terms.append(example_mean(self.compare(h_s, h_t), student.token_mask(h_s)))
+            if h_s.shape[:2] != h_t.shape[:2]:
+                raise RequestError(
+                    f"{self.name} compares tokens one by one: layer {layer} of the student has (batch, tokens) "
+                    f"{tuple(h_s.shape[:2])} and the teacher {tuple(h_t.shape[:2])}; both must read the same tokens"
+                )
+            learned = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
+            terms.append(self.layer_term(h_s, h_t, student.token_mask(h_s), learned))
         return sum(terms[1:], terms[0]) / len(terms)
+
+
+@dataclass(frozen=True)
+class _HiddenLoss(HiddenLayerLoss):
+    """Hidden states of mapped layers, compared token by token."""
+
+    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
+        """A linear map for each pair from the student's width to the teacher's; None where they are equal."""
+        return projections(self.pairs, student, teacher)
+
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """One number a token, ``(batch, tokens)``, from two ``(batch, tokens, width)``."""
+        raise NotImplementedError
+
+    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+        if module is not None:
+            student = module(student)  # (batch, tokens, teacher width)
+        check_widths(self.name, student, teacher)
+        return example_mean(self.compare(student, teacher), real)
 
 
 @register_loss("hidden_state")
@@ -113,22 +134,25 @@ class Embedding(_HiddenLoss):
     layer_map: LayerMap | LayerMapSpec = field(default=LayerMap(((0, 0),)), init=False, repr=False)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
-        if teacher is None:
-            raise RequestError("embedding compares the student with a teacher and there is none")
+        given(self.name, teacher)
         return self
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         return (student - teacher).square().mean(dim=-1)
 
 
-def _check_hidden(name: str, layer: int, student: Tensor, teacher: Tensor) -> None:
-    if student.shape[:2] != teacher.shape[:2]:
-        raise RequestError(
-            f"{name} compares tokens one by one: layer {layer} of the student has (batch, tokens) "
-            f"{tuple(student.shape[:2])} and the teacher {tuple(teacher.shape[:2])}; both must read the same tokens"
-        )
+def projections(pairs: LayerMap, student: ModelInfo, teacher: ModelInfo | None) -> nn.ModuleDict | None:
+    """A linear map for each pair from the student's width to the teacher's; None where they are equal."""
+    if teacher is None or student.width == teacher.width:
+        return None
+    # One a layer, as TinyBERT's paper has it (its code shares one among all layers and the embeddings).
+    return nn.ModuleDict({str(layer): nn.Linear(student.width, teacher.width) for layer in pairs.student})
+
+
+def check_widths(name: str, student: Tensor, teacher: Tensor) -> None:
+    """Raise RequestError unless the two are equally wide."""
     if student.shape[-1] != teacher.shape[-1]:
         raise RequestError(
-            f"{name} at layer {layer}: the student is {student.shape[-1]} wide and the teacher {teacher.shape[-1]}; "
-            "pass the projection that make_module() gives"
+            f"{name}: the student is {student.shape[-1]} wide and the teacher {teacher.shape[-1]}; "
+            "pass the module that make_module() gives"
         )

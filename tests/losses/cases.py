@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distilnlp.losses import Loss, get_loss
-from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.outputs import ModelInfo, Outputs, at_least_float32
 
 BATCH, TOKENS, WIDTH, HEADS, CLASSES = 4, 6, 8, 2, 3
 LENGTHS = (6, 4, 5, 2)
@@ -44,6 +44,19 @@ class Case:
         info = ModelInfo("model", 3, WIDTH, HEADS, self.classes, self.problem_type)
         return dataclasses.replace(info, **changes)
 
+    def module(self, student: Outputs) -> nn.Module | None:
+        """What the loss learns along, the same numbers each time, of the dtype and on the device of the outputs."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = self.make().make_module(self.info(), self.info())
+        like = at_least_float32(next(iter(student.hidden_states.values())))
+        return None if module is None else module.to(like)
+
+    def modules(self, student: Outputs) -> nn.ModuleDict:
+        """The same for an objective of this loss alone."""
+        module = self.module(student)
+        return nn.ModuleDict({} if module is None else {self.name: module})
+
     def batch(self) -> dict[str, Tensor]:
         return {"labels": torch.tensor([0, 2, 1, 0])}
 
@@ -78,6 +91,17 @@ CASES = [
     Case("embedding"),
     Case("attention_scores", {"layer_map": PAIRS}),
     Case("attention_probabilities", {"layer_map": PAIRS}),
+    Case("minilm", {"layer_map": PAIRS}),
+    Case("minilmv2", {"layer_map": PAIRS, "relation_heads": 4}),
+    Case("pkd", {"layer_map": PAIRS}),
+    Case("rkd_distance", {"layer_map": PAIRS}),
+    Case("rkd_angle", {"layer_map": PAIRS, "pooling": "mean"}),
+    Case("similarity_preserving", {"layer_map": PAIRS}),
+    Case("pkt", {"layer_map": PAIRS, "pooling": "mean"}),
+    Case("cka", {"layer_map": PAIRS}),
+    Case("attention_transfer", {"layer_map": PAIRS}),
+    Case("vid", {"layer_map": PAIRS}, zero_at_equality=False),
+    Case("info_nce", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
 
