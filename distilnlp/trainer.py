@@ -42,7 +42,7 @@ from distilnlp.data.labels import (
 )
 from distilnlp.data.sampler import LengthBucketSampler, bucket_stream
 from distilnlp.errors import RequestError, RunError
-from distilnlp.losses import HardLabel, Objective, hard_label_only, response_loss
+from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
 from distilnlp.outputs import Outputs
 from distilnlp.pretrained import label_names_of, label_order, merge_adapter
 from distilnlp.publishing import PublishingTrainer
@@ -69,7 +69,7 @@ class DistillationTrainer(PublishingTrainer):
         model: the student, a sequence classifier of transformers (or a PeftModel around one).
         teacher: a `Teacher`, a model, a folder or a Hub id; None for plain fine-tuning.
         objective: what is minimised; default: the labels alone without a teacher, else half labels and half the
-            response loss that fits the head (`response_loss`).
+            `Response`, the loss between logits that fits the head.
         args: `transformers.TrainingArguments`.
         train_dataset, eval_dataset: with the columns ``text``, optional ``text_pair`` and ``label`` (as `load_task`
             gives them), or already tokenised. ``eval_dataset`` may be a dict of them. Both may be streams
@@ -189,7 +189,7 @@ class DistillationTrainer(PublishingTrainer):
         if objective is None:
             objective = hard_label_only()
             if self.teacher is not None:
-                objective = Objective([(0.5, HardLabel()), (0.5, response_loss(student.problem_type))])
+                objective = Objective([(0.5, HardLabel()), (0.5, Response())])
         if self.teacher is not None and not objective.uses_teacher:
             raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
         if objective.uses_labels and not has_labels(visible_part(self.train_dataset)):

@@ -1,6 +1,6 @@
 """``distilnlp distill``"""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -8,9 +8,6 @@ from distilnlp.cli import _options as options
 from distilnlp.cli._recipes import Remove, recipe_from_options
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
-
-if TYPE_CHECKING:
-    from distilnlp.recipe import DataSpec
 
 __all__ = ["command"]
 
@@ -65,8 +62,6 @@ def command(
         "max_length": max_length,
     }
     top = {"precision": precision, "seed": seed}
-    of_data = [setting for setting in settings or () if setting.startswith("data.")]
-    resolved = recipe_from_options("distill", data=data, top=top, stages={}, settings=of_data).data
     source = "teacher" if finetune_teacher else teacher
     training = {"num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate}
     stages: dict[str, Any] = {
@@ -78,33 +73,10 @@ def command(
             "student": {"from": source, "layers": student_layers} if student is None else Remove(),
             "model": student,
             "training": training,
-            "objective": _response(resolved, temperature),
+            "objective": {"response": {"temperature": temperature}},
         },
     }
     if not control:
         stages["control"] = None
     recipe = recipe_from_options("distill", data=data, top=top, stages=stages, settings=settings or ())
     start(recipe, output, dry_run=dry_run, fresh=fresh)
-
-
-def _response(data: "DataSpec", temperature: float | None) -> dict[str, Any]:
-    """The loss on logits that fits the task's kind: the base recipe's is for exclusive classes."""
-    from distilnlp.data.tasks import GLUE
-
-    if data.task in GLUE:
-        kind = GLUE[data.task].problem_type
-    else:
-        from distilnlp.cli._quiet import quiet_libraries
-
-        quiet_libraries()
-        from distilnlp.data import load_task
-
-        columns = ("text", "text_pair", "label", "validation", "data_dir", "problem_type")
-        kind = load_task(data.task, **{name: getattr(data, name) for name in columns}).problem_type
-    if kind == "single_label_classification":
-        return {"soft_target": {"temperature": temperature}}
-    if kind == "multi_label_classification":
-        return {"soft_target": Remove(), "bernoulli_soft_target": {"weight": 0.5, "temperature": temperature or 2.0}}
-    if temperature is not None:
-        raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")
-    return {"soft_target": Remove(), "logit_mse": {"weight": 0.5}}

@@ -8,8 +8,8 @@ from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
-from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, SoftTarget
-from distilnlp.losses.objective import Objective, Term, hard_label_only, response_loss
+from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
+from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
 
@@ -43,6 +43,7 @@ __all__ = [
     "PseudoLabel",
     "RKDAngle",
     "RKDDistance",
+    "Response",
     "SimilarityPreserving",
     "SoftCrossEntropy",
     "SoftTarget",
@@ -52,5 +53,4 @@ __all__ = [
     "list_losses",
     "loss_class",
     "register_loss",
-    "response_loss",
 ]

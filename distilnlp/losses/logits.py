@@ -12,7 +12,7 @@ from distilnlp.losses.base import Batch, Loss, check_positive, register_loss
 from distilnlp.losses.response import ClassLoss, Head, ResponseLoss, cross_entropy, kl_divergence, log_softmaxes
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["BernoulliSoftTarget", "HardLabel", "LogitMSE", "SoftTarget"]
+__all__ = ["BernoulliSoftTarget", "HardLabel", "LogitMSE", "Response", "SoftTarget"]
 
 
 @register_loss("hard_label")
@@ -160,3 +160,46 @@ class LogitMSE(ResponseLoss):
                 raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
             difference = difference - difference.mean(dim=-1, keepdim=True)
         return difference.square().mean(dim=-1)
+
+
+@register_loss("response")
+@dataclass(frozen=True)
+class Response(ResponseLoss):
+    """The loss between logits that fits the head, so that one recipe serves every task.
+
+    ``soft_target`` for exclusive classes, ``bernoulli_soft_target`` for several labels, ``logit_mse`` for a number. It
+    becomes that loss when it is resolved, before the first step, and is logged under its name.
+
+    Args:
+        temperature: of the soft targets, > 0; None is their own default, 2. One number has none.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32. Unresolved, it takes one logit
+            for a number and more for exclusive classes.
+    Units: those of the loss that it becomes.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2; Ba & Caruana 2014, arXiv:1312.6184, equation 1.
+    Raises:
+        RequestError: ``temperature`` not positive and finite, or given for a regression; unequal logit shapes.
+    """
+
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None:
+            check_positive("temperature", self.temperature)
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        return self._fitting(student.problem_type).resolve(student, teacher)
+
+    def _fitting(self, problem_type: str) -> Loss:
+        if problem_type == "regression":
+            if self.temperature is not None:
+                raise RequestError("a temperature is for classes, and this head gives one number: leave it out")
+            return LogitMSE()
+        kind = BernoulliSoftTarget if problem_type == "multi_label_classification" else SoftTarget
+        return kind() if self.temperature is None else kind(self.temperature)
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        number = student.logits is not None and student.logits.shape[-1] == 1
+        return self._fitting("regression" if number else "single_label_classification")(student, teacher, batch)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, check_positive, get_loss
-from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, SoftTarget
+from distilnlp.losses.logits import HardLabel
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["Objective", "Term", "hard_label_only", "response_loss"]
+__all__ = ["Objective", "Term", "hard_label_only"]
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,6 @@ class Objective:
         total = sum(term.weight * raw[term.name] for term in self.terms)
         assert isinstance(total, Tensor)
         return total, raw
-
-
-def response_loss(problem_type: str, temperature: float = 2.0) -> Loss:
-    """The loss between logits that fits a head: KL for classes, MSE for one logit, Bernoulli KL for multi-label."""
-    if problem_type == "regression":
-        return LogitMSE()
-    if problem_type == "multi_label_classification":
-        return BernoulliSoftTarget(temperature=temperature)
-    return SoftTarget(temperature=temperature)
 
 
 def hard_label_only() -> Objective:

@@ -51,12 +51,10 @@ def test_lists(capsys):
 
 def test_validate(capsys, tmp_path):
     assert output_of(capsys, "validate", *shipped_recipes()).count(": fine; ") == len(shipped_recipes())
-    (tmp_path / "r.yaml").write_text(
-        "extends: mrpc\nstages:\n  student:\n    objective: {soft_target: {temprature: 1}}"
-    )
+    (tmp_path / "r.yaml").write_text("extends: mrpc\nstages:\n  student:\n    objective: {response: {temprature: 1}}")
     assert main(["validate", str(tmp_path / "r.yaml")]) == 2
     assert capsys.readouterr().err == (
-        "distilnlp: error: r.yaml line 4: unknown key 'temprature' in stages.student.objective.soft_target: "
+        "distilnlp: error: r.yaml line 4: unknown key 'temprature' in stages.student.objective.response: "
         "did you mean 'temperature'?\n"
     )
 
@@ -90,7 +88,7 @@ def test_finetune_makes_a_recipe_of_one_stage(capsys):
 @pytest.mark.parametrize(
     ("options", "place", "value"),
     [
-        (["--temperature", "4"], "stages.student.objective.soft_target.temperature", 4.0),
+        (["--temperature", "4"], "stages.student.objective.response.temperature", 4.0),
         (["--epochs", "7"], "stages.student.training.num_train_epochs", 7.0),
         (["--epochs", "7"], "stages.control.training.num_train_epochs", 7.0),
         (["--batch-size", "5"], "stages.control.training.per_device_train_batch_size", 5),
@@ -122,21 +120,6 @@ def test_distill_without_control_or_with_a_student_by_name(capsys):
     assert list(recipe["stages"]) == ["student"]
     assert recipe["stages"]["student"]["model"] == "org/s"
     assert "student" not in recipe["stages"]["student"]
-
-
-def test_distill_takes_the_response_loss_that_fits_the_task(capsys, tmp_path):
-    def losses(task: str, *options: str) -> set[str]:
-        recipe = dry(capsys, "distill", task, "--teacher", "t/t", "--student-layers", "2", *options)
-        return set(recipe["stages"]["student"]["objective"])
-
-    assert "logit_mse" in losses("stsb")
-    assert "soft_target" not in losses("stsb")
-    assert "soft_target" in losses("cola")
-    (tmp_path / "scores.csv").write_text("text,score\n" + "".join(f"a film {i},{i / 7:.3f}\n" for i in range(40)))
-    assert "logit_mse" in losses(str(tmp_path / "scores.csv"))
-    (tmp_path / "stars.csv").write_text("text,score\n" + "".join(f"a film {i},{i}\n" for i in range(60)))
-    for said in (["--problem-type", "regression"], ["--set", "data.problem_type=regression"]):
-        assert "logit_mse" in losses(str(tmp_path / "stars.csv"), *said)
 
 
 def test_distill_on_a_csv(run_folder, capsys, csv_file):

@@ -71,6 +71,8 @@ def entropy(out: Outputs) -> float:
 PAIRS = [[1, 1], [2, 3]]
 CASES = [
     Case("hard_label", zero_at_equality=False),
+    Case("response", {"temperature": 2.0}),
+    Case("response", {}, "regression"),
     Case("soft_target", {"temperature": 2.0}),
     Case("bernoulli_soft_target", {"temperature": 2.0}, "multi_label_classification"),
     Case("logit_mse", {}, "regression"),

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, SoftTarget, get_loss, register_loss
+from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, Response, SoftTarget, get_loss, register_loss
 from distilnlp.losses.base import Loss
-from distilnlp.losses.objective import response_loss
 from tests.losses.cases import Case, outputs
 
 BATCH = {"labels": torch.tensor([0, 1, 2, 0])}
@@ -67,8 +66,15 @@ def test_the_kept_layers_of_a_student_seed_the_default_map() -> None:
         ("multi_label_classification", "bernoulli_soft_target"),
     ],
 )
-def test_each_kind_of_head_has_its_response_loss(problem_type: str, name: str) -> None:
-    assert response_loss(problem_type).name == name
+def test_response_becomes_the_loss_that_fits_the_head(problem_type: str, name: str) -> None:
+    case = Case("x", problem_type=problem_type)
+    (term,) = Objective([(1.0, Response())]).resolve(case.info(), case.info())
+    assert (term.name, term.loss) == (name, get_loss(name))
+    if problem_type == "regression":
+        with pytest.raises(RequestError, match="a temperature is for classes"):
+            Response(4.0).resolve(case.info(), case.info())
+    else:
+        assert Response(4.0).resolve(case.info(), case.info()) == get_loss(name, temperature=4.0)
 
 
 def test_a_name_is_never_given_twice() -> None:

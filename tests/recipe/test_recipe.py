@@ -61,15 +61,6 @@ def test_a_change_of_the_student_reaches_its_control_and_not_the_teacher():
     assert recipe.stages["teacher"].training["num_train_epochs"] != 9
 
 
-def test_a_regression_has_no_soft_target():
-    assert set(load_recipe("stsb").stages["student"].objective or {}) == {
-        "hard_label",
-        "logit_mse",
-        "hidden_state",
-        "attention_scores",
-    }
-
-
 def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_match(tmp_path: Path):
     path = recipe_file(tmp_path, "extends: glue/_base.yaml\ndata:\n  task: mrpc\n  max_lenght: 3\n")
     with pytest.raises(RequestError) as caught:
@@ -94,8 +85,8 @@ def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
         ("stages.student.objectiv=1", "unknown key 'objectiv' in stages.student: did you mean 'objective'?"),
         ("stages.student.student.layer=2", "unknown key 'layer' in stages.student.student: did you mean 'layers'?"),
         ("stages.student.student.layers=two", "stages.student.student.layers is 'two'"),
-        ("stages.student.objective.soft_target=3", "soft_target is 3: should be a mapping of keys to values"),
-        ("stages.student.objective.sotf_target=null", "null removes a key, and there is none of this name to remove"),
+        ("stages.student.objective.response=3", "response is 3: should be a mapping of keys to values"),
+        ("stages.student.objective.respnse=null", "null removes a key, and there is none of this name to remove"),
         ("stages.contrl=null", "null removes a key, and there is none of this name to remove"),
         ("stages.student.training.sed=null", "there is nothing of this name to remove"),
         ("data=null", "the recipe has no 'data'"),
