@@ -7,7 +7,7 @@ from distilnlp.errors import RequestError, unknown
 
 __all__ = ["LAYER_MAPS", "LayerMap", "LayerMapSpec", "uniform_layers"]
 
-LAYER_MAPS = ("auto", "uniform", "last", "skip", "final")
+LAYER_MAPS = ("auto", "uniform", "last", "skip", "final", "middle")
 
 LayerMapSpec = str | Sequence[Sequence[int]]
 
@@ -85,8 +85,9 @@ class LayerMap:
                 section 3); ``"skip"``: the same without the last layer, which is left to the logits, and ``"last"``:
                 student layer k learns from ``T - S + k``, again without the last (PKD, arXiv:1908.09355, section 3.2:
                 for 12 to 6 layers 2, 4, 6, 8, 10 and 7 to 11); ``"final"``: the last layer of each, and no other
-                (MiniLM, arXiv:2002.10957); ``"auto"``: the layers that the student was built from
-                where ``kept`` names them, else uniform; or a list of pairs ``[student, teacher]``.
+                (MiniLM, arXiv:2002.10957); ``"middle"``: the middle layer from the one at its relative depth (FitNets,
+                arXiv:1412.6550); ``"auto"``: the layers that the student was built from where ``kept`` names them,
+                else uniform; or a list of pairs ``[student, teacher]``.
             student_layers: number of blocks of the student, S.
             teacher_layers: number of blocks of the teacher, T.
             kept: for each student block the teacher block it was copied from (1-based), or None.
@@ -116,6 +117,9 @@ def _named(
         return tuple(enumerate(uniform_layers(student_layers, teacher_layers), start=1))
     if name == "final":
         return ((student_layers, teacher_layers),)
+    if name == "middle":
+        middle = (student_layers + 1) // 2
+        return ((middle, uniform_layers(student_layers, teacher_layers)[middle - 1]),)
     if student_layers < 2:
         raise RequestError(
             f"layer map '{name}' leaves the last layer out, and the student has only {student_layers}: "

@@ -15,6 +15,9 @@ from distilnlp.layer_map import LayerMap
         ("skip", 6, 12, [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]),
         ("last", 6, 12, [(1, 7), (2, 8), (3, 9), (4, 10), (5, 11)]),
         ("final", 6, 12, [(6, 12)]),
+        ("middle", 6, 12, [(3, 6)]),
+        ("middle", 3, 6, [(2, 4)]),
+        ("middle", 1, 6, [(1, 6)]),
     ],
 )
 def test_the_named_maps_are_those_of_the_papers(

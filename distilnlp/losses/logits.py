@@ -1,5 +1,6 @@
 """Losses on logits: hard label, soft target, logit regression."""
 
+import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ from distilnlp.losses.response import ClassLoss, Head, ResponseLoss, cross_entro
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["BernoulliSoftTarget", "HardLabel", "LogitMSE", "Response", "SoftTarget"]
+
+logger = logging.getLogger(__name__)
 
 
 @register_loss("hard_label")
@@ -178,7 +181,8 @@ class Response(ResponseLoss):
     Units: those of the loss that it becomes.
     Source: Hinton et al. 2015, arXiv:1503.02531, section 2; Ba & Caruana 2014, arXiv:1312.6184, equation 1.
     Raises:
-        RequestError: ``temperature`` not positive and finite, or given for a regression; unequal logit shapes.
+        RequestError: ``temperature`` not positive and finite; unequal logit shapes. A temperature for one number is
+            named in a warning and not used.
     """
 
     temperature: float | None = None
@@ -193,7 +197,7 @@ class Response(ResponseLoss):
     def _fitting(self, problem_type: str) -> Loss:
         if problem_type == "regression":
             if self.temperature is not None:
-                raise RequestError("a temperature is for classes, and this head gives one number: leave it out")
+                logger.warning("response: temperature=%g is not used: one number has none", self.temperature)
             return LogitMSE()
         kind = BernoulliSoftTarget if problem_type == "multi_label_classification" else SoftTarget
         return kind() if self.temperature is None else kind(self.temperature)

@@ -74,6 +74,7 @@ class Stage(_Strict):
     teacher: str | None = Field(None, description="an earlier stage, a folder, or a model of the Hub")
     objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
     lora: LoraSpec | None = None
+    train: bool = Field(True, description="false: take the model as it is; an untrained teacher, say")
     training: dict[str, Any] = Field(default_factory=dict, description="fields of transformers.TrainingArguments")
 
 
@@ -195,8 +196,6 @@ def _check_stages(recipe: Recipe) -> None:
             raise recipe.error(here, f"stage name '{name}': should be letters, digits, '-' and '_'; it names a folder")
         if (stage.model is None) == (stage.student is None):
             raise recipe.error(here, f"stages.{name} should have one of 'model' and 'student'")
-        if stage.teacher is None and stage.objective is not None:
-            raise recipe.error((*here, "objective"), f"stages.{name} has an objective and no 'teacher' to learn from")
         if stage.teacher is not None and not stage.objective:
             raise recipe.error(here, f"stages.{name} has a teacher and no 'objective': which losses?")
         for key, reason in _RESERVED.items():

@@ -33,7 +33,7 @@ def check_recipe(recipe: Recipe) -> None:
     for name, stage in recipe.written_stages().items():
         _check_training(recipe, name, stage)
         if stage.objective is not None:
-            _check_objective(recipe, name, stage.objective)
+            _check_objective(recipe, name, stage.objective, stage.teacher)
 
 
 def training_arguments(recipe: Recipe, name: str, folder: str) -> TrainingArguments:
@@ -69,13 +69,17 @@ def _check_training(recipe: Recipe, name: str, stage: Stage) -> None:
     training_arguments(recipe, name, "unused")
 
 
-def _check_objective(recipe: Recipe, name: str, objective: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_objective(
+    recipe: Recipe, name: str, objective: Mapping[str, Mapping[str, Any]], teacher: str | None
+) -> None:
     where = f"stages.{name}.objective"
     for loss_name, settings in objective.items():
         path = ("stages", name, "objective", loss_name)
         if loss_name not in list_losses():
             problem = unknown_key(loss_name, where, list_losses()).replace("unknown key", "unknown loss")
             raise recipe.error(path, problem)
+        if teacher is None and loss_class(loss_name).uses_teacher:
+            raise recipe.error(path, f"{where} has {loss_name}, and stages.{name} has no 'teacher' to learn from")
         hints = _settings(loss_class(loss_name))
         for key, value in settings.items():
             if key not in hints:

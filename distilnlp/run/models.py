@@ -100,12 +100,17 @@ class Models:
                 self._check_tokenizer(name)
                 if stage.lora is not None:
                     add_adapter(self._make(name, base), stage.lora)
-                if stage.teacher is not None and stage.objective is not None:
-                    path = (*path, "objective")
+                if stage.objective is None:
+                    continue
+                path = (*path, "objective")
+                objective, student = Objective.from_dict(stage.objective), FrozenTeacher(made[name]).info
+                if stage.teacher is None:
+                    objective.resolve(student, None)
+                else:
                     known = made.get(stage.teacher)
                     check_same_tokens(self.tokenizer(name), self._tokenizer_of(stage.teacher))
                     teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
-                    Objective.from_dict(stage.objective).resolve(FrozenTeacher(made[name]).info, teacher.info)
+                    objective.resolve(student, teacher.info)
             except RequestError as error:
                 raise self.recipe.error(path, f"stages.{name}: {error}") from error
 

@@ -29,11 +29,11 @@ _SOURCE = re.compile(r"^Source: (.*?)(?=^\w+:|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def role_of(recipe: Recipe, name: str) -> str:
-    """``student`` has a teacher; ``control`` starts as a student does and has none; the rest is ``teacher``."""
+    """``student`` has an objective; ``control`` starts as a student does and has none; the rest is ``teacher``."""
     stage = recipe.stages[name]
-    if stage.teacher is not None:
+    if stage.objective is not None:
         return "student"
-    students = [other for other in recipe.stages.values() if other.teacher is not None]
+    students = [other for other in recipe.stages.values() if other.objective is not None]
     taught_by = {other.teacher for other in students}
     same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
     return "control" if name not in taught_by and (stage.student is not None or same_start) else "teacher"
@@ -81,9 +81,11 @@ def make_report(
 
 
 def _reference_teacher(recipe: Recipe) -> str | None:
-    """The teacher of the last stage that has one: the control is compared with it too."""
-    teachers = [stage.teacher for stage in recipe.stages.values() if stage.teacher is not None]
-    return teachers[-1] if teachers else None
+    """Whom all are compared with: the teacher of the last stage that has one, else the stage that a student is of."""
+    stages = recipe.stages.values()
+    teachers = [stage.teacher for stage in stages if stage.teacher is not None]
+    makers = [stage.student.from_ for stage in stages if stage.student and stage.student.from_ in recipe.stages]
+    return next(reversed(teachers or makers), None)
 
 
 def _row(recipe: Recipe, name: str, folder: RunFolder) -> dict[str, Any]:

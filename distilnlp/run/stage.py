@@ -36,7 +36,8 @@ def train_stage(
     trainer.add_callback(progress)
     trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        if recipe.stages[name].train:
+            trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         progress.close()
     seconds = time.monotonic() - started
@@ -76,7 +77,10 @@ def _describe(recipe: Recipe, name: str, task: Task) -> str:
     if stage.teacher is not None:
         return f"distilling from {stage.teacher} on {count}"
     start = f"layers of {stage.student.from_}" if stage.student is not None else stage.model
-    return f"training {start} on the labels of {count}"
+    if not stage.train:
+        return f"{start}, as it is"
+    losses = f" with {', '.join(stage.objective)}" if stage.objective is not None else ""
+    return f"training {start} on the labels of {count}{losses}"
 
 
 def _metrics(recipe: Recipe, name: str, task: Task, answers: Answers, seconds: float, steps: int) -> dict[str, Any]:

@@ -66,13 +66,15 @@ def test_the_kept_layers_of_a_student_seed_the_default_map() -> None:
         ("multi_label_classification", "bernoulli_soft_target"),
     ],
 )
-def test_response_becomes_the_loss_that_fits_the_head(problem_type: str, name: str) -> None:
+def test_response_becomes_the_loss_that_fits_the_head(
+    problem_type: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     case = Case("x", problem_type=problem_type)
     (term,) = Objective([(1.0, Response())]).resolve(case.info(), case.info())
     assert (term.name, term.loss) == (name, get_loss(name))
     if problem_type == "regression":
-        with pytest.raises(RequestError, match="a temperature is for classes"):
-            Response(4.0).resolve(case.info(), case.info())
+        assert Response(4.0).resolve(case.info(), case.info()) == LogitMSE()
+        assert "temperature=4 is not used" in caplog.text
     else:
         assert Response(4.0).resolve(case.info(), case.info()) == get_loss(name, temperature=4.0)
 

@@ -55,6 +55,13 @@ def test_what_cannot_be_is_refused_at_the_place_it_was_written(setting, message)
     assert "\n" not in str(caught.value)
 
 
+def test_a_loss_that_asks_a_teacher_is_refused_where_there_is_none():
+    with pytest.raises(RequestError, match=r"objective has response, and stages.student has no 'teacher' to learn"):
+        check_recipe(load_recipe("mrpc", ["stages.student.teacher=null"]))
+    alone = [f"stages.student.objective.{name}=null" for name in ("response", "hidden_state", "attention_scores")]
+    check_recipe(load_recipe("mrpc", ["stages.student.teacher=null", *alone]))
+
+
 def test_an_objective_of_weights_0_is_refused():
     losses = load_recipe("mrpc").stages["student"].objective or {}
     settings = [f"stages.student.objective.{name}.weight=0" for name in losses]

@@ -325,6 +325,33 @@ def test_lora_is_merged_and_the_adapter_kept_on_request(tmp_path: Path, values, 
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "teacher")
 
 
+def test_an_untrained_teacher_and_a_student_of_labels_alone(tmp_path: Path, values, start_weights: str):
+    """The controls of a distillation: is it the teacher's knowledge, or would any soft target do?"""
+    student = values["stages"]["student"]
+    values["stages"] = {
+        "random": {"student": {"from": start_weights, "init": "random"}, "train": False},
+        "student": {**student, "teacher": "random", "student": {"from": "random", "layers": 1}},
+        "smoothed": {
+            "student": {"from": "random", "layers": 1},
+            "objective": {"label_smoothing": {"epsilon": 0.2}},
+            "training": student["training"],
+        },
+    }
+    recipe = make_recipe(values, name="controls")
+    report = run_recipe(recipe, tmp_path / "run")
+    rows = {row["stage"]: row for row in report["stages"]}
+    assert {name: row["role"] for name, row in rows.items()} == {
+        "random": "teacher",
+        "student": "student",
+        "smoothed": "student",
+    }
+    assert rows["random"]["steps"] == 0 and rows["student"]["steps"] == rows["smoothed"]["steps"] > 0
+    assert rows["smoothed"]["fidelity"] is not None
+    again = run_recipe(make_recipe(values, name="controls", settings=["stages.student=null"]), tmp_path / "again")
+    assert largest_difference(tmp_path / "run" / "random", tmp_path / "again" / "random") == 0
+    assert [row["role"] for row in again["stages"]] == ["teacher", "student"]
+
+
 def test_roles(values):
     stages = copy.deepcopy(values["stages"])
     stages["alone"] = {"model": stages["teacher"]["model"]}
