@@ -8,12 +8,14 @@ from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
+from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only, response_loss
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
 
 __all__ = [
+    "ALPKD",
     "CKA",
     "DIST",
     "DKD",
@@ -24,6 +26,7 @@ __all__ = [
     "AttentionScores",
     "AttentionTransfer",
     "BernoulliSoftTarget",
+    "CoFi",
     "ConditionalTeacherStudent",
     "Divergence",
     "Embedding",
@@ -43,6 +46,7 @@ __all__ = [
     "PseudoLabel",
     "RKDAngle",
     "RKDDistance",
+    "SemCKD",
     "SimilarityPreserving",
     "SoftCrossEntropy",
     "SoftTarget",
