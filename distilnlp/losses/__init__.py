@@ -9,6 +9,7 @@ from distilnlp.losses.features import PKD, VID, AttentionTransfer
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
 from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
+from distilnlp.losses.layers_matched import RAILKD, BertEMD
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only, response_loss
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
@@ -21,11 +22,13 @@ __all__ = [
     "DKD",
     "PKD",
     "PKT",
+    "RAILKD",
     "VID",
     "AttentionProbabilities",
     "AttentionScores",
     "AttentionTransfer",
     "BernoulliSoftTarget",
+    "BertEMD",
     "CoFi",
     "ConditionalTeacherStudent",
     "Divergence",

@@ -94,6 +94,8 @@ CASES = [
     Case("alp_kd", {"student_layers": [1, 2], "teacher_layers": [1, 2, 3]}, zero_at_equality=False),
     Case("cofi", {"student_layers": [1, 2, 3], "teacher_layers": [1, 2, 3]}),
     Case("semckd", {"student_layers": [1, 2], "teacher_layers": [1, 3], "dimension": 4}, zero_at_equality=False),
+    Case("bert_emd", {"student_layers": [1, 2, 3], "teacher_layers": [1, 2, 3]}),
+    Case("rail_kd", {"student_layers": [1, 2], "teacher_layers": [1, 2, 3], "every": 2}, zero_at_equality=False),
     Case("minilm", {"layer_map": PAIRS}),
     Case("minilmv2", {"layer_map": PAIRS, "relation_heads": 4}),
     Case("pkd", {"layer_map": PAIRS}),
