@@ -5,6 +5,7 @@ from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_c
 from distilnlp.losses.contrastive import InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
+from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
@@ -20,6 +21,7 @@ __all__ = [
     "CKA",
     "DIST",
     "DKD",
+    "NST",
     "PKD",
     "PKT",
     "RAILKD",
@@ -37,6 +39,7 @@ __all__ = [
     "HiddenState",
     "HiddenStateCosine",
     "InfoNCE",
+    "Internal",
     "LabelSmoothing",
     "LayerLoss",
     "LogitMSE",
@@ -44,6 +47,7 @@ __all__ = [
     "Loss",
     "MiniLM",
     "MiniLMv2",
+    "MobileBERT",
     "Objective",
     "ProbabilityShift",
     "PseudoLabel",
