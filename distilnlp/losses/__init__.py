@@ -5,25 +5,33 @@ from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_c
 from distilnlp.losses.contrastive import InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
+from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
+from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
+from distilnlp.losses.layers_matched import RAILKD, BertEMD
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
 
 __all__ = [
+    "ALPKD",
     "CKA",
     "DIST",
     "DKD",
+    "NST",
     "PKD",
     "PKT",
+    "RAILKD",
     "VID",
     "AttentionProbabilities",
     "AttentionScores",
     "AttentionTransfer",
     "BernoulliSoftTarget",
+    "BertEMD",
+    "CoFi",
     "ConditionalTeacherStudent",
     "Divergence",
     "Embedding",
@@ -31,6 +39,7 @@ __all__ = [
     "HiddenState",
     "HiddenStateCosine",
     "InfoNCE",
+    "Internal",
     "LabelSmoothing",
     "LayerLoss",
     "LogitMSE",
@@ -38,12 +47,14 @@ __all__ = [
     "Loss",
     "MiniLM",
     "MiniLMv2",
+    "MobileBERT",
     "Objective",
     "ProbabilityShift",
     "PseudoLabel",
     "RKDAngle",
     "RKDDistance",
     "Response",
+    "SemCKD",
     "SimilarityPreserving",
     "SoftCrossEntropy",
     "SoftTarget",

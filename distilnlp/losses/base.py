@@ -45,12 +45,14 @@ class Loss:
         uses_labels: whether ``batch["labels"]`` is read.
         uses_teacher: whether the teacher's outputs are read.
         over_batch: whether examples are related to one another, so that micro-batches do not add up to one batch.
+        looks_at_numbers: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
     """
 
     name: ClassVar[str] = ""
     uses_labels: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = True
     over_batch: ClassVar[bool] = False
+    looks_at_numbers: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Loss":
         """This loss with every setting that depends on the two models fixed.

@@ -34,7 +34,7 @@ def role_of(recipe: Recipe, name: str) -> str:
     if stage.objective is not None:
         return "student"
     students = [other for other in recipe.stages.values() if other.objective is not None]
-    taught_by = {other.teacher for other in students}
+    taught_by = {start_name(other) for other in students} | {other.teacher for other in students}
     same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
     return "control" if name not in taught_by and (stage.student is not None or same_start) else "teacher"
 
