@@ -2,7 +2,7 @@
 
 from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
-from distilnlp.losses.contrastive import InfoNCE
+from distilnlp.losses.contrastive import CRD, InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
@@ -19,6 +19,7 @@ from distilnlp.losses.relations import MiniLM, MiniLMv2
 __all__ = [
     "ALPKD",
     "CKA",
+    "CRD",
     "DIST",
     "DKD",
     "NST",

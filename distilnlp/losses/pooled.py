@@ -104,4 +104,5 @@ def unit(vectors: Tensor, dim: int = -1) -> Tensor:
     No epsilon is added to the length, so that scaling the vectors changes nothing however small they are.
     """
     length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    return vectors / length.where(length > 0, length.new_ones(()))
+    scaled: Tensor = vectors / length.where(length > 0, length.new_ones(()))
+    return scaled

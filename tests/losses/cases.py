@@ -25,6 +25,7 @@ class Case:
         labels: of the batch, for losses that read them.
         zero_at_equality: I1; a loss that reads the labels may have no such point.
         lowest: the value at equality, from the outputs; 0 where absent.
+        warm: whether what is learned along has seen another batch, of a loss that remembers.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     problem_type: str = "single_label_classification"
     zero_at_equality: bool = True
     lowest: Callable[[Outputs], float] = lambda _: 0.0
+    warm: bool = False
 
     def make(self) -> Loss:
         return get_loss(self.name, **self.settings)
@@ -49,6 +51,9 @@ class Case:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = self.make().make_module(self.info(), self.info())
+        if self.warm:
+            with torch.autocast("cpu", enabled=False):
+                self.make()(outputs(2, self.classes), outputs(3, self.classes), self.batch(), module)
         like = at_least_float32(next(iter(student.hidden_states.values())))
         return None if module is None else module.to(like)
 
@@ -112,6 +117,8 @@ CASES = [
     Case("attention_transfer", {"layer_map": PAIRS}),
     Case("vid", {"layer_map": PAIRS}, zero_at_equality=False),
     Case("info_nce", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False),
+    Case("info_nce", {"layer_map": PAIRS, "dimension": None, "queue": 6}, zero_at_equality=False, warm=True),
+    Case("crd", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False, warm=True),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
 
