@@ -1,0 +1,308 @@
+"""Every recipe by paper (``tasks/methods``) against the student without a teacher: a leaderboard.
+
+The same teacher, student, examples, batches and number of steps for all; a recipe of two stages has half the epochs in
+each. One teacher a task, fine-tuned once on more rows than the students get. Two tasks, so that a method that needs
+more than two classes shows it. One seed for all, then two more for the best and the control. Each run is a process of
+its own with one thread, ``--jobs`` of them at a time; those that are finished are kept in ``results/knowledge.json`` and
+not made again.
+
+``--costs`` measures time and memory of a step instead, with a live teacher, one method after the other: alone on the
+machine.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks._harness import (
+    RESULTS,
+    SCRATCH,
+    Row,
+    answer,
+    in_process,
+    load_data,
+    machine,
+    make_student,
+    make_teacher,
+    make_tokenizer,
+    make_trainer,
+    peak_growth_mb,
+    print_table,
+    set_up,
+)
+
+METHODS = sorted(path.stem for path in Path("tasks/methods").glob("[a-z]*.yaml"))
+CONTROL = "control"
+BEST = 10
+Runs = dict[str, dict[str, Any]]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is missing, print the leaderboard, write it."""
+    arguments = _parse(argv)
+    set_up(1 if arguments.one or arguments.teacher else arguments.threads)
+    if arguments.teacher:
+        answer(**train(arguments, "hinton", "teacher", 42, None))
+    elif arguments.one:
+        method, task, seed = arguments.one
+        arguments.tasks = [task]
+        answer(**run(arguments, method, task, int(seed)))
+    elif arguments.cost:
+        answer(**cost(arguments.cost))
+    elif arguments.costs:
+        _write(costs={method: in_process("benchmarks.knowledge", "--cost", method) for method in [CONTROL, *METHODS]})
+        print_table("a step of 32 pairs, live teacher", cost_rows(_read()["costs"]))
+    else:
+        leaderboard(arguments)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=["mrpc", "mnli"], help="(default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", default=METHODS, metavar="METHOD", help="(default: all)")
+    parser.add_argument("--rows", type=int, default=512, help="training examples of a student (default: %(default)s)")
+    parser.add_argument("--teacher-rows", type=int, default=5000, help="of a teacher (default: %(default)s)")
+    parser.add_argument("--validation-rows", type=int, default=1000, help="at most (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="of the best and the control (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of --costs (default: %(default)s)")
+    parser.add_argument("--costs", action="store_true", help="time and memory of a step, and nothing else")
+    parser.add_argument("--one", nargs=3, metavar=("METHOD", "TASK", "SEED"), help=argparse.SUPPRESS)
+    parser.add_argument("--teacher", metavar="TASK", help=argparse.SUPPRESS)
+    parser.add_argument("--cost", metavar="METHOD", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+# ---- one run ----
+
+
+def teacher_folder(task: str) -> Path:
+    """Where a task's teacher is."""
+    return SCRATCH / "knowledge" / task / "teacher"
+
+
+def run(arguments: argparse.Namespace, method: str, task: str, seed: int) -> dict[str, Any]:
+    """Train one student; its score, and what it took."""
+    folder = SCRATCH / "knowledge" / task / f"{method}-{seed}"
+    try:
+        return train(arguments, "hinton" if method == CONTROL else method, method, seed, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def train(
+    arguments: argparse.Namespace, recipe_name: str, method: str, seed: int, folder: Path | None
+) -> dict[str, Any]:
+    """Run the stages of a recipe that ``method`` asks for: its teacher, its control or the others."""
+    from distilnlp import load_task
+    from distilnlp.recipe import load_recipe
+    from distilnlp.run.folder import RunFolder
+    from distilnlp.run.models import Models
+    from distilnlp.run.stage import train_stage
+
+    task_name = arguments.teacher or arguments.tasks[0]
+    settings = [f"data.task={task_name}", f"seed={seed}"]
+    recipe = load_recipe(f"tasks/methods/{recipe_name}.yaml", settings)
+    rows = {"max_train": arguments.rows, "max_validation": arguments.validation_rows}
+    if method == "teacher":
+        folder, rows["max_train"] = teacher_folder(task_name).parent, arguments.teacher_rows
+        stages = ["teacher"]
+    elif method == CONTROL:
+        stages = [CONTROL]
+    else:
+        stages = [name for name in recipe.stages if name not in ("teacher", CONTROL)]
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    place = RunFolder(folder)
+    if method != "teacher":
+        (folder / "teacher").symlink_to(teacher_folder(task_name))
+    task = load_task(task_name, **rows)
+    models = Models(recipe, task, place)
+    for name in stages:
+        train_stage(recipe, name, task, models, place, lambda _: None)
+    made = [place.metrics(name) or {} for name in stages]
+    return {
+        "metric": task.main_metric,
+        "score": made[-1]["score"],
+        "seconds": sum(each["seconds"] for each in made),
+        "steps": sum(each["steps"] for each in made),
+    }
+
+
+# ---- all runs ----
+
+
+def leaderboard(arguments: argparse.Namespace) -> None:
+    """Make the runs that are missing, the best methods' other seeds last."""
+    for task in arguments.tasks:
+        if not (teacher_folder(task) / "metrics.json").is_file():
+            print(f"teacher of {task}: {in_process('benchmarks.knowledge', '--teacher', task)}", flush=True)
+    everyone = [CONTROL, *arguments.methods]
+    _make_all(arguments, [(method, task, 1) for method in everyone for task in arguments.tasks])
+    best = sorted(arguments.methods, key=lambda method: -_mean_gain(_read()["runs"], method, arguments.tasks))[:BEST]
+    seeds = range(2, arguments.seeds + 1)
+    _make_all(
+        arguments, [(method, task, seed) for seed in seeds for method in (CONTROL, *best) for task in arguments.tasks]
+    )
+    figures = _read()
+    for task in arguments.tasks:
+        print_table(f"{task}, {arguments.rows} training rows", rows_of(figures["runs"], task))
+    print(f"\nwritten to {RESULTS / 'knowledge.json'}")
+
+
+def _make_all(arguments: argparse.Namespace, wanted: Sequence[tuple[str, str, int]]) -> None:
+    done = _read()["runs"]
+    budget = {"rows": arguments.rows, "validation_rows": arguments.validation_rows}
+    options = ["--rows", arguments.rows, "--validation-rows", arguments.validation_rows]
+
+    def make(method: str, task: str, seed: int) -> None:
+        started = time.monotonic()
+        try:
+            made = in_process("benchmarks.knowledge", *options, "--one", method, task, seed)
+        except RuntimeError as error:  # the others are worth having
+            print(f"{task} {method} {seed}: {error}", file=sys.stderr, flush=True)
+            return
+        _write(runs={f"{task}/{method}/{seed}": {**made, **budget}})
+        print(f"{task} {method} {seed}: {made['score']:.4f}, {time.monotonic() - started:.0f} s", flush=True)
+
+    missing = [each for each in wanted if f"{each[1]}/{each[0]}/{each[2]}" not in done]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda each: make(*each), missing))
+
+
+def _by_seed(runs: Runs, method: str, task: str) -> Runs:
+    return {key.rpartition("/")[2]: each for key, each in runs.items() if key.startswith(f"{task}/{method}/")}
+
+
+def _mean_gain(runs: Runs, method: str, tasks: Sequence[str]) -> float:
+    """Over the control, mean of the tasks; of the first seed."""
+    gains = [
+        runs[f"{task}/{method}/1"]["score"] - runs[f"{task}/{CONTROL}/1"]["score"]
+        for task in tasks
+        if f"{task}/{method}/1" in runs
+    ]
+    return statistics.mean(gains) if gains else float("-inf")
+
+
+def rows_of(runs: Runs, task: str) -> list[Row]:
+    """The leaderboard of one task: mean, deviation, seeds, and the gain over the control in the same seeds."""
+    control = {
+        key.rpartition("/")[2]: each["score"] for key, each in runs.items() if key.startswith(f"{task}/{CONTROL}/")
+    }
+    rows: list[dict[str, object]] = []
+    for method in (CONTROL, *METHODS):
+        mine = _by_seed(runs, method, task)
+        if not mine:
+            continue
+        scores = [each["score"] for each in mine.values()]
+        gains = [each["score"] - control[seed] for seed, each in mine.items() if seed in control]
+        metric = next(iter(mine.values()))["metric"]
+        rows.append(
+            {
+                "method": method,
+                metric: round(statistics.mean(scores), 4),
+                "deviation": round(statistics.stdev(scores), 4) if len(scores) > 1 else "-",
+                "seeds": len(scores),
+                "over control": round(statistics.mean(gains), 4) if gains else "-",
+            }
+        )
+    return sorted(rows, key=lambda row: -float(str(list(row.values())[1])))
+
+
+# ---- what a step costs ----
+
+
+def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
+    """Median milliseconds of a step of 32 pairs, and by how much the memory grew; the mean of a recipe's stages."""
+    from transformers import TrainerCallback
+
+    from distilnlp import Objective
+    from distilnlp.data import tokenize
+    from distilnlp.recipe import load_recipe
+    from distilnlp.teachers import CacheSettings, FrozenTeacher
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        """Notes how long each step takes."""
+
+        def __init__(self) -> None:
+            self.taken: list[float] = []
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.since = time.perf_counter()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            self.taken.append(time.perf_counter() - self.since)
+
+    task, tokenizer = load_data(32 * (steps + warm_up)), make_tokenizer()
+    teacher, data = make_teacher(task), tokenize(task.train, tokenizer, max_length=128)
+    recipe = load_recipe(f"tasks/methods/{'hinton' if method == CONTROL else method}.yaml")
+    names = (
+        [CONTROL] if method == CONTROL else [n for n, stage in recipe.stages.items() if stage.objective is not None]
+    )
+    times, peaks = [], []
+    for name in names:
+        stage, clock = recipe.stages[name], Clock()
+        objective = None if stage.objective is None else Objective.from_dict(stage.objective)
+        trainer = make_trainer(
+            folder=str(SCRATCH / "knowledge" / "cost"),
+            training={"num_train_epochs": 1, "per_device_train_batch_size": 32, "seed": 0},
+            model=make_student(teacher),
+            teacher=None if stage.teacher is None else FrozenTeacher(teacher, tokenizer),
+            objective=objective,
+            train_dataset=data,
+            processing_class=tokenizer,
+            callbacks=[clock],
+            cache=CacheSettings(use="never"),
+        )
+        peaks.append(peak_growth_mb(trainer.train))
+        times.append(1000 * statistics.median(clock.taken[warm_up:]))
+    return {"ms/step": statistics.mean(times), "MB": max(peaks)}
+
+
+def cost_rows(costs: Mapping[str, Mapping[str, float]]) -> list[Row]:
+    """Time and memory of a step, and over the control."""
+    control = costs[CONTROL]
+    return [
+        {
+            "method": method,
+            "ms/step": round(each["ms/step"]),
+            "x control": round(each["ms/step"] / control["ms/step"], 2),
+            "MB": round(each["MB"]),
+        }
+        for method, each in costs.items()
+    ]
+
+
+# ---- results ----
+
+
+def _read() -> dict[str, Any]:
+    path = RESULTS / "knowledge.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {"benchmark": "knowledge", "runs": {}, "costs": {}, **found}
+
+
+def _write(**parts: Mapping[str, Any]) -> None:
+    """Put what was found beside what is there, so that a broken benchmark goes on."""
+    from distilnlp.run.environment import library_versions
+
+    figures = _read()
+    for name, part in parts.items():
+        figures[name] = dict(sorted({**figures[name], **part}.items()))
+    figures |= {"machine": machine(), "versions": library_versions()}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    new = RESULTS / "knowledge.json.new"
+    new.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    new.replace(RESULTS / "knowledge.json")
+
+
+if __name__ == "__main__":
+    main()
