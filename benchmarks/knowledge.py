@@ -3,8 +3,8 @@
 The same teacher, student, examples, batches and number of steps for all; a recipe of two stages has half the epochs in
 each. One teacher a task, fine-tuned once on more rows than the students get. Two tasks, so that a method that needs
 more than two classes shows it. One seed for all, then two more for the best and the control. Each run is a process of
-its own with one thread, ``--jobs`` of them at a time; those that are finished are kept in ``results/knowledge.json`` and
-not made again.
+its own with one thread, ``--jobs`` of them at a time; the finished ones are kept in ``results/knowledge.json`` and not
+made again.
 
 ``--costs`` measures time and memory of a step instead, with a live teacher, one method after the other: alone on the
 machine.
@@ -109,8 +109,11 @@ def train(
     from distilnlp.run.stage import train_stage
 
     task_name = arguments.teacher or arguments.tasks[0]
+    path = f"tasks/methods/{recipe_name}.yaml"
     settings = [f"data.task={task_name}", f"seed={seed}"]
-    recipe = load_recipe(f"tasks/methods/{recipe_name}.yaml", settings)
+    for name in load_recipe(path).stages:  # the score of the last step is all that is asked for
+        settings += [f"stages.{name}.training.{key}_strategy=no" for key in ("eval", "save")]
+    recipe = load_recipe(path, settings)
     rows = {"max_train": arguments.rows, "max_validation": arguments.validation_rows}
     if method == "teacher":
         folder, rows["max_train"] = teacher_folder(task_name).parent, arguments.teacher_rows
