@@ -1,0 +1,48 @@
+"""The recipes by paper run to their end, on tiny models: what they name exists, and their stages fit one another."""
+
+from pathlib import Path
+
+import pytest
+
+from distilnlp.recipe import load_recipe, shipped_recipes
+from distilnlp.run import run_recipe
+from tests.run.conftest import TRAINING
+
+METHODS = [name for name in shipped_recipes() if name.startswith("methods/")]
+
+
+def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
+    """The recipe's stages on a tiny start of three layers, 32 wide, for a step or two."""
+    stages = load_recipe(name).stages
+    settings = [f"data={{task: {csv_file}, max_length: 16}}", "precision=fp32", f"stages.teacher.model={start_weights}"]
+    if "random" in stages:
+        settings.append(f"stages.random.student.from={start_weights}")
+    settings.append("stages.student.student.layers=2")
+    for stage in stages:
+        for key in TRAINING.keys() - {"report_to"}:
+            settings.append(f"stages.{stage}.training.{key}={TRAINING[key]}")
+        settings.append(f"stages.{stage}.training.max_steps=2")
+    if "minilmv2" in (stages["student"].objective or {}):
+        settings.append("stages.student.objective.minilmv2.relation_heads=4")
+    return settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_recipe_by_paper_runs_to_its_end(name: str, tmp_path: Path, start_weights: str, csv_file: str) -> None:
+    recipe = load_recipe(name, settings_for(name, start_weights, csv_file))
+    report = run_recipe(recipe, tmp_path / "run")
+    rows = {row["stage"]: row for row in report["stages"]}
+    last = rows[list(recipe.stages)[-1]]
+    assert last["role"] == "student" and last["steps"] == 2
+    assert rows["control"]["role"] == "control" and rows["teacher"]["role"] == "teacher"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_student_and_control_of_a_method_take_as_many_epochs(name: str) -> None:
+    stages = load_recipe(name).stages
+    taught = [stage for stage in stages.values() if stage.objective is not None]
+    assert sum(stage.training["num_train_epochs"] for stage in taught) == 4
+    assert stages["control"].training["num_train_epochs"] == 4
+    assert stages["control"].student == stages["student"].student
+    assert [stage.training["learning_rate"] for stage in (*taught, stages["control"])] == [2e-4] * (len(taught) + 1)
