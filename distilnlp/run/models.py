@@ -102,15 +102,16 @@ class Models:
                     add_adapter(self._make(name, base), stage.lora)
                 if stage.objective is None:
                     continue
-                path = (*path, "objective")
-                objective, student = Objective.from_dict(stage.objective), FrozenTeacher(made[name]).info
-                if stage.teacher is None:
-                    objective.resolve(student, None)
-                else:
+                path, info = (*path, "objective"), None
+                if stage.teacher is not None:
                     known = made.get(stage.teacher)
                     check_same_tokens(self.tokenizer(name), self._tokenizer_of(stage.teacher))
                     teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
-                    objective.resolve(student, teacher.info)
+                    info = teacher.info
+                for loss, settings in stage.objective.items():
+                    path = ("stages", name, "objective", loss)
+                    objective = Objective.from_dict({"hard_label": {}, loss: settings})
+                    objective.resolve(FrozenTeacher(made[name]).info, info)
             except RequestError as error:
                 raise self.recipe.error(path, f"stages.{name}: {error}") from error
 
