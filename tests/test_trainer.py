@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 from distilnlp.errors import RequestError, RunError
-from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget
+from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget, get_loss
 from distilnlp.losses.base import Loss
 from distilnlp.outputs import Outputs
 from distilnlp.teachers import CacheSettings, FrozenTeacher
@@ -171,6 +171,37 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, changes: dict
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "checkpoint-4").rename(tmp_path / "half" / "checkpoint-4")
     make_trainer(tmp_path / "half", model=half, args=args).train(resume_from_checkpoint=True)
+    assert largest_difference(whole, half) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("vid", {}),
+        ("crd", {"queue": 16, "dimension": 8}),
+        ("info_nce", {"queue": 16, "dimension": 8}),
+        ("alp_kd", {}),
+        ("cofi", {}),
+        ("semckd", {"dimension": 8}),
+        ("rail_kd", {"dimension": 8}),
+    ],
+)
+def test_what_a_loss_learns_along_is_resumed_and_never_in_the_student(
+    tmp_path: Path, name: str, settings: dict[str, Any]
+) -> None:
+    """Variances, maps, a queue of earlier texts, a count of draws: I10."""
+    args = {"optim": "adamw_torch", "save_strategy": "steps", "save_steps": 4, "num_train_epochs": 2}
+    objective = Objective([(0.5, HardLabel()), (1.0, get_loss(name, **settings))])
+    whole, half = student_model(**NARROW), student_model(**NARROW)
+    plain = set(whole.state_dict())
+    make_trainer(tmp_path / "whole", model=whole, args=args, objective=objective).train()
+    assert set(whole.state_dict()) == set(load_file(tmp_path / "whole/checkpoint-4/model.safetensors")) == plain
+    early, late = (load_file(tmp_path / f"whole/checkpoint-{n}/distilnlp_modules.safetensors") for n in (4, 8))
+    assert early.keys() == late.keys()
+    assert all(not torch.equal(early[key], late[key]) for key in early if "log_constant" not in key)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "checkpoint-4").rename(tmp_path / "half" / "checkpoint-4")
+    make_trainer(tmp_path / "half", model=half, args=args, objective=objective).train(resume_from_checkpoint=True)
     assert largest_difference(whole, half) == 0.0
 
 
