@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = ["LossEntry", "shipped_losses"]
 
@@ -12,9 +13,10 @@ _SOURCES = Path(__file__).parents[1] / "losses"
 
 @dataclass(frozen=True)
 class LossEntry:
-    """A loss: its settings as they are written, ``(temperature: float = 2.0)``, and its docstring."""
+    """A loss: its settings as they are written, ``(temperature: float = 2.0)``, their defaults, and its docstring."""
 
     signature: str
+    defaults: dict[str, Any]
     doc: str
 
 
@@ -25,8 +27,10 @@ def shipped_losses() -> dict[str, LossEntry]:
     found = {}
     for node in classes.values():
         for name in _registered(node):
-            settings = ", ".join(ast.unparse(field) for field in _fields(node, classes).values() if _is_setting(field))
-            found[name] = LossEntry(f"({settings})", ast.get_docstring(node) or "")
+            fields = {key: field for key, field in _fields(node, classes).items() if _is_setting(field)}
+            settings = ", ".join(map(ast.unparse, fields.values()))
+            defaults = {key: ast.literal_eval(field.value) for key, field in fields.items() if field.value is not None}
+            found[name] = LossEntry(f"({settings})", defaults, ast.get_docstring(node) or "")
     return dict(sorted(found.items()))
 
 

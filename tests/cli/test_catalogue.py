@@ -4,8 +4,11 @@ import dataclasses
 import inspect
 import re
 
+import yaml
+
 from distilnlp.cli._catalogue import shipped_losses
-from distilnlp.losses import list_losses, loss_class
+from distilnlp.cli.losses import snippet
+from distilnlp.losses import Objective, get_loss, list_losses, loss_class
 
 
 def test_the_catalogue_is_the_registry() -> None:
@@ -20,3 +23,10 @@ def test_the_catalogue_is_the_registry() -> None:
 def test_a_setting_stands_there_as_it_is_written() -> None:
     assert shipped_losses()["soft_target"].signature == "(temperature: float = 2.0)"
     assert shipped_losses()["hard_label"].signature == "()"
+
+
+def test_the_recipe_that_is_shown_of_a_loss_makes_it_with_its_defaults() -> None:
+    for name, entry in shipped_losses().items():
+        shown = yaml.safe_load(snippet(name, entry))["stages"]["student"]["objective"]
+        (term,) = Objective.from_dict(shown)
+        assert (term.weight, term.loss) == (1.0, get_loss(name))
