@@ -12,8 +12,10 @@ from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Re
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
+from distilnlp.losses.structure import CC
 
 __all__ = [
+    "CC",
     "CKA",
     "DIST",
     "DKD",

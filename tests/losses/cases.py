@@ -104,6 +104,7 @@ CASES = [
     Case("attention_transfer", {"layer_map": PAIRS}),
     Case("vid", {"layer_map": PAIRS}, zero_at_equality=False),
     Case("info_nce", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False),
+    Case("cc", {"layer_map": PAIRS}),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
 
