@@ -12,13 +12,14 @@ from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Re
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
-from distilnlp.losses.structure import CC
+from distilnlp.losses.structure import CC, FSP
 
 __all__ = [
     "CC",
     "CKA",
     "DIST",
     "DKD",
+    "FSP",
     "PKD",
     "PKT",
     "VID",

@@ -105,6 +105,7 @@ CASES = [
     Case("vid", {"layer_map": PAIRS}, zero_at_equality=False),
     Case("info_nce", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False),
     Case("cc", {"layer_map": PAIRS}),
+    Case("fsp", {"layer_map": PAIRS}),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
 
