@@ -15,13 +15,16 @@ from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Re
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
+from distilnlp.losses.structure import CC, FSP
 
 __all__ = [
     "ALPKD",
+    "CC",
     "CKA",
     "CRD",
     "DIST",
     "DKD",
+    "FSP",
     "NST",
     "PKD",
     "PKT",

@@ -1,5 +1,6 @@
 """Losses on hidden states and on the embeddings, with a learned projection where the widths differ."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch.nn.functional as F
@@ -37,8 +38,19 @@ class HiddenLayerLoss(LayerLoss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        teacher = given(self.name, teacher)
         terms = []
+        for layer, h_s, h_t in self.mapped_states(student, teacher):
+            learned = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
+            terms.append(self.layer_term(h_s, h_t, student.token_mask(h_s), learned))
+        return sum(terms[1:], terms[0]) / len(terms)
+
+    def mapped_states(self, student: Outputs, teacher: Outputs | None) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Student layer, its states and those of the teacher's layer, ``(batch, tokens, width)``, for each pair.
+
+        Raises:
+            RequestError: unequal numbers of tokens.
+        """
+        teacher = given(self.name, teacher)
         for layer, teacher_layer in self.pairs:
             h_s = student.get_hidden_state(layer)  # (batch, tokens, student width)
             h_t = teacher.get_hidden_state(teacher_layer).detach()  # (batch, tokens, teacher width)
@@ -47,9 +59,7 @@ class HiddenLayerLoss(LayerLoss):
                     f"{self.name} compares tokens one by one: layer {layer} of the student has (batch, tokens) "
                     f"{tuple(h_s.shape[:2])} and the teacher {tuple(h_t.shape[:2])}; both must read the same tokens"
                 )
-            learned = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
-            terms.append(self.layer_term(h_s, h_t, student.token_mask(h_s), learned))
-        return sum(terms[1:], terms[0]) / len(terms)
+            yield layer, h_s, h_t
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ CASES = [
     Case("info_nce", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False),
     Case("info_nce", {"layer_map": PAIRS, "dimension": None, "queue": 6}, zero_at_equality=False, warm=True),
     Case("crd", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False, warm=True),
+    Case("cc", {"layer_map": PAIRS}),
+    Case("fsp", {"layer_map": PAIRS}),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
 
