@@ -15,7 +15,7 @@ from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Re
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
-from distilnlp.losses.structure import CC, FSP
+from distilnlp.losses.structure import CC, FSP, IRG
 
 __all__ = [
     "ALPKD",
@@ -25,6 +25,7 @@ __all__ = [
     "DIST",
     "DKD",
     "FSP",
+    "IRG",
     "NST",
     "PKD",
     "PKT",

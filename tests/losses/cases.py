@@ -121,6 +121,7 @@ CASES = [
     Case("crd", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False, warm=True),
     Case("cc", {"layer_map": PAIRS}),
     Case("fsp", {"layer_map": PAIRS}),
+    Case("irg", {"layer_map": PAIRS, "vertex_weight": 0.1}),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
 
