@@ -15,6 +15,7 @@ from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Re
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
+from distilnlp.losses.schedule import Schedule
 
 __all__ = [
     "ALPKD",
@@ -55,6 +56,7 @@ __all__ = [
     "RKDAngle",
     "RKDDistance",
     "Response",
+    "Schedule",
     "SemCKD",
     "SimilarityPreserving",
     "SoftCrossEntropy",
