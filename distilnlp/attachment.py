@@ -42,7 +42,7 @@ class Attachment:
         self.model = model
         self.objective = objective
         self.modules = modules
-        self._fed: tuple[Outputs | None, Mapping[str, Tensor]] | None = None
+        self._fed: tuple[Outputs | None, Mapping[str, Tensor], float] | None = None
         self._capture = Capture(encoder, objective.needs_student())
         self._handles: list[RemovableHandle] = [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
@@ -67,9 +67,9 @@ class Attachment:
         self._capture.remove()
         self._fed = None
 
-    def feed(self, teacher: Outputs | None, batch: Mapping[str, Tensor]) -> None:
-        """What the next training pass is compared with."""
-        self._fed = (teacher, batch)
+    def feed(self, teacher: Outputs | None, batch: Mapping[str, Tensor], progress: float) -> None:
+        """What the next training pass is compared with, and how far the training has come."""
+        self._fed = (teacher, batch, progress)
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if model.training and self._fed is not None:
@@ -80,7 +80,7 @@ class Attachment:
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if not model.training or self._fed is None:
             return output
-        (teacher, batch), self._fed = self._fed, None
+        (teacher, batch, progress), self._fed = self._fed, None
         student = self._capture.finish(output.logits, batch.get("attention_mask"))
-        total, raw = self.objective(student, teacher, batch, self.modules)
+        total, raw = self.objective(student, teacher, batch, self.modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}

@@ -118,8 +118,8 @@ class PublishingTrainer(Trainer):
 
 
 def _settings_of(term: Term) -> dict[str, Any]:
-    """A term's weight and those of its settings that are plain values."""
-    values = dataclasses.asdict(term.loss)
+    """A term's weight and those of its settings that are plain values; schedules in words."""
+    values = {**dataclasses.asdict(term.loss), **{key: str(schedule) for key, schedule in term.scheduled.items()}}
     return {"weight": term.weight, **{k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}}
 
 

@@ -144,7 +144,8 @@ class DistillationTrainer(PublishingTrainer):
         self._epochs = _EpochOfSampler()
         self.add_callback(self._epochs)
         self._attachment: Attachment | None = None
-        self._sums: Tensor | None = None  # of the raw terms since the last log, on the device
+        self._sums: Tensor | None = None  # of the raw and the weighted terms since the last log, on the device
+        self._noted = 0.0  # the progress at the last of them
         self._passes = 0
         self._staging: Path | None = None
         self._refuse_what_would_be_wrong()
@@ -199,8 +200,10 @@ class DistillationTrainer(PublishingTrainer):
                 f"{names} out and learn from the teacher's outputs alone"
             )
         resolved = objective.resolve(student, teacher)
-        if not resolved.needs_student().logits and self.args.ddp_find_unused_parameters is None:
-            self.args.ddp_find_unused_parameters = True  # the head gets no gradient, for which DDP would wait
+        unused = not resolved.needs_student().logits or resolved.stops_terms
+        if unused and self.args.ddp_find_unused_parameters is None:
+            # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.
+            self.args.ddp_find_unused_parameters = True
         return resolved
 
     def _check_labels(self) -> None:
@@ -242,13 +245,14 @@ class DistillationTrainer(PublishingTrainer):
         """The teacher with its answers on disk, where that is wished for and possible."""
         teacher, data, steps = self.teacher, self.train_dataset, self.args.max_steps
         if isinstance(teacher, FrozenTeacher) and isinstance(data, datasets.Dataset) and "input_ids" in data.features:
+            passes = steps * self._batch_and_seed()[0] / len(data) if steps > 0 else self.args.num_train_epochs
             return cache_answers(
                 teacher,
                 self._remove_unused_columns(data, description="cached"),
                 self.data_collator,
                 settings=self.cache,
                 folder=Path(self.cache.folder) if self.cache.folder else self._own_cache,
-                passes=steps * self._batch_and_seed()[0] / len(data) if steps > 0 else self.args.num_train_epochs,
+                passes=passes * self.distillation_objective.teacher_until,
                 autocast=self.accelerator.autocast,
             )
         if teacher is not None and self.cache.use == "always":
@@ -342,15 +346,19 @@ class DistillationTrainer(PublishingTrainer):
             loss = HardLabel()(Outputs(logits=logits), None, inputs)
             return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
         teacher = None
-        answering = self._cached or self.teacher
-        if answering is not None:
+        answering, progress = self._cached or self.teacher, self._progress()
+        if answering is not None and self.distillation_objective.asks_teacher(progress):
             with self.accelerator.autocast():
                 teacher = answering(inputs)
-        self._attachment.feed(teacher, inputs)
+        self._attachment.feed(teacher, inputs, progress)
         output = model(**student_inputs)
-        self._note_terms(output["terms"])
+        self._note_terms(output["terms"], progress)
         loss = output["loss"] * self._share(_examples(inputs), num_items_in_batch)
         return (loss, output) if return_outputs else loss
+
+    def _progress(self) -> float:
+        """The share of the optimizer steps that are done, which a resumed training finds in its state."""
+        return self.state.global_step / self.state.max_steps if self.state.max_steps > 0 else 0.0
 
     def _share(self, examples: int, in_step: Tensor | int | None) -> Tensor | float:
         """What makes the mean of the micro-batches' means the mean over the examples of the step.
@@ -404,8 +412,12 @@ class DistillationTrainer(PublishingTrainer):
 
     # ---- logging ----
 
-    def _note_terms(self, raw: Tensor) -> None:
-        self._sums = raw if self._sums is None else self._sums + raw
+    def _note_terms(self, raw: Tensor, progress: float) -> None:
+        # By Python's numbers: a tensor of weights would have to be copied to the device, and waited for.
+        terms = zip(self.distillation_objective, raw.unbind(), strict=True)
+        both = torch.stack([raw, torch.stack([term.weight_at(progress) * value for term, value in terms])])
+        self._sums = both if self._sums is None else self._sums + both
+        self._noted = progress
         self._passes += 1
         if raw.device.type == "cpu":  # elsewhere to look would be to wait for the device: at the next log or save
             self._check_terms()
@@ -414,7 +426,7 @@ class DistillationTrainer(PublishingTrainer):
         """Stop at a term that is not a finite number; a sum keeps it until somebody looks."""
         if self._sums is None or bool(torch.isfinite(self._sums).all()):
             return
-        terms = zip(self.distillation_objective, self._sums.tolist(), strict=True)
+        terms = zip(self.distillation_objective, self._sums.sum(dim=0).tolist(), strict=True)
         names = [term.name for term, value in terms if not math.isfinite(value)]
         raise RunError(
             f"the loss term {', '.join(names)} is not a finite number at step {self.state.global_step + 1}: lower "
@@ -422,13 +434,18 @@ class DistillationTrainer(PublishingTrainer):
         )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """As in Trainer; beside the loss stands each term, raw and weighted, as a mean since the last log."""
+        """As in Trainer; beside the loss stands each term, raw and weighted, as a mean since the last log.
+
+        And what is scheduled, as it was at the last step.
+        """
         if "loss" in logs and self._sums is not None:
             self._check_terms()
-            means = self.accelerator.gather((self._sums / self._passes)[None]).mean(dim=0).tolist()
-            for term, mean in zip(self.distillation_objective, means, strict=True):
+            raw, weighted = self.accelerator.gather((self._sums / self._passes)[None]).mean(dim=0).tolist()
+            for term, mean, part in zip(self.distillation_objective, raw, weighted, strict=True):
                 logs[f"raw/{term.name}"] = mean
-                logs[f"weighted/{term.name}"] = term.weight * mean
+                logs[f"weighted/{term.name}"] = part
+                for key, schedule in term.scheduled.items():
+                    logs[f"scheduled/{term.name}.{key}"] = schedule.at(self._noted)
             self._sums, self._passes = None, 0
         super().log(logs, *args, **kwargs)
 

@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unittest import mock
 
 import pytest
 import torch
@@ -11,8 +13,18 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
+from distilnlp.attachment import Attachment
 from distilnlp.errors import RequestError, RunError
-from distilnlp.losses import AttentionProbabilities, HardLabel, HiddenState, LogitMSE, Objective, SoftTarget, get_loss
+from distilnlp.losses import (
+    AttentionProbabilities,
+    HardLabel,
+    HiddenState,
+    LogitMSE,
+    Objective,
+    Schedule,
+    SoftTarget,
+    get_loss,
+)
 from distilnlp.losses.base import Loss
 from distilnlp.outputs import Outputs
 from distilnlp.teachers import CacheSettings, FrozenTeacher
@@ -203,6 +215,60 @@ def test_what_a_loss_learns_along_is_resumed_and_never_in_the_student(
     (tmp_path / "whole" / "checkpoint-4").rename(tmp_path / "half" / "checkpoint-4")
     make_trainer(tmp_path / "half", model=half, args=args, objective=objective).train(resume_from_checkpoint=True)
     assert largest_difference(whole, half) == 0.0
+
+
+def fading() -> Objective:
+    """The teacher leaves after 60 % of the training; its temperature falls before."""
+    fades = Schedule("linear", 1.0, 0.0, until=0.6)
+    cools = {"temperature": Schedule("cosine", 8.0, 1.0)}
+    return Objective([(1.0, HardLabel()), (fades, SoftTarget(), cools), (fades, HiddenState())])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_with_a_schedule(tmp_path: Path) -> None:
+    """Where a schedule stands follows from the step alone. The break is before the teacher leaves."""
+    args = {"optim": "adamw_torch", "save_strategy": "steps", "save_steps": 3}
+    whole, half, other = student_model(**NARROW), student_model(**NARROW), student_model(**NARROW)
+    trainer = make_trainer(tmp_path / "whole", model=whole, objective=fading(), args=args)
+    trainer.train()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "checkpoint-3").rename(tmp_path / "half" / "checkpoint-3")
+    make_trainer(tmp_path / "half", model=half, objective=fading(), args=args).train(resume_from_checkpoint=True)
+    assert largest_difference(whole, half) == 0.0
+    plain = Objective([(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, HiddenState())])
+    make_trainer(tmp_path / "plain", model=other, objective=plain, args=args).train()
+    assert largest_difference(whole, other) > 0.0
+
+
+@pytest.mark.parametrize("cache", ["never", "always"])
+def test_the_teacher_is_not_asked_once_its_terms_have_ended(tmp_path: Path, cache: Literal["never", "always"]) -> None:
+    """Steps 0 to 3 of 6 lie before 60 %; what is logged at steps 4 and 5 are its terms as 0."""
+    teacher = FrozenTeacher(teacher_model(), tiny_tokenizer())
+    passes: list[int] = []
+    teacher.model.register_forward_hook(lambda module, args, output: passes.append(1))
+    trainer = make_trainer(
+        tmp_path,
+        teacher=teacher,
+        objective=fading(),
+        cache=CacheSettings(use=cache),
+        args={"logging_steps": 1},
+    )
+    assert trainer.args.ddp_find_unused_parameters
+    asked: list[bool] = []
+    with mock.patch.object(Attachment, "feed", autospec=True, side_effect=Attachment.feed) as feed:
+        trainer.train()
+        asked = [call.args[1] is not None for call in feed.call_args_list]
+    assert asked == [True] * 4 + [False] * 2
+    assert cache == "always" or len(passes) == 4
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for step, entry in enumerate(logs):
+        weight = 1 - step / 6 / 0.6 if step < 4 else 0.0
+        temperature = 1 + 7 * (1 + math.cos(math.pi * step / 6)) / 2
+        assert entry["scheduled/soft_target.weight"] == pytest.approx(weight)
+        assert entry["scheduled/soft_target.temperature"] == pytest.approx(temperature)
+        assert (entry["raw/soft_target"] > 0) is (step < 4)
+        assert entry["weighted/soft_target"] == pytest.approx(weight * entry["raw/soft_target"], rel=1e-5)
+        parts = [entry[f"weighted/{term.name}"] for term in trainer.distillation_objective]
+        assert entry["loss"] == pytest.approx(sum(parts), rel=1e-5)
 
 
 def test_a_checkpoint_of_another_objective_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Re
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
+from distilnlp.losses.schedule import Schedule
 from distilnlp.losses.structure import CC, FSP, IRG
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "RKDAngle",
     "RKDDistance",
     "Response",
+    "Schedule",
     "SemCKD",
     "SimilarityPreserving",
     "SoftCrossEntropy",

@@ -45,6 +45,7 @@ class Loss:
         uses_labels: whether ``batch["labels"]`` is read.
         uses_teacher: whether the teacher's outputs are read.
         over_batch: whether examples are related to one another, so that micro-batches do not add up to one batch.
+        read_once: settings that are read before the first step only, so that no schedule can change them.
         looks_at_numbers: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
     """
 
@@ -52,6 +53,7 @@ class Loss:
     uses_labels: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = True
     over_batch: ClassVar[bool] = False
+    read_once: ClassVar[frozenset[str]] = frozenset()
     looks_at_numbers: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Loss":

@@ -130,6 +130,7 @@ class VID(HiddenLayerLoss):
     variance: float = 5.0
 
     floor: ClassVar[float] = 1e-5
+    read_once: ClassVar[frozenset[str]] = frozenset({"variance"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

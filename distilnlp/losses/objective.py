@@ -1,17 +1,21 @@
 """The objective: losses with their weights, summed."""
 
+import dataclasses
+import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_positive, get_loss
+from distilnlp.losses.base import Batch, Loss, check_positive, get_loss, loss_class
 from distilnlp.losses.logits import HardLabel
+from distilnlp.losses.schedule import Schedule
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["Objective", "Term", "hard_label_only"]
+__all__ = ["Objective", "Term", "hard_label_only", "says_schedule", "takes_schedule"]
 
 
 @dataclass(frozen=True)
@@ -20,60 +24,121 @@ class Term:
 
     Args:
         name: unique in its objective; the name under which it is logged.
-        weight: > 0.
-        loss: the loss.
+        weight: >= 0, not 0 throughout.
+        loss: the loss; its scheduled settings stand at their start.
+        settings: the schedules of its settings, by field.
     """
 
     name: str
-    weight: float
+    weight: float | Schedule
     loss: Loss
+    settings: Mapping[str, Schedule] = field(default_factory=dict)
+
+    @property
+    def scheduled(self) -> dict[str, Schedule]:
+        """All that changes while the student trains."""
+        weight = {"weight": self.weight} if isinstance(self.weight, Schedule) else {}
+        return {**weight, **self.settings}
+
+    def weight_at(self, progress: float) -> float:
+        """The weight after a share ``progress`` of the training; at 0 nothing is computed."""
+        return self.weight.at(progress) if isinstance(self.weight, Schedule) else self.weight
+
+    def loss_at(self, progress: float) -> Loss:
+        """The loss with its settings as they are after a share ``progress`` of the training."""
+        if not self.settings:
+            return self.loss
+        return dataclasses.replace(self.loss, **{key: each.at(progress) for key, each in self.settings.items()})
+
+    def needs(self, of: str) -> Needs:
+        """What is read of a model over the whole training; a setting that starts at 0 may need nothing at first."""
+        first, last = ((loss.needs_student() if of == "student" else loss.needs_teacher()) for loss in self._ends())
+        return first | last
+
+    def _ends(self) -> tuple[Loss, Loss]:
+        return self.loss_at(0.0), self.loss_at(1.0)
 
 
 class Objective:
     """A weighted sum of losses: ``Objective([(0.5, HardLabel()), (0.5, SoftTarget(temperature=2.0))])``.
 
     A term of weight 0 is left out: nothing is captured or computed for it. Two losses of one name are told apart by
-    a number (``hidden_state``, ``hidden_state_2``).
+    a number (``hidden_state``, ``hidden_state_2``). A weight may be a `Schedule`; where it is 0 at a step, its term is
+    not computed at that step. Settings that change stand in a third place:
+    ``(1.0, SoftTarget(), {"temperature": Schedule("linear", 8.0, 1.0)})``.
 
     Args:
-        terms: pairs ``(weight, loss)``.
+        terms: ``(weight, loss)`` or ``(weight, loss, {setting: Schedule})``.
     Raises:
-        RequestError: a negative or non-finite weight, or nothing left to train on.
+        RequestError: a negative or non-finite weight, a schedule that a setting cannot have, or nothing left to train
+            on, at any time of the training.
     """
 
-    def __init__(self, terms: Sequence[tuple[float, Loss]]) -> None:
+    def __init__(
+        self,
+        terms: Sequence[tuple[float | Schedule, Loss] | tuple[float | Schedule, Loss, Mapping[str, Schedule]]],
+    ) -> None:
         named: list[Term] = []
-        for weight, loss in terms:
-            if weight == 0:
+        for weight, loss, *rest in terms:
+            settings = dict(rest[0]) if rest else {}
+            ends = (weight.start, weight.last) if isinstance(weight, Schedule) else (weight,)
+            for end in ends:
+                if end != 0 or isinstance(end, bool):
+                    check_positive(f"the weight of {loss.name}", end)
+            if all(end == 0 for end in ends):
                 continue
-            check_positive(f"the weight of {loss.name}", weight)
+            loss = _checked(loss, settings)
             count = sum(term.loss.name == loss.name for term in named)
-            named.append(Term(loss.name if count == 0 else f"{loss.name}_{count + 1}", float(weight), loss))
+            name = loss.name if count == 0 else f"{loss.name}_{count + 1}"
+            named.append(Term(name, weight if isinstance(weight, Schedule) else float(weight), loss, settings))
         if not named:
             raise RequestError("the objective has no term with a weight above 0: nothing would be trained")
         self.terms = tuple(named)
+        self._check_that_something_is_trained()
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Mapping[str, object]]) -> "Objective":
-        """From a recipe's mapping: loss name to its settings and ``weight`` (1.0 where absent)."""
-        terms: list[tuple[float, Loss]] = []
+        """From a recipe's mapping: loss name to its settings and ``weight`` (1.0 where absent).
+
+        A weight, or a setting that is a float, may be a `Schedule` or the mapping of one.
+        """
+        terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
         for name, settings in spec.items():
-            rest = dict(settings)
-            weight = rest.pop("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
+            values = {
+                key: Schedule.from_dict(value) if says_schedule(value, name, key) else value
+                for key, value in settings.items()
+            }
+            weight = values.pop("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float | Schedule):
                 raise RequestError(f"the weight of {name} must be a number; got {weight!r}")
-            terms.append((weight, get_loss(name, **rest)))
+            scheduled = {key: value for key, value in values.items() if isinstance(value, Schedule)}
+            for key in scheduled:
+                _check_takes_schedule(loss_class(name), key)
+            values |= {key: schedule.start for key, schedule in scheduled.items()}
+            terms.append((weight, get_loss(name, **values), scheduled))
         return cls(terms)
 
     def __iter__(self) -> Iterator[Term]:
         return iter(self.terms)
 
     def __repr__(self) -> str:
-        return f"Objective([{', '.join(f'({term.weight:g}, {term.loss!r})' for term in self.terms)}])"
+        shown = [
+            f"({term.weight!r}, {term.loss!r}{f', {term.settings!r}' if term.settings else ''})"
+            if term.scheduled
+            else f"({term.weight:g}, {term.loss!r})"
+            for term in self.terms
+        ]
+        return f"Objective([{', '.join(shown)}])"
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Objective":
         """The objective with every loss fixed to the two models (see `Loss.resolve`)."""
-        return Objective([(term.weight, term.loss.resolve(student, teacher)) for term in self.terms])
+        terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
+        for term in self.terms:
+            loss = term.loss.resolve(student, teacher)
+            # `response` may become a loss without a temperature, and says so.
+            kept = {key: schedule for key, schedule in term.settings.items() if takes_schedule(type(loss), key)}
+            terms.append((term.weight, loss, kept))
+        return Objective(terms)
 
     @property
     def uses_teacher(self) -> bool:
@@ -85,13 +150,28 @@ class Objective:
         """Whether any term reads the labels."""
         return any(term.loss.uses_labels for term in self.terms)
 
+    @property
+    def stops_terms(self) -> bool:
+        """Whether any weight is 0 at some step, so that what only its term trains gets no gradient there."""
+        return any(isinstance(term.weight, Schedule) and term.weight.touches_zero for term in self.terms)
+
+    def asks_teacher(self, progress: float) -> bool:
+        """Whether a term reads the teacher's outputs after a share ``progress`` of the training."""
+        return any(term.loss.uses_teacher and term.weight_at(progress) > 0 for term in self.terms)
+
+    @property
+    def teacher_until(self) -> float:
+        """The share of the training in which the teacher is asked."""
+        ends = [t.weight.until if isinstance(t.weight, Schedule) else 1.0 for t in self.terms if t.loss.uses_teacher]
+        return max(ends, default=0.0)
+
     def needs_student(self) -> Needs:
         """What all terms read of the student."""
-        return _union(term.loss.needs_student() for term in self.terms)
+        return _union(term.needs("student") for term in self.terms)
 
     def needs_teacher(self) -> Needs:
         """What all terms read of the teacher."""
-        return _union(term.loss.needs_teacher() for term in self.terms)
+        return _union(term.needs("teacher") for term in self.terms)
 
     def make_modules(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.ModuleDict:
         """The modules that are trained along, by term name; terms without one are absent."""
@@ -99,23 +179,95 @@ class Objective:
         return nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
 
     def __call__(
-        self, student: Outputs, teacher: Outputs | None, batch: Batch, modules: nn.ModuleDict | None = None
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        batch: Batch,
+        modules: nn.ModuleDict | None = None,
+        progress: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum ``()`` and each term's raw value ``()``, by name."""
+        """The weighted sum ``()`` and each term's raw value ``()``, by name; 0 for a term that has weight 0 now.
+
+        Args:
+            student, teacher, batch: as for a `Loss`. The teacher may be None where `asks_teacher` is False.
+            modules: what `make_modules` made.
+            progress: the share of the training that is over, 0 <= progress < 1; only schedules read it.
+        """
         raw: dict[str, Tensor] = {}
+        weighted: list[Tensor] = []
         for term in self.terms:
+            weight = term.weight_at(progress)
+            if weight == 0:
+                continue
             module = modules[term.name] if modules is not None and term.name in modules else None
             # Losses compute in float32 whatever the models run in (fp16 loses 1e-8, bf16 has 3 digits).
             with torch.autocast(device_type=_device_type(student), enabled=False):
-                raw[term.name] = term.loss(student, teacher if term.loss.uses_teacher else None, batch, module)
-        total = sum(term.weight * raw[term.name] for term in self.terms)
-        assert isinstance(total, Tensor)
-        return total, raw
+                value = term.loss_at(progress)(student, teacher if term.loss.uses_teacher else None, batch, module)
+            raw[term.name] = value
+            weighted.append(weight * value)
+        if not weighted:
+            raise RequestError(f"every weight is 0 when {progress:.0%} of the training is over: nothing to train on")
+        total = sum(weighted[1:], weighted[0])
+        return total, {t.name: raw[t.name] if t.name in raw else total.new_zeros(()) for t in self.terms}
+
+    def _check_that_something_is_trained(self) -> None:
+        """Weights become 0 at the beginning and at an ``until``, or never."""
+        stops = {term.weight.until for term in self.terms if isinstance(term.weight, Schedule)}
+        for progress in sorted({0.0, *stops} - {1.0}):
+            if all(term.weight_at(progress) == 0 for term in self.terms):
+                raise RequestError(
+                    f"every weight is 0 when {progress:.0%} of the training is over, and nothing would be trained: "
+                    "give one term a weight above 0 there"
+                )
 
 
 def hard_label_only() -> Objective:
     """The objective of plain fine-tuning."""
     return Objective([(1.0, HardLabel())])
+
+
+def takes_schedule(loss: type[Loss], key: str) -> bool:
+    """Whether ``key`` is a setting of the loss that a `Schedule` may change: a float that is read at every step."""
+    if key in loss.read_once or key not in {each.name for each in dataclasses.fields(loss) if each.init}:
+        return False
+    hint = get_type_hints(loss)[key]
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return float in kinds and set(kinds) <= {float, type(None)}
+
+
+def says_schedule(value: object, loss: str, key: str) -> TypeGuard[Mapping[str, object]]:
+    """Whether a recipe's value is meant as a schedule, and not as a mapping that the loss itself takes."""
+    if not isinstance(value, Mapping):
+        return False
+    return key == "weight" or "schedule" in value or takes_schedule(loss_class(loss), key)
+
+
+def _check_takes_schedule(loss: type[Loss], key: str) -> None:
+    """Raise RequestError for a setting that no schedule changes; one that does not exist is left to `get_loss`."""
+    if key not in {each.name for each in dataclasses.fields(loss) if each.init} or takes_schedule(loss, key):
+        return
+    able = [each.name for each in dataclasses.fields(loss) if takes_schedule(loss, each.name)]
+    why = "is read once, before the first step" if key in loss.read_once else "is no number that can change by degrees"
+    raise RequestError(f"{key} of {loss.name} {why}: schedules are for {', '.join(['weight', *able])}")
+
+
+def _checked(loss: Loss, settings: Mapping[str, Schedule]) -> Loss:
+    """The loss with its scheduled settings at their start, after both ends were found valid."""
+    unknown_keys = [key for key in settings if key not in {each.name for each in dataclasses.fields(loss)}]
+    if unknown_keys:
+        get_loss(loss.name, **dict.fromkeys(unknown_keys))  # says which settings there are
+    for key, schedule in settings.items():
+        _check_takes_schedule(type(loss), key)
+        if schedule.only_for_weights:
+            named = "until" if schedule.until < 1 else "warmup"
+            raise RequestError(f"{named} is for weights, which it makes 0: leave it out for {key} of {loss.name}")
+        for end, value in (("end", schedule.last), ("start", schedule.start)):
+            try:
+                dataclasses.replace(loss, **{key: value})
+            except RequestError as error:
+                raise RequestError(f"{end} of the schedule of {key}: {error}") from error
+    starts = {key: schedule.start for key, schedule in settings.items()}
+    return dataclasses.replace(loss, **starts) if starts else loss
 
 
 def _union(needs: Iterator[Needs]) -> Needs:

@@ -12,8 +12,9 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from transformers.training_args import TrainingArguments
 
 from distilnlp.errors import RequestError, nearest
-from distilnlp.losses import Objective, list_losses
+from distilnlp.losses import Objective, Schedule, list_losses
 from distilnlp.losses.base import Loss, loss_class
+from distilnlp.losses.objective import says_schedule, takes_schedule
 from distilnlp.recipe import Recipe, Stage, recipe_schema, unknown_key
 from distilnlp.run.environment import choose_precision
 
@@ -84,16 +85,28 @@ def _check_objective(
         for key, value in settings.items():
             if key not in hints:
                 raise recipe.error((*path, key), unknown_key(key, f"{where}.{loss_name}", list(hints)))
-            _check_type(recipe, (*path, key), f"{where}.{loss_name}.{key}", hints[key], value)
+            if says_schedule(value, loss_name, key):
+                _check_schedule(recipe, (*path, key), f"{where}.{loss_name}.{key}", value)
+            else:
+                _check_type(recipe, (*path, key), f"{where}.{loss_name}.{key}", hints[key], value)
         try:
             Objective.from_dict({"hard_label": {}, loss_name: settings})
         except RequestError as error:
             culprit = _culprit(settings, str(error))
+            if culprit and isinstance(settings[culprit[0]], Mapping):
+                culprit += _culprit(settings[culprit[0]], str(error))
             raise recipe.error((*path, *culprit), f"{where}.{loss_name}: {error}") from error
     try:
         Objective.from_dict(objective)
     except RequestError as error:
         raise recipe.error(("stages", name, "objective"), f"{where}: {error}") from error
+
+
+def _check_schedule(recipe: Recipe, path: tuple[str, ...], dotted: str, schedule: Mapping[str, Any]) -> None:
+    try:
+        Schedule.from_dict(schedule)
+    except RequestError as error:
+        raise recipe.error((*path, *_culprit(schedule, str(error))), f"{dotted}: {error}") from error
 
 
 def _culprit(settings: Mapping[str, Any], message: str) -> tuple[str, ...]:
@@ -133,7 +146,10 @@ def full_schema() -> dict[str, Any]:
                     "type": "object",
                     "description": (loss_class(name).__doc__ or "").partition("\n")[0],
                     "additionalProperties": False,
-                    "properties": {key: _json_type(hint) for key, hint in _settings(loss_class(name)).items()},
+                    "properties": {
+                        key: _json_type(hint, key == "weight" or takes_schedule(loss_class(name), key))
+                        for key, hint in _settings(loss_class(name)).items()
+                    },
                 },
                 {"type": "null"},
             ]
@@ -143,10 +159,19 @@ def full_schema() -> dict[str, Any]:
     for key, properties in (("training", training), ("objective", losses)):
         body = {"type": "object", "additionalProperties": False, "properties": properties}
         stage[key] = {"anyOf": [body, {"type": "null"}]}
+    numbers = {key: {"type": "number"} for key in ("start", "end", "until", "warmup")}
+    schema["$defs"]["Schedule"] = {
+        "type": "object",
+        "description": "a number that changes while the student trains",
+        "additionalProperties": False,
+        "properties": {"schedule": {"enum": ["constant", "linear", "cosine"]}, **numbers},
+    }
     return schema
 
 
-def _json_type(hint: Any) -> dict[str, Any]:
+def _json_type(hint: Any, scheduled: bool = False) -> dict[str, Any]:
     names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    if scheduled and hint in names:
+        return {"anyOf": [_json_type(hint), {"$ref": "#/$defs/Schedule"}]}
     # Unions and classes are left open: what they accept is checked when the recipe is read.
     return {"type": [names[hint], "null"]} if hint in names else {}

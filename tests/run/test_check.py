@@ -55,6 +55,59 @@ def test_what_cannot_be_is_refused_at_the_place_it_was_written(setting, message)
     assert "\n" not in str(caught.value)
 
 
+COOLS = "temperature: {schedule: cosine, start: 8.0, end: 1.0}"
+FADES = """
+        weight:
+          schedule: linear
+          start: 1.0
+          end: 0.0
+          until: 0.8
+"""
+
+
+def scheduled(folder, weight=FADES, temperature=COOLS):
+    """The file of a recipe with a schedule, its weight from line 6 on, and its objective's checks passed."""
+    text = (
+        f"extends: glue/mrpc\nstages:\n  student:\n    objective:\n      soft_target:{weight}        {temperature}\n"
+    )
+    (folder / "r.yaml").write_text(text, encoding="utf-8")
+    check_recipe(load_recipe(folder / "r.yaml"))
+
+
+def test_weights_and_settings_may_have_schedules(tmp_path):
+    scheduled(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        (
+            "schedule: linear",
+            "schedule: linea",
+            7,
+            "soft_target.weight: unknown schedule 'linea': did you mean 'linear'",
+        ),
+        ("end: 0.0", "ende: 0.0", 9, "soft_target.weight: unknown key 'ende' of a schedule: did you mean 'end'"),
+        ("end: 0.0", "end: zero", 9, "soft_target.weight: end of a schedule must be a finite number; got 'zero'"),
+        ("end: 0.0", "end: -1.0", 9, "soft_target: the weight of soft_target must be positive and finite; got -1.0"),
+        ("until: 0.8", "until: 80", 10, "soft_target.weight: until is a share of the training"),
+        ("end: 1.0", "end: 0.0", 11, "end of the schedule of temperature: temperature must be positive"),
+        ("end: 1.0", "end: 1.0, until: 0.5", 11, "until is for weights"),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_named_with_its_line(tmp_path, old, new, line, message):
+    with pytest.raises(RequestError) as caught:
+        scheduled(tmp_path, FADES.replace(old, new), COOLS.replace(old, new))
+    assert str(caught.value).startswith(f"r.yaml line {line}: ")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_setting_that_is_no_float_has_no_schedule():
+    setting = "stages.student.objective.logit_mse={center: {schedule: linear, start: 0, end: 1}}"
+    with pytest.raises(RequestError, match=r"center of logit_mse is no number .*: schedules are for weight"):
+        check_recipe(load_recipe("mrpc", [setting]))
+
+
 def test_a_loss_that_asks_a_teacher_is_refused_where_there_is_none():
     with pytest.raises(RequestError, match=r"objective has response, and stages.student has no 'teacher' to learn"):
         check_recipe(load_recipe("mrpc", ["stages.student.teacher=null"]))
@@ -80,3 +133,5 @@ def test_the_schema_knows_every_loss_and_training_argument():
     assert set(objective) == set(list_losses())
     assert set(objective["soft_target"]["anyOf"][0]["properties"]) == {"weight", "temperature"}
     assert {"learning_rate", "num_train_epochs", "seed"} <= set(training)
+    assert {"$ref": "#/$defs/Schedule"} in objective["soft_target"]["anyOf"][0]["properties"]["temperature"]["anyOf"]
+    assert "anyOf" not in objective["vid"]["anyOf"][0]["properties"]["variance"]
