@@ -2,6 +2,7 @@
 
 from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
+from distilnlp.losses.contextual import CKD
 from distilnlp.losses.contrastive import InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
@@ -17,6 +18,7 @@ from distilnlp.losses.structure import CC, FSP, IRG
 __all__ = [
     "CC",
     "CKA",
+    "CKD",
     "DIST",
     "DKD",
     "FSP",
