@@ -2,6 +2,7 @@
 
 from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
+from distilnlp.losses.contextual import CKD
 from distilnlp.losses.contrastive import CRD, InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
@@ -22,6 +23,7 @@ __all__ = [
     "ALPKD",
     "CC",
     "CKA",
+    "CKD",
     "CRD",
     "DIST",
     "DKD",

@@ -122,8 +122,9 @@ CASES = [
     Case("cc", {"layer_map": PAIRS}),
     Case("fsp", {"layer_map": PAIRS}),
     Case("irg", {"layer_map": PAIRS, "vertex_weight": 0.1}),
+    Case("ckd", {"layer_map": [[0, 1], [1, 2], [2, 3]], "window": 3}),
 ]
-SAME_LAYERS = {"layer_map": [[1, 1], [2, 2]]}
+SAME_LAYERS = {"layer_map": [[1, 1], [2, 2], [3, 3]]}
 
 
 def mask(lengths: tuple[int, ...] = LENGTHS, tokens: int = TOKENS) -> Tensor:
