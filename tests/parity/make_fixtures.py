@@ -1,94 +1,114 @@
-"""Write what TextBrewer and torchdistill compute from `inputs.py` into ``fixtures.json``.
+"""Write what other libraries compute on seeded random inputs to fixtures.json, for test_parity.py to compare with.
 
-Each library in an environment of its own, from the folder of the repository; the other one's numbers stay::
+Each library runs in an environment of its own, since their pins exclude each other and ours; the other's part of the
+file stays as it is. From the root of the checkout::
 
-    python -m pip install textbrewer==0.2.1.post1 torch transformers numpy && python -m tests.parity.make_fixtures
-    python -m pip install torchdistill==1.1.5 torch torchvision numpy && python -m tests.parity.make_fixtures
+    python -m venv .venv-torchdistill && .venv-torchdistill/bin/pip install torchdistill==1.1.5
+    .venv-torchdistill/bin/python tests/parity/make_fixtures.py torchdistill
+    python -m venv .venv-textbrewer && .venv-textbrewer/bin/pip install textbrewer==0.2.1.post1
+    .venv-textbrewer/bin/python tests/parity/make_fixtures.py textbrewer
 
-The tests compare with the numbers that are stored and need neither.
+The inputs come from numpy's RandomState, whose numbers are the same in every version. All is in float64.
 """
 
 import json
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+import sys
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
 
-from tests.parity.inputs import BATCH, TOKENS, VALID, WIDTH, make_inputs
+SEED = 20
+BATCH, TOKENS, WIDTH, HEADS, CLASSES = 4, 5, 8, 2, 3
+LENGTHS = (5, 3, 4, 2)
+LABELS = (0, 2, 1, 0)
+FIXTURES = Path(__file__).with_name("fixtures.json")
 
-FILE = Path(__file__).with_name("fixtures.json")
-Values = dict[str, float]
+
+def inputs(seed: int = SEED) -> dict[str, np.ndarray]:
+    """Logits, one hidden state, queries and keys of two models, and a variance for each dimension."""
+    random = np.random.RandomState(seed)
+    made = {}
+    for model in ("student", "teacher"):
+        made[f"{model}_logits"] = random.standard_normal((BATCH, CLASSES))
+        made[f"{model}_states"] = random.standard_normal((BATCH, TOKENS, WIDTH))
+        made[f"{model}_queries"] = random.standard_normal((BATCH, HEADS, TOKENS, WIDTH // HEADS))
+        made[f"{model}_keys"] = random.standard_normal((BATCH, HEADS, TOKENS, WIDTH // HEADS))
+    made["variance"] = np.exp(random.standard_normal(WIDTH))
+    return made
 
 
-def from_textbrewer() -> Values:
-    """The functions of textbrewer.losses."""
-    from textbrewer import losses
+def scores(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    return queries @ keys.swapaxes(-1, -2) / np.sqrt(queries.shape[-1])
 
-    x = make_inputs()
-    scores = {who: x[f"{who}_queries"] @ x[f"{who}_keys"].transpose(-1, -2) / (WIDTH // 2) ** 0.5 for who in "st"}
-    values = {
-        "kd_mse_loss, T=2": losses.kd_mse_loss(x["s_logits"], x["t_logits"], 2.0),
-        "kd_ce_loss, T=2": losses.kd_ce_loss(x["s_logits"], x["t_logits"], 2.0),
-        "hid_mse_loss, masked": losses.hid_mse_loss(x["s_states"], x["t_states"], x["mask"]),
-        "hid_mse_loss": losses.hid_mse_loss(x["s_states"], x["t_states"]),
-        "cos_loss, masked": losses.cos_loss(x["s_states"], x["t_states"], x["mask"]),
-        "pkd_loss": losses.pkd_loss(x["s_states"], x["t_states"]),
-        "att_mse_loss, masked": losses.att_mse_loss(scores["s"], scores["t"], x["mask"]),
-        "att_mse_loss": losses.att_mse_loss(scores["s"], scores["t"]),
+
+def torchdistill() -> dict[str, float]:
+    import torch
+    from torchdistill.losses import mid_level as theirs
+
+    made = {name: torch.from_numpy(array) for name, array in inputs().items()}
+    labels = torch.tensor(LABELS)
+    logits = ("m", "output", "m", "output")
+    s_logits, t_logits = ({"m": {"output": made[f"{model}_logits"]}} for model in ("student", "teacher"))
+    s_first, t_first = ({"m": {"output": made[f"{model}_states"][:, 0]}} for model in ("student", "teacher"))
+    # Tokens take the place of pixels: (batch, channels, height, width).
+    maps = {model: made[f"{model}_states"].transpose(1, 2)[..., None] for model in ("student", "teacher")}
+    s_map, t_map = ({"m": {"output": maps[model]}} for model in ("student", "teacher"))
+    pair = {"p": {"student": {"io": "output", "path": "m"}, "teacher": {"io": "output", "path": "m"}}}
+    mean_and_variance = {"m": {"output": (maps["student"], made["variance"][None, :, None, None])}}
+    pooled = {"student_output_path": "m", "teacher_output_path": "m"}
+    found = {
+        "kd": theirs.KDLoss(*logits, temperature=4.0, alpha=0.3)(s_logits, t_logits, labels),
+        "kd_without_labels": theirs.KDLoss(*logits, temperature=4.0, alpha=0.3)(s_logits, t_logits),
+        "dist": theirs.DISTLoss(*logits, beta=1.5, gamma=2.0, tau=2.0)(s_logits, t_logits),
+        "logit_std": theirs.LogitStdKDLoss(*logits, temperature=2.0, alpha=0.0)(s_logits, t_logits),
+        "at_code": theirs.ATLoss(pair, mode="code")(s_map, t_map),
+        "at_paper": theirs.ATLoss(pair, mode="paper")(s_map, t_map),
+        "rkd_distance": theirs.RKDLoss("m", "m", 1.0, 0.0, "mean")(s_first, t_first),
+        "rkd_angle": theirs.RKDLoss("m", "m", 0.0, 1.0, "mean")(s_first, t_first),
+        "pkt": theirs.PKTLoss(*logits)(s_first, t_first),
+        "sp": theirs.SPKDLoss(**pooled, reduction="batchmean")(s_first, t_first),
+        "vid": theirs.VIDLoss(pair)(mean_and_variance, t_map),
     }
-    return {name: float(value) for name, value in values.items()}
+    return {name: float(value) for name, value in found.items()}
 
 
-def from_torchdistill() -> Values:
-    """The losses of torchdistill.losses.mid_level, each fed its tensors by name."""
-    from torchdistill.losses import mid_level
+def textbrewer() -> dict[str, float]:
+    import torch
+    from textbrewer import losses as theirs
 
-    x = make_inputs()
-    logits = {"student_module_path": "m", "student_module_io": "output"}
-    logits |= {"teacher_module_path": "m", "teacher_module_io": "output"}
-    io = {"io": "output", "path": "m"}
-    pair = {"pair": {"student": io, "teacher": io, "weight": 1}}
-    paths = {"student_output_path": "m", "teacher_output_path": "m"}
-    first = {who: x[f"{who}_states"][:, 0] for who in "st"}
-    maps = {who: x[f"{who}_states"][:, :VALID].transpose(1, 2)[..., None] for who in "st"}
+    made = inputs()
+    mask = torch.tensor([[int(i < length) for i in range(TOKENS)] for length in LENGTHS])
+    full = torch.ones_like(mask)
+    for model in ("student", "teacher"):
+        made[f"{model}_scores"] = scores(made[f"{model}_queries"], made[f"{model}_keys"])
 
-    def value(loss: Callable[..., Tensor], student: object, teacher: object, *targets: Tensor) -> float:
-        return float(loss({"m": {"output": student}}, {"m": {"output": teacher}}, *targets))
+    def of(what: str) -> list[torch.Tensor]:
+        return [torch.from_numpy(made[f"{model}_{what}"]) for model in ("student", "teacher")]
 
-    def of_logits(loss: Callable[..., Tensor], *targets: Tensor) -> float:
-        return value(loss, x["s_logits"], x["t_logits"], *targets)
-
-    knowledge = {"temperature": 2.0, "alpha": 0.3, "beta": 0.7}
-    rkd = {"dist_factor": 25.0, "angle_factor": 50.0, "reduction": "mean"}
-    dist = mid_level.DISTLoss(**logits, beta=2.0, gamma=0.5, tau=2.0)
-    vid = (x["s_states"][:, :VALID], x["variance"])
-    return {
-        "KDLoss, T=2, alpha=.3": of_logits(mid_level.KDLoss(**logits, **knowledge), x["labels"]),
-        "KDLoss, T=2, no labels": of_logits(mid_level.KDLoss(**logits, **knowledge)),
-        "LogitStdKDLoss, T=2, alpha=.3": of_logits(mid_level.LogitStdKDLoss(**logits, **knowledge), x["labels"]),
-        "DISTLoss, tau=2": of_logits(dist),
-        "ATLoss, code": value(mid_level.ATLoss(pair, "code"), maps["s"], maps["t"]),
-        "PKTLoss": value(mid_level.PKTLoss(**logits), first["s"].clone(), first["t"].clone()),
-        "RKDLoss, 25, 50": value(mid_level.RKDLoss(**paths, **rkd), first["s"], first["t"]),
-        "SPKDLoss": value(mid_level.SPKDLoss(**paths, reduction="batchmean"), first["s"], first["t"]),
-        "VIDLoss": value(mid_level.VIDLoss(pair), vid, x["t_states"][:, :VALID]),
+    teacher_twice = [of("scores")[1]] * 2
+    found = {
+        "ce_1": theirs.kd_ce_loss(*of("logits")),
+        "ce_4": theirs.kd_ce_loss(*of("logits"), temperature=4.0),
+        "mse_1": theirs.kd_mse_loss(*of("logits")),
+        "mse_2": theirs.kd_mse_loss(*of("logits"), temperature=2.0),
+        "hidden_full": theirs.hid_mse_loss(*of("states"), mask=full),
+        "hidden_masked": theirs.hid_mse_loss(*of("states"), mask=mask),
+        "hidden_no_mask": theirs.hid_mse_loss(*of("states")),
+        "cosine_full": theirs.cos_loss(*of("states")),
+        "attention_full": theirs.att_mse_loss(*of("scores"), mask=full),
+        "attention_masked": theirs.att_mse_loss(*of("scores"), mask=mask),
+        "attention_no_mask": theirs.att_mse_loss(*of("scores")),
+        "attention_sum": theirs.att_mse_sum_loss(*of("scores"), mask=full),
+        "attention_ce": theirs.att_ce_loss(*of("scores"), mask=full),
+        "attention_ce_self": theirs.att_ce_loss(*teacher_twice, mask=full),
+        "pkd": theirs.pkd_loss(*of("states")),
     }
-
-
-def main() -> None:
-    """Of whichever of the two is installed."""
-    fixtures = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
-    for name, run in (("textbrewer", from_textbrewer), ("torchdistill", from_torchdistill)):
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            print(f"{name}: not installed here, left as it is")
-            continue
-        fixtures[name] = {"version": found, "shape": [BATCH, TOKENS, WIDTH], "values": run()}
-        print(f"{name} {found}: {len(fixtures[name]['values'])} values")
-    FILE.write_text(json.dumps(fixtures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return {name: float(value) for name, value in found.items()}
 
 
 if __name__ == "__main__":
-    main()
+    library = sys.argv[1]
+    stored = json.loads(FIXTURES.read_text()) if FIXTURES.exists() else {}
+    stored["inputs"] = {"seed": SEED, "shapes": {name: list(array.shape) for name, array in inputs().items()}}
+    stored[library] = {"torchdistill": torchdistill, "textbrewer": textbrewer}[library]()
+    FIXTURES.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
