@@ -12,10 +12,11 @@ _SOURCES = Path(__file__).parents[1] / "losses"
 
 @dataclass(frozen=True)
 class LossEntry:
-    """A loss: its settings as they are written, ``(temperature: float = 2.0)``, and its docstring."""
+    """A loss: its settings as they are written, ``(temperature: float = 2.0)``, their defaults, and its docstring."""
 
     signature: str
     doc: str
+    defaults: dict[str, object]
 
 
 def shipped_losses() -> dict[str, LossEntry]:
@@ -25,8 +26,10 @@ def shipped_losses() -> dict[str, LossEntry]:
     found = {}
     for node in classes.values():
         for name in _registered(node):
-            settings = ", ".join(ast.unparse(field) for field in _fields(node, classes).values() if _is_setting(field))
-            found[name] = LossEntry(f"({settings})", ast.get_docstring(node) or "")
+            settings = {key: field for key, field in _fields(node, classes).items() if _is_setting(field)}
+            signature = f"({', '.join(map(ast.unparse, settings.values()))})"
+            defaults = {key: ast.literal_eval(field.value) for key, field in settings.items() if field.value}
+            found[name] = LossEntry(signature, ast.get_docstring(node) or "", defaults)
     return dict(sorted(found.items()))
 
 
