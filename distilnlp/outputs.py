@@ -82,6 +82,8 @@ class Outputs:
         attentions[l]: ``(batch, heads, tokens, tokens)``, probabilities before dropout, from models that compute
             attention in a way of their own (DeBERTa); others leave it empty.
         attention_mask: ``(batch, tokens)``, 1 for a token and 0 for padding; None means no padding.
+        span: whether the logits are those of a span head (extractive question answering): ``(batch, tokens, 2)``, how
+            likely the answer starts and ends at each token.
     """
 
     logits: Tensor | None = None
@@ -93,6 +95,7 @@ class Outputs:
     allowed: Mapping[int, Tensor] = field(default_factory=dict)
     attentions: Mapping[int, Tensor] = field(default_factory=dict)
     attention_mask: Tensor | None = None
+    span: bool = False
 
     def get_logits(self) -> Tensor:
         """Logits ``(batch, classes)``, at least float32. Raises RequestError where there are none."""

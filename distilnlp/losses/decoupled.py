@@ -11,15 +11,12 @@ from torch import Tensor
 
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, register_loss
-from distilnlp.losses.response import ClassLoss, Head, kl_divergence, log_softmaxes
+from distilnlp.losses.response import EXCLUDED, ClassLoss, Head, kl_divergence, log_softmaxes
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["DIST", "DKD", "LogitStandardization"]
 
 logger = logging.getLogger(__name__)
-
-# A logit that no softmax sees; finite, so that no product with a probability of 0 is NaN, at any temperature.
-EXCLUDED = -1e30
 
 
 @register_loss("dkd")
@@ -113,6 +110,7 @@ class DIST(ClassLoss):
     gamma: float = 1.0
 
     over_batch: ClassVar[bool] = True
+    spans: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,6 +164,7 @@ class LogitStandardization(ClassLoss):
 
     temperature: float = 2.0
 
+    spans: ClassVar[bool] = False
     fewest_classes: ClassVar[int] = 3
     why_fewest: ClassVar[str] = "standardised, two logits are +1 and -1 whatever they are: use 'soft_target'"
 

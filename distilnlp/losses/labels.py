@@ -62,7 +62,7 @@ class LabelSmoothing(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        head = Head(self.name, student, batch)
+        head = Head(self.name, student, batch, spans=False)
         log_q = F.log_softmax(head.rows(student), dim=-1)  # (batch, rows, classes)
         labels = head.labels(log_q.shape[-1])  # (batch, rows)
         return head.mean((1 - self.epsilon) * cross_entropy(log_q, labels) - self.epsilon * log_q.mean(dim=-1))

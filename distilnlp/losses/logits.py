@@ -28,7 +28,8 @@ class HardLabel(Loss):
     ``(batch,)`` a target, floats ``(batch, labels)`` a multi-hot row.
 
     Shapes:
-        student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; returns ``()``, float32.
+        student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; of a span head
+            ``(batch, tokens, 2)`` and ``(batch, 2)``, the positions of start and end; returns ``()``, float32.
     Units: nats per example (squared units of the target for regression).
     Source: the usual task losses; as in transformers' sequence classification heads, but that one integer label
         with one logit is an error here and not a regression.
@@ -48,7 +49,7 @@ class HardLabel(Loss):
     ) -> Tensor:
         logits, head = student.get_logits(), Head(self.name, student, batch)
         labels = batch.get("labels")
-        if labels is not None and labels.is_floating_point():
+        if labels is not None and labels.is_floating_point() and not student.span:
             if labels.shape == logits.shape and labels.ndim == 2:
                 return (
                     F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
@@ -58,13 +59,13 @@ class HardLabel(Loss):
             if logits.shape[-1] != 1:
                 raise RequestError(f"a float target needs one logit; the student has {logits.shape[-1]}")
             return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).reshape(-1))
-        classes = logits.shape[-1]
-        if labels is not None and classes < 2:
+        if labels is not None and logits.shape[-1] < 2:
             raise RequestError(
                 "class labels need at least two logits; the student has one, whose softmax is constant: "
                 "set num_labels, or give float labels for a regression"
             )
-        return head.mean(cross_entropy(head.rows(student), head.labels(classes)))
+        rows = head.rows(student)  # (batch, rows, classes)
+        return head.mean(cross_entropy(rows, head.labels(rows.shape[-1])))
 
 
 @register_loss("soft_target")
@@ -110,6 +111,8 @@ class BernoulliSoftTarget(ResponseLoss):
 
     temperature: float = 2.0
 
+    spans: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
 
@@ -149,6 +152,8 @@ class LogitMSE(ResponseLoss):
     """
 
     center: bool = False
+
+    spans: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         super().resolve(student, teacher)

@@ -7,33 +7,63 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_positive, check_same_shape, example_mean
+from distilnlp.losses.base import Batch, Loss, check_positive, check_same_shape, example_mean, valid_counts
 from distilnlp.outputs import ModelInfo, Outputs
 
-__all__ = ["ClassLoss", "Head", "ResponseLoss", "check_exclusive", "cross_entropy", "kl_divergence", "log_softmaxes"]
+__all__ = [
+    "EXCLUDED",
+    "ClassLoss",
+    "Head",
+    "ResponseLoss",
+    "check_exclusive",
+    "cross_entropy",
+    "kl_divergence",
+    "log_softmaxes",
+]
 
 # The label that marks a token which has none (the second piece of a word, a special token), as everywhere in PyTorch.
 IGNORED = -100
+
+# A logit that no softmax sees; finite, so that no product with a probability of 0 is NaN, at any temperature.
+EXCLUDED = -1e30
 
 
 class Head:
     """The rows of classes that a batch's logits consist of, and the mean over them.
 
     A row is one choice among classes: one a text for a sequence classification head, one a token for a token
-    classification or masked-LM head.
+    classification or masked-LM head. A span head has two a text, start and end of the answer; their classes are the
+    tokens, of which padding is none: there both models get the same very negative logit.
 
     Args:
         name: of the loss, for messages.
         student: whose mask says which tokens are padding.
         batch: whose labels say which tokens have one. Without labels every real token counts.
+        spans: whether the loss takes a span head.
+    Raises:
+        RequestError: a span head where the loss takes none, or with other logits than two a token.
     """
 
-    def __init__(self, name: str, student: Outputs, batch: Batch) -> None:
+    def __init__(self, name: str, student: Outputs, batch: Batch, spans: bool = True) -> None:
         self.name = name
         self.batch = batch
         logits = student.get_logits()
         self.mask: Tensor | None = None  # bool, (batch, tokens): which rows count; None means all
-        if logits.ndim == 3:
+        self.positions: Tensor | None = None  # bool, (batch, 1, tokens): the classes of a span head
+        if student.span:
+            if not spans:
+                raise RequestError(
+                    f"{name} does not fit a span head, whose classes are the tokens, fewer in a shorter text: "
+                    "use 'soft_target' or 'hard_label'"
+                )
+            if logits.ndim != 3 or logits.shape[-1] != 2:
+                raise RequestError(
+                    f"a span head gives logits (batch, tokens, 2), start and end; got {tuple(logits.shape)}"
+                )
+            real = student.token_mask(logits)  # (batch, tokens)
+            valid_counts(real)  # refuses a text without any
+            self.positions = real[:, None]
+        elif logits.ndim == 3:
             self.mask = student.token_mask(logits)
             if "labels" in batch and batch["labels"].shape == self.mask.shape:
                 self.mask = self.mask & (batch["labels"] != IGNORED)
@@ -41,6 +71,14 @@ class Head:
     def rows(self, outputs: Outputs) -> Tensor:
         """A model's logits, ``(batch, rows, classes)``."""
         logits = outputs.get_logits()
+        if self.positions is not None:
+            by_position = logits.transpose(1, -1)  # (batch, 2, tokens)
+            if by_position.shape[-1] != self.positions.shape[-1]:
+                raise RequestError(
+                    f"{self.name} compares positions: the student has {self.positions.shape[-1]} tokens and "
+                    f"the teacher {by_position.shape[-1]}; both must read the same tokens"
+                )
+            return by_position.masked_fill(~self.positions, EXCLUDED)
         return logits if logits.ndim == 3 else logits[:, None]
 
     def labels(self, classes: int) -> Tensor:
@@ -58,6 +96,8 @@ class Head:
                 "the objective and train on the teacher's outputs alone"
             )
         labels = self.batch["labels"]
+        if self.positions is not None:
+            return self._span_labels(labels, self.positions)
         if labels.is_floating_point() or labels.ndim != (1 if self.mask is None else 2):
             raise RequestError(
                 f"{self.name} needs one class as the label of each {'text' if self.mask is None else 'token'}; got "
@@ -70,6 +110,22 @@ class Head:
                 raise RequestError(f"labels must lie in 0..{classes - 1}; the batch has {low}..{high}")
         return labels
 
+    def _span_labels(self, labels: Tensor, positions: Tensor) -> Tensor:
+        if labels.is_floating_point() or labels.shape != (len(positions), 2):
+            raise RequestError(
+                f"{self.name} needs the positions of start and end, (batch, 2), as the labels of a span head; got "
+                f"labels of type {labels.dtype} and shape {tuple(labels.shape)}"
+            )
+        if labels.device.type == "cpu":
+            within = (labels >= 0) & (labels < positions.shape[-1])
+            real = positions[:, 0].gather(1, labels.where(within, 0))
+            if not bool((within & real).all()):
+                raise RequestError(
+                    "the start and the end of an answer must be real tokens of its text; the batch has "
+                    f"{labels.tolist()}: leave out the texts that lost their answer when they were cut"
+                )
+        return labels
+
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the rows that count of each example, then over the examples; ``()``. values: ``(batch, rows)``."""
         return values.mean() if self.mask is None else example_mean(values, self.mask)
@@ -77,7 +133,13 @@ class Head:
 
 @dataclass(frozen=True)
 class ResponseLoss(Loss):
-    """Base of losses that compare the logits of the two models, row by row."""
+    """Base of losses that compare the logits of the two models, row by row.
+
+    Class attributes:
+        spans: whether the loss has a meaning where the classes are the tokens of a text.
+    """
+
+    spans: ClassVar[bool] = True
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_heads(self.name, student, teacher)
@@ -96,7 +158,7 @@ class ResponseLoss(Loss):
     ) -> Tensor:
         if teacher is None:
             raise RequestError(f"{self.name} compares the student with a teacher and there is none")
-        head = Head(self.name, student, batch)
+        head = Head(self.name, student, batch, self.spans)
         z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
         check_same_shape("logits", z_s, z_t)
         return self.combine(z_s, z_t, head)
@@ -135,7 +197,7 @@ class ClassLoss(ResponseLoss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if student.logits is not None:
+        if student.logits is not None and not student.span:
             self.check_classes(student.logits.shape[-1])
         return super().__call__(student, teacher, batch, module)
 
