@@ -11,6 +11,7 @@ from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only
+from distilnlp.losses.ranks import DarkRank
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
 from distilnlp.losses.structure import CC, FSP, IRG
@@ -31,6 +32,7 @@ __all__ = [
     "AttentionTransfer",
     "BernoulliSoftTarget",
     "ConditionalTeacherStudent",
+    "DarkRank",
     "Divergence",
     "Embedding",
     "HardLabel",
