@@ -14,6 +14,7 @@ from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
 from distilnlp.losses.layers_matched import RAILKD, BertEMD
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only
+from distilnlp.losses.ranks import DarkRank
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
 from distilnlp.losses.schedule import Schedule
@@ -41,6 +42,7 @@ __all__ = [
     "BertEMD",
     "CoFi",
     "ConditionalTeacherStudent",
+    "DarkRank",
     "Divergence",
     "Embedding",
     "HardLabel",

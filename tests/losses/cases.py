@@ -123,6 +123,8 @@ CASES = [
     Case("fsp", {"layer_map": PAIRS}),
     Case("irg", {"layer_map": PAIRS, "vertex_weight": 0.1}),
     Case("ckd", {"layer_map": [[0, 1], [1, 2], [2, 3]], "window": 3}),
+    Case("dark_rank", {"layer_map": PAIRS}, zero_at_equality=False),
+    Case("dark_rank", {"layer_map": PAIRS, "kind": "soft", "candidates": 3}),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2], [3, 3]]}
 

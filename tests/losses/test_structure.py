@@ -3,13 +3,14 @@
 import itertools
 import logging
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import CC, CKD, FSP, IRG, get_loss
+from distilnlp.losses import CC, CKD, FSP, IRG, DarkRank, get_loss
 from distilnlp.outputs import Outputs
 from tests.losses.cases import LENGTHS, Case, outputs
 
@@ -64,7 +65,7 @@ def test_cc_of_a_long_series_compares_gaussian_kernels() -> None:
     torch.testing.assert_close(CC(ONE, order=30)(points(s), points(t), {}), expected)
 
 
-@pytest.mark.parametrize("name", ["cc"])
+@pytest.mark.parametrize("name", ["cc", "dark_rank"])
 def test_rotation_and_scale_of_a_model_change_nothing(name: str) -> None:
     s, t = random(0, 5, 4), random(1, 5, 4)
     moved = 1e-3 * s @ torch.linalg.qr(random(2, 4, 4)).Q
@@ -271,3 +272,36 @@ def test_ckd_of_a_text_of_one_token_is_zero_with_a_gradient() -> None:
     value = CKD(ONE)(student, teacher, {})
     value.backward()
     assert value.item() == 0 and states.grad is not None
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("candidates", [2, 3, 6])
+def test_dark_rank_is_its_written_definition(kind: Literal["hard", "soft"], candidates: int) -> None:
+    s, t = random(0, 5, 4), random(1, 5, 7)
+    units = [x / x.norm(dim=1, keepdim=True) for x in (s, t)]
+    expected = 0.0
+    for i in range(5):
+        score_s, score_t = ([-2 * math.dist(x[i], x[j]) ** 1.5 for j in range(5)] for x in units)
+        nearest = sorted((j for j in range(5) if j != i), key=lambda j: -score_t[j])[:candidates]
+
+        def likelihood(scores: list[float], order: tuple[int, ...]) -> float:
+            weights = [math.exp(scores[j]) for j in order]
+            return math.prod(weights[k] / sum(weights[k:]) for k in range(len(weights)))
+
+        if kind == "hard":
+            expected -= math.log(likelihood(score_s, tuple(nearest))) / 5
+        else:
+            for order in itertools.permutations(nearest):
+                p, q = likelihood(score_t, order), likelihood(score_s, order)
+                expected += p * math.log(p / q) / 5
+    got = DarkRank(ONE, "cls", kind, candidates, alpha=2.0, beta=1.5)(points(s), points(t), {})
+    assert float(got) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": "both"}, {"candidates": 1}, {"kind": "soft", "candidates": 7}, {"alpha": 0.0}, {"beta": 0.5}],
+)
+def test_dark_rank_refuses_what_it_cannot_rank(settings: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match=list(settings)[-1]):
+        get_loss("dark_rank", **settings)
