@@ -7,6 +7,7 @@ from distilnlp.losses.contrastive import InfoNCE
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
+from distilnlp.losses.granularity import MGSKD
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
@@ -24,6 +25,7 @@ __all__ = [
     "DKD",
     "FSP",
     "IRG",
+    "MGSKD",
     "PKD",
     "PKT",
     "VID",
