@@ -8,6 +8,7 @@ from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
+from distilnlp.losses.granularity import MGSKD
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
 from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
@@ -30,6 +31,7 @@ __all__ = [
     "DKD",
     "FSP",
     "IRG",
+    "MGSKD",
     "NST",
     "PKD",
     "PKT",

@@ -13,7 +13,7 @@ from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import Batch, LayerLoss, given, valid_counts
 from distilnlp.outputs import Needs, Outputs
 
-__all__ = ["PooledLoss", "Pooling", "RelationalLoss", "pool", "unit"]
+__all__ = ["PooledLoss", "Pooling", "RelationalLoss", "pool", "unit", "warn_of_small_batch"]
 
 Pooling = Literal["cls", "mean"]
 
@@ -71,14 +71,15 @@ class RelationalLoss(PooledLoss):
     def compare(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         if len(student) >= self.smallest_batch:
             return self.relate(student, teacher, module)
-        _warn_of_small_batch(self.name, self.smallest_batch)
+        warn_of_small_batch(self.name, self.smallest_batch)
         # Kept in the graph, what is learned with it included: a backward pass must find a gradient, of 0.
         learned = [] if module is None else [parameter.sum() for parameter in module.parameters()]
         return sum(learned, student.sum()) * 0.0
 
 
 @cache
-def _warn_of_small_batch(name: str, smallest: int) -> None:
+def warn_of_small_batch(name: str, smallest: int) -> None:
+    """Say, once for each loss, that a batch is too small to hold its relation."""
     logger.warning("%s is 0 for a batch of fewer than %d examples: it compares them with one another", name, smallest)
 
 

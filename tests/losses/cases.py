@@ -125,6 +125,8 @@ CASES = [
     Case("ckd", {"layer_map": [[0, 1], [1, 2], [2, 3]], "window": 3}),
     Case("dark_rank", {"layer_map": PAIRS}, zero_at_equality=False),
     Case("dark_rank", {"layer_map": PAIRS, "kind": "soft", "candidates": 3}),
+    Case("mgskd", {"layer_map": PAIRS, "relation_heads": 4, "token_layers": 1}),
+    Case("mgskd", {"layer_map": PAIRS, "relation_heads": 2, "central": 2, "neighbours": 3}),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2], [3, 3]]}
 

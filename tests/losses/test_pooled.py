@@ -180,7 +180,7 @@ def test_texts_that_stand_twice_give_a_finite_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*RELATIONAL, "info_nce"])
 def test_a_batch_too_small_is_zero_with_one_warning(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    pooled._warn_of_small_batch.cache_clear()
+    pooled.warn_of_small_batch.cache_clear()
     case = next(case for case in CASES if case.name == name)
     module = case.module(outputs(0))
     small = Outputs(hidden_states={layer: torch.randn(1, 3, 8, requires_grad=True) for layer in (1, 2, 3)})

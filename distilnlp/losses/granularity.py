@@ -1,0 +1,171 @@
+"""Losses on structure at several granularities: tokens in low layers, whole texts in high ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distilnlp.errors import RequestError
+from distilnlp.layer_map import LayerMap
+from distilnlp.losses.base import Batch, LayerLoss, given, register_loss, valid_counts
+from distilnlp.losses.chunks import sum_over_examples
+from distilnlp.losses.hidden import HiddenLayerLoss
+from distilnlp.losses.pooled import pool, unit, warn_of_small_batch
+from distilnlp.losses.structure import check_count, check_weights
+from distilnlp.outputs import ModelInfo, Outputs
+
+__all__ = ["MGSKD"]
+
+
+@register_loss("mgskd")
+@dataclass(frozen=True)
+class MGSKD(HiddenLayerLoss):
+    """Token pairs and angles in the first mapped layers, angles between the texts of the batch in the others.
+
+    Pairs: ``mean (s_s - s_t)^2``, ``s_ij = h_i h_j / sqrt(width / A)`` in ``A`` relation heads. Angles:
+    ``huber(cos_s, cos_t)``; of tokens at the ``central`` tokens that the teacher's ``softmax_j s_ij`` points to most,
+    between the ``neighbours`` that each points to most; of texts, on the mean over their tokens, in each relation
+    head.
+
+    Depends on which examples meet in a batch: micro-batches give another loss. Widths are free. Fewer than three
+    examples give a text term of 0 and a warning.
+
+    Args:
+        layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.
+        token_layers: how many of the mapped layers, from the lowest, have the token terms; the others have the texts'.
+        relation_heads: ``A``; it divides both widths.
+        central: tokens of a text at which angles are compared.
+        neighbours: tokens between which the angles are, for each central one.
+        token_weight: factor >= 0 of the token terms.
+        sample_weight: factor >= 0 of the text term.
+    Shapes:
+        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+    Units: pairs in hidden units to the power of four, mean over heads, pairs of real tokens and examples; angles
+        dimensionless, mean over triples of three different real tokens and examples, and for texts over heads and all
+        ``batch^3`` triples, those that name a text twice (which are 0) included. Mean over layers (theirs is the sum).
+        The text term is unchanged when each relation head of a model is rotated, shifted and scaled.
+    Source: Liu et al. 2022 (MGSKD), arXiv:2204.05210, section 3; 64 heads, 20 and 20 tokens, two token layers and
+        weights 4 and 1 as in the authors' code. Their third granularity, phrases found by a chunker, is left out.
+    Raises:
+        RequestError: ``relation_heads`` does not divide a width; a weight below 0, or no term left with one above; a
+            number that is no count; a layer out of range; an example without a token; unequal numbers of tokens.
+    """
+
+    token_layers: int = 2
+    relation_heads: int = 64
+    central: int = 20
+    neighbours: int = 20
+    token_weight: float = 1.0
+    sample_weight: float = 4.0
+
+    over_batch: ClassVar[bool] = True
+    smallest_batch: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        if self.token_layers != 0:
+            check_count("token_layers", self.token_layers)
+        for name in ("relation_heads", "central", "neighbours"):
+            check_count(name, vars(self)[name])
+        check_weights(self, ("token_weight", "sample_weight"))
+        super().__post_init__()
+
+    def _check_lowest(self, pairs: LayerMap) -> None:
+        super()._check_lowest(pairs)
+        tokens, texts = self.token_weight and self.token_layers, self.sample_weight and len(pairs) > self.token_layers
+        if not (tokens or texts):
+            raise RequestError(
+                f"{self.name} has no term left: {len(pairs)} mapped layers, token_layers {self.token_layers}, "
+                f"token_weight {self.token_weight}, sample_weight {self.sample_weight}; "
+                "give both weights, or other layers"
+            )
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
+        for model in (student, given(self.name, teacher)):
+            self._check_width(model.width)
+        return super().resolve(student, teacher)
+
+    def _check_width(self, width: int) -> None:
+        if width % self.relation_heads:
+            raise RequestError(
+                f"{self.name} cuts states into {self.relation_heads} relation heads, which do not divide the width "
+                f"{width}: set relation_heads to a divisor of both models' widths"
+            )
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        teacher = given(self.name, teacher)
+        mapped = sorted(self.mapped_states(student, teacher), key=lambda states: states[0])
+        low = [(h_s, h_t) for _, h_s, h_t in mapped[: self.token_layers]]
+        high = sorted(self.pairs)[self.token_layers :]
+        for _, h_s, h_t in mapped:
+            self._check_width(h_s.shape[-1])
+            self._check_width(h_t.shape[-1])
+        terms = []
+        if self.token_weight and low:
+            real = student.token_mask(low[0][0])
+            tokens = [self._tokens(h_s, h_t, real) for h_s, h_t in low]
+            terms.append(self.token_weight * sum(tokens[1:], tokens[0]) / len(tokens))
+        if self.sample_weight and high:
+            texts = [self._texts(pool(student, s, "mean"), pool(teacher, t, "mean").detach()) for s, t in high]
+            terms.append(self.sample_weight * sum(texts[1:], texts[0]) / len(texts))
+        return sum(terms[1:], terms[0])
+
+    def _texts(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if len(student) < self.smallest_batch:
+            warn_of_small_batch(f"the text term of {self.name}", self.smallest_batch)
+            return student.sum() * 0.0
+        cosines = []
+        for vectors in (student, teacher):
+            heads = vectors.unflatten(-1, (self.relation_heads, -1)).transpose(0, 1)  # (heads, batch, width / heads)
+            directions = unit(heads[:, None] - heads[:, :, None])  # (heads, batch, batch, width / heads)
+            cosines.append(directions @ directions.transpose(-1, -2))
+        return F.smooth_l1_loss(*cosines)
+
+    def _tokens(self, student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
+        """Pairs and angles of one layer, ``()``."""
+        counts = valid_counts(real)
+        examples, tokens, width = student.shape
+        # Numbers of padding may overflow in a product: they are cleared before any.
+        student, teacher = (x.where(real[..., None], x.new_zeros(())) for x in (student, teacher))
+
+        def compare(tensors: list[Tensor], part: slice) -> Tensor:
+            s, t, here = tensors[0], teacher[part], real[part]
+            scores_s, scores_t = self._scores(s), self._scores(t)  # (part, heads, tokens, tokens)
+            # Rows and columns of padding are 0 in both.
+            pairs = (scores_s - scores_t).square().mean(dim=1).sum(dim=(1, 2)) / counts[part] ** 2
+            return (pairs + self._angles(s, t, scores_t, here)).sum() / examples
+
+        largest = max(
+            self.relation_heads * tokens**2, min(self.central, tokens) * min(self.neighbours, tokens) * width
+        )
+        return sum_over_examples(compare, [student], largest)
+
+    def _scores(self, states: Tensor) -> Tensor:
+        heads = states.unflatten(-1, (self.relation_heads, -1)).transpose(
+            1, 2
+        )  # (batch, heads, tokens, width / heads)
+        return heads @ heads.transpose(-1, -2) * float(heads.shape[-1]) ** -0.5
+
+    def _angles(self, student: Tensor, teacher: Tensor, scores: Tensor, real: Tensor) -> Tensor:
+        """Of each example, ``(batch,)``; where they are is the teacher's choice, by its ``scores``."""
+        tokens = real.shape[1]
+        lowest = torch.finfo(torch.float32).min / 4
+        attention = scores.masked_fill(~real[:, None, None], lowest).softmax(dim=-1) * real[:, None, :, None]
+        # A probability is at least 0: what may not be chosen comes last with -1.
+        centres = attention.sum(dim=(1, 2)).masked_fill(~real, -1.0).topk(min(self.central, tokens), dim=1)
+        others = real[:, None, :] & ~torch.eye(tokens, dtype=torch.bool, device=real.device)
+        local = attention.sum(dim=1).masked_fill(~others, -1.0)  # (batch, tokens, tokens)
+        rows = torch.arange(len(real), device=real.device)[:, None]
+        nearest = local[rows, centres.indices].topk(min(self.neighbours, tokens), dim=2)
+        near = (nearest.values >= 0) & (centres.values >= 0)[..., None]  # (batch, centres, neighbours)
+        cosines = []
+        for states in (student, teacher):
+            directions = states[rows[..., None], nearest.indices] - states[rows, centres.indices][:, :, None]
+            cosines.append(unit(directions) @ unit(directions).transpose(-1, -2))
+        both = near[..., None] & near[..., None, :]
+        both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
+        gaps = F.smooth_l1_loss(*cosines, reduction="none") * both  # (batch, centres, neighbours, neighbours)
+        return gaps.sum(dim=(1, 2, 3)) / both.sum(dim=(1, 2, 3)).clamp_min(1)
