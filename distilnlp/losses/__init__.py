@@ -10,6 +10,7 @@ from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only
+from distilnlp.losses.ranking import MarginMSE
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
 
@@ -36,6 +37,7 @@ __all__ = [
     "LogitMSE",
     "LogitStandardization",
     "Loss",
+    "MarginMSE",
     "MiniLM",
     "MiniLMv2",
     "Objective",
