@@ -15,6 +15,7 @@ from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
 from distilnlp.losses.layers_matched import RAILKD, BertEMD
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
 from distilnlp.losses.objective import Objective, Term, hard_label_only
+from distilnlp.losses.ranking import MarginMSE
 from distilnlp.losses.ranks import DarkRank
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
 from distilnlp.losses.relations import MiniLM, MiniLMv2
@@ -57,6 +58,7 @@ __all__ = [
     "LogitMSE",
     "LogitStandardization",
     "Loss",
+    "MarginMSE",
     "MiniLM",
     "MiniLMv2",
     "MobileBERT",

@@ -93,6 +93,7 @@ CASES = [
     Case("pseudo_label", zero_at_equality=False),
     Case("conditional_teacher_student", {"temperature": 2.0}, zero_at_equality=False),
     Case("probability_shift", zero_at_equality=False),
+    Case("margin_mse"),
     Case("hidden_state", {"layer_map": PAIRS}),
     Case("hidden_state_cosine", {"layer_map": PAIRS}),
     Case("embedding"),
