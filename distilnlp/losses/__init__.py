@@ -1,5 +1,6 @@
 """The losses: one class each, registered under the name that recipes use."""
 
+from distilnlp.losses.annealing import CWSM, FLSW, AnnealingKD, TeacherAnnealing
 from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
 from distilnlp.losses.contrastive import CRD, InfoNCE
@@ -21,13 +22,16 @@ __all__ = [
     "ALPKD",
     "CKA",
     "CRD",
+    "CWSM",
     "DIST",
     "DKD",
+    "FLSW",
     "NST",
     "PKD",
     "PKT",
     "RAILKD",
     "VID",
+    "AnnealingKD",
     "AttentionProbabilities",
     "AttentionScores",
     "AttentionTransfer",
@@ -61,6 +65,7 @@ __all__ = [
     "SimilarityPreserving",
     "SoftCrossEntropy",
     "SoftTarget",
+    "TeacherAnnealing",
     "Term",
     "get_loss",
     "hard_label_only",
