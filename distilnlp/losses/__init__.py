@@ -1,5 +1,6 @@
 """The losses: one class each, registered under the name that recipes use."""
 
+from distilnlp.losses.annealing import CWSM, FLSW, AnnealingKD, TeacherAnnealing
 from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
 from distilnlp.losses.contextual import CKD
@@ -28,8 +29,10 @@ __all__ = [
     "CKA",
     "CKD",
     "CRD",
+    "CWSM",
     "DIST",
     "DKD",
+    "FLSW",
     "FSP",
     "IRG",
     "MGSKD",
@@ -38,6 +41,7 @@ __all__ = [
     "PKT",
     "RAILKD",
     "VID",
+    "AnnealingKD",
     "AttentionProbabilities",
     "AttentionScores",
     "AttentionTransfer",
@@ -73,6 +77,7 @@ __all__ = [
     "SimilarityPreserving",
     "SoftCrossEntropy",
     "SoftTarget",
+    "TeacherAnnealing",
     "Term",
     "get_loss",
     "hard_label_only",

@@ -25,6 +25,8 @@ class Case:
         labels: of the batch, for losses that read them.
         zero_at_equality: I1; a loss that reads the labels may have no such point.
         lowest: the value at equality, from the outputs; 0 where absent.
+        constants: whether it takes something that it reads off the student for a constant, so that its gradient is
+            not the derivative; it has a test of its own.
         warm: whether what is learned along has seen another batch, of a loss that remembers.
     """
 
@@ -33,6 +35,7 @@ class Case:
     problem_type: str = "single_label_classification"
     zero_at_equality: bool = True
     lowest: Callable[[Outputs], float] = lambda _: 0.0
+    constants: bool = False
     warm: bool = False
 
     def make(self) -> Loss:
@@ -94,6 +97,11 @@ CASES = [
     Case("conditional_teacher_student", {"temperature": 2.0}, zero_at_equality=False),
     Case("probability_shift", zero_at_equality=False),
     Case("margin_mse"),
+    Case("teacher_annealing", {"label_share": 0.3}, zero_at_equality=False),
+    Case("annealing_kd", {"factor": 0.5}, zero_at_equality=False),
+    Case("annealing_kd", {}, "regression"),
+    Case("flsw", {"gamma": 1.5}, constants=True),
+    Case("cwsm", constants=True),
     Case("hidden_state", {"layer_map": PAIRS}),
     Case("hidden_state_cosine", {"layer_map": PAIRS}),
     Case("embedding"),

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from distilnlp.losses import get_loss
-from distilnlp.outputs import Outputs
+from distilnlp.outputs import Needs, Outputs
 from tests.losses.cases import CASES, Case
 
-FOR_CLASSES = [case for case in CASES if case.make().needs_student().logits and case.problem_type[0] == "s"]
+FOR_CLASSES = [
+    case for case in CASES if case.make().needs_student() == Needs(logits=True) and case.problem_type[0] == "s"
+]
 every_loss = pytest.mark.parametrize("case", FOR_CLASSES, ids=lambda case: case.name)
 
 
