@@ -237,7 +237,7 @@ class _TimedTeacher(FrozenTeacher):
 
 class _TimedObjective(Objective):
     def __init__(self, objective: Objective, steps: Steps) -> None:
-        super().__init__([(term.weight, term.loss) for term in objective])
+        super().__init__([(term.weight, term.loss, term.settings) for term in objective])
         self.steps = steps
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

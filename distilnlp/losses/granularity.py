@@ -46,7 +46,7 @@ class MGSKD(HiddenLayerLoss):
         dimensionless, mean over triples of three different real tokens and examples, and for texts over heads and all
         ``batch^3`` triples, those that name a text twice (which are 0) included. Mean over layers (theirs is the sum).
         The text term is unchanged when each relation head of a model is rotated, shifted and scaled.
-    Source: Liu et al. 2022 (MGSKD), arXiv:2204.05210, section 3; 64 heads, 20 and 20 tokens, two token layers and
+    Source: Liu et al. 2022 (MGSKD), ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers and
         weights 4 and 1 as in the authors' code. Their third granularity, phrases found by a chunker, is left out.
     Raises:
         RequestError: ``relation_heads`` does not divide a width; a weight below 0, or no term left with one above; a
@@ -122,7 +122,7 @@ class MGSKD(HiddenLayerLoss):
             heads = vectors.unflatten(-1, (self.relation_heads, -1)).transpose(0, 1)  # (heads, batch, width / heads)
             directions = unit(heads[:, None] - heads[:, :, None])  # (heads, batch, batch, width / heads)
             cosines.append(directions @ directions.transpose(-1, -2))
-        return F.smooth_l1_loss(*cosines)
+        return F.smooth_l1_loss(cosines[0], cosines[1])
 
     def _tokens(self, student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
         """Pairs and angles of one layer, ``()``."""
@@ -147,7 +147,8 @@ class MGSKD(HiddenLayerLoss):
         heads = states.unflatten(-1, (self.relation_heads, -1)).transpose(
             1, 2
         )  # (batch, heads, tokens, width / heads)
-        return heads @ heads.transpose(-1, -2) * float(heads.shape[-1]) ** -0.5
+        scores: Tensor = heads @ heads.transpose(-1, -2) * float(heads.shape[-1]) ** -0.5
+        return scores
 
     def _angles(self, student: Tensor, teacher: Tensor, scores: Tensor, real: Tensor) -> Tensor:
         """Of each example, ``(batch,)``; where they are is the teacher's choice, by its ``scores``."""
@@ -167,5 +168,7 @@ class MGSKD(HiddenLayerLoss):
             cosines.append(unit(directions) @ unit(directions).transpose(-1, -2))
         both = near[..., None] & near[..., None, :]
         both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
-        gaps = F.smooth_l1_loss(*cosines, reduction="none") * both  # (batch, centres, neighbours, neighbours)
+        gaps = (
+            F.smooth_l1_loss(cosines[0], cosines[1], reduction="none") * both
+        )  # (batch, centres, neighbours, neighbours)
         return gaps.sum(dim=(1, 2, 3)) / both.sum(dim=(1, 2, 3)).clamp_min(1)

@@ -120,7 +120,7 @@ class FSP(HiddenLayerLoss):
             flow_t = [first_t, next_t]
 
             def difference(flow_s: list[Tensor], part: slice, flow_t: list[Tensor] = flow_t) -> Tensor:
-                g_s = _flow(*flow_s, real[part], counts[part])  # (part, width, width)
+                g_s = _flow(flow_s[0], flow_s[1], real[part], counts[part])  # (part, width, width)
                 g_t = _flow(flow_t[0][part], flow_t[1][part], real[part], counts[part])
                 return (g_s - g_t).square().mean(dim=(1, 2)).sum() / len(real)
 

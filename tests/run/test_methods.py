@@ -23,8 +23,8 @@ def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
         for key in TRAINING.keys() - {"report_to"}:
             settings.append(f"stages.{stage}.training.{key}={TRAINING[key]}")
         settings.append(f"stages.{stage}.training.max_steps=2")
-    if "minilmv2" in (stages["student"].objective or {}):
-        settings.append("stages.student.objective.minilmv2.relation_heads=4")
+    for loss in {"minilmv2", "mgskd"} & set(stages["student"].objective or {}):
+        settings.append(f"stages.student.objective.{loss}.relation_heads=4")
     return settings
 
 
