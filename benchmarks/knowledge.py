@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks._harness import (
     RESULTS,
+    ROOT,
     SCRATCH,
     Row,
     answer,
@@ -39,7 +40,7 @@ from benchmarks._harness import (
     set_up,
 )
 
-METHODS = sorted(path.stem for path in Path("tasks/methods").glob("[a-z]*.yaml"))
+METHODS = sorted(path.stem for path in (ROOT / "tasks" / "methods").glob("[a-z]*.yaml"))
 CONTROL = "control"
 BEST = 10
 Runs = dict[str, dict[str, Any]]
@@ -109,7 +110,7 @@ def train(
     from distilnlp.run.stage import train_stage
 
     task_name = arguments.teacher or arguments.tasks[0]
-    path = f"tasks/methods/{recipe_name}.yaml"
+    path = f"methods/{recipe_name}"
     settings = [f"data.task={task_name}", f"seed={seed}"]
     for name in load_recipe(path).stages:  # the score of the last step is all that is asked for
         settings += [f"stages.{name}.training.{key}_strategy=no" for key in ("eval", "save")]
@@ -246,7 +247,7 @@ def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
 
     task, tokenizer = load_data(32 * (steps + warm_up)), make_tokenizer()
     teacher, data = make_teacher(task), tokenize(task.train, tokenizer, max_length=128)
-    recipe = load_recipe(f"tasks/methods/{'hinton' if method == CONTROL else method}.yaml")
+    recipe = load_recipe(f"methods/{'hinton' if method == CONTROL else method}")
     names = (
         [CONTROL] if method == CONTROL else [n for n, stage in recipe.stages.items() if stage.objective is not None]
     )
