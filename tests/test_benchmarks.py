@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _harness, cache
+from benchmarks import _harness, cache, knowledge
 from benchmarks._harness import Spread, alternate, ratio
 
 
@@ -30,6 +30,16 @@ def test_peak_memory_is_what_was_taken_in_between() -> None:
         assert len(bytearray(200_000_000)) > 0
 
     assert 150 < _harness.peak_growth_mb(work) < 260
+
+
+def test_the_leaderboard_compares_a_method_with_the_control_of_the_same_seeds() -> None:
+    scores = {"t/control/1": 0.5, "t/control/2": 0.9, "t/pkd/1": 0.6, "t/rkd/1": 0.7, "t/rkd/2": 0.8, "u/pkd/1": 0.1}
+    runs = {key: {"metric": "f1", "score": score} for key, score in scores.items()}
+    rows = {row["method"]: row for row in knowledge.rows_of(runs, "t")}
+    assert list(rows) == ["rkd", "control", "pkd"]
+    assert (rows["pkd"]["over control"], rows["pkd"]["deviation"], rows["pkd"]["seeds"]) == (0.1, "-", 1)
+    assert (rows["rkd"]["f1"], rows["rkd"]["over control"]) == (0.75, 0.05)
+    assert set(knowledge.METHODS) == {path.stem for path in (Path("tasks") / "methods").glob("[a-z]*.yaml")}
 
 
 @pytest.mark.slow
