@@ -37,13 +37,3 @@ def test_a_recipe_by_paper_runs_to_its_end(name: str, tmp_path: Path, start_weig
     last = rows[list(recipe.stages)[-1]]
     assert last["role"] == "student" and last["steps"] == 2
     assert rows["control"]["role"] == "control" and rows["teacher"]["role"] == "teacher"
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_student_and_control_of_a_method_take_as_many_epochs(name: str) -> None:
-    stages = load_recipe(name).stages
-    taught = [stage for stage in stages.values() if stage.objective is not None]
-    assert sum(stage.training["num_train_epochs"] for stage in taught) == 4
-    assert stages["control"].training["num_train_epochs"] == 4
-    assert stages["control"].student == stages["student"].student
-    assert [stage.training["learning_rate"] for stage in (*taught, stages["control"])] == [2e-4] * (len(taught) + 1)
