@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif arguments.cost:
         answer(**cost(arguments.cost))
     elif arguments.costs:
-        _write(costs={method: in_process("benchmarks.knowledge", "--cost", method) for method in [CONTROL, *METHODS]})
+        for method in dict.fromkeys([CONTROL, *arguments.methods]):
+            _write(costs={method: in_process("benchmarks.knowledge", "--cost", method)})
         print_table("a step of 32 pairs, live teacher", cost_rows(_read()["costs"]))
     else:
         leaderboard(arguments)
