@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -16,8 +16,10 @@ __all__ = [
     "Batch",
     "LayerLoss",
     "Loss",
+    "check_count",
     "check_positive",
     "check_same_shape",
+    "check_weights",
     "example_mean",
     "get_loss",
     "given",
@@ -187,6 +189,22 @@ def check_positive(name: str, value: float) -> None:
     """Raise RequestError unless ``value`` is a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise RequestError(f"{name} must be positive and finite; got {value!r}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise RequestError unless ``value`` is a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RequestError(f"{name} must be a whole number of at least 1; got {value!r}")
+
+
+def check_weights(loss: Loss, names: Sequence[str]) -> None:
+    """Raise RequestError unless the settings ``names`` are weights of 0 or more, one of them above."""
+    values = {name: getattr(loss, name) for name in names}
+    for name, value in values.items():
+        if value != 0:
+            check_positive(name, value)
+    if not any(values.values()):
+        raise RequestError(f"{loss.name} needs one of {', '.join(names)} above 0: nothing would train")
 
 
 Given = TypeVar("Given", Outputs, ModelInfo)

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, LayerLoss, register_loss, valid_counts
+from distilnlp.losses.base import Batch, LayerLoss, check_count, check_weights, register_loss, valid_counts
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.hidden import HiddenLayerLoss
 from distilnlp.losses.pooled import unit
 from distilnlp.losses.response import kl_divergence
-from distilnlp.losses.structure import check_count, check_weights
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = ["CKD"]

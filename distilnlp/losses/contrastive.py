@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, given, register_loss
+from distilnlp.losses.base import check_count, check_positive, given, register_loss
 from distilnlp.losses.hidden import check_widths
 from distilnlp.losses.pooled import RelationalLoss, unit
 from distilnlp.outputs import ModelInfo
@@ -77,9 +77,9 @@ class _ContrastiveLoss(RelationalLoss):
         super().__post_init__()
         check_positive("temperature", self.temperature)
         if self.dimension is not None:
-            check_positive("dimension", self.dimension)
+            check_count("dimension", self.dimension)
         if self.queue != 0:
-            check_positive("queue", self.queue)
+            check_count("queue", self.queue)
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         width = given(self.name, teacher).width

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, LayerLoss, given, register_loss, valid_counts
+from distilnlp.losses.base import Batch, LayerLoss, check_count, check_weights, given, register_loss, valid_counts
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.hidden import HiddenLayerLoss
 from distilnlp.losses.pooled import pool, unit, warn_of_small_batch
-from distilnlp.losses.structure import check_count, check_weights
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = ["MGSKD"]
@@ -144,9 +143,7 @@ class MGSKD(HiddenLayerLoss):
         return sum_over_examples(compare, [student], largest)
 
     def _scores(self, states: Tensor) -> Tensor:
-        heads = states.unflatten(-1, (self.relation_heads, -1)).transpose(
-            1, 2
-        )  # (batch, heads, tokens, width / heads)
+        heads = states.unflatten(-1, (self.relation_heads, -1)).transpose(1, 2)  # (batch, heads, tokens, size)
         scores: Tensor = heads @ heads.transpose(-1, -2) * float(heads.shape[-1]) ** -0.5
         return scores
 
@@ -168,7 +165,6 @@ class MGSKD(HiddenLayerLoss):
             cosines.append(unit(directions) @ unit(directions).transpose(-1, -2))
         both = near[..., None] & near[..., None, :]
         both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
-        gaps = (
-            F.smooth_l1_loss(cosines[0], cosines[1], reduction="none") * both
-        )  # (batch, centres, neighbours, neighbours)
+        # (batch, centres, neighbours, neighbours)
+        gaps = F.smooth_l1_loss(cosines[0], cosines[1], reduction="none") * both
         return gaps.sum(dim=(1, 2, 3)) / both.sum(dim=(1, 2, 3)).clamp_min(1)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import check_positive, register_loss
+from distilnlp.losses.base import check_count, check_positive, register_loss
 from distilnlp.losses.pooled import RelationalLoss, unit
 from distilnlp.losses.response import kl_divergence
-from distilnlp.losses.structure import check_count
 
 __all__ = ["DarkRank"]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooled import RelationalLoss, unit
+from distilnlp.losses.pooled import RelationalLoss, unit, warn_of_small_batch
 
 __all__ = ["CKA", "PKT", "RKDAngle", "RKDDistance", "SimilarityPreserving"]
 
@@ -161,6 +161,7 @@ class CKA(RelationalLoss):
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         if self.unbiased and len(student) < 4:
+            warn_of_small_batch(f"{self.name} with unbiased", 4)
             return student.sum() * 0.0
         k_s, k_t = (unit(self._kernel(x).flatten()) for x in (student, teacher))  # (batch^2,)
         return 1 - (k_s * k_t).sum()

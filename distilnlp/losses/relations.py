@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.attention import AttentionProbabilities
-from distilnlp.losses.base import Batch, LayerLoss, check_positive, example_mean, given, register_loss
+from distilnlp.losses.base import (
+    Batch,
+    LayerLoss,
+    check_count,
+    check_weights,
+    example_mean,
+    given,
+    register_loss,
+)
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.outputs import ModelInfo, Needs, Outputs, at_least_float32
 
@@ -138,12 +146,8 @@ class MiniLMv2(_RelationLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("relation_heads", self.relation_heads)
-        for name in ("query_weight", "key_weight", "value_weight"):
-            if vars(self)[name] != 0:
-                check_positive(name, vars(self)[name])
-        if not self._weights:
-            raise RequestError(f"{self.name} needs a weight above 0 of queries, keys or values: nothing would train")
+        check_count("relation_heads", self.relation_heads)
+        check_weights(self, ("query_weight", "key_weight", "value_weight"))
 
     @property
     def _weights(self) -> dict[Projected, float]:

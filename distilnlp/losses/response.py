@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_positive, check_same_shape, example_mean, valid_counts
+from distilnlp.losses.base import Batch, Loss, check_positive, check_same_shape, example_mean, given, valid_counts
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = [
@@ -156,8 +156,7 @@ class ResponseLoss(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if teacher is None:
-            raise RequestError(f"{self.name} compares the student with a teacher and there is none")
+        teacher = given(self.name, teacher)
         head = Head(self.name, student, batch, self.spans)
         z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
         check_same_shape("logits", z_s, z_t)
@@ -219,8 +218,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def check_heads(name: str, student: ModelInfo, teacher: ModelInfo | None) -> None:
     """Raise RequestError unless there is a teacher, with as many logits as the student."""
-    if teacher is None:
-        raise RequestError(f"{name} compares the student with a teacher and there is none")
+    teacher = given(name, teacher)
     if student.outputs != teacher.outputs:
         raise RequestError(
             f"{name} compares logits one by one: the student has {student.outputs} and the teacher {teacher.outputs}; "

@@ -1,7 +1,6 @@
 """Losses on the structure that a layer gives a batch or a text: kernels, flows between layers, graphs, ranks."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -14,9 +13,10 @@ from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import (
     Batch,
     LayerLoss,
-    Loss,
+    check_count,
     check_positive,
     check_same_shape,
+    check_weights,
     given,
     register_loss,
     valid_counts,
@@ -226,16 +226,6 @@ def _over_largest(relations: Tensor) -> Tensor:
     return relations / largest.where(largest > 0, largest.new_ones(()))
 
 
-def check_weights(loss: Loss, names: Sequence[str]) -> None:
-    """Raise RequestError unless the settings ``names`` are weights of 0 or more, one of them above."""
-    values = {name: getattr(loss, name) for name in names}
-    for name, value in values.items():
-        if value != 0:
-            check_positive(name, value)
-    if not any(values.values()):
-        raise RequestError(f"{loss.name} needs one of {', '.join(names)} above 0: nothing would train")
-
-
 def check_steps(name: str, pairs: LayerMap, what: str) -> None:
     """Raise RequestError unless the map has a next layer for some layer."""
     if len(pairs) < 2:
@@ -243,9 +233,3 @@ def check_steps(name: str, pairs: LayerMap, what: str) -> None:
             f"{name} {what} and the layer map has one pair only, {[list(pair) for pair in pairs]}: map two layers or "
             "more"
         )
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise RequestError unless ``value`` is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RequestError(f"{name} must be a whole number of at least 1; got {value!r}")
