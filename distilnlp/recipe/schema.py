@@ -198,6 +198,8 @@ def _check_stages(recipe: Recipe) -> None:
             raise recipe.error(here, f"stages.{name} should have one of 'model' and 'student'")
         if stage.teacher is not None and not stage.objective:
             raise recipe.error(here, f"stages.{name} has a teacher and no 'objective': which losses?")
+        if not stage.train and (stage.objective is not None or stage.lora is not None):
+            raise recipe.error((*here, "train"), f"stages.{name} has 'train: false' and losses or adapters to train")
         for key, reason in _RESERVED.items():
             if key in stage.training:
                 raise recipe.error((*here, "training", key), f"stages.{name}.training.{key} cannot be set: {reason}")
