@@ -61,6 +61,11 @@ def command(
         "data_dir": str(data_dir) if data_dir else None,
         "max_length": max_length,
     }
+    from distilnlp.data.tasks import GLUE
+
+    number = problem_type == "regression" or (task in GLUE and GLUE[task].problem_type == "regression")
+    if temperature is not None and number:
+        raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")
     top = {"precision": precision, "seed": seed}
     source = "teacher" if finetune_teacher else teacher
     training = {"num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate}

@@ -65,6 +65,7 @@ def test_help_is_quick():
         ("run mrpc --set data.tsak=x", "unknown key 'tsak' in data: did you mean 'task'"),
         ("distill mrpc --teacher x", "give one of --student-layers"),
         ("distill mrpc --teacher x --student y --student-layers 2", "give one of --student-layers"),
+        ("distill stsb --teacher x --student y --temperature 2", "--temperature is for classes"),
         ("distill mrcp --teacher x --student y", "unknown task 'mrcp': did you mean 'mrpc'"),
         ("predict x", "nothing to classify"),
         ("predict x --text a --output b.xls", "unknown kind of output file '.xls'"),
