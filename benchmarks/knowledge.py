@@ -234,7 +234,7 @@ def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
     from distilnlp.recipe import load_recipe
     from distilnlp.teachers import CacheSettings, FrozenTeacher
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         """Notes how long each step takes."""
 
         def __init__(self) -> None:

@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "throughput",
         arguments,
         rows,
-        job=job,
+        job={**job, "folder": str(folder.relative_to(ROOT))},
         teacher_score=teacher_score,
         runs=results,
         failed=failed,

@@ -304,6 +304,13 @@ def test_info_nce_is_its_written_definition() -> None:
     assert float(got) == pytest.approx(expected)
 
 
+def test_the_unbiased_estimate_of_three_texts_is_zero_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    pooled.warn_of_small_batch.cache_clear()
+    s, t = random_points(0, batch=3), random_points(1, batch=3)
+    assert float(CKA(ONE, unbiased=True)(points(s), points(t), {})) == 0
+    assert "cka with unbiased is 0 for a batch of fewer than 4" in caplog.text
+
+
 def test_a_text_that_stands_twice_is_no_negative_of_itself() -> None:
     s, t = random_points(0, batch=3), random_points(1, batch=3)
     twice = torch.tensor([0, 0, 1, 2])
