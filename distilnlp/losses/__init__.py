@@ -5,6 +5,7 @@ from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
 from distilnlp.losses.contextual import CKD
 from distilnlp.losses.contrastive import CRD, InfoNCE
+from distilnlp.losses.dark_rank import DarkRank
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
@@ -15,11 +16,10 @@ from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, P
 from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
 from distilnlp.losses.layers_matched import RAILKD, BertEMD
 from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
+from distilnlp.losses.margins import MarginMSE
+from distilnlp.losses.minilm import MiniLM, MiniLMv2
 from distilnlp.losses.objective import Objective, Term, hard_label_only
-from distilnlp.losses.ranking import MarginMSE
-from distilnlp.losses.ranks import DarkRank
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
-from distilnlp.losses.relations import MiniLM, MiniLMv2
 from distilnlp.losses.schedule import Schedule
 from distilnlp.losses.structure import CC, FSP, IRG
 
