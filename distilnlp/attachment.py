@@ -81,6 +81,6 @@ class Attachment:
         if not model.training or self._fed is None:
             return output
         (teacher, batch, progress), self._fed = self._fed, None
-        student = self._capture.finish(output.logits, batch.get("attention_mask"))
+        student = self._capture.finish(output.logits, batch.get("attention_mask"), batch.get("labels"))
         total, raw = self.objective(student, teacher, batch, self.modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}

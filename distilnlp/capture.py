@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -25,6 +26,7 @@ from distilnlp.outputs import ModelInfo, Needs, Outputs
 __all__ = ["Capture", "model_info"]
 
 INTERFACE = "distilnlp"
+TWICE = "distilnlp-twice"  # the same, of operations that can be differentiated twice, as no fast kernel can
 
 # Models that compute attention in code of their own and never call the interface, and where in a layer the dropout
 # stands that receives the probabilities.
@@ -68,6 +70,7 @@ class _Records:
         self.scales: dict[int, float] = {}
         self.allowed: dict[int, Tensor] = {}
         self.attentions: dict[int, Tensor] = {}
+        self.embedded: Tensor | None = None  # what input gradients are taken with respect to
 
 
 # The capture whose model is in its forward pass now. One at a time: the teacher has finished when the student starts.
@@ -103,7 +106,7 @@ class Capture:
         highest = max(needs.layers, default=0)
         if highest > self.layers:
             raise RequestError(f"layer {highest} is asked of {model_info(model).name}, which has {self.layers} layers")
-        if needs.layers:
+        if needs.layers or needs.input_gradients:
             self._attach()
 
     def _attach(self) -> None:
@@ -114,20 +117,20 @@ class Capture:
         if self.layers in self.needs.hidden_states:
             # The last hidden state is what the base model returns: ModernBERT norms it after the last layer.
             self._handles.append(self.model.base_model.register_forward_hook(self._after_encoder))
-        if not self.needs.attention | self.needs.values:
+        if not (self.needs.attention | self.needs.values or self.needs.input_gradients):
             return
         own = OWN_ATTENTION.get(self.model.config.model_type)
         if own is not None:
             for layer in layer_stack(self.model):
                 self._handles.append(layer.get_submodule(own).register_forward_pre_hook(self._before_own_dropout))
         else:
-            self.model.set_attn_implementation(INTERFACE)
+            self.model.set_attn_implementation(TWICE if self.needs.input_gradients else INTERFACE)
 
     def remove(self) -> None:
         """Take everything off the model; it computes as before it was attached."""
         while self._handles:
             self._handles.pop().remove()
-        if self.model.config._attn_implementation == INTERFACE:
+        if self.model.config._attn_implementation in (INTERFACE, TWICE):
             self.model.set_attn_implementation(self._kernel)
 
     def start(self) -> None:
@@ -135,13 +138,14 @@ class Capture:
         self._records = _Records()
         _activate(self)
 
-    def run(self, inputs: Mapping[str, Tensor]) -> Outputs:
-        """What is needed, from a forward pass of its own that does no more than that.
+    def run(self, inputs: Mapping[str, Tensor], order: list[int] | None = None) -> Outputs:
+        """What is needed, from a forward pass of its own that does no more than that, without any gradient.
 
         Without logits neither head nor pooler runs, and the pass ends at the highest layer that is needed.
 
         Args:
-            inputs: a batch; what the model does not read is left out.
+            inputs: a batch; what the model does not read is left out. ``labels`` choose the logit of input gradients.
+            order: the place of each label among the logits, where the model counts its labels in another order.
         Raises:
             RequestError: as `finish`.
         """
@@ -151,7 +155,10 @@ class Capture:
         self.start()
         self._stops = not self.needs.logits
         try:
-            with _without_pooler(model) if self._stops else nullcontext():
+            with (
+                _without_pooler(model) if self._stops else nullcontext(),
+                torch.set_grad_enabled(self.needs.input_gradients),
+            ):
                 output = model(**known)
         except _Enough:
             output = None
@@ -160,11 +167,23 @@ class Capture:
             _activate(None)
             raise
         self._stops = False
-        return self.finish(output.logits if self.needs.logits else None, inputs.get("attention_mask"))
+        logits = output.logits if self.needs.logits else None
+        return self.finish(logits, inputs.get("attention_mask"), inputs.get("labels"), order).detached()
 
-    def finish(self, logits: Tensor | None, attention_mask: Tensor | None) -> Outputs:
+    def finish(
+        self,
+        logits: Tensor | None,
+        attention_mask: Tensor | None,
+        labels: Tensor | None = None,
+        order: list[int] | None = None,
+    ) -> Outputs:
         """What the pass since `start` gave.
 
+        Args:
+            logits: of the model.
+            attention_mask: of the batch.
+            labels: of the batch; they choose the logit of input gradients.
+            order: as in `run`.
         Raises:
             RequestError: something needed did not come; names the model, the tensor and the way out.
         """
@@ -201,15 +220,33 @@ class Capture:
             scales=records.scales,
             allowed=records.allowed,
             attentions=records.attentions,
+            input_gradients=self._input_gradients(records.embedded, logits, labels, order),
             attention_mask=attention_mask,
         )
+
+    def _input_gradients(
+        self, embedded: Tensor | None, logits: Tensor | None, labels: Tensor | None, order: list[int] | None
+    ) -> Tensor | None:
+        """The gradient of each example's own logit, itself to be differentiated while the model trains."""
+        if not self.needs.input_gradients or embedded is None or logits is None:
+            return None
+        with torch.enable_grad(), torch.autocast(logits.device.type, enabled=False):
+            chosen = _logits_of_labels(model_info(self.model).name, logits, labels, order)
+            # No example reads another's tokens: the gradient of the sum holds that of each.
+            (gradients,) = torch.autograd.grad(chosen.sum(), embedded, create_graph=self.model.training)
+        return gradients
 
     def _before_layer(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         records = self._records
         if records is None:
             return
-        if records.layer_calls == 0 and 0 in self.needs.hidden_states:
-            records.hidden_states[0] = args[0] if args else kwargs["hidden_states"]
+        if records.layer_calls == 0:
+            embedded: Tensor = args[0] if args else kwargs["hidden_states"]
+            if 0 in self.needs.hidden_states:
+                records.hidden_states[0] = embedded
+            if self.needs.input_gradients:
+                # Of a model whose parameters are frozen it is a leaf, and nothing else there asks for a gradient.
+                records.embedded = embedded if embedded.requires_grad else embedded.requires_grad_()
         records.layer_calls += 1
 
     def _after_layer(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -255,6 +292,24 @@ class Capture:
         if allowed is not None:
             # An additive mask holds 0 where a key may be looked at and a very negative number elsewhere.
             records.allowed[layer] = allowed if allowed.dtype == torch.bool else allowed > -1
+
+
+def _logits_of_labels(name: str, logits: Tensor, labels: Tensor | None, order: list[int] | None) -> Tensor:
+    """The logit of each example's label, ``(batch,)``; the only one of a regression."""
+    if logits.ndim != 2:
+        raise RequestError(f"input gradients are of one logit a text; {name} gives logits {tuple(logits.shape)}")
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    if labels is None or labels.is_floating_point() or labels.ndim != 1:
+        got = "none" if labels is None else f"labels of type {labels.dtype} and shape {tuple(labels.shape)}"
+        raise RequestError(
+            f"input gradients are of the logit of the text's label: one class a text is needed; got {got}"
+        )
+    # On an accelerator to look would be to wait for it; the look-up below checks there.
+    if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        raise RequestError(f"labels must lie in 0..{logits.shape[1] - 1}; the batch has {labels.tolist()}")
+    places = labels if order is None else torch.tensor(order, device=labels.device)[labels]
+    return logits.gather(1, places[:, None])[:, 0]
 
 
 def _check_gradient(name: str, records: _Records) -> None:
@@ -313,5 +368,12 @@ def _attention(
     )
 
 
-AttentionInterface.register(INTERFACE, _attention)
-AttentionMaskInterface.register(INTERFACE, sdpa_mask)
+def _attention_twice(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    """The same numbers from single operations. In every pass: gradient checkpointing repeats one, and compares."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return _attention(*args, **kwargs)
+
+
+for _name, _function in ((INTERFACE, _attention), (TWICE, _attention_twice)):
+    AttentionInterface.register(_name, _function)
+    AttentionMaskInterface.register(_name, sdpa_mask)

@@ -1,8 +1,9 @@
 """What a loss sees of a model: tensors by layer, and nothing of the model itself."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -44,12 +45,21 @@ class Needs:
         hidden_states: layers whose hidden state is used; 0 is the embeddings.
         attention: layers whose attention (queries, keys and what masks them) is used; the first is 1.
         values: layers whose values are used; the first is 1.
+        input_gradients: whether the gradient of the label's logit with respect to the embeddings is used; it comes
+            with the logits.
+    Raises:
+        ValueError: ``input_gradients`` without ``logits``.
     """
 
     logits: bool = False
     hidden_states: frozenset[int] = frozenset()
     attention: frozenset[int] = frozenset()
     values: frozenset[int] = frozenset()
+    input_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        if self.input_gradients and not self.logits:
+            raise ValueError("the gradient is that of a logit: ask for the logits too")
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
@@ -57,6 +67,7 @@ class Needs:
             self.hidden_states | other.hidden_states,
             self.attention | other.attention,
             self.values | other.values,
+            self.input_gradients or other.input_gradients,
         )
 
     def __bool__(self) -> bool:
@@ -81,6 +92,8 @@ class Outputs:
             local windows); where absent all.
         attentions[l]: ``(batch, heads, tokens, tokens)``, probabilities before dropout, from models that compute
             attention in a way of their own (DeBERTa); others leave it empty.
+        input_gradients: ``(batch, tokens, width)``, of the logit of each example's label (of the only logit in a
+            regression) with respect to hidden state 0.
         attention_mask: ``(batch, tokens)``, 1 for a token and 0 for padding; None means no padding.
         span: whether the logits are those of a span head (extractive question answering): ``(batch, tokens, 2)``, how
             likely the answer starts and ends at each token.
@@ -94,6 +107,7 @@ class Outputs:
     scales: Mapping[int, float] = field(default_factory=dict)
     allowed: Mapping[int, Tensor] = field(default_factory=dict)
     attentions: Mapping[int, Tensor] = field(default_factory=dict)
+    input_gradients: Tensor | None = None
     attention_mask: Tensor | None = None
     span: bool = False
 
@@ -106,6 +120,12 @@ class Outputs:
     def get_hidden_state(self, layer: int) -> Tensor:
         """Hidden state ``(batch, tokens, width)`` of a layer, at least float32. Raises RequestError where absent."""
         return at_least_float32(_get(self.hidden_states, layer, "hidden state"))
+
+    def get_input_gradients(self) -> Tensor:
+        """Gradients ``(batch, tokens, width)``, at least float32. Raises RequestError where there are none."""
+        if self.input_gradients is None:
+            raise RequestError("a loss needs the gradient of a logit by the embeddings, and the outputs hold none")
+        return at_least_float32(self.input_gradients)
 
     def get_attention(self, layer: int) -> tuple[Tensor, ...]:
         """What a layer's attention comes from: queries and keys, or the probabilities of a model of its own kind.
@@ -193,6 +213,16 @@ class Outputs:
         else:
             scores = self.get_attention_scores(layer)
         return torch.log_softmax(scores.masked_fill(~keys_allowed, lowest), dim=-1)
+
+    def detached(self) -> "Outputs":
+        """The same numbers, cut off from what they were computed from."""
+        alone: dict[str, Any] = {"logits": self.logits, "input_gradients": self.input_gradients}
+        layers = ("hidden_states", "queries", "keys", "values", "attentions")
+        changed: dict[str, Any] = {
+            **{name: tensor.detach() for name, tensor in alone.items() if tensor is not None},
+            **{name: {key: each.detach() for key, each in getattr(self, name).items()} for name in layers},
+        }
+        return dataclasses.replace(self, **changed)
 
     def token_mask(self, like: Tensor) -> Tensor:
         """``(batch, tokens)`` bool, True for real tokens; all True without a mask. ``like``: batch and device."""

@@ -200,6 +200,11 @@ class DistillationTrainer(PublishingTrainer):
                 f"{names} out and learn from the teacher's outputs alone"
             )
         resolved = objective.resolve(student, teacher)
+        if resolved.needs_student().input_gradients and self.args.torch_compile:
+            names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
+            raise RequestError(
+                f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}"
+            )
         unused = not resolved.needs_student().logits or resolved.stops_terms
         if unused and self.args.ddp_find_unused_parameters is None:
             # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.

@@ -195,3 +195,98 @@ def calls_of(model: PreTrainedModel) -> dict[str, int]:
     for module in heads + poolers:
         module.register_forward_pre_hook(count("outside"))
     return called
+
+
+GRADIENTS = Needs(logits=True, input_gradients=True)
+LABELS = torch.tensor([2, 0, 1])
+
+
+def gradients_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Central differences of each logit along one direction ``(batch, tokens, width)``, and that direction."""
+    generator = torch.Generator().manual_seed(3)
+    direction = torch.randn(3, 12, model.config.hidden_size, generator=generator, dtype=torch.float64)
+    first = _called_layers(model)[0]
+
+    def logits(step: float) -> Tensor:
+        moved = False
+
+        def move(module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> object:
+            nonlocal moved
+            if moved:  # a layer that is shared is called again
+                return None
+            moved = True
+            if args:
+                return (args[0] + step * direction, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": kwargs["hidden_states"] + step * direction}
+
+        handle = first.register_forward_pre_hook(move, with_kwargs=True)
+        result: Tensor = model(**inputs).logits
+        handle.remove()
+        return result.gather(1, LABELS[:, None])[:, 0]
+
+    with torch.no_grad():
+        return (logits(1e-5) - logits(-1e-5)) / 2e-5 / direction.norm(), direction / direction.norm()
+
+
+@every_backbone
+def test_input_gradients_are_the_derivative_of_each_texts_own_logit(kind: str) -> None:
+    model = tiny_model(kind, layers=2).double()
+    inputs = batch(model)
+    expected, direction = gradients_of(model, inputs)
+    capture = Capture(model.requires_grad_(False), GRADIENTS)
+    with torch.no_grad():
+        out = capture.run({**inputs, "labels": LABELS})
+    capture.remove()
+    assert out.input_gradients is not None and not out.input_gradients.requires_grad
+    assert out.logits is not None and not out.logits.requires_grad
+    torch.testing.assert_close((out.input_gradients * direction).sum(dim=(1, 2)), expected, rtol=1e-6, atol=1e-9)
+
+
+@every_backbone
+def test_input_gradients_of_a_training_model_can_be_differentiated(kind: str) -> None:
+    """The fast attention kernels cannot: what they gave would be an error, or a constant."""
+    model = tiny_model(kind, layers=2).train()
+    inputs, kernel = batch(model), model.config._attn_implementation
+    capture = Capture(model, GRADIENTS)
+    capture.start()
+    logits = model(**inputs).logits
+    out = capture.finish(logits, inputs["attention_mask"], LABELS)
+    capture.remove()
+    assert out.input_gradients is not None
+    out.input_gradients.square().sum().backward()
+    first = next(parameter for name, parameter in model.named_parameters() if "layer" in name and parameter.ndim == 2)
+    assert first.grad is not None and first.grad.abs().sum() > 0
+    assert model.config._attn_implementation == kernel
+
+
+def test_input_gradients_follow_the_labels_to_their_logits() -> None:
+    """A teacher that counts its labels in another order has the logit of ours at another place."""
+    model = tiny_model("bert", layers=2)
+    inputs = batch(model)
+    capture = Capture(model, GRADIENTS)
+    ours = capture.run({**inputs, "labels": LABELS}, order=[1, 2, 0]).input_gradients
+    theirs = capture.run({**inputs, "labels": torch.tensor([0, 1, 2])}).input_gradients
+    capture.remove()
+    assert ours is not None and theirs is not None and torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "got none"),
+        (torch.tensor([0.0, 1.0, 1.0]), "labels of type torch.float32"),
+        (torch.tensor([0, 1, 3]), r"0\.\.2; the batch has \[0, 1, 3\]"),
+    ],
+)
+def test_input_gradients_without_one_label_a_text_are_refused(labels: Tensor | None, message: str) -> None:
+    model = tiny_model("bert", layers=2)
+    capture = Capture(model, GRADIENTS)
+    with pytest.raises(RequestError, match=message):
+        capture.run({**batch(model), **({} if labels is None else {"labels": labels})})
+
+
+def test_the_only_logit_of_a_regression_needs_no_label() -> None:
+    model = tiny_model("bert", layers=2, num_labels=1)
+    capture = Capture(model, GRADIENTS)
+    out = capture.run({**batch(model), "labels": torch.tensor([0.5, 1.0, 1.5])})
+    assert out.input_gradients is not None and out.input_gradients.abs().sum() > 0

@@ -17,6 +17,7 @@ from tests.scripts.train_tiny import train_tiny, weights_file
 
 ROOT = Path(__file__).parents[1]
 ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
+ALIKE = ("scheduled", "jacobian", "rocket")
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "projected", "dropout": False, "args": {**half, "save_strategy": "epoch"}},
         {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
         {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
+        *({"folder": name, "dropout": False, "objective": name, "args": half} for name in ALIKE),
+        {"folder": "queue", "dropout": False, "objective": "queue", "args": half},
         {"folder": "whole", "args": {**half, **ADAMW}},
         # Step 9 of 12: the middle of the second epoch.
         {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
@@ -86,7 +89,7 @@ def difference(first: Path, second: Path) -> float:
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-@pytest.mark.parametrize("name", ["projected", "no logits", "cached"])
+@pytest.mark.parametrize("name", ["projected", "no logits", "cached", *ALIKE])
 def test_two_processes_equal_one_at_the_same_global_batch(
     runs: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -97,16 +100,22 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     train_tiny(
         str(tmp_path),
         dropout=False,
-        objective="no logits" if name == "no logits" else "all",
+        objective=name if name in (*ALIKE, "no logits") else "all",
         cache=str(tmp_path / "answers") if name == "cached" else None,
         args={"per_device_train_batch_size": 8},
     )
     assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
-    assert any("projection" in key or "distilnlp_modules" in key for key in load_file(weights_file(runs / name)))
+    learned_along = any("distilnlp_modules" in key for key in load_file(weights_file(runs / name)))
+    assert learned_along == (name != "jacobian")
     largest = difference(weights_file(runs / name), weights_file(tmp_path))
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
     assert largest < 1e-6
+
+
+def test_two_processes_with_a_queue_each_train_one_student(runs: Path) -> None:
+    """Each contrasts its part of the batch with its own queue, so that one process would learn something else."""
+    assert difference(weights_file(runs / "queue", 0), weights_file(runs / "queue", 1)) == 0.0
 
 
 def test_the_logged_terms_are_means_over_the_processes(runs: Path, tmp_path: Path) -> None:

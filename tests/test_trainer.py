@@ -196,6 +196,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, changes: dict
         ("cofi", {}),
         ("semckd", {"dimension": 8}),
         ("rail_kd", {"dimension": 8}),
+        ("factor_transfer", {}),
+        ("rocket_launching", {}),
     ],
 )
 def test_what_a_loss_learns_along_is_resumed_and_never_in_the_student(
@@ -206,15 +208,36 @@ def test_what_a_loss_learns_along_is_resumed_and_never_in_the_student(
     objective = Objective([(0.5, HardLabel()), (1.0, get_loss(name, **settings))])
     whole, half = student_model(**NARROW), student_model(**NARROW)
     plain = set(whole.state_dict())
-    make_trainer(tmp_path / "whole", model=whole, args=args, objective=objective).train()
+    same: dict[str, Any] = {"args": args, "objective": objective}
+    if not objective.uses_teacher:
+        same["teacher"] = None
+    make_trainer(tmp_path / "whole", model=whole, **same).train()
     assert set(whole.state_dict()) == set(load_file(tmp_path / "whole/checkpoint-4/model.safetensors")) == plain
     early, late = (load_file(tmp_path / f"whole/checkpoint-{n}/distilnlp_modules.safetensors") for n in (4, 8))
     assert early.keys() == late.keys()
     assert all(not torch.equal(early[key], late[key]) for key in early if "log_constant" not in key)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "checkpoint-4").rename(tmp_path / "half" / "checkpoint-4")
-    make_trainer(tmp_path / "half", model=half, args=args, objective=objective).train(resume_from_checkpoint=True)
+    make_trainer(tmp_path / "half", model=half, **same).train(resume_from_checkpoint=True)
     assert largest_difference(whole, half) == 0.0
+
+
+@pytest.mark.parametrize("settings", [{"compare": "vectors"}, {"compare": "norms"}])
+def test_the_students_input_gradients_come_to_those_of_the_teacher(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Nothing else is asked of it: the gradient of a gradient is what it learns from."""
+    objective = Objective([(1.0, get_loss("jacobian", **settings))])
+    args = {"optim": "adamw_torch", "learning_rate": 1e-3, "num_train_epochs": 8, "logging_steps": 6}
+    model = student_model(dropout=False, **(NARROW if settings["compare"] == "norms" else {}))
+    trainer = make_trainer(tmp_path, model=model, objective=objective, args=args)
+    trainer.train()
+    values = [log["raw/jacobian"] for log in trainer.state.log_history if "raw/jacobian" in log]
+    assert values[-1] < 0.7 * values[0]
+
+
+def test_a_compiled_student_and_jacobian_matching_are_refused(tmp_path: Path) -> None:
+    objective = Objective([(1.0, HardLabel()), (1.0, get_loss("jacobian"))])
+    with pytest.raises(RequestError, match="cannot be differentiated twice: leave out torch_compile, or jacobian"):
+        make_trainer(tmp_path, objective=objective, args={"torch_compile": True})
 
 
 def fading() -> Objective:
@@ -374,9 +397,12 @@ def test_bf16_is_used_in_training_and_in_evaluation_alone(tmp_path: Path) -> Non
     assert set(seen) == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["", "differentiated twice"])
 @pytest.mark.parametrize("kind", [kind for kind in BACKBONES if kind != "albert"])  # transformers: ALBERT cannot
-def test_gradient_checkpointing_gives_the_same_weights(tmp_path: Path, kind: str) -> None:
+def test_gradient_checkpointing_gives_the_same_weights(tmp_path: Path, kind: str, twice: bool) -> None:
     objective = Objective([(1.0, HiddenState()), (1.0, AttentionProbabilities())])
+    if twice:
+        objective = Objective([(1.0, get_loss("jacobian")), (1.0, AttentionProbabilities())])
     models = []
     for checkpointing in (False, True):
         models.append(without_dropout(student_model(kind)))
@@ -432,7 +458,8 @@ def test_training_can_start_again_after_a_term_was_not_a_number(
     assert trainer.train().global_step == 6
 
 
-def test_two_labels_in_another_order_are_put_into_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["soft_target", "jacobian"])
+def test_two_labels_in_another_order_are_put_into_ours(tmp_path: Path, loss: str) -> None:
     """Trap 5: the same teacher, its labels permuted in config and head, must teach the same."""
     order = [2, 0, 1]
     teacher, permuted = teacher_model(), teacher_model(label_names=[NAMES[i] for i in order])
@@ -442,7 +469,8 @@ def test_two_labels_in_another_order_are_put_into_ours(tmp_path: Path) -> None:
         permuted.classifier.bias.copy_(teacher.classifier.bias[order])
     students = [student_model(dropout=False), student_model(dropout=False)]
     for student, taught_by in zip(students, (teacher, permuted), strict=True):
-        make_trainer(tmp_path, model=student, teacher=taught_by, objective=Objective([(1.0, SoftTarget())])).train()
+        objective = Objective([(1.0, get_loss(loss))])
+        make_trainer(tmp_path, model=student, teacher=taught_by, objective=objective).train()
     assert largest_difference(*students) < 1e-7
 
 

@@ -8,8 +8,10 @@ from distilnlp.losses.contrastive import CRD, InfoNCE
 from distilnlp.losses.dark_rank import DarkRank
 from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
 from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
+from distilnlp.losses.factors import FactorTransfer
 from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
 from distilnlp.losses.features import PKD, VID, AttentionTransfer
+from distilnlp.losses.gradients import Jacobian
 from distilnlp.losses.granularity import MGSKD
 from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
 from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
@@ -20,6 +22,7 @@ from distilnlp.losses.margins import MarginMSE
 from distilnlp.losses.minilm import MiniLM, MiniLMv2
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
+from distilnlp.losses.rocket import RocketLaunching
 from distilnlp.losses.schedule import Schedule
 from distilnlp.losses.structure import CC, FSP, IRG
 
@@ -52,11 +55,13 @@ __all__ = [
     "DarkRank",
     "Divergence",
     "Embedding",
+    "FactorTransfer",
     "HardLabel",
     "HiddenState",
     "HiddenStateCosine",
     "InfoNCE",
     "Internal",
+    "Jacobian",
     "LabelSmoothing",
     "LayerLoss",
     "LogitMSE",
@@ -72,6 +77,7 @@ __all__ = [
     "RKDAngle",
     "RKDDistance",
     "Response",
+    "RocketLaunching",
     "Schedule",
     "SemCKD",
     "SimilarityPreserving",

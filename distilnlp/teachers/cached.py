@@ -164,6 +164,8 @@ def cache_answers(
     if settings.use == "never" or (settings.use == "auto" and passes <= 1):
         return None
     names = sorted(teacher.columns & set(dataset.column_names) - {"attention_mask", "labels"})
+    if teacher.needs.input_gradients:  # of the label's logit
+        names.append("labels")
     # input_ids first: the others may be missing, and its rows tell the number of examples.
     rows = Rows(dataset, sorted(names, key=lambda name: name != "input_ids"))
     store = Store(folder / _key(teacher, rows, settings, autocast), rows)
@@ -188,7 +190,11 @@ def _key(teacher: FrozenTeacher, rows: Rows, settings: CacheSettings, autocast: 
     parts = {
         "format": FORMAT,
         "teacher": teacher.fingerprint(),
-        "needs": [needs.logits, *(sorted(part) for part in (needs.hidden_states, needs.attention, needs.values))],
+        "needs": [
+            needs.logits,
+            needs.input_gradients,
+            *(sorted(part) for part in (needs.hidden_states, needs.attention, needs.values)),
+        ],
         "precision": [settings.dtype, precision, kind],
         "versions": [torch.__version__, transformers.__version__],
         "columns": rows.columns,

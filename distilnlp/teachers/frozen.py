@@ -72,7 +72,7 @@ class FrozenTeacher:
             raise RuntimeError("prepare() the teacher before its first batch")
         self.model.eval()  # somebody may share the model and have set it to train
         with torch.no_grad():
-            outputs = self._capture.run(batch)
+            outputs = self._capture.run(batch, self._order)
         if self._order is not None and outputs.logits is not None:
             outputs = dataclasses.replace(outputs, logits=outputs.logits[:, self._order])
         return outputs

@@ -29,6 +29,7 @@ GROUPS: dict[str, Per] = {
     "keys": "token",
     "values": "token",
     "attentions": "pair",
+    "input_gradients": "token",
 }
 
 
@@ -99,7 +100,7 @@ class Stored:
 
     Args:
         group: the field of `Outputs`.
-        layer: its layer; None for logits.
+        layer: its layer; None where there is one for the whole model.
         shape: of one item (of an example, a token or a pair of tokens, by the group).
         dtype: torch's name of it.
     """
@@ -170,6 +171,8 @@ def items_of(outputs: Outputs, mask: Tensor) -> Iterator[tuple[str, int | None, 
     """
     if outputs.logits is not None:
         yield "logits", None, outputs.logits
+    if outputs.input_gradients is not None:
+        yield "input_gradients", None, outputs.input_gradients[mask]
     for layer, tensor in outputs.hidden_states.items():
         yield "hidden_states", layer, tensor[mask]
     for group in ("queries", "keys", "values"):

@@ -136,6 +136,10 @@ CASES = [
     Case("dark_rank", {"layer_map": PAIRS, "kind": "soft", "candidates": 3}),
     Case("mgskd", {"layer_map": PAIRS, "relation_heads": 4, "token_layers": 1}),
     Case("mgskd", {"layer_map": PAIRS, "relation_heads": 2, "central": 2, "neighbours": 3}),
+    Case("factor_transfer", {"layer_map": PAIRS}, zero_at_equality=False),
+    Case("jacobian"),
+    Case("jacobian", {"compare": "norms"}),
+    Case("rocket_launching", {"blocks": 2, "hint_weight": 0.5}, constants=True, zero_at_equality=False),
 ]
 SAME_LAYERS = {"layer_map": [[1, 1], [2, 2], [3, 3]]}
 
@@ -158,6 +162,7 @@ def outputs(seed: int, classes: int = CLASSES, dtype: torch.dtype = torch.float3
         queries={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
         keys={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
         values={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
+        input_gradients=random(BATCH, TOKENS, WIDTH),
         attention_mask=mask(),
     )
 
@@ -168,5 +173,10 @@ def mapped(out: Outputs, change: Callable[[Tensor, int], Tensor]) -> Outputs:
         name: {layer: change(tensor, axis) for layer, tensor in getattr(out, name).items()}
         for name, axis in (("hidden_states", 1), ("queries", 2), ("keys", 2), ("values", 2))
     }
-    assert out.logits is not None and out.attention_mask is not None
-    return Outputs(logits=change(out.logits, -1), attention_mask=change(out.attention_mask, 1), **by_layer)
+    assert out.logits is not None and out.attention_mask is not None and out.input_gradients is not None
+    return Outputs(
+        logits=change(out.logits, -1),
+        input_gradients=change(out.input_gradients, 1),
+        attention_mask=change(out.attention_mask, 1),
+        **by_layer,
+    )

@@ -142,16 +142,18 @@ def test_i7_loss_and_gradient_are_finite_far_out(case: Case, scale: float) -> No
 @pytest.mark.parametrize("case", [case for case in CASES if not case.constants], ids=lambda case: case.name)
 def test_the_gradient_is_the_derivative(case: Case) -> None:
     student, teacher = pair(case, torch.float64)
-    names = [field for field in ("logits", "hidden_states", "queries", "keys", "values") if _used(case, field)]
+    fields = ("logits", "hidden_states", "queries", "keys", "values", "input_gradients")
+    names = [field for field in fields if _used(case, field)]
+    whole = {"logits", "input_gradients"}  # the others are one a layer
 
     def loss_of(*tensors: Tensor) -> Tensor:
         changed = dict(zip(names, tensors, strict=True))
         replaced = {
-            name: changed[name] if name == "logits" else {**getattr(student, name), 2: changed[name]} for name in names
+            name: changed[name] if name in whole else {**getattr(student, name), 2: changed[name]} for name in names
         }
         return value(case, dataclasses.replace(student, **replaced), teacher)
 
-    inputs = [getattr(student, name) if name == "logits" else getattr(student, name)[2] for name in names]
+    inputs = [getattr(student, name) if name in whole else getattr(student, name)[2] for name in names]
     if case.name == "embedding":
         return  # layer 0 is not layer 2; hidden_state is the same function and is checked
     assert torch.autograd.gradcheck(loss_of, [tensor.clone().requires_grad_() for tensor in inputs])
@@ -246,6 +248,7 @@ def _used(case: Case, name: str) -> bool:
         "queries": bool(needs.attention),
         "keys": bool(needs.attention),
         "values": bool(needs.values),
+        "input_gradients": needs.input_gradients,
     }[name]
 
 
@@ -256,5 +259,6 @@ def _restricted(out: Outputs, needs: Needs) -> Outputs:
         queries={layer: out.queries[layer] for layer in needs.attention},
         keys={layer: out.keys[layer] for layer in needs.attention},
         values={layer: out.values[layer] for layer in needs.values},
+        input_gradients=out.input_gradients if needs.input_gradients else None,
         attention_mask=out.attention_mask,
     )

@@ -15,14 +15,28 @@ from torch import Tensor
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from distilnlp.losses import AttentionScores, HiddenState, Objective
+from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
 from distilnlp.teachers import CacheSettings, layout
 from distilnlp.trainer import DistillationTrainer
 from tests.runs import all_losses, dataset, make_trainer, student_model
 
 __all__ = ["train_tiny", "weights_file"]
 
-OBJECTIVES = {"all": all_losses, "no logits": lambda: Objective([(1.0, HiddenState()), (1.0, AttentionScores())])}
+OBJECTIVES = {
+    "all": all_losses,
+    "no logits": lambda: Objective([(1.0, HiddenState()), (1.0, AttentionScores())]),
+    # A term ends within the training, and what only it trains has no gradient from then on.
+    "scheduled": lambda: Objective(
+        [
+            (1.0, HardLabel()),
+            (Schedule("linear", 1.0, 0.0, until=0.6), HiddenState()),
+            (0.5, SoftTarget(), {"temperature": Schedule("cosine", 8.0, 1.0)}),
+        ]
+    ),
+    "jacobian": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("jacobian", compare="norms"))]),
+    "rocket": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("rocket_launching"))]),
+    "queue": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("crd", queue=16, dimension=8))]),
+}
 
 
 class _KeepWeights(TrainerCallback):
@@ -56,11 +70,12 @@ def train_tiny(
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
     """
     place = Path(folder)
-    keep = _KeepWeights()
+    keep, chosen = _KeepWeights(), OBJECTIVES[objective]()
     trainer = make_trainer(
         place,
         model=student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
-        objective=OBJECTIVES[objective](),
+        objective=chosen,
+        **({} if chosen.uses_teacher else {"teacher": None}),
         train_dataset=dataset(rows),
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},

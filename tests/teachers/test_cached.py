@@ -97,6 +97,21 @@ def test_what_is_read_is_bit_for_bit_what_the_teacher_said(tmp_path: Path, kind:
         torch.testing.assert_close(got[name], tensor, atol=0, rtol=0, msg=name)
 
 
+def test_input_gradients_are_kept_for_each_text_and_its_label(tmp_path: Path) -> None:
+    """They are those of the label's logit: the same text with another label is one that nobody asked about."""
+    data, live = tokens(), prepared(needs=Needs(logits=True, input_gradients=True))
+    teacher = cached(tmp_path, live, data)
+    assert teacher is not None
+    rows = teacher.store.rows.source.tolist()
+    batch = batch_of(teacher, data, rows)
+    got, expected, mask = teacher(batch), live(batch), batch["attention_mask"].bool()
+    assert "teacher_answers" in batch
+    assert got.input_gradients is not None and expected.input_gradients is not None
+    torch.testing.assert_close(got.input_gradients[mask], expected.input_gradients[mask], atol=0, rtol=0)
+    other = data.map(lambda row: {"labels": (row["labels"] + 1) % 3})
+    assert "teacher_answers" not in batch_of(teacher, other, rows)
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_in_another_batch_it_differs_by_rounding_only(tmp_path: Path, side: str) -> None:
     """A live teacher's answers too change in their last bits with the other rows of the batch."""
