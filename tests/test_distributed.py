@@ -113,8 +113,8 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     assert largest < 1e-6
 
 
-def test_two_processes_with_a_queue_each_train_one_student(runs: Path) -> None:
-    """Each contrasts its part of the batch with its own queue, so that one process would learn something else."""
+def test_two_processes_with_a_queue_train_one_student(runs: Path) -> None:
+    """Each contrasts its part of the batch with the queue of the first, so one process would learn something else."""
     assert difference(weights_file(runs / "queue", 0), weights_file(runs / "queue", 1)) == 0.0
 
 

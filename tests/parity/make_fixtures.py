@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 SEED = 20
 BATCH, TOKENS, WIDTH, HEADS, CLASSES = 4, 5, 8, 2, 3
@@ -25,7 +26,7 @@ FIXTURES = Path(__file__).with_name("fixtures.json")
 
 
 def inputs(seed: int = SEED) -> dict[str, np.ndarray]:
-    """Logits, one hidden state, queries and keys of two models, and a variance for each dimension."""
+    """Logits, states of two layers, queries and keys of two models, and a variance for each dimension."""
     random = np.random.RandomState(seed)
     made = {}
     for model in ("student", "teacher"):
@@ -34,7 +35,13 @@ def inputs(seed: int = SEED) -> dict[str, np.ndarray]:
         made[f"{model}_queries"] = random.standard_normal((BATCH, HEADS, TOKENS, WIDTH // HEADS))
         made[f"{model}_keys"] = random.standard_normal((BATCH, HEADS, TOKENS, WIDTH // HEADS))
     made["variance"] = np.exp(random.standard_normal(WIDTH))
+    for model in ("student", "teacher"):
+        made[f"{model}_second"] = random.standard_normal((BATCH, TOKENS, WIDTH))
     return made
+
+
+def unit(array: np.ndarray, axis: int) -> np.ndarray:
+    return array / np.linalg.norm(array, axis=axis, keepdims=True)
 
 
 def scores(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -42,7 +49,6 @@ def scores(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def torchdistill() -> dict[str, float]:
-    import torch
     from torchdistill.losses import mid_level as theirs
 
     made = {name: torch.from_numpy(array) for name, array in inputs().items()}
@@ -56,6 +62,16 @@ def torchdistill() -> dict[str, float]:
     pair = {"p": {"student": {"io": "output", "path": "m"}, "teacher": {"io": "output", "path": "m"}}}
     mean_and_variance = {"m": {"output": (maps["student"], made["variance"][None, :, None, None])}}
     pooled = {"student_output_path": "m", "teacher_output_path": "m"}
+    # What they leave to a layer in front of the loss, or do not do at all: vectors of length 1.
+    s_unit, t_unit = (torch.from_numpy(unit(made[f"{m}_states"][:, 0].numpy(), 1)) for m in ("student", "teacher"))
+    steps = {"first": "states", "second": "second"}
+    flows = [
+        {step: {"output": made[f"{model}_{name}"].transpose(1, 2)[..., None]} for step, name in steps.items()}
+        for model in ("student", "teacher")
+    ]
+    flow = {f"{model}_{step}": {"io": "output", "path": step} for model in ("student", "teacher") for step in steps}
+    kernel = {"type": "gaussian", "gamma": 0.4, "max_p": 2}
+    s_factors, t_factors = ({"f": {"output": made[f"{model}_states"]}} for model in ("student", "teacher"))
     found = {
         "kd": theirs.KDLoss(*logits, temperature=4.0, alpha=0.3)(s_logits, t_logits, labels),
         "kd_without_labels": theirs.KDLoss(*logits, temperature=4.0, alpha=0.3)(s_logits, t_logits),
@@ -68,12 +84,28 @@ def torchdistill() -> dict[str, float]:
         "pkt": theirs.PKTLoss(*logits)(s_first, t_first),
         "sp": theirs.SPKDLoss(**pooled, reduction="batchmean")(s_first, t_first),
         "vid": theirs.VIDLoss(pair)(mean_and_variance, t_map),
+        "fsp": theirs.FSPLoss({"pair": flow})(*flows),
+        "cc_of_units": theirs.CCKDLoss("m", "m", kernel, "batchmean")(
+            {"m": {"output": s_unit}}, {"m": {"output": t_unit}}
+        ),
+        "ft": theirs.FTLoss(p=1, paraphraser_path="f", translator_path="f")(s_factors, t_factors),
+        "crd_of_units": crd(theirs.CRDLoss, s_unit, t_unit),
     }
     return {name: float(value) for name, value in found.items()}
 
 
+def crd(theirs: type, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """The half of their loss in which the student's vectors meet a memory of the teacher's: here all of the batch."""
+
+    loss = theirs("s", "e", "t", WIDTH, BATCH, BATCH - 1, BATCH, temperature=0.5).double()
+    loss.memory_v2.copy_(teacher)
+    order = torch.stack([torch.arange(BATCH).roll(-i) for i in range(BATCH)])  # the text itself, then the others
+    of_student, _ = loss.contrast_memory(student, teacher, torch.arange(BATCH), order)
+    value: torch.Tensor = loss.compute_contrast_loss(of_student)
+    return value
+
+
 def textbrewer() -> dict[str, float]:
-    import torch
     from textbrewer import losses as theirs
 
     made = inputs()
@@ -86,6 +118,9 @@ def textbrewer() -> dict[str, float]:
         return [torch.from_numpy(made[f"{model}_{what}"]) for model in ("student", "teacher")]
 
     teacher_twice = [of("scores")[1]] * 2
+    flows = [list(pair) for pair in zip(of("states"), of("second"), strict=True)]
+    for model in ("student", "teacher"):
+        made[f"{model}_units"] = unit(made[f"{model}_states"], axis=1)
     found = {
         "ce_1": theirs.kd_ce_loss(*of("logits")),
         "ce_4": theirs.kd_ce_loss(*of("logits"), temperature=4.0),
@@ -102,6 +137,10 @@ def textbrewer() -> dict[str, float]:
         "attention_ce": theirs.att_ce_loss(*of("scores"), mask=full),
         "attention_ce_self": theirs.att_ce_loss(*teacher_twice, mask=full),
         "pkd": theirs.pkd_loss(*of("states")),
+        "fsp_full": theirs.fsp_loss(*flows, mask=full),
+        "fsp_masked": theirs.fsp_loss(*flows, mask=mask),
+        "nst_of_units": theirs.mmd_loss(*([units, units] for units in of("units"))),
+        "nst": theirs.mmd_loss(*([states, states] for states in of("states"))),
     }
     return {name: float(value) for name, value in found.items()}
 

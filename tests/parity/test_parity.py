@@ -22,12 +22,13 @@ TORCHDISTILL, TEXTBREWER = STORED["torchdistill"], STORED["textbrewer"]
 MADE = {name: torch.from_numpy(array) for name, array in inputs().items()}
 BATCH_OF_LABELS = {"labels": torch.tensor(LABELS)}
 ONE = {"layer_map": [[1, 1]]}
+TWO = {"layer_map": [[1, 1], [2, 2]]}
 
 
 def model(name: str, lengths: tuple[int, ...] = (TOKENS,) * BATCH) -> Outputs:
     return Outputs(
         logits=MADE[f"{name}_logits"],
-        hidden_states={1: MADE[f"{name}_states"]},
+        hidden_states={1: MADE[f"{name}_states"], 2: MADE[f"{name}_second"]},
         queries={1: MADE[f"{name}_queries"]},
         keys={1: MADE[f"{name}_keys"]},
         attention_mask=mask(lengths, TOKENS),
@@ -132,6 +133,42 @@ def test_torchdistill_vid() -> None:
     assert loss(model("student"), model("teacher"), {}, module).item() == close(TORCHDISTILL["vid"])
 
 
+def test_torchdistill_flow_sums_the_lengths_of_columns() -> None:
+    """The paper (equation 2) has the squared difference."""
+    flows = [
+        np.einsum("btc,btd->bcd", MADE[f"{name}_states"], MADE[f"{name}_second"]) / TOKENS
+        for name in ("student", "teacher")
+    ]
+    difference = flows[0] - flows[1]
+    assert TORCHDISTILL["fsp"] == close(float(np.linalg.norm(difference, axis=1).sum() / BATCH))
+    assert ours("fsp", **TWO) == close(float((difference**2).mean()))
+
+
+def test_torchdistill_correlation_congruence_is_not_squared() -> None:
+    """On vectors of length 1, to which the paper scales and they do not: a norm in place of its square."""
+    assert (TORCHDISTILL["cc_of_units"] * BATCH) ** 2 == close(ours("cc", **ONE))
+
+
+def test_torchdistill_factor_transfer_is_a_mean_over_the_factors() -> None:
+    """Ours is divided by the root of their number, not by their number. States stand for factors."""
+    info = ModelInfo("model", 1, WIDTH, HEADS, CLASSES)
+    loss = get_loss("factor_transfer", **ONE)
+    module = loss.make_module(info, info)
+    assert module is not None
+    for part in ("paraphrase", "restore", "translate"):
+        setattr(module["1"], part, torch.nn.Identity())  # type: ignore[index]
+    value = loss(model("student"), model("teacher"), {}, module).item()
+    assert TORCHDISTILL["ft"] * (TOKENS * WIDTH) ** 0.5 == close(value)
+
+
+def test_torchdistill_contrast_with_a_memory_that_holds_the_batch() -> None:
+    """To 1e-5: theirs adds 1e-7 to the odds."""
+    info = ModelInfo("model", 1, WIDTH, HEADS, CLASSES)
+    loss = get_loss("crd", temperature=0.5, dimension=None, queue=0, **ONE)
+    value = loss(model("student"), model("teacher"), {}, loss.make_module(info, info)).item()
+    assert TORCHDISTILL["crd_of_units"] == close(value, 1e-5)
+
+
 @pytest.mark.parametrize("temperature", [1, 4])
 def test_textbrewer_soft_cross_entropy(temperature: int) -> None:
     assert TEXTBREWER[f"ce_{temperature}"] == close(ours("soft_cross_entropy", temperature=float(temperature)))
@@ -187,6 +224,17 @@ def test_textbrewer_without_a_mask_takes_negative_scores_for_masked_ones() -> No
 
 def test_textbrewer_sums_over_heads_where_ours_takes_their_mean() -> None:
     assert TEXTBREWER["attention_sum"] == close(HEADS**2 * ours("attention_scores", heads="mean", **ONE))
+
+
+@pytest.mark.parametrize(("theirs", "lengths"), [("fsp_full", (TOKENS,) * BATCH), ("fsp_masked", LENGTHS)])
+def test_textbrewer_flow(theirs: str, lengths: tuple[int, ...]) -> None:
+    assert TEXTBREWER[theirs] == close(ours("fsp", lengths, **TWO))
+
+
+def test_textbrewer_selectivity_does_not_scale_and_takes_a_mean() -> None:
+    """Over pairs of tokens, where the paper has a sum, of dimensions whose length is left as it is."""
+    assert TEXTBREWER["nst_of_units"] * TOKENS**2 == close(ours("nst", **ONE))
+    assert TEXTBREWER["nst"] * TOKENS**2 != close(ours("nst", **ONE), 1e-2)
 
 
 def test_textbrewer_attention_cross_entropy_less_its_floor_is_our_kl() -> None:
