@@ -230,7 +230,6 @@ def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
     from transformers import TrainerCallback
 
     from distilnlp import Objective
-    from distilnlp.data import tokenize
     from distilnlp.recipe import load_recipe
     from distilnlp.teachers import CacheSettings, FrozenTeacher
 
@@ -247,7 +246,7 @@ def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
             self.taken.append(time.perf_counter() - self.since)
 
     task, tokenizer = load_data(32 * (steps + warm_up)), make_tokenizer()
-    teacher, data = make_teacher(task), tokenize(task.train, tokenizer, max_length=128)
+    teacher = make_teacher(task)
     recipe = load_recipe(f"methods/{'hinton' if method == CONTROL else method}")
     names = (
         [CONTROL] if method == CONTROL else [n for n, stage in recipe.stages.items() if stage.objective is not None]
@@ -262,7 +261,8 @@ def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
             model=make_student(teacher),
             teacher=None if stage.teacher is None else FrozenTeacher(teacher, tokenizer),
             objective=objective,
-            train_dataset=data,
+            train_dataset=task.train,
+            max_length=128,
             processing_class=tokenizer,
             callbacks=[clock],
             cache=CacheSettings(use="never"),

@@ -5,6 +5,7 @@ the ranks drift apart. So the losses, and what is learned with them, run in a fo
 is what its forward returns while it trains.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,5 +83,6 @@ class Attachment:
             return output
         (teacher, batch, progress), self._fed = self._fed, None
         student = self._capture.finish(output.logits, batch.get("attention_mask"), batch.get("labels"))
+        student = dataclasses.replace(student, words=batch.get("words"))
         total, raw = self.objective(student, teacher, batch, self.modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}

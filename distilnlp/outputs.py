@@ -95,6 +95,8 @@ class Outputs:
         input_gradients: ``(batch, tokens, width)``, of the logit of each example's label (of the only logit in a
             regression) with respect to hidden state 0.
         attention_mask: ``(batch, tokens)``, 1 for a token and 0 for padding; None means no padding.
+        words: ``(batch, tokens)``, the number of the word that a token is a piece of, in its text (the words of a pair
+            are counted on); below 0 for none (special tokens, padding). Of the student only.
         span: whether the logits are those of a span head (extractive question answering): ``(batch, tokens, 2)``, how
             likely the answer starts and ends at each token.
     """
@@ -109,6 +111,7 @@ class Outputs:
     attentions: Mapping[int, Tensor] = field(default_factory=dict)
     input_gradients: Tensor | None = None
     attention_mask: Tensor | None = None
+    words: Tensor | None = None
     span: bool = False
 
     def get_logits(self) -> Tensor:

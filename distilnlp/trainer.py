@@ -127,11 +127,12 @@ class DistillationTrainer(PublishingTrainer):
             raise RequestError("compute_loss_func would replace the objective: register a loss and put it in there")
         if tokenizer is not None and kwargs.get("data_collator") is None:
             kwargs["data_collator"] = make_collator(tokenizer)
+        self._reads_words = objective is not None and objective.reads_words
         makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
         super().__init__(
             model=model,
             args=args,
-            train_dataset=to_tokens(train_dataset, makers, max_length),
+            train_dataset=to_tokens(train_dataset, makers, max_length, words=self._reads_words),
             eval_dataset=to_tokens(eval_dataset, makers, max_length),
             processing_class=tokenizer,
             compute_metrics=compute_metrics or _metrics_for(visible if visible is not None else eval_dataset),
@@ -396,6 +397,8 @@ class DistillationTrainer(PublishingTrainer):
         if self.teacher is not None:
             columns = cast("list[str]", self._signature_columns)
             columns += sorted(self.teacher.columns - set(columns))
+        if self._reads_words:
+            cast("list[str]", self._signature_columns).append("words")
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         strategy = self.args.train_sampling_strategy

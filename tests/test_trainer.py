@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 from distilnlp.attachment import Attachment
+from distilnlp.data import tokenize
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import (
     AttentionProbabilities,
@@ -232,6 +233,25 @@ def test_the_students_input_gradients_come_to_those_of_the_teacher(tmp_path: Pat
     trainer.train()
     values = [log["raw/jacobian"] for log in trainer.state.log_history if "raw/jacobian" in log]
     assert values[-1] < 0.7 * values[0]
+
+
+@pytest.mark.parametrize("cache", ["never", "always"])
+def test_words_reach_the_loss_that_reads_them_and_no_other(tmp_path: Path, cache: Literal["never", "always"]) -> None:
+    objective = Objective([(1.0, get_loss("mgskd", layer_map="uniform", relation_heads=4, token_layers=1))])
+    trainer = make_trainer(tmp_path, objective=objective, cache=CacheSettings(use=cache), eval_dataset=dataset(8))
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["words"].shape == batch["input_ids"].shape
+    trainer.train()
+    assert trainer.state.log_history[0]["raw/mgskd"] > 0
+    assert "eval_loss" in trainer.evaluate()
+    assert "words" not in make_trainer(tmp_path).train_dataset.column_names
+
+
+def test_tokens_without_words_are_refused_by_the_loss_that_reads_them(tmp_path: Path) -> None:
+    objective = Objective([(1.0, get_loss("mgskd", layer_map="uniform", relation_heads=4, token_layers=1))])
+    data = tokenize(dataset(8), tiny_tokenizer())
+    with pytest.raises(RequestError, match=r"needs the word of each token: give the trainer texts"):
+        make_trainer(tmp_path, objective=objective, train_dataset=data).train()
 
 
 def test_a_compiled_student_and_jacobian_matching_are_refused(tmp_path: Path) -> None:

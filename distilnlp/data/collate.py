@@ -28,7 +28,8 @@ def make_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Feat
         tokenizer: the one that made the features.
 
     Shapes:
-        input_ids, attention_mask, token_type_ids: ``(batch, longest of the batch)``, int64;
+        input_ids, attention_mask, token_type_ids, words: ``(batch, longest of the batch)``, int64; ``words`` is padded
+        with -1, which is no word;
         labels: ``(batch,)``, or ``(batch, labels)`` for multi-label.
 
     Raises:
@@ -52,10 +53,20 @@ class _Collator:
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
+        words = [feature.pop("words") for feature in kept if "words" in feature]  # the tokenizer would not pad them
         batch = dict(self.pad(kept))
+        if words:
+            batch["words"] = self._padded(words, batch["input_ids"].shape[1])
         if "labels" in batch and batch["labels"].is_floating_point():
             batch["labels"] = batch["labels"].float()  # float64 columns would not meet float32 logits
         return batch
+
+    def _padded(self, rows: Sequence[Sequence[int]], length: int) -> Tensor:
+        import torch
+
+        left = self.pad.tokenizer.padding_side == "left"
+        gaps = [[-1] * (length - len(row)) for row in rows]
+        return torch.tensor([[*gap, *row] if left else [*row, *gap] for gap, row in zip(gaps, rows, strict=True)])
 
 
 def _is_numeric(key: str, value: object) -> bool:

@@ -62,25 +62,27 @@ def text_sample(dataset: Any, size: int = 20) -> list[str]:
     return []
 
 
-def to_tokens(dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None], max_length: int | None) -> Any:
+def to_tokens(
+    dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None], max_length: int | None, words: bool = False
+) -> Any:
     """The data set or stream tokenised; one that is already, and anything that is not of `datasets`, as it is.
 
     Args:
         dataset: a data set, a dict of them, or None.
         tokenizers: the student's, then the teacher's (known to agree): the one that makes more inputs is used, so that
             a teacher with segments has them although its student (DistilBERT, say) does not read any.
-        max_length: as in `tokenize`.
+        max_length, words: as in `tokenize`.
     Raises:
         RequestError: there is text and no tokenizer.
     """
     if isinstance(dataset, dict):
-        return {name: to_tokens(part, tokenizers, max_length) for name, part in dataset.items()}
+        return {name: to_tokens(part, tokenizers, max_length, words) for name, part in dataset.items()}
     if not isinstance(dataset, Dataset | IterableDataset) or "input_ids" in visible_part(dataset).column_names:
         return dataset
     known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
     if not known:
         raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
-    return tokenize(dataset, max(known, key=lambda tokenizer: len(tokenizer.model_input_names)), max_length)
+    return tokenize(dataset, max(known, key=lambda tokenizer: len(tokenizer.model_input_names)), max_length, words)
 
 
 def token_lengths(dataset: Any) -> np.ndarray | None:

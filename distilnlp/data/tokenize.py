@@ -27,7 +27,9 @@ TRUNCATED_SHARE = 0.1  # a warning above this
 BAR_ROWS = 20_000  # a progress bar only where there is something to wait for
 
 
-def tokenize(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> AnyDataset:
+def tokenize(
+    dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None, words: bool = False
+) -> AnyDataset:
     """Tokenise the columns ``text`` and, where there is one, ``text_pair``.
 
     Truncation: what is over ``max_length`` (special tokens included) is cut off at the end of the text; of a pair,
@@ -44,19 +46,26 @@ def tokenize(dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length
         tokenizer: the one of the model that will read the tokens.
         max_length: tokens, 1 or more beyond the special ones; None takes the tokenizer's ``model_max_length``, 512 at
             most.
+        words: whether there is a column ``words`` too.
 
     Shapes:
         one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
-        ``(length,)``; ``labels`` as ``label`` was; ``length``: number of tokens.
+        ``(length,)``; ``words``: ``(length,)``, the number of the word that a token is a piece of, -1 for a special
+        token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was; ``length``:
+        number of tokens.
 
     Raises:
-        RequestError: a column is missing; ``max_length`` leaves no room for text or is more than the tokenizer's
-            ``model_max_length``; every row of a labelled data set is truncated (without labels, as for predictions on
-            a long text, it is a warning); more than half of the tokens of the first 100 rows are unknown.
+        RequestError: a column is missing; ``words`` of a tokenizer that does not know them; ``max_length`` leaves no
+            room for text or is more than the tokenizer's ``model_max_length``; every row of a labelled data set is
+            truncated (without labels, as for predictions on a long text, it is a warning); more than half of the
+            tokens of the first 100 rows are unknown.
     """
     first = first_rows(dataset)
+    if words and not tokenizer.is_fast:
+        raise RequestError(f"{type(tokenizer).__name__} does not tell which word a token is of: use a fast tokenizer")
     encoder = _encoder(first, tokenizer, max_length)
-    features = _features(first, tokenizer)
+    encoder.words = words
+    features = _features(first, tokenizer, words)
     if not _is_sized(dataset):
         encoder(first[:])
         _report_truncated(encoder, len(first))
@@ -124,13 +133,14 @@ class _Encoder:
     limit: int
     pair: bool
     labelled: bool
+    words: bool = False
     cut: int = 0  # rows that were truncated so far
     longest: int = 0  # tokens that the longest of them has
 
     def __call__(self, rows: dict[str, list]) -> dict[str, list]:
         texts = rows["text"]
         pairs = rows["text_pair"] if self.pair else None
-        encoded = dict(self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, padding=False))
+        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, padding=False)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         full = [row for row, length in enumerate(lengths) if length >= self.limit]
         if full:  # only these can have been cut, so only these are tokenised twice
@@ -140,6 +150,8 @@ class _Encoder:
             self.longest = max([self.longest, *needed])
         names = [name for name in self.tokenizer.model_input_names if name in encoded]
         columns = {name: encoded[name] for name in {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(names)}
+        if self.words:
+            columns["words"] = [_words(encoded.word_ids(i), encoded.sequence_ids(i)) for i in range(len(texts))]
         if self.labelled:
             columns["labels"] = rows["label"]
         return columns | {"length": lengths}
@@ -148,6 +160,15 @@ class _Encoder:
         """Token ids without truncation; ``verbose=False`` keeps the tokenizer's own length warning out."""
         encoded = self.tokenizer(list(texts), list(pairs) if pairs else None, truncation=False, verbose=False)
         return list(encoded["input_ids"])
+
+
+def _words(of_text: Sequence[int | None], texts: Sequence[int | None]) -> list[int]:
+    """The word of each token over both texts of a pair, -1 for none."""
+    first = [word for word, text in zip(of_text, texts, strict=True) if word is not None and text == 0]
+    counted = max(first, default=-1) + 1
+    return [
+        -1 if word is None else word + (counted if text == 1 else 0) for word, text in zip(of_text, texts, strict=True)
+    ]
 
 
 def _check_columns(columns: Sequence[str]) -> None:
@@ -200,12 +221,14 @@ def _check_unknown(encoder: _Encoder, rows: dict[str, list]) -> None:
         )
 
 
-def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Features:
+def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, words: bool) -> Features:
     """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
     names = {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(tokenizer.model_input_names)
     columns = {name: List(Value("int32" if name == "input_ids" else "int8")) for name in names}
+    if words:
+        columns["words"] = List(Value("int16"))
     if "label" in dataset.column_names:
         columns["labels"] = dataset.features["label"]
     return Features(columns | {"length": Value("int32")})

@@ -74,6 +74,11 @@ class Loss:
         """What is read of the teacher's outputs."""
         return Needs(logits=True)
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether `Outputs.words` is read; texts are then tokenised with the word of each token."""
+        return False
+
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         """Parameters that are trained with the student and never saved in it, or None."""
         return None

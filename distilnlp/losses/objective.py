@@ -151,6 +151,11 @@ class Objective:
         return any(term.loss.uses_labels for term in self.terms)
 
     @property
+    def reads_words(self) -> bool:
+        """Whether any term reads the word of each token."""
+        return any(term.loss.reads_words for term in self.terms)
+
+    @property
     def stops_terms(self) -> bool:
         """Whether any weight is 0 at some step, so that what only its term trains gets no gradient there."""
         return any(isinstance(term.weight, Schedule) and term.weight.touches_zero for term in self.terms)

@@ -25,6 +25,16 @@ def test_padding_reaches_the_longest_of_the_batch(collate):
     assert all(value.dtype == torch.int64 for value in batch.values())
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_words_are_padded_with_no_word_on_the_side_of_the_tokens(side):
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = side
+    features = [feature(2, words=[-1, 0]), feature(4, words=[-1, 0, 0, 1])]
+    batch = make_collator(tokenizer)(features)
+    assert batch["words"].tolist() == [[-1, 0, -1, -1] if side == "right" else [-1, -1, -1, 0], [-1, 0, 0, 1]]
+    assert features[0]["words"] == [-1, 0]
+
+
 def test_only_tensors_remain(collate):
     first = feature(2, text="a", names=["x"], nothing=None, labels=1)
     second = feature(3, text="b", names=[], nothing=None, labels=0)

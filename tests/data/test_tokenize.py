@@ -44,6 +44,25 @@ def test_columns_values_and_lengths():
     assert tokenised["length"][:] == [9, 8]
 
 
+def test_words_tell_which_tokens_are_pieces_of_one():
+    vocabulary = {
+        word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##well", "a"])
+    }
+    data = rows(["unwell a", "a"], text_pair=["a unwell unwell", "a a"])
+    tokenised = tokenize(data, BertTokenizer(vocab=vocabulary, model_max_length=20), words=True)
+    # [CLS] un ##well a [SEP] a un ##well un ##well [SEP]
+    assert tokenised["words"][:] == [[-1, 0, 0, 1, -1, 2, 3, 3, 4, 4, -1], [-1, 0, -1, 1, 2, -1]]
+    stream = tokenize(data.to_iterable_dataset(), BertTokenizer(vocab=vocabulary, model_max_length=20), words=True)
+    assert [row["words"] for row in stream] == tokenised["words"][:]
+
+
+def test_a_tokenizer_that_knows_no_words_is_refused(monkeypatch):
+    tokenizer = tiny_tokenizer()
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    with pytest.raises(RequestError, match="BertTokenizer does not tell which word a token is of: use a fast"):
+        tokenize(rows(["good"]), tokenizer, words=True)
+
+
 @pytest.mark.parametrize("label", [Value("float32"), List(Value("float32"))])
 def test_float_labels_stay_float32(label):
     values = [0.5, 2.25] if label == Value("float32") else [[0.0, 1.0], [1.0, 1.0]]

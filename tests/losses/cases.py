@@ -164,6 +164,7 @@ def outputs(seed: int, classes: int = CLASSES, dtype: torch.dtype = torch.float3
         values={layer: random(BATCH, HEADS, TOKENS, WIDTH // HEADS) for layer in layers},
         input_gradients=random(BATCH, TOKENS, WIDTH),
         attention_mask=mask(),
+        words=torch.tensor([[-1, 0, 0, 1, 2, 2]] * BATCH),
     )
 
 
@@ -173,10 +174,12 @@ def mapped(out: Outputs, change: Callable[[Tensor, int], Tensor]) -> Outputs:
         name: {layer: change(tensor, axis) for layer, tensor in getattr(out, name).items()}
         for name, axis in (("hidden_states", 1), ("queries", 2), ("keys", 2), ("values", 2))
     }
-    assert out.logits is not None and out.attention_mask is not None and out.input_gradients is not None
+    assert out.logits is not None and out.attention_mask is not None
+    assert out.input_gradients is not None and out.words is not None
     return Outputs(
         logits=change(out.logits, -1),
         input_gradients=change(out.input_gradients, 1),
         attention_mask=change(out.attention_mask, 1),
+        words=change(out.words, 1),
         **by_layer,
     )

@@ -261,4 +261,5 @@ def _restricted(out: Outputs, needs: Needs) -> Outputs:
         values={layer: out.values[layer] for layer in needs.values},
         input_gradients=out.input_gradients if needs.input_gradients else None,
         attention_mask=out.attention_mask,
+        words=out.words,
     )
