@@ -33,7 +33,7 @@ class MobileBERT(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: the first term is dimensionless, the other two are squared hidden units; mean over real tokens, examples and
         layers.
-    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.3, with the statistics and factors of the
+    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.5, with the statistics and factors of the
         authors' code. There each student layer is held to the statistics of all teacher layers at once; ours to those
         of its own. The attention part is ``attention_probabilities``, of factor 1 there.
     Raises:

@@ -89,7 +89,7 @@ class MiniLM(_RelationLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per query token; sum over keys and the two terms, mean over heads, real tokens, examples and layers.
-    Source: Wang et al. 2020 (MiniLM), arXiv:2002.10957, equations 5 to 8. Padded tokens are left out of rows and
+    Source: Wang et al. 2020 (MiniLM), arXiv:2002.10957, equations 6 to 10. Padded tokens are left out of rows and
         columns; attention is taken before dropout. ``d`` is each model's own head_dim.
     Raises:
         RequestError: unequal numbers of heads (``minilmv2`` has no such limit); layer 0; a model whose attention is

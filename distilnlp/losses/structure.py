@@ -156,9 +156,10 @@ class IRG(RelationalLoss):
     Units: edges and transformations dimensionless, unchanged when a model's states are rotated, shifted or scaled;
         vertices in squared logits. Edges are the mean over all ``batch^2`` pairs, those of an example with itself
         (which are 0) included, and layers; transformations over examples and steps between layers.
-    Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, section 3, on one
-        vector an example in place of a feature map; each relation divided by the largest of its batch. Weights of 1
-        are ours.
+    Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, on one vector an
+        example in place of a feature map. The paper sums squares where we take means, and does not divide relations
+        by the largest of the batch, as later implementations do; its edges may hold the teacher's last layer against
+        several of the student's. Weights of 1 are ours.
     Raises:
         RequestError: a weight below 0, or none above; ``transformation_weight`` with a map of one pair;
             ``vertex_weight`` with unequal numbers of logits; a layer out of range; an example without a token.
