@@ -45,7 +45,8 @@ class MGSKD(HiddenLayerLoss):
         dimensionless, mean over triples of three different real tokens and examples, and for texts over heads and all
         ``batch^3`` triples, those that name a text twice (which are 0) included. Mean over layers (theirs is the sum).
         The text term is unchanged when each relation head of a model is rotated, shifted and scaled.
-    Source: Liu et al. 2022 (MGSKD), ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers and
+    Source: Liu et al. 2022 (MGSKD), Multi-Granularity Structural Knowledge Distillation for Language Model
+        Compression, ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers (of a student of four) and
         weights 4 and 1 as in the authors' code. Their third granularity, phrases found by a chunker, is left out.
     Raises:
         RequestError: ``relation_heads`` does not divide a width; a weight below 0, or no term left with one above; a
