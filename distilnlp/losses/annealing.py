@@ -26,8 +26,8 @@ class TeacherAnnealing(ResponseLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example; its lowest value is the entropy of the target, not 0.
-    Source: Clark et al. 2019 (BAM), arXiv:1907.04829, section 3.2 (teacher annealing), for classes; there is no
-        temperature. Theirs does the same for a number, which here is ``hard_label`` and ``logit_mse`` with schedules.
+    Source: Clark et al. 2019 (BAM), arXiv:1907.04829 (teacher annealing), for classes; there is no temperature. Theirs
+        does the same for a number, which here is ``hard_label`` and ``logit_mse`` with schedules.
     Raises:
         RequestError: ``label_share`` outside its range; no labels, or not one class each; unequal logit shapes; one
             logit; a multi-label head.
@@ -76,8 +76,9 @@ class AnnealingKD(ResponseLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, outputs)`` or ``(batch, tokens, outputs)``; returns ``()``, float32.
     Units: squared logits, mean over examples and outputs.
-    Source: Jafari et al. 2021, Annealing Knowledge Distillation, arXiv:2104.07163, phase 1. Its factor rises by
-        epochs, ours with every step. Phase 2, the labels alone, is another stage of the recipe.
+    Source: Jafari et al. 2021, Annealing Knowledge Distillation, arXiv:2104.07163, stage I, whose sum over the outputs
+        is a mean here. Its factor rises by epochs, ours with every step. Stage II, the labels alone, is another stage
+        of the recipe.
     Raises:
         RequestError: ``factor`` not positive and finite; unequal logit shapes.
     """
@@ -147,8 +148,8 @@ class FLSW(_ExampleTemperature):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, times ``T_i^2``.
-    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471, section 3.3 (focal loss style weights). The defaults
-        are those of TextBrewer's examples, which leaves out ``T_i^2``. Difficulties are averaged as the loss is, over
+    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471 (focal loss style weights). Formula and defaults are
+        those of TextBrewer and its examples, which leave out ``T_i^2``. Difficulties are averaged as the loss is, over
         each example's tokens first.
     Raises:
         RequestError: a setting not positive and finite; ``temperature`` too low for ``beta`` and ``gamma``; unequal
@@ -183,8 +184,8 @@ class CWSM(_ExampleTemperature):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, times ``T_i^2``.
-    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471, section 3.3 (confidence weighted by the student's
-        maximum). The defaults are those of TextBrewer's examples, which leaves out ``T_i^2`` and adds 1e-3 to the
+    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471 (confidence weighted by the student's maximum).
+        Formula and defaults are those of TextBrewer and its examples, which leave out ``T_i^2`` and add 1e-3 to the
         maximum. Difficulties are averaged as the loss is, over each example's tokens first.
     Raises:
         RequestError: a setting not positive and finite; ``temperature`` too low for ``beta`` and the classes; unequal

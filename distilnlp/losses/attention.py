@@ -120,7 +120,7 @@ class AttentionProbabilities(_AttentionLoss):
         queries, keys: ``(batch, heads, tokens, head_dim)``, or attentions ``(batch, heads, tokens, tokens)``;
         returns ``()``, float32.
     Units: nats per query token; sum over keys, mean over heads, real query tokens, examples and layers.
-    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.3; Aguilar et al. 2020, arXiv:1910.03723. Rows
+    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.5; Aguilar et al. 2020, arXiv:1910.03723. Rows
         are distributions over real keys that both models may look at, taken before dropout (eager attentions come
         after it, and their rows do not sum to 1).
     Raises:

@@ -134,9 +134,9 @@ class InfoNCE(_ContrastiveLoss):
     Units: nats per example, mean over examples and layers; ``log(batch + queue)`` where all similarities are equal.
         Not 0 where the models are equal.
     Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4, with the embeddings, size 128 and temperature 0.07
-        of Tian et al. 2020 (CRD), arXiv:1910.10699; a queue as in He et al. 2020 (MoCo), arXiv:1911.05722, of what the
-        teacher gave, which does not change, so that no second encoder is needed. A text that stands twice (cosine of
-        the teacher's vectors above 1 - 1e-6) is no negative of itself.
+        of the code of Tian et al. 2020 (CRD), arXiv:1910.10699; a queue as in He et al. 2020 (MoCo), arXiv:1911.05722,
+        of what the teacher gave, which does not change, so that no second encoder is needed. A text that stands twice
+        (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself.
     Raises:
         RequestError: ``temperature``, ``dimension`` or ``queue`` not positive; unequal widths with ``dimension=None``;
             a queue and no module.
@@ -176,7 +176,7 @@ class CRD(_ContrastiveLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example; sum over the negatives, mean over examples and layers. Not 0 where the models are equal.
-    Source: Tian et al. 2020 (CRD), arXiv:1910.10699, section 3.1, with ``Z`` of the authors' code in place of
+    Source: Tian et al. 2020 (CRD), arXiv:1910.10699, with the defaults of the authors' code, and its ``Z`` in place of
         the number of texts. Their negatives are drawn from a memory of the whole data set, which needs the number of
         each text; ours are the latest texts, as the teacher gave them, mapped anew each time. Their code adds the
         same loss with student and teacher exchanged, which needs a memory of the student that ages; ours has not. A

@@ -38,8 +38,10 @@ class DarkRank(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example, mean over examples and layers; unchanged when a model's states are rotated or scaled.
         ``soft`` is 0 where the models are equal and ``hard`` is not.
-    Source: Chen et al. 2018 (DarkRank), arXiv:1707.01220, equations 3 to 7, alpha and beta of 3 theirs; every text of
-        the batch is a query once. Vectors have length 1, for the score grows with the power ``beta`` of their size.
+    Source: Chen et al. 2018 (DarkRank), arXiv:1707.01220, with alpha, beta and candidates of the code of RKD (the
+        authors' example has 12.25, 4 and 4, for ``soft``). Every text of the batch is a query once; the authors' code
+        takes half of them, and ranks all others for ``hard``. Vectors have length 1, as theirs, for the score grows
+        with the power ``beta`` of their size.
     Raises:
         RequestError: an unknown kind; ``candidates`` out of range; ``alpha`` not positive; ``beta`` below 1 (the
             gradient at distance 0 would be infinite); a layer out of range; an example without a token.

@@ -31,12 +31,13 @@ class DKD(ClassLoss):
     Args:
         temperature: ``T`` > 0, dimensionless.
         alpha: weight of TCKD; >= 0.
-        beta: weight of NCKD; >= 0. The paper takes 1 to 8, more for surer teachers.
+        beta: weight of NCKD; >= 0. The authors' settings have 0.5 to 8, more for surer teachers.
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Zhao et al. 2022 (DKD), arXiv:2203.08679, equation 7. Without the warm-up of the weight in their code.
+    Source: Zhao et al. 2022 (DKD), arXiv:2203.08679, with the defaults of the authors' code (ImageNet has temperature
+        1). Without the warm-up of the weight in their code.
     Raises:
         RequestError: no labels, or not one class each; ``temperature`` not positive and finite; ``alpha`` or ``beta``
             negative or both 0; unequal logit shapes; one logit; a multi-label head.
@@ -99,7 +100,9 @@ class DIST(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``, of which all tokens of
             the batch that count are the rows of the second part; returns ``()``, float32.
     Units: dimensionless, in 0..2 (beta + gamma) T^2.
-    Source: Huang et al. 2022 (DIST), arXiv:2205.10536, equations 8 to 10.
+    Source: Huang et al. 2022 (DIST), arXiv:2205.10536, equations 8 to 10. The defaults are those of the authors' code;
+        for classes the paper gives both parts a weight of 2 beside 1 for the labels, with temperature 1 (ImageNet) or
+        4 (CIFAR-100).
     Raises:
         RequestError: ``temperature`` not positive and finite; ``beta`` or ``gamma`` negative or both 0; unequal logit
             shapes; one logit; a multi-label head.
@@ -154,9 +157,9 @@ class LogitStandardization(ClassLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Sun et al. 2024, Logit Standardization in Knowledge Distillation, arXiv:2403.01427, algorithms 1 and 2.
-        Implementations that take torch's ``std`` divide by C - 1, which is ours at the temperature
-        ``T * sqrt(C / (C - 1))``; their factor is still ``T^2``.
+    Source: Sun et al. 2024, Logit Standardization in Knowledge Distillation, arXiv:2403.01427, algorithm 1
+        for the logits. The authors' code takes torch's ``std``, which divides by C - 1: ours at the temperature
+        ``T * sqrt(C / (C - 1))``, its factor still ``T^2``. Its temperature of 2 goes with a weight of 9.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; fewer than three classes; a
             multi-label head.

@@ -64,7 +64,7 @@ class Divergence(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example (``tvd``: a probability), times ``T^2`` (``tvd``: ``T``).
     Source: Lin 1991, Divergence measures based on the Shannon entropy; generalised and reversed for distillation by
-        Agarwal et al. 2024 (GKD), arXiv:2306.13649, section 2, which has no factor of the temperature.
+        Agarwal et al. 2024 (GKD), arXiv:2306.13649, equation 1, which has no factor of the temperature.
     Raises:
         RequestError: an unknown ``kind``; ``beta`` outside its range, or given for a kind that has none;
             ``temperature`` not positive and finite; unequal logit shapes; one logit; a multi-label head.

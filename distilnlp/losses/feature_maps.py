@@ -33,7 +33,7 @@ class MobileBERT(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: the first term is dimensionless, the other two are squared hidden units; mean over real tokens, examples and
         layers.
-    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.3, with the statistics and factors of the
+    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.5, with the statistics and factors of the
         authors' code. There each student layer is held to the statistics of all teacher layers at once; ours to those
         of its own. The attention part is ``attention_probabilities``, of factor 1 there.
     Raises:
@@ -81,8 +81,8 @@ class Internal(AttentionProbabilities):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per query token, mean over heads, real query tokens, examples and layers, plus a number in 0..2, mean
         over examples and layers.
-    Source: Aguilar et al. 2020, arXiv:1910.03723, section 3: both parts with weight 1 and all mapped layers at once
-        (not layer after layer), with a projection, which the paper has not.
+    Source: Aguilar et al. 2020, arXiv:1910.03723: both parts with weight 1 and all mapped layers at once, one of its
+        three ways (the others go layer after layer), with a projection, which the paper has not.
     Raises:
         RequestError: unequal numbers of heads with ``match``; layer 0; unequal widths without the module.
     """

@@ -32,7 +32,7 @@ class PKD(PooledLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, summed over the width (their code takes the mean over it, and so is smaller by that factor);
         mean over examples and layers (the paper has the sum). Unchanged when either model's states are scaled.
-    Source: Sun et al. 2019 (PKD), arXiv:1908.09355, equation 7, with a projection, which the paper has not. Half of
+    Source: Sun et al. 2019 (PKD), arXiv:1908.09355, section 3.2, with a projection, which the paper has not. Half of
         it, together with ``attention_probabilities``, is the internal distillation of Aguilar et al. 2020,
         arXiv:1910.03723.
     Raises:
@@ -121,8 +121,8 @@ class VID(HiddenLayerLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats a dimension, without the constant ``log(2 pi) / 2``; mean over width, real tokens, examples and layers.
-    Source: Ahn et al. 2019 (VID), arXiv:1904.05835, equations 5 and 6 (which sum over dimensions), on tokens; one
-        linear map in place of their convolutions.
+    Source: Ahn et al. 2019 (VID), arXiv:1904.05835, on tokens, with the mean over dimensions (the paper has the sum),
+        the variance at the start and the 1e-5 of the authors' code; one linear map in place of their convolutions.
     Raises:
         RequestError: ``variance`` too small; a layer out of range; no module; unequal numbers of tokens.
     """

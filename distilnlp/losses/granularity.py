@@ -48,7 +48,8 @@ class MGSKD(HiddenLayerLoss):
         heads and all ``batch^3`` triples, those that name a text twice (which are 0) included. Mean over layers
         (theirs is the sum). A text without words (special tokens only) counts 0 there.
         The text term is unchanged when each relation head of a model is rotated, shifted and scaled.
-    Source: Liu et al. 2022 (MGSKD), ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers and
+    Source: Liu et al. 2022 (MGSKD), Multi-Granularity Structural Knowledge Distillation for Language Model
+        Compression, ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers (of a student of four) and
         weights 4, 1 and 1 as in the authors' code. There the spans between tokens and texts are phrases that a chunker
         found, of texts with three of them or more; ours are words, of which the tokenizer knows.
     Raises:

@@ -94,9 +94,9 @@ class HiddenState(_HiddenLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, tokens, examples and layers.
-    Source: Romero et al. 2015 (FitNets), arXiv:1412.6550, equation 3, on tokens; Jiao et al. 2020 (TinyBERT),
-        arXiv:1909.10351, equation 8. Padding never counts, and each example weighs the same whatever its length
-        (their code averages over all positions, padding included).
+    Source: Romero et al. 2015 (FitNets), arXiv:1412.6550, equation 3 without its factor 1/2, on tokens; Jiao et al.
+        2020 (TinyBERT), arXiv:1909.10351, equation 8. Padding never counts, and each example weighs the same
+        whatever its length (their code averages over all positions, padding included).
     Raises:
         RequestError: a layer out of range; unequal widths without the projection; unequal numbers of tokens (two
             tokenizers).

@@ -80,8 +80,8 @@ class PseudoLabel(ResponseLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example.
-    Source: Lee 2013, Pseudo-label, section 2 (there the model is its own teacher); the threshold as in Sohn et al.
-        2020 (FixMatch), arXiv:2001.07685, equation 4, without its augmentation.
+    Source: Lee 2013, Pseudo-label (there the model is its own teacher); the threshold as in Sohn et al. 2020
+        (FixMatch), arXiv:2001.07685, equation 4, without its augmentation.
     Raises:
         RequestError: ``confidence`` outside its range; unequal logit shapes; one logit; a multi-label head.
     """
@@ -149,8 +149,8 @@ class ProbabilityShift(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471, section 3 (knowledge adjustment by probability
-        shift). The teacher's logits stay as they are; TextBrewer's are changed in place.
+    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471 (knowledge adjustment by probability shift). The
+        teacher's logits stay as they are; TextBrewer's are changed in place.
     Raises:
         RequestError: no labels, or not one class each; ``temperature`` not positive and finite; unequal logit shapes;
             one logit; a multi-label head.

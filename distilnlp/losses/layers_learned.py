@@ -81,8 +81,8 @@ class ALPKD(AllLayersLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, examples and student layers. Not 0 where the models are equal: a
         weighted mean of several layers is none of them.
-    Source: Passban et al. 2021 (ALP-KD), arXiv:2012.14022, section 3. Their map goes from the teacher's width to
-        the student's; ours the other way, so that the target is never learned. The products are not scaled, as theirs.
+    Source: Passban et al. 2021 (ALP-KD), arXiv:2012.14022. Their map goes from the teacher's width to the student's;
+        ours the other way, so that the target is never learned. The products are not scaled, as theirs.
     Raises:
         RequestError: a layer out of range; layers not in rising order; unequal widths without the module.
     """
@@ -181,9 +181,10 @@ class SemCKD(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and student layers.
-    Source: Chen et al. 2021 (SemCKD), arXiv:2012.03236, section 3, on tokens. Their queries and keys come from
-        the similarities of the examples of a batch, and so fix the batch's size; ours from the example alone. One
-        linear map in place of their convolutions, products scaled by ``sqrt(d)``.
+    Source: Chen et al. 2021 (SemCKD), arXiv:2012.03236, on tokens. Their queries and keys come from the similarities
+        of the examples of a batch by two linear maps and have length 1, a quarter of the batch long, which fixes its
+        size; ours come from the example alone by one, are not scaled to length 1, and 128 is ours. One linear map in
+        place of their convolutions, products divided by ``sqrt(d)``.
     Raises:
         RequestError: a layer out of range; layers not in rising order; ``dimension`` below 1; no module; unequal
             numbers of tokens (two tokenizers).

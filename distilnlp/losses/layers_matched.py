@@ -33,7 +33,7 @@ class BertEMD(AllLayersLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and the plan. 0 where the models are equal only
         if they have equally many layers.
-    Source: Li et al. 2020 (BERT-EMD), arXiv:2010.06133, section 3. Without their second transport, between attention
+    Source: Li et al. 2020 (BERT-EMD), arXiv:2010.06133. Without their second transport, between attention
         matrices, and without their update of the layers' weights.
     Raises:
         RequestError: a layer out of range; layers not in rising order; unequal widths without the module; unequal
@@ -110,8 +110,8 @@ class RAILKD(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, in 0..4; mean over examples and student layers.
-    Source: Haidar et al. 2022 (RAIL-KD), arXiv:2109.10164, section 3, layer by layer (not their variant that joins the
-        layers). They draw anew each epoch; ours after ``every`` batches.
+    Source: Haidar et al. 2022 (RAIL-KD), arXiv:2109.10164, layer by layer (not their variant that joins the layers),
+        the sum over layers a mean here. They draw anew each epoch; ours after ``every`` batches.
     Raises:
         RequestError: fewer teacher layers than student layers; a model of one block without its layers named; a layer
             out of range; layers not in rising order; ``dimension`` or ``every`` below 1; no module.

@@ -146,7 +146,7 @@ class LogitMSE(ResponseLoss):
         student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32.
     Units: squared logits, mean over examples and outputs. Centred it is twice the limit of ``soft_target`` for
         ``T`` to infinity (that one divides by 2C).
-    Source: Ba & Caruana 2014, arXiv:1312.6184, equation 1 (without its factor 1/2).
+    Source: Ba & Caruana 2014, arXiv:1312.6184 (regression on logits, without its factor 1/2).
     Raises:
         RequestError: unequal logit shapes; ``center`` with one logit.
     """
@@ -184,7 +184,7 @@ class Response(ResponseLoss):
         student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32. Unresolved, it takes one logit
             for a number and more for exclusive classes.
     Units: those of the loss that it becomes.
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2; Ba & Caruana 2014, arXiv:1312.6184, equation 1.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2; Ba & Caruana 2014, arXiv:1312.6184.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes. A temperature for one number is
             named in a warning and not used.

@@ -25,8 +25,8 @@ class MarginMSE(ResponseLoss):
         student.logits, teacher.logits: ``(batch, candidates)``, the right one first, as many for each query; returns
             ``()``, float32.
     Units: squared score, mean over the other candidates and the examples.
-    Source: Hofstaetter et al. 2020 (Margin-MSE), arXiv:2010.02666, section 3, which has one wrong candidate a query;
-        here the mean over any number of them.
+    Source: Hofstaetter et al. 2020 (Margin-MSE), arXiv:2010.02666, which has one wrong candidate a query; here the
+        mean over any number of them.
     Raises:
         RequestError: one candidate (it has no margin); unequal logit shapes; a span head.
     """

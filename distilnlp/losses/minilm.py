@@ -89,7 +89,7 @@ class MiniLM(_RelationLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per query token; sum over keys and the two terms, mean over heads, real tokens, examples and layers.
-    Source: Wang et al. 2020 (MiniLM), arXiv:2002.10957, equations 5 to 8. Padded tokens are left out of rows and
+    Source: Wang et al. 2020 (MiniLM), arXiv:2002.10957, equations 6 to 10. Padded tokens are left out of rows and
         columns; attention is taken before dropout. ``d`` is each model's own head_dim.
     Raises:
         RequestError: unequal numbers of heads (``minilmv2`` has no such limit); layer 0; a model whose attention is
@@ -132,8 +132,8 @@ class MiniLMv2(_RelationLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per token; sum over keys and relations, mean over relation heads, real tokens, examples and layers.
-    Source: Wang et al. 2021 (MiniLMv2), arXiv:2012.15828, equations 4 to 6. Padded tokens are left out of rows and
-        columns. Queries and keys are those that the attention is computed from: with rotary positions, rotated.
+    Source: Wang et al. 2021 (MiniLMv2), arXiv:2012.15828. Padded tokens are left out of rows and columns. Queries and
+        keys are those that the attention is computed from: with rotary positions, rotated.
     Raises:
         RequestError: a width that ``relation_heads`` does not divide; no weight above 0; layer 0; a model whose
             attention is its own (DeBERTa) and gives no queries, keys and values.

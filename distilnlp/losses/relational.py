@@ -28,8 +28,9 @@ class RKDDistance(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated, shifted or scaled. Mean over all
         ``batch^2`` pairs, those of an example with itself (which are 0) included, and over layers.
-    Source: Park et al. 2019 (RKD), arXiv:1904.05068, equations 5 to 8; their weight is 25. Mean distances are those
-        of different examples; the mean over the pairs is that of their code, to which the weight belongs.
+    Source: Park et al. 2019 (RKD), arXiv:1904.05068, section 3.2.1; its weight is 25 for classes, and 1 for
+        embeddings. Mean distances are those of different examples; the mean over the pairs is that of their code, to
+        which the weight belongs.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
@@ -55,8 +56,8 @@ class RKDAngle(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated, shifted or scaled. Mean over all
         ``batch^3`` triples, those that name an example twice (which are 0) included, and over layers.
-    Source: Park et al. 2019 (RKD), arXiv:1904.05068, equations 9 to 11; their weight is 50. The mean over the
-        triples is that of their code, to which the weight belongs.
+    Source: Park et al. 2019 (RKD), arXiv:1904.05068, section 3.2.2; its weight is 50 for classes, and 2 for
+        embeddings. The mean over the triples is that of their code, to which the weight belongs.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
@@ -81,8 +82,7 @@ class SimilarityPreserving(RelationalLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over layers.
-    Source: Tung & Mori 2019, arXiv:1907.09682, equations 1 to 4, on one vector an example in place of a flattened
-        feature map.
+    Source: Tung & Mori 2019, arXiv:1907.09682, on one vector an example in place of a flattened feature map.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """

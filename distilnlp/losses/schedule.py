@@ -27,8 +27,8 @@ class Schedule:
         until: share of the training after which a weight is 0; 1 is never. 0 < until <= 1. Only for weights.
         warmup: share of the training over which a weight rises linearly from 0 to ``start``. 0 <= warmup < until.
             Only for weights.
-    Source: stopping to distil early Cho & Hariharan 2019, arXiv:1910.01348, section 4.3. The kinds are those of
-        learning rates: a cosine moves slowly at both ends.
+    Source: stopping to distil early: Cho & Hariharan 2019, arXiv:1910.01348 (early-stopped knowledge distillation).
+        The kinds are those of learning rates: a cosine moves slowly at both ends.
     Raises:
         RequestError: a kind, number or share that cannot be.
     """

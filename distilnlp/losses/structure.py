@@ -49,8 +49,8 @@ class CC(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over all ``batch^2`` pairs, those
         of an example with itself (which are 0) included, and over layers.
-    Source: Peng et al. 2019 (correlation congruence), arXiv:1904.01802, equations 6, 7 and 11; gamma 0.4 and order 2
-        are theirs. Their term between the two models' vectors of one example is ``hidden_state``: add it beside this.
+    Source: Peng et al. 2019 (correlation congruence), arXiv:1904.01802; gamma 0.4 and order 2 as in torchdistill.
+        The paper has labels and soft targets beside it: ``hard_label`` and ``soft_target``.
     Raises:
         RequestError: ``gamma`` not positive; ``order`` not a whole number above 0; a layer out of range; an example
             without a token.
@@ -156,9 +156,10 @@ class IRG(RelationalLoss):
     Units: edges and transformations dimensionless, unchanged when a model's states are rotated, shifted or scaled;
         vertices in squared logits. Edges are the mean over all ``batch^2`` pairs, those of an example with itself
         (which are 0) included, and layers; transformations over examples and steps between layers.
-    Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, section 3, on one
-        vector an example in place of a feature map; each relation divided by the largest of its batch. Weights of 1
-        are ours.
+    Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, on one vector an
+        example in place of a feature map. Each relation is divided by the largest of its batch, as in the authors'
+        code; the paper's formulas are not. They sum the squares where we take the mean, and may hold the teacher's
+        last layer against several of the student's. Weights of 1 are ours.
     Raises:
         RequestError: a weight below 0, or none above; ``transformation_weight`` with a map of one pair;
             ``vertex_weight`` with unequal numbers of logits; a layer out of range; an example without a token.

@@ -108,7 +108,7 @@ def test_torchdistill_pkt_counts_the_diagonal_and_divides_by_the_batch_once_more
 
 
 def test_torchdistill_similarity_preserving_scales_rows_by_the_sum_of_sizes() -> None:
-    """The paper (equation 2) divides each row by its Euclidean length."""
+    """The paper divides each row by its Euclidean length."""
 
     def value(order: int) -> float:
         scaled = []
