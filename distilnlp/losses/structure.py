@@ -158,8 +158,9 @@ class IRG(RelationalLoss):
         (which are 0) included, and layers; transformations over examples and steps between layers.
     Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, on one vector an
         example in place of a feature map. Each relation is divided by the largest of its batch, as in the authors'
-        code; the paper's formulas are not. They sum the squares where we take the mean, and may hold the teacher's
-        last layer against several of the student's. Weights of 1 are ours.
+        code (for which it is a constant; ours has its gradient); the paper's formulas are not. They sum the squares
+        where we take the mean, and may hold the teacher's last layer against several of the student's. Weights of 1
+        are ours.
     Raises:
         RequestError: a weight below 0, or none above; ``transformation_weight`` with a map of one pair;
             ``vertex_weight`` with unequal numbers of logits; a layer out of range; an example without a token.
