@@ -141,6 +141,7 @@ def test_the_table_of_losses_is_the_registry() -> None:
     ours = [name for name in list_losses() if loss_class(name).__module__.startswith("distilnlp.")]
     table = prose(ROOT / "docs" / "losses.md").split("## ")[0]
     assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == ours
+    assert f"[{len(ours)} losses](docs/losses.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_tasks_is_that_of_the_code() -> None:
