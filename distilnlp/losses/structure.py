@@ -27,7 +27,7 @@ from distilnlp.losses.pooled import RelationalLoss, pool, unit
 from distilnlp.losses.response import Head, check_heads
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["CC", "FSP", "IRG", "check_count", "check_steps", "check_weights"]
+__all__ = ["CC", "FSP", "IRG"]
 
 
 @register_loss("cc")
