@@ -27,6 +27,7 @@ __all__ = [
     "loss_class",
     "register_loss",
     "valid_counts",
+    "without_padding",
 ]
 
 Batch = Mapping[str, Tensor]
@@ -243,6 +244,16 @@ def valid_counts(mask: Tensor) -> Tensor:
             f"{int((counts == 0).sum())} of {len(counts)} examples have no valid token: nothing to learn"
         )
     return counts
+
+
+def without_padding(states: Tensor, real: Tensor) -> Tensor:
+    """States with 0 where there is no real token, whatever stood there: a product would leave inf or NaN.
+
+    Args:
+        states: ``(batch, tokens, width)``.
+        real: bool, ``(batch, tokens)``.
+    """
+    return states.where(real[..., None], states.new_zeros(()))
 
 
 def example_mean(values: Tensor, mask: Tensor) -> Tensor:

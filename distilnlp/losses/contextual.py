@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, LayerLoss, check_count, check_weights, register_loss, valid_counts
+from distilnlp.losses.base import (
+    Batch,
+    LayerLoss,
+    check_count,
+    check_weights,
+    register_loss,
+    valid_counts,
+    without_padding,
+)
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.hidden import HiddenLayerLoss
 from distilnlp.losses.pooled import unit
@@ -127,7 +135,7 @@ class CKD(HiddenLayerLoss):
         """The word relation of one layer, summed over the real tokens of each example, ``(batch,)``."""
         tokens = real.shape[1]
         # Numbers of padding may overflow in a product: they are cleared before any.
-        student, teacher = (x.where(real[..., None], x.new_zeros(())) for x in (student, teacher))
+        student, teacher = (without_padding(x, real) for x in (student, teacher))
         total = student.sum(dim=-1) * 0.0  # (batch, tokens), in the graph also where there is no angle
         if self.word_pair_weight:
             others = real[:, None, :] & ~torch.eye(tokens, dtype=torch.bool, device=real.device)

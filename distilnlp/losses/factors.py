@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import check_positive, example_mean, given, register_loss, valid_counts
+from distilnlp.losses.base import check_positive, example_mean, given, register_loss, valid_counts, without_padding
 from distilnlp.losses.hidden import HiddenLayerLoss, check_widths
 from distilnlp.losses.pooled import unit
 from distilnlp.outputs import ModelInfo
@@ -77,7 +77,7 @@ class FactorTransfer(HiddenLayerLoss):
         if not isinstance(module, _Factors):
             raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
         # What is learned here must meet no padding: its gradient would be 0 times NaN.
-        s, t = (states.where(real[..., None], states.new_zeros(())) for states in (student, teacher))
+        s, t = (without_padding(states, real) for states in (student, teacher))
         f_s, f_t = module.translate(s), module.paraphrase(t)  # (batch, tokens, factors)
         restored = module.restore(f_t)
         check_widths(self.name, restored, t)
@@ -89,6 +89,6 @@ class FactorTransfer(HiddenLayerLoss):
 
 def _unit_text(factors: Tensor, real: Tensor) -> Tensor:
     """All factors of a text, padding's being 0, scaled to length 1; ``(batch, tokens, factors)``."""
-    kept = factors.where(real[..., None], factors.new_zeros(()))
+    kept = without_padding(factors, real)
     scaled: Tensor = unit(kept.flatten(1)).view_as(kept)
     return scaled

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.losses.attention import AttentionProbabilities
-from distilnlp.losses.base import Batch, example_mean, given, register_loss
+from distilnlp.losses.base import Batch, example_mean, given, register_loss, without_padding
 from distilnlp.losses.hidden import HiddenLayerLoss, check_widths, projections
 from distilnlp.losses.pooled import pool, unit
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -141,5 +141,5 @@ def _normalised(states: Tensor) -> Tensor:
 
 def _selectivity(states: Tensor, real: Tensor) -> Tensor:
     """``M``, ``(batch, tokens, tokens)``."""
-    units = unit(states.where(real[..., None], states.new_zeros(())), dim=1)  # (batch, tokens, width)
+    units = unit(without_padding(states, real), dim=1)  # (batch, tokens, width)
     return units @ units.transpose(1, 2) / units.shape[-1]

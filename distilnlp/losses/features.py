@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import check_positive, example_mean, given, register_loss
+from distilnlp.losses.base import check_positive, example_mean, given, register_loss, without_padding
 from distilnlp.losses.hidden import HiddenLayerLoss, check_widths, projections
 from distilnlp.losses.pooled import PooledLoss, Pooling, unit
 from distilnlp.outputs import ModelInfo
@@ -86,7 +86,7 @@ class AttentionTransfer(HiddenLayerLoss):
         return example_mean(difference.square(), real)
 
     def _map(self, states: Tensor, real: Tensor) -> Tensor:
-        sizes = states.abs().where(real[..., None], states.new_zeros(()))  # (batch, tokens, width)
+        sizes = without_padding(states.abs(), real)  # (batch, tokens, width)
         # The map forgets the scale; divided by the largest, no power of it can overflow or vanish.
         largest = sizes.detach().amax(dim=(1, 2), keepdim=True)
         sizes = sizes / largest.where(largest > 0, largest.new_ones(()))

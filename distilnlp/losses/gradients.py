@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import Batch, Loss, given, register_loss, valid_counts
+from distilnlp.losses.base import Batch, Loss, given, register_loss, valid_counts, without_padding
 from distilnlp.losses.pooled import unit
 from distilnlp.losses.response import check_heads
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -74,7 +74,7 @@ class Jacobian(Loss):
         return (self._direction(g_s, real) - self._direction(g_t, real)).square().sum(dim=1).mean()
 
     def _direction(self, gradients: Tensor, real: Tensor) -> Tensor:
-        kept = gradients.where(real[..., None], gradients.new_zeros(()))  # (batch, tokens, width)
+        kept = without_padding(gradients, real)  # (batch, tokens, width)
         if self.compare == "vectors":
             return unit(kept.flatten(1))
         lengths: Tensor = kept.norm(dim=-1)  # (batch, tokens)

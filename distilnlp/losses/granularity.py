@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, LayerLoss, check_count, check_weights, given, register_loss, valid_counts
+from distilnlp.losses.base import (
+    Batch,
+    LayerLoss,
+    check_count,
+    check_weights,
+    given,
+    register_loss,
+    valid_counts,
+    without_padding,
+)
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.hidden import HiddenLayerLoss
 from distilnlp.losses.pooled import pool, unit, warn_of_small_batch
@@ -165,7 +174,7 @@ class MGSKD(HiddenLayerLoss):
         """Pairs and angles of the ``real`` tokens or words of one layer, ``()``; ``counts`` of each example."""
         examples, tokens, width = student.shape
         # Numbers of padding may overflow in a product: they are cleared before any.
-        student, teacher = (x.where(real[..., None], x.new_zeros(())) for x in (student, teacher))
+        student, teacher = (without_padding(x, real) for x in (student, teacher))
 
         def compare(tensors: list[Tensor], part: slice) -> Tensor:
             s, t, here = tensors[0], teacher[part], real[part]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import unknown
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import Batch, LayerLoss, given, valid_counts
+from distilnlp.losses.base import Batch, LayerLoss, given, valid_counts, without_padding
 from distilnlp.outputs import Needs, Outputs
 
 __all__ = ["PooledLoss", "Pooling", "RelationalLoss", "pool", "unit", "warn_of_small_batch"]
@@ -93,7 +93,7 @@ def pool(outputs: Outputs, layer: int, pooling: Pooling) -> Tensor:
     real = outputs.token_mask(states)  # (batch, tokens)
     counts = valid_counts(real)[:, None]  # (batch, 1)
     if pooling == "mean":
-        return states.where(real[..., None], states.new_zeros(())).sum(dim=1) / counts
+        return without_padding(states, real).sum(dim=1) / counts
     # Under left padding the first token is not at position 0.
     first = real.int().argmax(dim=1)[:, None, None].expand(-1, 1, states.shape[-1])
     return states.gather(1, first).squeeze(1).masked_fill(counts == 0, torch.nan)

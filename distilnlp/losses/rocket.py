@@ -8,7 +8,15 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_count, check_positive, register_loss, valid_counts
+from distilnlp.losses.base import (
+    Batch,
+    Loss,
+    check_count,
+    check_positive,
+    register_loss,
+    valid_counts,
+    without_padding,
+)
 from distilnlp.losses.logits import HardLabel
 from distilnlp.losses.response import Head
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -34,7 +42,7 @@ class _Booster(nn.Module):
 
     def forward(self, states: Tensor, real: Tensor, every_token: bool) -> Tensor:
         # A masked key weighs 0, and 0 times what stands there may be NaN.
-        states = states.where(real[..., None], states.new_zeros(()))  # (batch, tokens, width)
+        states = without_padding(states, real)  # (batch, tokens, width)
         for block in self.blocks:
             states = block(states, src_key_padding_mask=~real)
         if not every_token:
