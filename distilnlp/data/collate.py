@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from distilnlp.errors import RequestError
 
@@ -53,7 +53,8 @@ class _Collator:
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
-        words = [feature.pop("words") for feature in kept if "words" in feature]  # the tokenizer would not pad them
+        # The tokenizer would not pad them.
+        words = cast("list[Sequence[int]]", [feature.pop("words") for feature in kept if "words" in feature])
         batch = dict(self.pad(kept))
         if words:
             batch["words"] = self._padded(words, batch["input_ids"].shape[1])
