@@ -246,7 +246,7 @@ class Capture:
                 records.hidden_states[0] = embedded
             if self.needs.input_gradients:
                 # Of a model whose parameters are frozen it is a leaf, and nothing else there asks for a gradient.
-                records.embedded = embedded if embedded.requires_grad else embedded.requires_grad_()
+                records.embedded = embedded.requires_grad_()
         records.layer_calls += 1
 
     def _after_layer(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
