@@ -1,6 +1,6 @@
 """What a recipe may say: the typed model, checked here and nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,12 +144,30 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
         return document.error(path, message)
     if first["type"] == "missing":
         where = ".".join(map(str, path[:-1])) or "the recipe"
-        return document.error(path[:-1], f"{where} has no '{path[-1]}'")
+        slip = _slip(str(path[1]), _siblings(path[:2], document.values)) if path[:1] == ("stages",) else ""
+        return document.error(path[:-1], f"{where} has no '{path[-1]}'{slip}")
     dotted = ".".join(map(str, known))
+    slip = _slip(str(known[-1]), _siblings(known, document.values))
     if value is None:
-        return document.error(known, f"{dotted} is null: null removes a key, and there is none of this name to remove")
+        message = f"{dotted} is null: null removes a key, and there is none of this name to remove{slip}"
+        return document.error(known, message)
     problem = first["msg"].replace("Input should", "should").replace("valid dictionary", "mapping of keys to values")
+    if known[:1] == ("stages",) and len(known) == 2:
+        problem = f"{problem.removesuffix(' or instance of Stage')}{slip}"
     return document.error(known, f"{dotted} is {value!r}: {problem}")
+
+
+def _slip(name: str, others: Iterable[str]) -> str:
+    """A hint where a name is close to another, and probably meant to be it."""
+    match = nearest(name, [other for other in others if other != name])
+    return f"; did you mean '{match}'?" if match else ""
+
+
+def _siblings(path: Path_, values: Any) -> list[str]:
+    """The keys of the mapping that ``path`` is in; none in a list."""
+    for part in path[:-1]:
+        values = values[part]
+    return list(values) if isinstance(values, Mapping) else []
 
 
 def _known(path: Path_, values: Any) -> Path_:
@@ -195,7 +213,8 @@ def _check_stages(recipe: Recipe) -> None:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise recipe.error(here, f"stage name '{name}': should be letters, digits, '-' and '_'; it names a folder")
         if (stage.model is None) == (stage.student is None):
-            raise recipe.error(here, f"stages.{name} should have one of 'model' and 'student'")
+            slip = _slip(name, recipe.stages) if stage.model is None else ""
+            raise recipe.error(here, f"stages.{name} should have one of 'model' and 'student'{slip}")
         if stage.teacher is not None and not stage.objective:
             raise recipe.error(here, f"stages.{name} has a teacher and no 'objective': which losses?")
         if not stage.train and (stage.objective is not None or stage.lora is not None):
@@ -220,9 +239,11 @@ def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: li
     dotted = ".".join(map(str, path))
     if model in recipe.stages:
         raise recipe.error(path, f"{dotted} is '{model}', a stage that does not come earlier")
-    close = nearest(model, earlier)
-    if close and abs(len(close) - len(model)) <= 2:
-        raise recipe.error(path, f"{dotted} is '{model}': no such stage or folder; did you mean '{close}'?")
+    close = nearest(model, earlier) or nearest(model, recipe.stages)
+    # Hub ids without an owner have hyphens: bert-base-uncased
+    if close and ("-" not in model or abs(len(close) - len(model)) <= 2):
+        hint = f"did you mean '{close}'?" if close in earlier else f"stages before it: {', '.join(earlier) or 'none'}"
+        raise recipe.error(path, f"{dotted} is '{model}': no such stage or folder; {hint}")
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -71,6 +71,13 @@ def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_match(tmp_path: P
     assert str(caught.value) == "mine.yaml line 4: unknown key 'max_lenght' in data: did you mean 'max_length'?"
 
 
+@pytest.mark.parametrize("body", ["{training: {seed: 1}}", "{student: {layers: 2}}", "5"])
+def test_a_misspelt_stage_of_the_extended_recipe_is_named_with_the_nearest_match(tmp_path: Path, body):
+    path = recipe_file(tmp_path, f"extends: mrpc\nstages:\n  studnet: {body}\n")
+    with pytest.raises(RequestError, match=r"^mine\.yaml line 3: stages\.studnet.*; did you mean 'student'\?$"):
+        load_recipe(path)
+
+
 def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
     (tmp_path / "base.yaml").write_text("data: {task: mrpc}\nprecision: fp23\nstages: {a: {model: x}}")
     with pytest.raises(RequestError, match=r"^base\.yaml line 2: precision is 'fp23': should be 'auto', 'fp32'"):
@@ -96,6 +103,9 @@ def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
         ("data.task=null", "data has no 'task'"),
         ("stages.teacher.lora={rank: 4}", "unknown key 'rank' in stages.teacher.lora"),
         ("stages.control.like=studnet", "unknown stage 'studnet': did you mean 'student'"),
+        ("stages.studnet=null", "none of this name to remove; did you mean 'student'?"),
+        ("stages.studnet=x", "should be a mapping of keys to values; did you mean 'student'?"),
+        ("stages.student.teacher=tchr", "no such stage or folder; did you mean 'teacher'?"),
     ],
 )
 def test_wrong_keys_and_types_are_refused(settings, message):
@@ -136,6 +146,7 @@ def test_training_keys_that_would_do_nothing_or_harm_are_refused(key, advice):
         ({"model": "x", "teacher": "three", "objective": {"hard_label": {}}}, "'three', a stage that does not come"),
         ({"model": "two"}, "'two', a stage that does not come earlier"),
         ({"student": {"from": "oen"}}, "no such stage or folder; did you mean 'one'?"),
+        ({"student": {"from": "thre"}}, "no such stage or folder; stages before it: one"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(stage, message):
