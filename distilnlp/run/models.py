@@ -24,6 +24,12 @@ def start_name(stage: Stage) -> str:
     return stage.student.from_ if stage.student is not None else str(stage.model)
 
 
+def _written(here: tuple[str, ...], stage: Stage) -> list[tuple[str, ...]]:
+    """Where a recipe says what a stage starts from."""
+    keys = stage.student.model_dump(by_alias=True) if stage.student is not None else {}
+    return [(*here, "model"), (*here, "student"), *((*here, "student", key) for key in keys)]
+
+
 def stage_seed(recipe: Recipe, name: str) -> int:
     """The seed of a stage: its own, or the recipe's."""
     return int(recipe.stages[name].training.get("seed", recipe.seed))
@@ -92,34 +98,39 @@ class Models:
         """
         made: dict[str, PreTrainedModel] = {}
         for name, stage in self.recipe.stages.items():
-            path: tuple[str, ...] = ("stages", name)
+            here = ("stages", name)
+            start, source = start_name(stage), _written(here, stage)
+            paths = source
             try:
-                start = start_name(stage)
                 base = made.get(start) or self._classifier(start, stage_seed(self.recipe, name))
                 made[name] = self._make(name, base)
-                self._check_tokenizer(name)
+                tokenizer = self.tokenizer(name)
+                paths = [("data", "max_length")]
+                self._check_tokenizer(tokenizer)
+                paths = [(*here, "lora"), (*here, "lora", "target_modules")]
                 if stage.lora is not None:
                     add_adapter(self._make(name, base), stage.lora)
                 if stage.objective is None:
                     continue
-                path, info = (*path, "objective"), None
+                paths, info = [(*here, "teacher"), *source], None
                 if stage.teacher is not None:
                     known = made.get(stage.teacher)
-                    check_same_tokens(self.tokenizer(name), self._tokenizer_of(stage.teacher))
+                    check_same_tokens(tokenizer, self._tokenizer_of(stage.teacher))
                     teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
                     info = teacher.info
                 for loss, settings in stage.objective.items():
-                    path = ("stages", name, "objective", loss)
+                    path = (*here, "objective", loss)
+                    paths = [path, *((*path, key) for key in settings)]
                     objective = Objective.from_dict({"hard_label": {}, loss: settings})
                     objective.resolve(FrozenTeacher(made[name]).info, info)
             except RequestError as error:
-                raise self.recipe.error(path, f"stages.{name}: {error}") from error
+                raise self.recipe.error(self.recipe.latest(*paths), f"stages.{name}: {error}") from error
 
-    def _check_tokenizer(self, name: str) -> None:
+    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Whether it can read the texts, at this length."""
         if self.task.train is None:
             raise RequestError(f"task {self.task.name} has no training examples")
-        check_tokenizer(self.task.train, self.tokenizer(name), self.recipe.data.max_length)
+        check_tokenizer(self.task.train, tokenizer, self.recipe.data.max_length)
 
     def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
         """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""

@@ -116,6 +116,33 @@ def test_wrong_keys_and_types_are_refused(settings, message):
 
 
 @pytest.mark.parametrize(
+    "setting",
+    [
+        "stages.student.model=x",
+        "stages.student.student=null",
+        "stages.student.student.from=null",
+        "stages.student.student.from=techer",
+        "stages.student.objective=null",
+        "stages.student.train=false",
+        "stages.teacher.model=null",
+        "data.task=null",
+    ],
+)
+def test_what_a_setting_makes_impossible_is_named_by_the_setting(setting):
+    """The value that it no longer fits with stands in the recipe, and the control repeats it."""
+    with pytest.raises(RequestError) as caught:
+        load_recipe("mrpc", ["seed=1", setting, "stages.student.training.seed=2"])
+    assert str(caught.value).startswith(f"--set {setting}: ")
+    assert "stages.control" not in str(caught.value)
+
+
+def test_what_a_file_makes_impossible_is_named_by_the_file_whatever_else_is_set(tmp_path: Path):
+    path = recipe_file(tmp_path, "extends: mrpc\nstages:\n  student:\n    model: x\n")
+    with pytest.raises(RequestError, match=r"^mine\.yaml line 4: stages\.student should have one of"):
+        load_recipe(path, ["stages.student.student.layers=2"])
+
+
+@pytest.mark.parametrize(
     ("key", "advice"),
     [
         ("label_smoothing_factor", "Trainer ignores it"),
@@ -174,6 +201,8 @@ def test_values_from_options_extend_a_recipe_and_name_the_command():
     assert recipe.data.max_length == load_recipe("mrpc").data.max_length
     with pytest.raises(RequestError, match=r"^distilnlp distill: precision is 'high'"):
         make_recipe({"precision": "high"}, name="x", extends="mrpc", origin="distilnlp distill")
+    with pytest.raises(RequestError, match=r"^--precision high: precision is 'high'"):
+        make_recipe({"precision": "high"}, name="x", extends="mrpc", places={("precision",): "--precision high"})
 
 
 def test_the_schema_is_made_for_files_that_extend_others():

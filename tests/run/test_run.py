@@ -253,8 +253,9 @@ def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, 
         run_recipe(recipe, tmp_path / "run")
         assert trained == ["teacher", "control", "student"]
         return
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RequestError, match=message) as caught:
         run_recipe(recipe, tmp_path / "run")
+    assert str(caught.value).startswith(f"--set {setting}: ")
     assert trained == []
 
 
