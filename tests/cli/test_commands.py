@@ -211,6 +211,25 @@ def test_predict(capsys, tmp_path, run_folder, csv_file):
     assert len(path.read_text().splitlines()) == 61
 
 
+def test_predictions_go_into_a_folder_that_is_made_for_them(capsys, tmp_path, run_folder):
+    path = tmp_path / "not" / "there" / "out.jsonl"
+    output_of(capsys, "predict", str(run_folder / "student"), "--text", "good", "-o", str(path))
+    assert json.loads(path.read_text())["text"] == "good"
+    output_of(capsys, "schema", "-o", str(tmp_path / "schemas" / "recipe.json"))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("file/there/out.csv", "there: a file is in the way"), ("folder.csv", "is a folder: give the file")],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_predicted(capsys, tmp_path, output, message):
+    """The model is not even looked for."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    assert main(["predict", "/nowhere", "--text", "good", "-o", str(tmp_path / output)]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_push_reports_what_is_missing(capsys, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     assert main(["push", str(tmp_path / "nothing"), "me/model"]) == 2
