@@ -273,6 +273,23 @@ def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(t
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(None, "the teacher's labels have no names"), (["fresh", "rotten"], "the labels of the data are bad, good and")],
+)
+def test_a_teacher_that_is_not_fine_tuned_for_the_task_does_not_cost_the_controls_training(
+    tmp_path, values, labels, message
+):
+    teacher = tmp_path / "teacher"
+    tiny_model("bert", layers=3, label_names=labels, num_labels=2).save_pretrained(teacher)
+    tiny_tokenizer().save_pretrained(teacher)
+    recipe = make_recipe(values, name="films", settings=[f"stages.student.teacher={teacher}"])
+    with pytest.raises(RequestError, match=message) as caught:
+        run_recipe(recipe, tmp_path / "run")
+    assert str(caught.value).startswith(f"--set stages.student.teacher={teacher}: stages.student: ")
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
 def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, values, caplog):
     """The shortest text is no sample: an emoji is one unknown token, and a long one would be told to be cut."""
     rows = [f"{'good' if row % 2 else 'bad'} film was the {row % 2},{row % 2}\n" for row in range(20)]
