@@ -109,7 +109,6 @@ class Models:
                 base = made.get(start) or self._classifier(start, stage_seed(self.recipe, name))
                 made[name] = self._make(name, base)
                 tokenizer = self.tokenizer(name)
-                paths = [("data", "max_length")]
                 self._check_tokenizer(tokenizer)
                 paths = [(*here, "lora"), (*here, "lora", "target_modules")]
                 if stage.lora is not None:
@@ -132,6 +131,8 @@ class Models:
                     objective = Objective.from_dict(stage.objective).resolve(own, info)
                     self._check_labels(name, outsider, objective)
             except RequestError as error:
+                if str(error).startswith("max_length"):
+                    paths = [("data", "max_length")]
                 raise self.recipe.error(self.recipe.latest(*paths), f"stages.{name}: {error}") from error
 
     def _check_labels(self, name: str, teacher: FrozenTeacher, objective: Objective) -> None:

@@ -273,6 +273,15 @@ def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(t
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+def test_a_model_that_does_not_know_the_words_is_named_not_the_length(tmp_path, values, start_weights):
+    words = [f"{word} {word} {word},{row % 2}\n" for row, word in enumerate(["foo", "bar", "baz"] * 8)]
+    (tmp_path / "words.csv").write_text("text,label\n" + "".join(words))
+    settings = [f"stages.teacher.model={start_weights}", f"data.task={tmp_path / 'words.csv'}", "data.max_length=12"]
+    with pytest.raises(RequestError, match="tokens of the first") as caught:
+        run_recipe(make_recipe(values, name="words", settings=settings), tmp_path / "run")
+    assert str(caught.value).startswith(f"--set {settings[0]}: stages.teacher: ")
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [(None, "the teacher's labels have no names"), (["fresh", "rotten"], "the labels of the data are bad, good and")],
