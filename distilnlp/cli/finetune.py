@@ -1,5 +1,6 @@
 """``distilnlp finetune``"""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -37,18 +38,18 @@ def command(
     The model is written to RUN/teacher, which 'distill --teacher' takes.
     """
     training = {"num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate}
+    data = {
+        "text": text,
+        "text_pair": text_pair,
+        "label": label,
+        "problem_type": problem_type,
+        "validation": validation,
+        "data_dir": str(data_dir) if data_dir else None,
+        "max_length": max_length,
+    }
     recipe = recipe_from_options(
         "finetune",
-        data={
-            "task": task,
-            "text": text,
-            "text_pair": text_pair,
-            "label": label,
-            "problem_type": problem_type,
-            "validation": validation,
-            "data_dir": str(data_dir) if data_dir else None,
-            "max_length": max_length,
-        },
+        data={"task": task, **data},
         top={"precision": precision, "seed": seed},
         stages={
             "teacher": {"model": model, "lora": {} if lora else None, "training": training},
@@ -59,4 +60,7 @@ def command(
     )
     folder = start(recipe, output, dry_run=dry_run, fresh=fresh)
     if folder is not None:
-        typer.echo(f"next: distilnlp distill {task} --teacher {folder / 'teacher'} --student-layers 3")
+        same = [f"--{key.replace('_', '-')}={value}" for key, value in data.items() if value is not None]
+        same += [f"--set={setting}" for setting in settings or () if setting.startswith("data.")]
+        words = ["distill", task, "--teacher", str(folder / "teacher"), "--student-layers", "3", *same]
+        typer.echo(f"next: distilnlp {shlex.join(words)}")

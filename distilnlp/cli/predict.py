@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distilnlp.cli._output import make_way
 from distilnlp.errors import RequestError, unknown
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def command(
         if pairs and len(pairs) != len(text or ()):
             raise RequestError(f"{len(text or ())} --text and {len(pairs)} --text-pair: give as many of each")
         texts = list(zip(text or (), pairs, strict=True)) if pairs else [(one,) for one in text or ()]
+    if output is not None:
+        make_way(output)
     predictions = predict(model, texts, max_length=max_length, batch_size=batch_size)
     if output is not None:
         write_predictions(output, predictions)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from distilnlp.cli._output import make_way
+
 __all__ = ["command"]
 
 
@@ -16,6 +18,8 @@ def command(
 
     In VS Code: "yaml.schemas": {"recipe.schema.json": "tasks/**/*.yaml"}
     """
+    if output is not None:
+        make_way(output)
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()

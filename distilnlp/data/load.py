@@ -165,7 +165,8 @@ def _load_own(name: str | Path, validation: str | Path | None, request: Request)
     bare = path.suffix and "/" not in str(name)  # a task or a folder has no suffix, a Hub id has a slash
     if path.is_file() or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or bare:
         return _own_task(path.stem, [_file(path)], [_file(validation)] if validation else [], request, path.name)
-    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+    folder = Path(str(name).partition("/")[0])  # where there is one, a name with one slash is no Hub id
+    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")) or folder.is_dir():
         if "/" in str(name):
             raise RequestError(f"{name}: no such file or folder")
         raise unknown("task", str(name), task_names())

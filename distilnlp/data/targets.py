@@ -16,6 +16,7 @@ __all__ = ["Labels", "read_labels"]
 MANY_CLASSES = (
     50  # more distinct integers than this are hardly classes; more distinct names only if they seldom repeat
 )
+MISSING = ("nan", "na", "n/a", "<na>", "null")  # as tools write it into a column of numbers
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
 
 
@@ -107,7 +108,7 @@ def read_labels(
         raise unknown("problem_type", problem_type, PROBLEM_TYPES)
     plain, declared = _plain(column, feature)
     values = _Column.of(plain)
-    _check_complete(values, where)
+    _check_complete(values, declared, where)
     problem_type = train.problem_type if train else problem_type or _problem_type(values, declared, where)
     if problem_type == REGRESSION:
         return _targets(values, where, varied=train is None)
@@ -143,12 +144,18 @@ def _scalar(value: object) -> object:
     return value
 
 
-def _check_complete(values: _Column, where: str) -> None:
-    if None in values.distinct:
-        missing = np.flatnonzero(values.codes == values.distinct.index(None))
+def _check_complete(values: _Column, declared: tuple[str, ...] | None, where: str) -> None:
+    words = [value for value in values.distinct if isinstance(value, str) and value.lower() in MISSING]
+    others = [value for value in values.distinct if value is not None and value not in words]
+    # Among names these words may be names too.
+    if declared is not None or not others or any(_number(value) is None for value in others):
+        words = []
+    missing = [position for position, value in enumerate(values.distinct) if value is None or value in words]
+    if missing:
+        rows = np.flatnonzero(np.isin(values.codes, missing))
         raise RequestError(
-            f"{where}: {len(missing)} of {len(values)} rows have no label, the first is row {missing[0] + 1}:"
-            " fill them in or remove the rows"
+            f"{where}: {len(rows)} of {len(values)} rows have no label{f' ({words[0]!r})' if words else ''}, the first"
+            f" is row {rows[0] + 1}: fill them in or remove the rows"
         )
     kinds = {"number" if isinstance(value, (int, float)) else type(value).__name__ for value in values.distinct}
     if len(kinds) > 1 or not kinds <= {"number", "str", "list"}:

@@ -10,7 +10,7 @@ from typing import Any
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.recipe.schema import DataSpec, LoraSpec, Recipe, Stage, StudentSpec, recipe_schema, unknown_key
-from distilnlp.recipe.source import Document, find_recipe, merge, read_document, set_value, shipped_recipes
+from distilnlp.recipe.source import Document, Path_, find_recipe, merge, read_document, set_value, shipped_recipes
 
 __all__ = [
     "DataSpec",
@@ -41,7 +41,13 @@ def load_recipe(source: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
 
 def make_recipe(
-    values: Mapping[str, Any], *, name: str, extends: str | None = None, settings: Sequence[str] = (), origin: str = ""
+    values: Mapping[str, Any],
+    *,
+    name: str,
+    extends: str | None = None,
+    settings: Sequence[str] = (),
+    origin: str = "",
+    places: Mapping[Path_, str] | None = None,
 ) -> Recipe:
     """A recipe from values instead of a file.
 
@@ -51,11 +57,13 @@ def make_recipe(
         extends: a recipe that the values change.
         settings: as in `load_recipe`, applied last.
         origin: what messages call the values.
+        places: what they call some of them instead, by their paths.
     Raises:
         RequestError: anything wrong in it.
     """
     document = Document(dict(values), {(): origin or name})
     _note_places(document.values, (), origin or name, document)
+    document.places.update(places or {})
     if extends is not None:
         document = merge(read_document(find_recipe(extends)), document)
     return _finish(document, name, settings)

@@ -1,6 +1,6 @@
 """What a recipe may say: the typed model, checked here and nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,6 +94,10 @@ class Recipe(_Strict):
         """A `RequestError` that names the line that ``path`` was written at."""
         return self._document.error(path, message)
 
+    def latest(self, *paths: Path_) -> Path_:
+        """Which of ``paths``, that together are a mistake, was written last: the one that a message should name."""
+        return self._document.latest(*paths)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything that was said, and the defaults; keys that are None left out."""
         return self.model_dump(by_alias=True, exclude_none=True)
@@ -144,12 +148,30 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
         return document.error(path, message)
     if first["type"] == "missing":
         where = ".".join(map(str, path[:-1])) or "the recipe"
-        return document.error(path[:-1], f"{where} has no '{path[-1]}'")
+        slip = _slip(str(path[1]), _siblings(path[:2], document.values)) if path[:1] == ("stages",) else ""
+        return document.error(path, f"{where} has no '{path[-1]}'{slip}")
     dotted = ".".join(map(str, known))
+    slip = _slip(str(known[-1]), _siblings(known, document.values))
     if value is None:
-        return document.error(known, f"{dotted} is null: null removes a key, and there is none of this name to remove")
+        message = f"{dotted} is null: null removes a key, and there is none of this name to remove{slip}"
+        return document.error(known, message)
     problem = first["msg"].replace("Input should", "should").replace("valid dictionary", "mapping of keys to values")
+    if known[:1] == ("stages",) and len(known) == 2:
+        problem = f"{problem.removesuffix(' or instance of Stage')}{slip}"
     return document.error(known, f"{dotted} is {value!r}: {problem}")
+
+
+def _slip(name: str, others: Iterable[str]) -> str:
+    """A hint where a name is close to another, and probably meant to be it."""
+    match = nearest(name, [other for other in others if other != name])
+    return f"; did you mean '{match}'?" if match else ""
+
+
+def _siblings(path: Path_, values: Any) -> list[str]:
+    """The keys of the mapping that ``path`` is in; none in a list."""
+    for part in path[:-1]:
+        values = values[part]
+    return list(values) if isinstance(values, Mapping) else []
 
 
 def _known(path: Path_, values: Any) -> Path_:
@@ -189,17 +211,21 @@ _RESERVED = {
 
 
 def _check_stages(recipe: Recipe) -> None:
-    earlier: list[str] = []
-    for name, stage in recipe.stages.items():  # in their order, which decides what is earlier
+    order = list(recipe.stages)
+    for name, stage in recipe.written_stages().items():
         here: Path_ = ("stages", name)
         if not name.replace("-", "").replace("_", "").isalnum():
             raise recipe.error(here, f"stage name '{name}': should be letters, digits, '-' and '_'; it names a folder")
         if (stage.model is None) == (stage.student is None):
-            raise recipe.error(here, f"stages.{name} should have one of 'model' and 'student'")
+            path = recipe.latest((*here, "model"), (*here, "student"))
+            slip = _slip(name, order) if stage.model is None else ""
+            raise recipe.error(path, f"stages.{name} should have one of 'model' and 'student'{slip}")
         if stage.teacher is not None and not stage.objective:
-            raise recipe.error(here, f"stages.{name} has a teacher and no 'objective': which losses?")
+            path = recipe.latest((*here, "teacher"), (*here, "objective"))
+            raise recipe.error(path, f"stages.{name} has a teacher and no 'objective': which losses?")
         if not stage.train and (stage.objective is not None or stage.lora is not None):
-            raise recipe.error((*here, "train"), f"stages.{name} has 'train: false' and losses or adapters to train")
+            path = recipe.latest(*((*here, key) for key in ("train", "objective", "lora")))
+            raise recipe.error(path, f"stages.{name} has 'train: false' and losses or adapters to train")
         for key, reason in _RESERVED.items():
             if key in stage.training:
                 raise recipe.error((*here, "training", key), f"stages.{name}.training.{key} cannot be set: {reason}")
@@ -209,8 +235,7 @@ def _check_stages(recipe: Recipe) -> None:
                 raise recipe.error((*here, "training", key), message)
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
         for path, model in (start, ((*here, "teacher"), stage.teacher)):
-            _check_reference(recipe, path, model, earlier)
-        earlier.append(name)
+            _check_reference(recipe, path, model, order[: order.index(name)])
 
 
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:
@@ -220,9 +245,11 @@ def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: li
     dotted = ".".join(map(str, path))
     if model in recipe.stages:
         raise recipe.error(path, f"{dotted} is '{model}', a stage that does not come earlier")
-    close = nearest(model, earlier)
-    if close and abs(len(close) - len(model)) <= 2:
-        raise recipe.error(path, f"{dotted} is '{model}': no such stage or folder; did you mean '{close}'?")
+    close = nearest(model, earlier) or nearest(model, recipe.stages)
+    # Hub ids without an owner have hyphens: bert-base-uncased
+    if close and ("-" not in model or abs(len(close) - len(model)) <= 2):
+        hint = f"did you mean '{close}'?" if close in earlier else f"stages before it: {', '.join(earlier) or 'none'}"
+        raise recipe.error(path, f"{dotted} is '{model}': no such stage or folder; {hint}")
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -51,6 +51,12 @@ class Document:
             path = path[:-1]
         return self.places.get(path, "recipe")
 
+    def latest(self, *paths: Path_) -> Path_:
+        """Which of ``paths``, that together are a mistake, was written last; the first where none was."""
+        # A value that is replaced leaves the dict and comes in again at its end: the dict is in the order of writing.
+        written = [path for path in self.places if path in paths]
+        return written[-1] if written else paths[0]
+
     def error(self, path: Path_, message: str) -> RequestError:
         """A `RequestError` that starts with the place of ``path``."""
         return RequestError(f"{self.place(path)}: {message}")
@@ -194,6 +200,7 @@ def _merge(
             del places[old]
         if value is None and key in values:
             del values[key]
+            places[here] = new[here]  # what then is missing was taken out there
             continue
         values[key] = value
         places.update({p: place for p, place in new.items() if p[: len(here)] == here})

@@ -119,8 +119,8 @@ def _lineage(report: Row, row: Row) -> str:
     starts = start_weights(report, stage) if known else []
     facts = {
         "Start weights": ", ".join(_model(name) for name in starts),
-        "Made from": _origin(part(spec, "student")),
-        "Teacher": _model(str(spec["teacher"])) if spec.get("teacher") else "",
+        "Made from": _origin(report, part(spec, "student")),
+        "Teacher": _of_stage(report, str(spec["teacher"])) if spec.get("teacher") else "",
         "Data": _data(report),
         "Objective": _objective(part(spec, "objective")),
         "Training time": f"{seconds:.0f} s" if (seconds := number(row, "seconds")) else "",
@@ -134,11 +134,21 @@ def _lineage(report: Row, row: Row) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _origin(student: Row) -> str:
+def _origin(report: Row, student: Row) -> str:
     if not student:
         return ""
     details = [f"{key} {_code(publishable(student[key]))}" for key in ("layers", "layer_map") if student.get(key)]
-    return ", ".join([_model(str(student.get("from", ""))), *details])
+    return ", ".join([_of_stage(report, str(student.get("from", ""))), *details])
+
+
+def _of_stage(report: Row, name: str) -> str:
+    """A model; that of a stage, whose name tells nothing outside its run, by the weights that it started from."""
+    spec = recipe_stage(report, name)
+    if not spec:
+        return _model(name)
+    is_random = part(spec, "student").get("init") == "random"
+    start = "random weights" if is_random else _model(next(iter(start_weights(report, name)), name))
+    return f"{start} ({'as trained' if spec.get('train', True) else 'as it is'} in stage {_code(name)})"
 
 
 def _data(report: Row) -> str:

@@ -50,8 +50,10 @@ def training_arguments(recipe: Recipe, name: str, folder: str) -> TrainingArgume
         get_reporting_integration_callbacks(arguments.report_to)  # Trainer would find an unknown tracker out too late
         return arguments
     except (ValueError, ImportError) as error:
-        path = ("stages", name, "training", *(_culprit(recipe.stages[name].training, str(error))))
-        raise recipe.error(path, f"stages.{name}.training: {error}") from error
+        path, said = ("stages", name, "training"), re.split(r"\W+", str(error).lower())
+        given = recipe.stages[name].training.items()
+        named = [(*path, key) for key, value in given if key in said or str(value).lower() in said]
+        raise recipe.error(recipe.latest(*named, path), f"stages.{name}.training: {error}") from error
 
 
 def _check_training(recipe: Recipe, name: str, stage: Stage) -> None:
@@ -80,7 +82,8 @@ def _check_objective(
             problem = unknown_key(loss_name, where, list_losses()).replace("unknown key", "unknown loss")
             raise recipe.error(path, problem)
         if teacher is None and loss_class(loss_name).uses_teacher:
-            raise recipe.error(path, f"{where} has {loss_name}, and stages.{name} has no 'teacher' to learn from")
+            place = recipe.latest(path, ("stages", name, "teacher"))
+            raise recipe.error(place, f"{where} has {loss_name}, and stages.{name} has no 'teacher' to learn from")
         hints = _settings(loss_class(loss_name))
         for key, value in settings.items():
             if key not in hints:
@@ -99,7 +102,8 @@ def _check_objective(
     try:
         Objective.from_dict(objective)
     except RequestError as error:
-        raise recipe.error(("stages", name, "objective"), f"{where}: {error}") from error
+        weights = [("stages", name, "objective", loss, "weight") for loss in objective]
+        raise recipe.error(recipe.latest(*weights, ("stages", name, "objective")), f"{where}: {error}") from error
 
 
 def _check_schedule(recipe: Recipe, path: tuple[str, ...], dotted: str, schedule: Mapping[str, Any]) -> None:

@@ -2,19 +2,23 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.checks import check_same_tokens
+from distilnlp.checks import check_same_tokens, confirm_label_order
 from distilnlp.data.load import Task
+from distilnlp.data.tasks import SINGLE_LABEL
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
-from distilnlp.pretrained import align_labels, label_names_of, load_classifier, load_tokenizer
+from distilnlp.pretrained import align_labels, label_names_of, label_order, load_classifier, load_tokenizer
 from distilnlp.recipe import LoraSpec, Recipe, Stage
+from distilnlp.run.check import training_arguments
 from distilnlp.run.folder import RunFolder
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
+from distilnlp.trainer import CONFIRM_BATCHES
 
 __all__ = ["Models", "add_adapter", "stage_seed", "start_name"]
 
@@ -22,6 +26,12 @@ __all__ = ["Models", "add_adapter", "stage_seed", "start_name"]
 def start_name(stage: Stage) -> str:
     """The stage, folder or Hub id that a stage starts from."""
     return stage.student.from_ if stage.student is not None else str(stage.model)
+
+
+def _written(here: tuple[str, ...], stage: Stage) -> list[tuple[str, ...]]:
+    """Where a recipe says what a stage starts from."""
+    keys = stage.student.model_dump(by_alias=True) if stage.student is not None else {}
+    return [(*here, "model"), (*here, "student"), *((*here, "student", key) for key in keys)]
 
 
 def stage_seed(recipe: Recipe, name: str) -> int:
@@ -92,34 +102,67 @@ class Models:
         """
         made: dict[str, PreTrainedModel] = {}
         for name, stage in self.recipe.stages.items():
-            path: tuple[str, ...] = ("stages", name)
+            here = ("stages", name)
+            start, source = start_name(stage), _written(here, stage)
+            paths = source
             try:
-                start = start_name(stage)
                 base = made.get(start) or self._classifier(start, stage_seed(self.recipe, name))
                 made[name] = self._make(name, base)
-                self._check_tokenizer(name)
+                tokenizer = self.tokenizer(name)
+                self._check_tokenizer(tokenizer)
+                paths = [(*here, "lora"), (*here, "lora", "target_modules")]
                 if stage.lora is not None:
                     add_adapter(self._make(name, base), stage.lora)
                 if stage.objective is None:
                     continue
-                path, info = (*path, "objective"), None
+                paths, info, outsider = [(*here, "teacher"), *source], None, None
                 if stage.teacher is not None:
                     known = made.get(stage.teacher)
-                    check_same_tokens(self.tokenizer(name), self._tokenizer_of(stage.teacher))
+                    check_same_tokens(tokenizer, self._tokenizer_of(stage.teacher))
                     teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
-                    info = teacher.info
+                    info, outsider = teacher.info, teacher if known is None else None
+                own = FrozenTeacher(made[name]).info
                 for loss, settings in stage.objective.items():
-                    path = ("stages", name, "objective", loss)
-                    objective = Objective.from_dict({"hard_label": {}, loss: settings})
-                    objective.resolve(FrozenTeacher(made[name]).info, info)
+                    path = (*here, "objective", loss)
+                    paths = [path, *((*path, key) for key in settings)]
+                    Objective.from_dict({"hard_label": {}, loss: settings}).resolve(own, info)
+                paths = [(*here, "teacher")]
+                if outsider is not None:
+                    objective = Objective.from_dict(stage.objective).resolve(own, info)
+                    self._check_labels(name, outsider, objective)
             except RequestError as error:
-                raise self.recipe.error(path, f"stages.{name}: {error}") from error
+                if str(error).startswith("max_length"):
+                    paths = [("data", "max_length")]
+                raise self.recipe.error(self.recipe.latest(*paths), f"stages.{name}: {error}") from error
 
-    def _check_tokenizer(self, name: str) -> None:
+    def _check_labels(self, name: str, teacher: FrozenTeacher, objective: Objective) -> None:
+        """Whether a teacher from outside the run knows the task: what the trainer will find, before any training."""
+        labels, needs = self.task.label_names, objective.needs_teacher()
+        if labels is None or self.task.train is None or not needs.logits:
+            return
+        if teacher.label_names is not None:
+            label_order(labels, teacher.label_names, "the data")
+        elif self.task.problem_type == SINGLE_LABEL and (tokenizer := teacher.tokenizer) is not None:
+            arguments = training_arguments(self.recipe, name, "unused")
+            size = arguments.train_batch_size
+            rows = self.task.train[: CONFIRM_BATCHES * size]
+            texts = [rows[column] for column in ("text", "text_pair") if column in rows]
+            limit = self.recipe.data.max_length or min(512, tokenizer.model_max_length)
+            tokens = tokenizer(*texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+            batch = {**tokens, "labels": torch.tensor(rows["label"])}
+            batches = [
+                {column: values[start : start + size].to(arguments.device) for column, values in batch.items()}
+                for start in range(0, len(rows["label"]), size)
+            ]
+            teacher.prepare(arguments.device, needs)
+            confirm_label_order(teacher, batches, labels)
+            teacher.release()
+
+    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Whether it can read the texts, at this length."""
         if self.task.train is None:
             raise RequestError(f"task {self.task.name} has no training examples")
-        check_tokenizer(self.task.train, self.tokenizer(name), self.recipe.data.max_length)
+        check_tokenizer(self.task.train, tokenizer, self.recipe.data.max_length)
 
     def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
         """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""

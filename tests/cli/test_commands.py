@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -180,11 +181,18 @@ def test_a_misspelt_column_is_one_line(capsys, csv_file, start_weights, options,
     assert error.count("\n") == 1
 
 
-def test_finetune_says_what_to_do_next(capsys, tmp_path, start_weights, csv_file):
-    text = output_of(capsys, "finetune", csv_file, "--model", start_weights, *QUICK, "-o", str(tmp_path / "r"))
-    assert text.splitlines()[-1] == (
-        f"next: distilnlp distill {csv_file} --teacher {tmp_path / 'r' / 'teacher'} --student-layers 3"
+def test_finetune_says_what_to_do_next_on_the_same_data(capsys, tmp_path, start_weights, csv_file):
+    data = tmp_path / "my films.csv"
+    data.write_text(Path(csv_file).read_text().replace("text,label", "what it is,verdict"))
+    columns = ["--text", "what it is", "--label", "verdict", "--set", "data.seed=3"]
+    arguments = ["finetune", str(data), "--model", start_weights, *columns, *QUICK, "-o", str(tmp_path / "r")]
+    hint = output_of(capsys, *arguments).splitlines()[-1]
+    assert hint == (
+        f"next: distilnlp distill '{data}' --teacher {tmp_path / 'r' / 'teacher'} --student-layers 3"
+        " '--text=what it is' --label=verdict --max-length=16 --set=data.seed=3"
     )
+    first, then = (dry(capsys, *line) for line in (arguments, shlex.split(hint.removeprefix("next: distilnlp "))))
+    assert then["data"] == first["data"]
 
 
 def test_evaluate(capsys, run_folder, csv_file):
@@ -209,6 +217,25 @@ def test_predict(capsys, tmp_path, run_folder, csv_file):
     path = tmp_path / "out.csv"
     assert output_of(capsys, "predict", model, "--input", csv_file, "-o", str(path)) == f"60 predictions in {path}\n"
     assert len(path.read_text().splitlines()) == 61
+
+
+def test_predictions_go_into_a_folder_that_is_made_for_them(capsys, tmp_path, run_folder):
+    path = tmp_path / "not" / "there" / "out.jsonl"
+    output_of(capsys, "predict", str(run_folder / "student"), "--text", "good", "-o", str(path))
+    assert json.loads(path.read_text())["text"] == "good"
+    output_of(capsys, "schema", "-o", str(tmp_path / "schemas" / "recipe.json"))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("file/there/out.csv", "there: a file is in the way"), ("folder.csv", "is a folder: give the file")],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_predicted(capsys, tmp_path, output, message):
+    """The model is not even looked for."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    assert main(["predict", "/nowhere", "--text", "good", "-o", str(tmp_path / output)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_push_reports_what_is_missing(capsys, tmp_path, monkeypatch):

@@ -266,6 +266,12 @@ def test_a_column_of_numbers_is_no_text(tmp_path):
     assert "holds Value('int64'), not texts" in refused(tmp_path / "a.parquet")
 
 
+def test_a_path_into_a_folder_that_is_here_is_no_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "sets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert refused("sets/nothing") == "sets/nothing: no such file or folder"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

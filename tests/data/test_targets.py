@@ -19,6 +19,7 @@ NAN = float("nan")
         ([True, False], CLASSES, ("False", "True"), [1, 0]),
         (["nan", "inf"], CLASSES, ("inf", "nan"), [1, 0]),
         (["1", "b"], CLASSES, ("1", "b"), [0, 1]),
+        (["na", "yes", "1"], CLASSES, ("1", "na", "yes"), [1, 2, 0]),  # among names a name, Namibia's, say
         ([0.5, 1.0], REGRESSION, None, [0.5, 1.0]),
         (["3.75", "4"], REGRESSION, None, [3.75, 4.0]),
         ([["b", "a"], [], ["b"]], MULTI, ("a", "b"), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]),
@@ -76,7 +77,9 @@ def test_validation_is_read_as_training_was():
         ([1, 1], ClassLabel(names=["a", "b"]), r"one class only \('b'\)"),
         ([["a"], ["a"]], None, "every row has the same labels"),
         ([["a"], [None]], None, "row 2 has"),
-        (["0.5", "1.5", "nan"], None, "row 3 has 'nan' among numbers with a fraction"),
+        (["1", "0", "nan", "1", "", "NaN"], None, r"3 of 6 rows have no label \('nan'\), the first is row 3"),
+        (["0.5", "1.5", "N/A"], None, r"1 of 3 rows have no label \('N/A'\), the first is row 3"),
+        (["0.5", "1.5", "many"], None, "row 3 has 'many' among numbers with a fraction"),
         (list(range(51)), None, "51 distinct whole numbers: say problem_type=regression"),
         ([f"text {row}" for row in range(51)], None, "51 distinct labels in 51 rows are hardly classes"),
     ],
@@ -110,6 +113,7 @@ def test_values_that_do_not_fit_what_was_said_are_refused(column, problem_type, 
         ([["a"], ["b"]], [["a", "c"]], "row 1 of dev.*'c'"),
         ([[0, 1], [1, 0]], [[0, 1, 1], [1, 0, 0]], "rows of 3 zeros and ones where the training data have 2 labels"),
         (["yes", "no"], [0.5], "'0.5'"),
+        (["1", "2"], ["1", "null"], "1 of 2 rows have no label"),
     ],
 )
 def test_a_label_that_training_does_not_have_is_named(train, validation, said):

@@ -71,6 +71,13 @@ def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_match(tmp_path: P
     assert str(caught.value) == "mine.yaml line 4: unknown key 'max_lenght' in data: did you mean 'max_length'?"
 
 
+@pytest.mark.parametrize("body", ["{training: {seed: 1}}", "{student: {layers: 2}}", "5"])
+def test_a_misspelt_stage_of_the_extended_recipe_is_named_with_the_nearest_match(tmp_path: Path, body):
+    path = recipe_file(tmp_path, f"extends: mrpc\nstages:\n  studnet: {body}\n")
+    with pytest.raises(RequestError, match=r"^mine\.yaml line 3: stages\.studnet.*; did you mean 'student'\?$"):
+        load_recipe(path)
+
+
 def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
     (tmp_path / "base.yaml").write_text("data: {task: mrpc}\nprecision: fp23\nstages: {a: {model: x}}")
     with pytest.raises(RequestError, match=r"^base\.yaml line 2: precision is 'fp23': should be 'auto', 'fp32'"):
@@ -96,6 +103,9 @@ def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
         ("data.task=null", "data has no 'task'"),
         ("stages.teacher.lora={rank: 4}", "unknown key 'rank' in stages.teacher.lora"),
         ("stages.control.like=studnet", "unknown stage 'studnet': did you mean 'student'"),
+        ("stages.studnet=null", "none of this name to remove; did you mean 'student'?"),
+        ("stages.studnet=x", "should be a mapping of keys to values; did you mean 'student'?"),
+        ("stages.student.teacher=tchr", "no such stage or folder; did you mean 'teacher'?"),
     ],
 )
 def test_wrong_keys_and_types_are_refused(settings, message):
@@ -103,6 +113,33 @@ def test_wrong_keys_and_types_are_refused(settings, message):
         load_recipe("mrpc", [settings])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "stages.student.model=x",
+        "stages.student.student=null",
+        "stages.student.student.from=null",
+        "stages.student.student.from=techer",
+        "stages.student.objective=null",
+        "stages.student.train=false",
+        "stages.teacher.model=null",
+        "data.task=null",
+    ],
+)
+def test_what_a_setting_makes_impossible_is_named_by_the_setting(setting):
+    """The value that it no longer fits with stands in the recipe, and the control repeats it."""
+    with pytest.raises(RequestError) as caught:
+        load_recipe("mrpc", ["seed=1", setting, "stages.student.training.seed=2"])
+    assert str(caught.value).startswith(f"--set {setting}: ")
+    assert "stages.control" not in str(caught.value)
+
+
+def test_what_a_file_makes_impossible_is_named_by_the_file_whatever_else_is_set(tmp_path: Path):
+    path = recipe_file(tmp_path, "extends: mrpc\nstages:\n  student:\n    model: x\n")
+    with pytest.raises(RequestError, match=r"^mine\.yaml line 4: stages\.student should have one of"):
+        load_recipe(path, ["stages.student.student.layers=2"])
 
 
 @pytest.mark.parametrize(
@@ -136,6 +173,7 @@ def test_training_keys_that_would_do_nothing_or_harm_are_refused(key, advice):
         ({"model": "x", "teacher": "three", "objective": {"hard_label": {}}}, "'three', a stage that does not come"),
         ({"model": "two"}, "'two', a stage that does not come earlier"),
         ({"student": {"from": "oen"}}, "no such stage or folder; did you mean 'one'?"),
+        ({"student": {"from": "thre"}}, "no such stage or folder; stages before it: one"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(stage, message):
@@ -163,6 +201,8 @@ def test_values_from_options_extend_a_recipe_and_name_the_command():
     assert recipe.data.max_length == load_recipe("mrpc").data.max_length
     with pytest.raises(RequestError, match=r"^distilnlp distill: precision is 'high'"):
         make_recipe({"precision": "high"}, name="x", extends="mrpc", origin="distilnlp distill")
+    with pytest.raises(RequestError, match=r"^--precision high: precision is 'high'"):
+        make_recipe({"precision": "high"}, name="x", extends="mrpc", places={("precision",): "--precision high"})
 
 
 def test_the_schema_is_made_for_files_that_extend_others():

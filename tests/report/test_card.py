@@ -105,10 +105,30 @@ def test_the_table_and_the_lineage_are_there():
     assert "| student | 0.880 | 17.4M |" in content
     assert "keeps 97.8 % of the teacher's f1" in content
     assert f"- Start weights: [{MINILM}](https://huggingface.co/{MINILM})" in content
-    assert "- Made from: `teacher`, layers `3`, layer_map `uniform`" in content
+    trained = f"[{MINILM}](https://huggingface.co/{MINILM}) (as trained in stage `teacher`)"
+    assert f"- Made from: {trained}, layers `3`, layer_map `uniform`" in content
+    assert f"- Teacher: {trained}\n" in content
     assert "- Objective: `hard_label` (weight 0.5), `soft_target` (weight 0.5, temperature 2.0)" in content
     assert "- Training time: 42 s" in content
     assert "- transformers 5.23.0" in content
+
+
+@pytest.mark.parametrize(
+    ("start", "shown"),
+    [
+        ({"model": "/home/somebody/runs/films-base"}, "`films-base` (as trained in stage `assistant`)"),
+        ({"student": {"from": "teacher"}}, f"[{MINILM}](https://huggingface.co/{MINILM}) (as trained in "),
+        ({"student": {"from": "teacher", "init": "random"}, "train": False}, "random weights (as it is in stage"),
+        (None, "`assistant`\n"),
+    ],
+)
+def test_the_teacher_is_named_by_the_model_that_it_came_from(start, shown):
+    """The name of a stage tells nothing to who has not got the run."""
+    recipe = copy.deepcopy(REPORT["recipe"])
+    recipe["stages"]["student"]["teacher"] = "assistant"
+    if start is not None:
+        recipe["stages"]["assistant"] = start
+    assert f"- Teacher: {shown}" in render_card(changed(recipe=recipe), stage="student")
 
 
 def test_only_the_methods_that_were_used_are_cited():

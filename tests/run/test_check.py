@@ -122,6 +122,20 @@ def test_an_objective_of_weights_0_is_refused():
         check_recipe(load_recipe("mrpc", settings))
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("stages.student.teacher=null", "has no 'teacher' to learn from"),
+        ("stages.student.training.load_best_model_at_end=true", "requires the save and eval strategy to match"),
+    ],
+)
+def test_what_a_setting_makes_impossible_is_named_by_the_setting(setting, message):
+    settings = ["stages.student.training.eval_strategy=steps", setting, "stages.student.training.seed=2"]
+    with pytest.raises(RequestError, match=message) as caught:
+        check_recipe(load_recipe("mrpc", settings))
+    assert str(caught.value).startswith(f"--set {setting}: ")
+
+
 def test_fp16_needs_a_gpu():
     with pytest.raises(RequestError, match="fp16 needs a CUDA device"):
         check_recipe(load_recipe("mrpc", ["precision=fp16"]))

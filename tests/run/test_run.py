@@ -253,8 +253,9 @@ def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, 
         run_recipe(recipe, tmp_path / "run")
         assert trained == ["teacher", "control", "student"]
         return
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RequestError, match=message) as caught:
         run_recipe(recipe, tmp_path / "run")
+    assert str(caught.value).startswith(f"--set {setting}: ")
     assert trained == []
 
 
@@ -269,6 +270,32 @@ def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(t
     )
     with pytest.raises(RequestError, match=r"2 of the student's .* token ids mean something else"):
         run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_model_that_does_not_know_the_words_is_named_not_the_length(tmp_path, values, start_weights):
+    words = [f"{word} {word} {word},{row % 2}\n" for row, word in enumerate(["foo", "bar", "baz"] * 8)]
+    (tmp_path / "words.csv").write_text("text,label\n" + "".join(words))
+    settings = [f"stages.teacher.model={start_weights}", f"data.task={tmp_path / 'words.csv'}", "data.max_length=12"]
+    with pytest.raises(RequestError, match="tokens of the first") as caught:
+        run_recipe(make_recipe(values, name="words", settings=settings), tmp_path / "run")
+    assert str(caught.value).startswith(f"--set {settings[0]}: stages.teacher: ")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(None, "the teacher's labels have no names"), (["fresh", "rotten"], "the labels of the data are bad, good and")],
+)
+def test_a_teacher_that_is_not_fine_tuned_for_the_task_does_not_cost_the_controls_training(
+    tmp_path, values, labels, message
+):
+    teacher = tmp_path / "teacher"
+    tiny_model("bert", layers=3, label_names=labels, num_labels=2).save_pretrained(teacher)
+    tiny_tokenizer().save_pretrained(teacher)
+    recipe = make_recipe(values, name="films", settings=[f"stages.student.teacher={teacher}"])
+    with pytest.raises(RequestError, match=message) as caught:
+        run_recipe(recipe, tmp_path / "run")
+    assert str(caught.value).startswith(f"--set stages.student.teacher={teacher}: stages.student: ")
     assert not (tmp_path / "run" / "teacher").exists()
 
 
