@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -49,27 +50,33 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
 
     Args:
         teacher: prepared.
-        batches: a few labelled batches on its device.
+        batches: a few labelled batches on its device; with several labels a text, each is an answer of its own.
         reference: the labels as the data counts them.
     Raises:
         RequestError: no labels to see it by; no better than chance; or another order fits much better.
     """
     classes = len(reference)
-    table = torch.zeros(classes, classes)  # (label, teacher's answer)
+    table = torch.zeros(classes, classes)  # (label, logit): how often the logit says what the label is
+    guessed = torch.zeros(2, classes)  # how often a label holds, and how often not
+    seen, several = 0, False
     for batch in batches:
         if "labels" not in batch:
             break
-        answers = teacher(batch).get_logits().argmax(dim=-1)
-        for label, answer in zip(batch["labels"].tolist(), answers.tolist(), strict=True):
-            table[label, answer] += 1
-    seen = int(table.sum())
+        labels, logits = batch["labels"].cpu(), teacher(batch).get_logits().cpu()
+        several = labels.ndim == 2
+        holds = labels.bool() if several else F.one_hot(labels, classes).bool()
+        says = logits > 0 if several else F.one_hot(logits.argmax(dim=-1), classes).bool()
+        both = holds[:, :, None] == says[:, None, :] if several else holds[:, :, None] & says[:, None, :]
+        table += both.sum(dim=0)
+        guessed += torch.stack([holds.sum(dim=0), (~holds).sum(dim=0)])
+        seen += labels.numel()
     hint = f"write its labels into id2label of its config, in the order of its logits (here: {', '.join(reference)})"
     if seen == 0:
         raise RequestError(
             f"the teacher's labels have no names and there are no labels to check their order by: {hint}"
         )
     right = float(table.diagonal().sum()) / seen
-    commonest = float(table.sum(dim=1).max()) / seen
+    commonest = float(guessed.amax(dim=0).sum() if several else guessed[0].max()) / seen
     # Three standard errors: a teacher that guesses passes once in a thousand times.
     margin = 3 * (commonest * (1 - commonest) / seen) ** 0.5
     if classes <= 6:
@@ -77,13 +84,13 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
         fits = float(table[range(classes), best].sum()) / seen
         if best != tuple(range(classes)) and fits > right + margin:
             raise RequestError(
-                f"the teacher's labels have no names and seem to be in another order: on {seen} examples it is right "
+                f"the teacher's labels have no names and seem to be in another order: on {seen} answers it is right "
                 f"{right:.0%} of the time as it stands and {fits:.0%} when its logits are read as "
                 f"{', '.join(reference[best.index(i)] for i in range(classes))}: {hint}"
             )
     if right < commonest + margin:
         raise RequestError(
-            f"the teacher's labels have no names, and on {seen} examples it is right {right:.0%} of the time, no "
-            f"better than always answering the commonest label ({commonest:.0%}): fine-tune it, or {hint}"
+            f"the teacher's labels have no names, and on {seen} answers it is right {right:.0%} of the time, no "
+            f"better than always giving the commonest ({commonest:.0%}): fine-tune it, or {hint}"
         )
-    logger.info("the teacher's labels have no names; it is right on %.0f %% of %d examples", 100 * right, seen)
+    logger.info("the teacher's labels have no names; it is right on %.0f %% of %d answers", 100 * right, seen)

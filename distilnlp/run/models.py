@@ -8,7 +8,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.checks import check_same_tokens, confirm_label_order
 from distilnlp.data.load import Task
-from distilnlp.data.tasks import SINGLE_LABEL
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
@@ -143,7 +142,7 @@ class Models:
             return
         if teacher.label_names is not None:
             label_order(labels, teacher.label_names, "the data")
-        elif self.task.problem_type == SINGLE_LABEL and (tokenizer := teacher.tokenizer) is not None:
+        elif (tokenizer := teacher.tokenizer) is not None:
             arguments = training_arguments(self.recipe, name, "unused")
             size = arguments.train_batch_size
             rows = self.task.train[: CONFIRM_BATCHES * size]
