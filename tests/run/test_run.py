@@ -299,6 +299,23 @@ def test_a_teacher_that_is_not_fine_tuned_for_the_task_does_not_cost_the_control
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+def test_nor_does_a_teacher_of_several_labels_that_knows_none_of_them(tmp_path, values):
+    rows = [
+        {"text": f"the film was {word}", "labels": [["fine"], ["long"], ["fine", "long"]][i % 3]}
+        for i, word in enumerate(["good", "bad", "great"] * 20)
+    ]
+    (tmp_path / "films.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    teacher = tmp_path / "teacher"
+    tiny_model("bert", num_labels=2, problem_type="multi_label_classification").save_pretrained(teacher)
+    tiny_tokenizer().save_pretrained(teacher)
+    values["data"]["task"] = str(tmp_path / "films.jsonl")
+    values["stages"]["student"]["objective"] = {"bernoulli_soft_target": {}}
+    recipe = make_recipe(values, name="films", settings=[f"stages.student.teacher={teacher}"])
+    with pytest.raises(RequestError, match=r"have no names.* on \d+ answers it is right"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
 def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, values, caplog):
     """The shortest text is no sample: an emoji is one unknown token, and a long one would be told to be cut."""
     rows = [f"{'good' if row % 2 else 'bad'} film was the {row % 2},{row % 2}\n" for row in range(20)]
