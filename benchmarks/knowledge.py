@@ -2,12 +2,12 @@
 
 The same teacher, student, examples, batches and number of steps for all; a recipe of two stages has half the epochs in
 each. One teacher a task, fine-tuned once on more rows than the students get. Two tasks, so that a method that needs
-more than two classes shows it. One seed for all, then two more for the best and the control. Each run is a process of
-its own with one thread, ``--jobs`` of them at a time; the finished ones are kept in ``results/knowledge.json`` and not
-made again.
+more than two classes shows it. One seed for all, then two more for the best, the control and ``hinton``, which all
+others build on. Each run is a process of its own with one thread, ``--jobs`` of them at a time; the finished ones are
+kept in ``results/knowledge.json`` and not made again.
 
 ``--costs`` measures time and memory of a step instead, with a live teacher, one method after the other: alone on the
-machine.
+machine. It keeps the quicker of this pass and those before.
 """
 
 import argparse
@@ -60,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         answer(**cost(arguments.cost))
     elif arguments.costs:
         for method in dict.fromkeys([CONTROL, *arguments.methods]):
-            _write(costs={method: in_process("benchmarks.knowledge", "--cost", method)})
+            made = in_process("benchmarks.knowledge", "--cost", method)
+            before = _read()["costs"].get(method, made)
+            # Whatever else the machine does only ever slows a step: of several passes the quickest counts.
+            _write(costs={method: min(made, before, key=lambda figures: figures["ms/step"])})
         print_table("a step of 32 pairs, live teacher", cost_rows(_read()["costs"]))
     else:
         leaderboard(arguments)
@@ -73,7 +76,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=512, help="training examples of a student (default: %(default)s)")
     parser.add_argument("--teacher-rows", type=int, default=5000, help="of a teacher (default: %(default)s)")
     parser.add_argument("--validation-rows", type=int, default=1000, help="at most (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="of the best and the control (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="of the best and of the control (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of --costs (default: %(default)s)")
     parser.add_argument("--costs", action="store_true", help="time and memory of a step, and nothing else")
@@ -154,9 +157,8 @@ def leaderboard(arguments: argparse.Namespace) -> None:
     _make_all(arguments, [(method, task, 1) for method in everyone for task in arguments.tasks])
     best = sorted(arguments.methods, key=lambda method: -_mean_gain(_read()["runs"], method, arguments.tasks))[:BEST]
     seeds = range(2, arguments.seeds + 1)
-    _make_all(
-        arguments, [(method, task, seed) for seed in seeds for method in (CONTROL, *best) for task in arguments.tasks]
-    )
+    again = dict.fromkeys([CONTROL, "hinton", *best])
+    _make_all(arguments, [(method, task, seed) for seed in seeds for method in again for task in arguments.tasks])
     figures = _read()
     for task in arguments.tasks:
         print_table(f"{task}, {arguments.rows} training rows", rows_of(figures["runs"], task))
