@@ -11,7 +11,6 @@ from distilnlp.data.load import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
-from distilnlp.outputs import Needs
 from distilnlp.pretrained import align_labels, label_names_of, label_order, load_classifier, load_tokenizer
 from distilnlp.recipe import LoraSpec, Recipe, Stage
 from distilnlp.run.check import training_arguments
@@ -154,7 +153,7 @@ class Models:
                 {column: values[start : start + size].to(arguments.device) for column, values in batch.items()}
                 for start in range(0, len(rows["label"]), size)
             ]
-            teacher.prepare(arguments.device, Needs(logits=True))
+            teacher.prepare(arguments.device, needs)
             confirm_label_order(teacher, batches, labels)
             teacher.release()
 
