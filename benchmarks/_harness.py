@@ -75,9 +75,9 @@ def load_data(rows: int | None = None, seed: int = 0, validation_rows: int | Non
 
 def make_teacher(task: Any) -> Any:
     """MiniLM (6 layers, 384 wide) with a new head for the task's labels: it costs what a trained one does."""
-    from distilnlp.pretrained import MINILM, load_classifier
+    from distilnlp.models.loading import MINILM, load_classifier
 
-    return load_classifier(MINILM, label_names=task.label_names, problem_type=task.problem_type).eval()
+    return load_classifier(MINILM, label_names=task.label_names, problem=task.problem).eval()
 
 
 def make_student(teacher: Any, layers: int = 3) -> Any:
@@ -89,7 +89,7 @@ def make_student(teacher: Any, layers: int = 3) -> Any:
 
 def make_tokenizer() -> Any:
     """MiniLM's."""
-    from distilnlp.pretrained import MINILM, load_tokenizer
+    from distilnlp.models.loading import MINILM, load_tokenizer
 
     return load_tokenizer(MINILM)
 

@@ -32,7 +32,7 @@ def data(arguments: argparse.Namespace) -> None:
     """
     from distilnlp import load_task
     from distilnlp.data import LengthBucketSampler, tokenize
-    from distilnlp.data.labels import token_lengths
+    from distilnlp.data.inspect import token_lengths
 
     path, tokenizer = Path(arguments.source), make_tokenizer()
     held_out = path.parent / f"validation{path.suffix}"

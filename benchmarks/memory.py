@@ -81,9 +81,9 @@ def measure(side: str, layers: int, batch_size: int, length: int, threads: int) 
     import torch
 
     from distilnlp import build_student
-    from distilnlp.pretrained import MINILM, load_classifier
+    from distilnlp.models.loading import MINILM, load_classifier
 
-    teacher = load_classifier(MINILM, label_names=("no", "yes"), problem_type="single_label_classification")
+    teacher = load_classifier(MINILM, label_names=("no", "yes"), problem="single_label_classification")
     student = build_student(teacher, layers=3)
     if side == OTHER:
         for model in (teacher, student):

@@ -38,9 +38,9 @@ from benchmarks._harness import (
     write_results,
 )
 from distilnlp import DistillationTrainer, Objective
-from distilnlp.capture import Capture, model_info
 from distilnlp.data import LengthBucketSampler, make_collator, tokenize
 from distilnlp.losses import AttentionScores, HiddenState, SoftTarget
+from distilnlp.models.capture import Capture, model_info
 from distilnlp.teachers import CacheSettings, FrozenTeacher
 
 GOAL = 1.05

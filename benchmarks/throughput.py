@@ -158,7 +158,7 @@ def train_teacher(arguments: argparse.Namespace, folder: Path) -> dict[str, floa
         eval_dataset=task.validation,
         processing_class=make_tokenizer(),
         max_length=arguments.max_length,
-        compute_metrics=make_compute_metrics(task.metrics, task.problem_type),
+        compute_metrics=make_compute_metrics(task.metrics, task.problem),
     )
     trainer.train()
     result = trainer.evaluate()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from distilnlp.outputs import Outputs
     from distilnlp.students import build_student
     from distilnlp.teachers import load_teacher
-    from distilnlp.trainer import DistillationTrainer
+    from distilnlp.training.trainer import DistillationTrainer
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DistillationTrainer": "trainer",
+    "DistillationTrainer": "training.trainer",
     "LayerMap": "layer_map",
     "Objective": "losses",
     "Outputs": "outputs",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distilnlp.errors import RequestError
+from distilnlp.problems import Problem, get_problem
 
 __all__ = ["ModelInfo", "Needs", "Outputs"]
 
@@ -22,8 +23,8 @@ class ModelInfo:
         layers: number of blocks.
         width: size of a hidden state.
         heads: attention heads of a block.
-        outputs: number of logits.
-        problem_type: ``single_label_classification``, ``regression`` or ``multi_label_classification``.
+        num_logits: number of logits.
+        problem: the kind of task that its head is for.
         kept_layers: the teacher layer (1-based) that each block was copied from, where the config says so.
     """
 
@@ -31,8 +32,8 @@ class ModelInfo:
     layers: int
     width: int
     heads: int
-    outputs: int
-    problem_type: str = "single_label_classification"
+    num_logits: int
+    problem: Problem = field(default_factory=lambda: get_problem("single_label_classification"))
     kept_layers: tuple[int, ...] | None = None
 
 
@@ -97,8 +98,8 @@ class Outputs:
         attention_mask: ``(batch, tokens)``, 1 for a token and 0 for padding; None means no padding.
         words: ``(batch, tokens)``, the number of the word that a token is a piece of, in its text (the words of a pair
             are counted on); below 0 for none (special tokens, padding). Of the student only.
-        span: whether the logits are those of a span head (extractive question answering): ``(batch, tokens, 2)``, how
-            likely the answer starts and ends at each token.
+        problem: the kind of task that the logits answer, which says what a row of classes in them stands for; None
+            tells it by their shape: a choice for each text, or for each token.
     """
 
     logits: Tensor | None = None
@@ -112,7 +113,7 @@ class Outputs:
     input_gradients: Tensor | None = None
     attention_mask: Tensor | None = None
     words: Tensor | None = None
-    span: bool = False
+    problem: Problem | None = None
 
     def get_logits(self) -> Tensor:
         """Logits ``(batch, classes)``, at least float32. Raises RequestError where there are none."""

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, SoftTarget
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.training.trainer import DistillationTrainer
 from tests.tiny import tiny_model, tiny_tokenizer, toy_dataset
 
 NAMES = ("bad", "good", "mixed")

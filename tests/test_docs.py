@@ -145,7 +145,7 @@ def test_the_table_of_losses_is_the_registry() -> None:
 
 
 def test_the_table_of_tasks_is_that_of_the_code() -> None:
-    from distilnlp.data.tasks import GLUE
+    from distilnlp.data.glue_table import GLUE
 
     table = {cells[0]: cells[1:] for cells in rows(ROOT / "docs" / "glue.md")}
     for name, info in GLUE.items():

@@ -11,32 +11,22 @@ import pytest
 
 # What each part may import of ours. `errors` is a leaf that everybody may import, and a part may import itself.
 # A dotted entry allows that one module of a part and not the rest of it.
-TRAINER = {"losses", "capture", "outputs", "teachers", "data", "layer_map", "encoder", "pretrained", "report.metrics"}
-PUBLISHING = {"capture", "losses", "teachers", "pretrained", "report.card", "report.from_training", "hub"}
-RUN = {"recipe", "data", "students", "teachers", "trainer", "report", "hub", "pretrained", "losses", "checks"}
 ALLOWED = {
     "errors": set(),
-    "outputs": set(),
     "layer_map": set(),
-    "encoder": set(),
-    "pretrained": set(),
-    "data": set(),
-    "report": set(),
-    "recipe": set(),
-    "hub_files": set(),
-    "capture": {"outputs", "encoder"},
-    "losses": {"outputs", "layer_map"},
-    "teachers": {"capture", "outputs", "pretrained", "encoder"},
-    "students": {"pretrained", "encoder", "layer_map"},
-    # attachment, checks, checkpoints and publishing are parts of the trainer in files of their own
-    "attachment": {"capture", "losses", "outputs"},
-    "checks": {"teachers"},
-    "checkpoints": {"attachment"},
-    "publishing": PUBLISHING,
-    "trainer": TRAINER | {"attachment", "checks", "checkpoints", "publishing"},
-    "hub": {"hub_files", "report"},
-    "run": RUN,
-    "cli": RUN | {"run", "__version__"},
+    "problems": set(),
+    "outputs": {"problems"},
+    "recipe": {"problems"},
+    "losses": {"problems", "outputs", "layer_map"},
+    "data": {"problems"},
+    "models": {"problems", "outputs"},
+    "students": {"problems", "layer_map", "models"},
+    "teachers": {"outputs", "models"},
+    "report": {"problems"},
+    "hub": {"report"},
+    "training": {"problems", "outputs", "losses", "models", "teachers", "data", "report", "hub"},
+    "run": {"problems", "losses", "data", "models", "students", "teachers", "training", "report", "hub", "recipe"},
+    "cli": {"problems", "data", "recipe", "report", "hub", "run", "__version__"},
 }
 # `distilnlp/__init__.py` and `__main__.py` only pass names on.
 FACADE = {"distilnlp", "__main__"}
@@ -44,11 +34,11 @@ FACADE = {"distilnlp", "__main__"}
 # What can open a connection, and the three modules that may import it.
 NETWORK_MODULES = {"aiohttp", "ftplib", "http.client", "httpx", "httpx2", "huggingface_hub", "requests", "socket"}
 NETWORK_MODULES |= {"urllib.request", "urllib3"}
-DOORS = {"distilnlp.data.load", "distilnlp.pretrained", "distilnlp.hub"}
+DOORS = {"distilnlp.data.load", "distilnlp.models.loading", "distilnlp.hub.push"}
 # Names of huggingface_hub that open nothing, and so may be used anywhere.
 HARMLESS = {"EvalResult", "HFValidationError", "ModelCardData", "enable_progress_bars", "validate_repo_id"}
 # Functions that reach the Hub through another library, and who may call them.
-NETWORK_CALLS = {"from_pretrained": {"distilnlp.pretrained"}, "load_dataset": {"distilnlp.data.load"}}
+NETWORK_CALLS = {"from_pretrained": {"distilnlp.models.loading"}, "load_dataset": {"distilnlp.data.load"}}
 
 HEAVY = {
     "accelerate",
@@ -143,16 +133,16 @@ def test_imports_go_one_way():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("distilnlp.losses.logits", "from distilnlp.trainer import DistillationTrainer"),
+        ("distilnlp.losses.logits", "from distilnlp.training.trainer import DistillationTrainer"),
         ("distilnlp.losses.logits", "from distilnlp import trainer"),
         ("distilnlp.losses.logits", "from distilnlp import DistillationTrainer"),
         ("distilnlp.losses.logits", "import distilnlp"),
-        ("distilnlp.losses.logits", "import distilnlp.capture"),
+        ("distilnlp.losses.logits", "import distilnlp.models.capture"),
         ("distilnlp.losses.logits", "from ..capture import Capture"),
         ("distilnlp.losses.logits", "from .. import capture"),
-        ("distilnlp.losses.logits", "def late():\n    from distilnlp.capture import Capture"),
-        ("distilnlp.trainer", "from distilnlp.report.card import render_card"),
-        ("distilnlp.trainer", "from distilnlp.report import render_card"),
+        ("distilnlp.losses.logits", "def late():\n    from distilnlp.models.capture import Capture"),
+        ("distilnlp.report.card", "from distilnlp.training.trainer import DistillationTrainer"),
+        ("distilnlp.problems.base", "from distilnlp.outputs import Outputs"),
         ("distilnlp.outputs", "from distilnlp.layer_map import LayerMap"),
     ],
 )
@@ -165,7 +155,9 @@ def test_allowed_imports_pass():
         "distilnlp.losses.logits", "from distilnlp.losses.base import Loss\nfrom .base import Loss"
     )
     assert not forbidden_edges("distilnlp.losses", "from .base import Loss", is_package=True)
-    assert not forbidden_edges("distilnlp.trainer", "from distilnlp.report.metrics import TaskMetric\nimport torch")
+    assert not forbidden_edges(
+        "distilnlp.training.trainer", "from distilnlp.report.metrics import TaskMetric\nimport torch"
+    )
     assert not forbidden_edges("distilnlp.data.load", "from distilnlp.errors import RequestError")
 
 

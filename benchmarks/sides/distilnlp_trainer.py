@@ -30,7 +30,7 @@ def main() -> None:
             train_dataset=task.train,
             eval_dataset=task.validation,
             max_length=job.max_length,
-            compute_metrics=make_compute_metrics(task.metrics, task.problem_type),
+            compute_metrics=make_compute_metrics(task.metrics, task.problem),
             callbacks=[epochs],
         )
         clock.lap("tokenise")

@@ -22,7 +22,7 @@ class LossEntry:
 
 def shipped_losses() -> dict[str, LossEntry]:
     """The losses of the package by their registered names, sorted."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_SOURCES.glob("*.py"))]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_SOURCES.rglob("*.py"))]
     classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     found = {}
     for node in classes.values():

@@ -61,10 +61,11 @@ def command(
         "data_dir": str(data_dir) if data_dir else None,
         "max_length": max_length,
     }
-    from distilnlp.data.tasks import GLUE
+    from distilnlp.data.glue_table import GLUE
+    from distilnlp.problems import get_problem
 
-    number = problem_type == "regression" or (task in GLUE and GLUE[task].problem_type == "regression")
-    if temperature is not None and number:
+    known = GLUE[task].problem if task in GLUE else get_problem(problem_type) if problem_type else None
+    if temperature is not None and known is not None and not known.named_labels:
         raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")
     top = {"precision": precision, "seed": seed}
     source = "teacher" if finetune_teacher else teacher

@@ -18,6 +18,6 @@ def command(
 
     With tokenizer, recipe and model card. The token is that of `hf auth login` or of HF_TOKEN; it is written nowhere.
     """
-    from distilnlp.hub import push
+    from distilnlp.hub.push import push
 
     typer.echo(push(run, repo_id, private=private, stage=stage))

@@ -7,7 +7,7 @@ __all__ = ["command"]
 
 def command() -> None:
     """List the tasks known by name."""
-    from distilnlp.data.tasks import GLUE, task_names
+    from distilnlp.data.glue_table import GLUE, task_names
 
     typer.echo(f"{'task':<12}  {'train':>7}  {'held out':>8}  {'texts':<22}  {'labels':<40}  metrics")
     for info in GLUE.values():

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from distilnlp.data.tasks import GLUE, TaskInfo
+from distilnlp.data.glue_table import GLUE, TaskInfo
 
 # Not lazy, unlike the rest: module and function share a name, a later import of the module would hide the function.
 from distilnlp.data.tokenize import tokenize

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from distilnlp.data.disk import BATCH_ROWS, write_dataset
+from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.errors import RequestError, unknown
 
 __all__ = ["SUFFIXES", "find_split", "read_files"]

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, Value
+from datasets import ClassLabel, Dataset
 
-from distilnlp.data.disk import column_array, with_label
+from distilnlp.data.arrow import column_array, with_label
 from distilnlp.data.embedded import read_sample
 from distilnlp.data.files import find_split, read_files
-from distilnlp.data.tasks import DATA_DIR, GLUE_ID, REGRESSION, SAMPLE, TaskInfo
+from distilnlp.data.glue_table import DATA_DIR, GLUE_ID, SAMPLE, TaskInfo
 from distilnlp.errors import RequestError
 
 __all__ = ["Official", "official", "read_folder", "read_packaged"]
@@ -88,7 +88,7 @@ def official(dataset: Dataset, info: TaskInfo, where: str) -> Dataset:
         if strange:
             raise RequestError(f"{where}: label {strange[0]} is none of 0 to {len(info.label_names) - 1}")
     renamed = dict(zip(info.text_columns, ("text", "text_pair"), strict=False))
-    target = Value("float32") if info.problem_type == REGRESSION else ClassLabel(names=list(info.label_names or ()))
+    target = info.problem.feature(info.label_names)
     if feature != target:
         dataset = with_label(dataset, column_array(dataset, "label"), target)
     return dataset.select_columns(list(needed)).rename_columns(renamed)

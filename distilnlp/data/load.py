@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from distilnlp.data.disk import column_array
+from distilnlp.data.arrow import column_array
+from distilnlp.data.custom import Request, convert
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
-from distilnlp.data.own import Request, convert
+from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
 from distilnlp.data.split import subset
-from distilnlp.data.tasks import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
 from distilnlp.errors import RequestError, RunError, nearest, unknown
+from distilnlp.problems import Problem
 
 __all__ = ["Task", "load_task"]
 
@@ -33,8 +34,8 @@ class Task:
         train, validation: columns ``text``, optional ``text_pair``, ``label`` (``ClassLabel``, float32, or a list of
             float32).
         extra: further evaluation sets, e.g. ``mismatched``.
-        label_names: position = label id; None for regression (then one logit).
-        problem_type: as in transformers' ``config.problem_type``.
+        label_names: position = label id; None where the problem has none (a regression).
+        problem: the kind of task.
         metrics, main_metric: names as ``compute_metrics`` reports them.
         source: where the data are from, for the model card: a Hub id or a file's name, and what sets the data apart
             from the official ones.
@@ -45,7 +46,7 @@ class Task:
     train: Dataset | None
     validation: Dataset | None
     label_names: tuple[str, ...] | None
-    problem_type: str
+    problem: Problem
     metrics: tuple[str, ...]
     main_metric: str
     source: str
@@ -81,7 +82,7 @@ def load_task(
         validation: own data only: a file, or the name of a split of the Hub data set. Without it and without a
             validation split (``validation``, ``valid``, ``val``, ``dev``) a tenth of the rows is held out.
         text, text_pair, label: own data only: the columns; None finds them among common names.
-        problem_type: own data only: None decides by the values (see `targets.read_labels`).
+        problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
         seed: of the held-out split and of the subsets.
         max_train, max_validation: rows at most; a seeded subset that keeps the classes' shares.
 
@@ -92,7 +93,7 @@ def load_task(
     for option, value in (("max_train", max_train), ("max_validation", max_validation)):
         if value is not None and value < 1:
             raise RequestError(f"{option} is {value}: it must be 1 or more, or left out for all rows")
-    request = Request(text=text, text_pair=text_pair, label=label, problem_type=problem_type, seed=seed)
+    request = Request(text=text, text_pair=text_pair, label=label, problem=problem_type, seed=seed)
     own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     known = _known_name(name)
     if known:
@@ -140,7 +141,7 @@ def _load_named(name: str, data_dir: str | Path | None) -> Task:
         validation=data.splits["validation_matched" if matched else "validation"],
         extra={"mismatched": data.splits["validation_mismatched"]} if matched else {},
         label_names=info.label_names,
-        problem_type=info.problem_type,
+        problem=info.problem,
         metrics=info.metrics,
         main_metric=info.main_metric,
         source=data.source,
@@ -214,9 +215,9 @@ def _task_of(
         train=own.train,
         validation=own.validation,
         label_names=own.label_names,
-        problem_type=own.problem_type,
-        metrics=own.metrics,
-        main_metric=own.main_metric,
+        problem=own.problem,
+        metrics=own.problem.metrics,
+        main_metric=own.problem.main_metric,
         source=source,
         dataset_id=dataset_id,
     )

@@ -70,7 +70,7 @@ def tokenize(
         encoder(first[:])
         _report_truncated(encoder, len(first))
         return dataset.map(encoder, batched=True, remove_columns=first.column_names, features=features)
-    from distilnlp.data.disk import write_dataset
+    from distilnlp.data.arrow import write_dataset
 
     tokenised = write_dataset(_encoded(encoder, dataset, features))
     _report_truncated(encoder, len(dataset))
@@ -118,7 +118,7 @@ def _encoded(encoder: _Encoder, dataset: Dataset, features: Features) -> Iterato
     import pyarrow as pa
     from datasets.utils import tqdm
 
-    from distilnlp.data.disk import BATCH_ROWS
+    from distilnlp.data.arrow import BATCH_ROWS
 
     hidden = len(dataset) < BAR_ROWS
     for start in tqdm(range(0, len(dataset), BATCH_ROWS), desc="tokenising", unit_scale=BATCH_ROWS, disable=hidden):

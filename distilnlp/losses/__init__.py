@@ -1,30 +1,53 @@
 """The losses: one class each, registered under the name that recipes use."""
 
-from distilnlp.losses.annealing import CWSM, FLSW, AnnealingKD, TeacherAnnealing
-from distilnlp.losses.attention import AttentionProbabilities, AttentionScores
+from distilnlp.losses.attention.internal import Internal
+from distilnlp.losses.attention.maps import AttentionProbabilities, AttentionScores
+from distilnlp.losses.attention.minilm import MiniLM, MiniLMv2
 from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
-from distilnlp.losses.contextual import CKD
-from distilnlp.losses.contrastive import CRD, InfoNCE
-from distilnlp.losses.dark_rank import DarkRank
-from distilnlp.losses.decoupled import DIST, DKD, LogitStandardization
-from distilnlp.losses.divergence import Divergence, SoftCrossEntropy
-from distilnlp.losses.factors import FactorTransfer
-from distilnlp.losses.feature_maps import NST, Internal, MobileBERT
-from distilnlp.losses.features import PKD, VID, AttentionTransfer
-from distilnlp.losses.gradients import Jacobian
-from distilnlp.losses.granularity import MGSKD
-from distilnlp.losses.hidden import Embedding, HiddenState, HiddenStateCosine
-from distilnlp.losses.labels import ConditionalTeacherStudent, LabelSmoothing, ProbabilityShift, PseudoLabel
-from distilnlp.losses.layers_learned import ALPKD, CoFi, SemCKD
-from distilnlp.losses.layers_matched import RAILKD, BertEMD
-from distilnlp.losses.logits import BernoulliSoftTarget, HardLabel, LogitMSE, Response, SoftTarget
-from distilnlp.losses.margins import MarginMSE
-from distilnlp.losses.minilm import MiniLM, MiniLMv2
+from distilnlp.losses.feature.attention_transfer import AttentionTransfer
+from distilnlp.losses.feature.factor_transfer import FactorTransfer
+from distilnlp.losses.feature.fsp import FSP
+from distilnlp.losses.feature.hidden_state import Embedding, HiddenState, HiddenStateCosine
+from distilnlp.losses.feature.mobilebert import MobileBERT
+from distilnlp.losses.feature.nst import NST
+from distilnlp.losses.feature.pkd import PKD
+from distilnlp.losses.feature.vid import VID
+from distilnlp.losses.layer_matching.alp_kd import ALPKD
+from distilnlp.losses.layer_matching.bert_emd import BertEMD
+from distilnlp.losses.layer_matching.cofi import CoFi
+from distilnlp.losses.layer_matching.rail_kd import RAILKD
+from distilnlp.losses.layer_matching.semckd import SemCKD
 from distilnlp.losses.objective import Objective, Term, hard_label_only
-from distilnlp.losses.relational import CKA, PKT, RKDAngle, RKDDistance, SimilarityPreserving
-from distilnlp.losses.rocket import RocketLaunching
+from distilnlp.losses.relation.cc import CC
+from distilnlp.losses.relation.cka import CKA
+from distilnlp.losses.relation.ckd import CKD
+from distilnlp.losses.relation.contrastive import CRD, InfoNCE
+from distilnlp.losses.relation.dark_rank import DarkRank
+from distilnlp.losses.relation.irg import IRG
+from distilnlp.losses.relation.mgskd import MGSKD
+from distilnlp.losses.relation.pkt import PKT
+from distilnlp.losses.relation.rkd import RKDAngle, RKDDistance
+from distilnlp.losses.relation.similarity_preserving import SimilarityPreserving
+from distilnlp.losses.response.annealing import AnnealingKD, TeacherAnnealing
+from distilnlp.losses.response.dist import DIST
+from distilnlp.losses.response.divergence import Divergence, SoftCrossEntropy
+from distilnlp.losses.response.dkd import DKD
+from distilnlp.losses.response.example_temperature import CWSM, FLSW
+from distilnlp.losses.response.hard_label import HardLabel
+from distilnlp.losses.response.jacobian import Jacobian
+from distilnlp.losses.response.label_aware import (
+    ConditionalTeacherStudent,
+    LabelSmoothing,
+    ProbabilityShift,
+    PseudoLabel,
+)
+from distilnlp.losses.response.logit_mse import LogitMSE
+from distilnlp.losses.response.logit_standardization import LogitStandardization
+from distilnlp.losses.response.margin_mse import MarginMSE
+from distilnlp.losses.response.response import Response
+from distilnlp.losses.response.rocket_launching import RocketLaunching
+from distilnlp.losses.response.soft_target import BernoulliSoftTarget, SoftTarget
 from distilnlp.losses.schedule import Schedule
-from distilnlp.losses.structure import CC, FSP, IRG
 
 __all__ = [
     "ALPKD",

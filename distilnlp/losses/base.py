@@ -19,13 +19,14 @@ __all__ = [
     "check_count",
     "check_positive",
     "check_same_shape",
+    "check_steps",
     "check_weights",
     "example_mean",
     "get_loss",
-    "given",
     "list_losses",
     "loss_class",
     "register_loss",
+    "require_teacher",
     "valid_counts",
     "without_padding",
 ]
@@ -47,17 +48,17 @@ class Loss:
         name: the registry's name.
         uses_labels: whether ``batch["labels"]`` is read.
         uses_teacher: whether the teacher's outputs are read.
-        over_batch: whether examples are related to one another, so that micro-batches do not add up to one batch.
+        batch_dependent: whether examples are related to one another, so that micro-batches do not add up to one batch.
         read_once: settings that are read before the first step only, so that no schedule can change them.
-        looks_at_numbers: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
+        syncs_device: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
     """
 
     name: ClassVar[str] = ""
     uses_labels: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = True
-    over_batch: ClassVar[bool] = False
+    batch_dependent: ClassVar[bool] = False
     read_once: ClassVar[frozenset[str]] = frozenset()
-    looks_at_numbers: ClassVar[bool] = False
+    syncs_device: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Loss":
         """This loss with every setting that depends on the two models fixed.
@@ -134,7 +135,7 @@ class LayerLoss(Loss):
         return LayerMap.of(self.layer_map)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "LayerLoss":
-        layers = given(self.name, teacher).layers
+        layers = require_teacher(self.name, teacher).layers
         pairs = LayerMap.from_spec(self.layer_map, student.layers, layers, student.kept_layers)
         self._check_lowest(pairs)
         return dataclasses.replace(self, layer_map=pairs)
@@ -216,7 +217,7 @@ def check_weights(loss: Loss, names: Sequence[str]) -> None:
 Given = TypeVar("Given", Outputs, ModelInfo)
 
 
-def given(name: str, teacher: Given | None) -> Given:
+def require_teacher(name: str, teacher: Given | None) -> Given:
     """The teacher, or what is known of it. Raises RequestError where there is none."""
     if teacher is None:
         raise RequestError(f"{name} compares the student with a teacher and there is none")
@@ -269,3 +270,12 @@ def example_mean(values: Tensor, mask: Tensor) -> Tensor:
     counts = valid_counts(mask)
     # where, not a product: a masked position may hold inf or NaN.
     return (values.where(mask, values.new_zeros(())).sum(dim=-1) / counts).mean()
+
+
+def check_steps(name: str, pairs: LayerMap, what: str) -> None:
+    """Raise RequestError unless the map has a next layer for some layer."""
+    if len(pairs) < 2:
+        raise RequestError(
+            f"{name} {what} and the layer map has one pair only, {[list(pair) for pair in pairs]}: map two layers or "
+            "more"
+        )

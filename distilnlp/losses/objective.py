@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, check_positive, get_loss, loss_class
-from distilnlp.losses.logits import HardLabel
+from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 import yaml
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.problems import Problem, get_problem
 from distilnlp.report.card_data import card_data, is_hub_id, publishable, recipe_stage, redact, start_weights, title
 from distilnlp.report.compare import Row, footnotes, markdown_table, number, part, relative_lines
-from distilnlp.report.scores import MULTI_LABEL, REGRESSION
 
 __all__ = ["render_card"]
 
@@ -57,12 +57,10 @@ def render_card(report: Row, *, stage: str, repo_id: str | None = None) -> str:
 
 
 def _summary(report: Row, row: Row) -> str:
-    what = "Scores" if report.get("problem_type") == REGRESSION else "Classifies"
+    names = [_code(name) for name in _names(report.get("label_names"))]
+    what, *answers = _problem(report).summary(_input(report), names)
     task = f" for the task {_code(report['task'])}" if report.get("task") else ""
-    lines = [f"{what} {_input(report)}{task}."]
-    if labels := _names(report.get("label_names")):
-        several = "any of" if report.get("problem_type") == MULTI_LABEL else "one of"
-        lines.append(f"The answer is {several}: {', '.join(_code(name) for name in labels)}.")
+    lines = [f"{what}{task}.", *answers]
     lines.append(ROLES.get(str(row.get("role")), ""))
     return "\n".join([*(line for line in lines if line), "Made with distilnlp."])
 
@@ -90,25 +88,22 @@ def _usage(report: Row, stage: str, repo_id: str | None) -> str:
     texts = '"A first text.", "A second text."' if _is_pair(report) else '"A text."'
     length = number(part(part(report, "recipe"), "data"), "max_length")
     limit = f", max_length={length:.0f}" if length else ""
-    answer = {
-        REGRESSION: "print(logits.item())",
-        MULTI_LABEL: "print([model.config.id2label[i] for i, logit in enumerate(logits[0].tolist()) if logit > 0])",
-    }.get(str(report.get("problem_type")), "print(model.config.id2label[logits.argmax(-1).item()])")
+    problem = _problem(report)
     comment = "" if repo_id else "  # the folder of the model, or its id on the Hub"
     return f"""## How to use
 
 ```python
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import {problem.auto_class}, AutoTokenizer
 
 name = "{repo_id or stage}"{comment}
 tokenizer = AutoTokenizer.from_pretrained(name)
-model = AutoModelForSequenceClassification.from_pretrained(name).eval()
+model = {problem.auto_class}.from_pretrained(name).eval()
 
 inputs = tokenizer({texts}, truncation=True{limit}, return_tensors="pt")
 with torch.no_grad():
     logits = model(**inputs).logits
-{answer}
+{problem.card_code()}
 ```"""
 
 
@@ -213,6 +208,10 @@ def _citations(report: Row, row: Row) -> str:
 
 def _linked(source: str) -> str:
     return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", source)
+
+
+def _problem(report: Row) -> Problem:
+    return get_problem(str(report.get("problem_type") or "single_label_classification"))
 
 
 def _input(report: Row) -> str:

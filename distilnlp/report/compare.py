@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from distilnlp.errors import RequestError
-from distilnlp.report.scores import LOWER_IS_BETTER
+from distilnlp.report.scores import SCORES
 
 __all__ = ["Row", "compare_runs", "footnotes", "markdown_table", "number", "part", "relative_lines", "render_table"]
 
@@ -111,12 +111,17 @@ def _score_facts(row: Row, teacher: Row, control: Row | None) -> list[str]:
         return []
     facts = []
     # A share of a correlation <= 0, or of an error, says nothing.
-    if row.get("main_metric") not in LOWER_IS_BETTER and reference > 0:
+    if _higher_is_better(row) and reference > 0:
         facts.append(f"keeps {100 * score / reference:.1f} % of the teacher's {metric}")
     baseline = None if control is None or row.get("role") != "student" else number(control, "score")
     if baseline is not None:
         facts.append(f"{score - baseline:+.3f} {metric} over the control")
     return facts
+
+
+def _higher_is_better(row: Row) -> bool:
+    score = SCORES.get(str(row.get("main_metric")))
+    return score is None or score.higher_is_better
 
 
 def _cost_facts(row: Row, teacher: Row) -> list[str]:

@@ -4,13 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distilnlp.errors import RequestError
-from distilnlp.report.metrics import decide
-from distilnlp.report.scores import REGRESSION, SINGLE_LABEL, Floats, correlation
+from distilnlp.problems import Problem, get_problem
 
 __all__ = ["fidelity"]
 
 
-def fidelity(student_logits: ArrayLike, teacher_logits: ArrayLike, problem_type: str) -> dict[str, float]:
+def fidelity(student_logits: ArrayLike, teacher_logits: ArrayLike, problem: Problem | str) -> dict[str, float]:
     """Agreement of a student with its teacher on the same examples, computed in float64.
 
     - classes: ``agreement``, the share of examples with the same largest logit, and ``kl``, the mean of
@@ -32,36 +31,11 @@ def fidelity(student_logits: ArrayLike, teacher_logits: ArrayLike, problem_type:
         RequestError: unequal or unfit shapes, no examples, an unknown problem type.
         RunError: logits that are not finite numbers.
     """
+    problem = get_problem(problem)
     student, teacher = (np.asarray(values, dtype=np.float64) for values in (student_logits, teacher_logits))
     if student.shape != teacher.shape or student.size == 0:
         raise RequestError(
             f"fidelity needs student and teacher logits of one shape, with at least one example; "
             f"got {student.shape} and {teacher.shape}"
         )
-    answers, targets = decide(student, problem_type), decide(teacher, problem_type)
-    if problem_type == REGRESSION:
-        student, teacher = student.ravel(), teacher.ravel()  # (examples,)
-        same = bool(np.array_equal(student, teacher))
-        agreement = 1.0 if same else correlation(student, teacher, "agreement with the teacher")
-        return {"agreement": agreement, "mae": float(np.abs(student - teacher).mean())}
-    divergence = _class_kl(student, teacher) if problem_type == SINGLE_LABEL else _bernoulli_kl(student, teacher)
-    # A KL is >= 0; rounding alone can take it just under.
-    return {"agreement": float(np.mean(answers == targets)), "kl": max(0.0, float(divergence.mean()))}
-
-
-def _class_kl(student: Floats, teacher: Floats) -> Floats:
-    log_q, log_p = _log_softmax(student), _log_softmax(teacher)  # (examples, classes)
-    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=1))  # (examples,)
-
-
-def _bernoulli_kl(student: Floats, teacher: Floats) -> Floats:
-    total = np.zeros(len(student))
-    for sign in (1.0, -1.0):  # log sigmoid(z) for "has the label", log sigmoid(-z) for "has it not"
-        log_q, log_p = -np.logaddexp(0.0, -sign * student), -np.logaddexp(0.0, -sign * teacher)
-        total += (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
-    return total  # (examples,)
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    return problem.agreement(problem.check_logits(student), problem.check_logits(teacher))

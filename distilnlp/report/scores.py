@@ -4,7 +4,6 @@ They agree with scikit-learn and scipy where those give a number, and with the c
 those give NaN or a warning.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,27 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError, RunError, unknown
+from distilnlp.problems import Problem, get_problem
+from distilnlp.problems.regression import correlation
 
 __all__ = [
-    "LOWER_IS_BETTER",
-    "MULTI_LABEL",
-    "PROBLEM_TYPES",
-    "REGRESSION",
     "SCORES",
-    "SINGLE_LABEL",
     "check_metrics",
     "compute_scores",
-    "correlation",
 ]
 
-SINGLE_LABEL = "single_label_classification"
-REGRESSION = "regression"
-MULTI_LABEL = "multi_label_classification"
-PROBLEM_TYPES = (SINGLE_LABEL, REGRESSION, MULTI_LABEL)
-
 Floats = NDArray[np.float64]
-
-logger = logging.getLogger(__name__)
 
 
 def accuracy(predictions: Floats, references: Floats) -> float:
@@ -100,18 +88,6 @@ def spearmanr(predictions: Floats, references: Floats) -> float:
     return correlation(_ranks(predictions), _ranks(references), "spearmanr")
 
 
-def correlation(first: Floats, second: Floats, name: str) -> float:
-    """Pearson correlation of two vectors; 0.0 and a logged warning under ``name`` when it is not defined."""
-    for which, values in (("predictions", first), ("references", second)):
-        if np.ptp(values) == 0:
-            logger.warning("%s is not defined: the %s are all equal; reported as 0.0", name, which)
-            return 0.0
-    first, second = (values / np.abs(values).max() for values in (first, second))  # no overflow in the squares
-    first, second = first - first.mean(), second - second.mean()
-    scale = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(np.clip(first @ second / scale, -1.0, 1.0)) if scale > 0 else 0.0
-
-
 def _ranks(values: Floats) -> Floats:
     """Ranks from 1, ties sharing their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -126,77 +102,68 @@ def mse(predictions: Floats, references: Floats) -> float:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric: how it is computed, for which problems, and its id among the Hub's metrics."""
+    """One metric: how it is computed, its id among the Hub's metrics, and whether a higher one is better."""
 
     compute: Callable[[Floats, Floats], float]
-    problem_types: tuple[str, ...]
     hub_id: str
+    higher_is_better: bool = True
 
 
+# Which of them fit a problem, the problem says: `Problem.accepted_metrics`.
 SCORES: dict[str, Score] = {
-    "accuracy": Score(accuracy, (SINGLE_LABEL, MULTI_LABEL), "accuracy"),
-    "f1": Score(f1, (SINGLE_LABEL,), "f1"),
-    "macro_f1": Score(macro_f1, (SINGLE_LABEL, MULTI_LABEL), "f1"),
-    "micro_f1": Score(micro_f1, (SINGLE_LABEL, MULTI_LABEL), "f1"),
-    "matthews_correlation": Score(matthews_correlation, (SINGLE_LABEL,), "matthews_correlation"),
-    "pearson": Score(pearson, (REGRESSION,), "pearsonr"),
-    "spearmanr": Score(spearmanr, (REGRESSION,), "spearmanr"),
-    "mse": Score(mse, (REGRESSION,), "mse"),
+    "accuracy": Score(accuracy, "accuracy"),
+    "f1": Score(f1, "f1"),
+    "macro_f1": Score(macro_f1, "f1"),
+    "micro_f1": Score(micro_f1, "f1"),
+    "matthews_correlation": Score(matthews_correlation, "matthews_correlation"),
+    "pearson": Score(pearson, "pearsonr"),
+    "spearmanr": Score(spearmanr, "spearmanr"),
+    "mse": Score(mse, "mse", higher_is_better=False),
 }
-LOWER_IS_BETTER = frozenset({"mse"})
 
 
-def check_metrics(metrics: Sequence[str], problem_type: str) -> tuple[str, ...]:
-    """The metric names as a tuple, once they are known to exist and to fit the problem type.
+def check_metrics(metrics: Sequence[str], problem: Problem | str) -> tuple[str, ...]:
+    """The metric names as a tuple, once they are known to exist and to fit the problem.
 
     Raises:
         RequestError: no metric, an unknown one, or one that does not fit.
     """
-    if problem_type not in PROBLEM_TYPES:
-        raise unknown("problem type", problem_type, PROBLEM_TYPES)
-    fitting = [name for name, score in SCORES.items() if problem_type in score.problem_types]
+    problem = get_problem(problem)
+    fitting = problem.accepted_metrics
     if isinstance(metrics, str) or not metrics:
-        raise RequestError(f"metrics must be a list of at least one name; got {metrics!r}: accepted: {fitting}")
+        raise RequestError(f"metrics must be a list of at least one name; got {metrics!r}: accepted: {list(fitting)}")
     for name in metrics:
         if name not in SCORES:
             raise unknown("metric", name, fitting)
         if name not in fitting:
-            raise RequestError(f"metric '{name}' does not fit {problem_type}: accepted: {', '.join(fitting)}")
+            raise RequestError(f"metric '{name}' does not fit {problem.name}: accepted: {', '.join(fitting)}")
     return tuple(metrics)
 
 
 def compute_scores(
-    metrics: Sequence[str], predictions: ArrayLike, references: ArrayLike, problem_type: str
+    metrics: Sequence[str], predictions: ArrayLike, references: ArrayLike, problem: Problem | str
 ) -> dict[str, float]:
     """Each metric of finished predictions (classes, 0/1 by label, or numbers; not logits).
 
+    Args:
+        problem: the kind of task, or its name.
     Shapes:
         predictions, references: ``(examples,)``, or ``(examples, labels)`` for multi-label.
     Raises:
         RequestError: no examples, unequal shapes, or values that are not classes (or 0 and 1).
         RunError: predictions that are not finite numbers.
     """
-    names = check_metrics(metrics, problem_type)
+    problem = get_problem(problem)
+    names = check_metrics(metrics, problem)
     predicted, expected = (np.asarray(values, dtype=np.float64) for values in (predictions, references))
-    dimensions = 2 if problem_type == MULTI_LABEL else 1
+    dimensions = 2 if problem.several_labels else 1
     if predicted.shape != expected.shape or expected.ndim != dimensions or expected.size == 0:
         raise RequestError(
-            f"metrics of {problem_type} need predictions and references of one shape with {dimensions} dimension(s) "
+            f"metrics of {problem.name} need predictions and references of one shape with {dimensions} dimension(s) "
             f"and at least one example; got {predicted.shape} and {expected.shape}"
         )
     if not np.isfinite(predicted).all():
         raise RunError("the predictions hold values that are not finite numbers: the model has diverged")
-    if problem_type != REGRESSION:
-        _check_classes(predicted, expected, problem_type)
+    problem.check_decisions(predicted, "predictions")
+    problem.check_decisions(expected, "references")
     return {name: SCORES[name].compute(predicted, expected) for name in names}
-
-
-def _check_classes(predicted: Floats, expected: Floats, problem_type: str) -> None:
-    for which, values in (("predictions", predicted), ("references", expected)):
-        wrong = (values < 0) | (values != np.floor(values))
-        if problem_type == MULTI_LABEL:
-            wrong |= values > 1
-        if wrong.any():
-            needed = "0 and 1" if problem_type == MULTI_LABEL else "class numbers from 0"
-            hint = ": the split has no labels, take a labelled one" if which == "references" else ""
-            raise RequestError(f"the {which} must be {needed}; got {values[wrong][0]:g}{hint}")

@@ -6,7 +6,8 @@ import datasets
 import evaluate
 from numpy.typing import ArrayLike
 
-from distilnlp.report.scores import MULTI_LABEL, SINGLE_LABEL, check_metrics, compute_scores
+from distilnlp.problems import Problem, get_problem
+from distilnlp.report.scores import check_metrics, compute_scores
 
 __all__ = ["TaskMetric"]
 
@@ -19,24 +20,24 @@ class TaskMetric(evaluate.Metric):
 
     Args:
         metrics: names from `distilnlp.report.scores.SCORES`.
-        problem_type: ``single_label_classification``, ``regression`` or ``multi_label_classification``.
+        problem: the kind of task, or its name.
     Shapes:
         predictions, references: ``(examples,)`` classes or numbers; ``(examples, labels)`` of 0 and 1 for multi-label.
     Raises:
-        RequestError: an unknown metric or one that does not fit the problem type.
+        RequestError: an unknown metric or one that does not fit the problem.
     """
 
-    def __init__(self, metrics: Sequence[str], problem_type: str = SINGLE_LABEL) -> None:
-        self.metrics = check_metrics(metrics, problem_type)
-        self.problem_type = problem_type
+    def __init__(self, metrics: Sequence[str], problem: Problem | str = "single_label_classification") -> None:
+        self.problem = get_problem(problem)
+        self.metrics = check_metrics(metrics, self.problem)
         super().__init__(config_name="-".join(self.metrics), keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
         # Classes are taken as floats too: as int64, a probability given by mistake would be cut to 0 without a word.
         value = datasets.Value("float64")
-        column = datasets.Sequence(value) if self.problem_type == MULTI_LABEL else value
+        column = datasets.Sequence(value) if self.problem.several_labels else value
         return evaluate.MetricInfo(
-            description=f"{', '.join(self.metrics)} of {self.problem_type}, computed with numpy.",
+            description=f"{', '.join(self.metrics)} of {self.problem.name}, computed with numpy.",
             citation="",
             inputs_description="\npredictions and references: classes, numbers, or rows of 0 and 1; not logits.\n",
             features=datasets.Features({"predictions": column, "references": column}),
@@ -47,4 +48,4 @@ class TaskMetric(evaluate.Metric):
         return ""
 
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-        return compute_scores(self.metrics, predictions, references, self.problem_type)
+        return compute_scores(self.metrics, predictions, references, self.problem)

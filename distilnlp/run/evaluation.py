@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArgum
 from distilnlp.data import tokenize
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
-from distilnlp.pretrained import align_labels, load_classifier, load_tokenizer
+from distilnlp.models.labels import align_labels
+from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.report.metrics import make_compute_metrics
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["Answers", "answer", "answer_of", "evaluate_model"]
 
@@ -56,7 +57,7 @@ def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int 
         RequestError: no such model, no head of its own, or one for other labels.
     """
     model = load_classifier(name, require_head=True)
-    outputs = 1 if task.label_names is None else len(task.label_names)
+    outputs = task.problem.num_logits(task.label_names)
     if model.config.num_labels != outputs:
         raise RequestError(f"{name} has {model.config.num_labels} outputs and task {task.name} needs {outputs}")
     if task.label_names is not None:
@@ -74,7 +75,7 @@ def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int 
             eval_dataset=task.validation,
             processing_class=load_tokenizer(name),
             max_length=max_length,
-            compute_metrics=make_compute_metrics(task.metrics, task.problem_type),
+            compute_metrics=make_compute_metrics(task.metrics, task.problem),
         )
         trainer.remove_callback(PrinterCallback)
         return answer(trainer, task, max_length)

@@ -6,18 +6,20 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.checks import check_same_tokens, confirm_label_order
 from distilnlp.data.load import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
-from distilnlp.pretrained import align_labels, label_names_of, label_order, load_classifier, load_tokenizer
+from distilnlp.models.labels import align_labels, label_names_of, label_order
+from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec, Recipe, Stage
 from distilnlp.run.check import training_arguments
 from distilnlp.run.folder import RunFolder
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
-from distilnlp.trainer import CONFIRM_BATCHES
+from distilnlp.training.compatibility import check_same_tokens, confirm_label_order
+from distilnlp.training.trainer import CONFIRM_BATCHES
 
 __all__ = ["Models", "add_adapter", "stage_seed", "start_name"]
 
@@ -40,10 +42,10 @@ def stage_seed(recipe: Recipe, name: str) -> int:
 
 def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
     """The model with low-rank adapters that are trained in its place; the head is trained in full."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=problem_of_config(model.config).peft_task_type,
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -165,13 +167,13 @@ class Models:
 
     def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
         """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""
-        labels, kind = self.task.label_names, self.task.problem_type
+        labels, problem = self.task.label_names, self.task.problem
         if labels is not None and name not in self._stage_folders():
-            own = load_classifier(name, problem_type=kind, seed=seed)
+            own = load_classifier(name, problem=problem, seed=seed)
             names = label_names_of(own)
             if names is not None and sorted(names) == sorted(labels):
                 return align_labels(own, labels)
-        return load_classifier(name, label_names=labels, problem_type=kind, seed=seed)
+        return load_classifier(name, label_names=labels, problem=problem, seed=seed)
 
     def _stage_folders(self) -> list[Path]:
         return [self.folder.stage(name) for name in self.recipe.stages]

@@ -12,27 +12,22 @@ import torch
 from distilnlp.data.columns import PAIRS, SINGLES
 from distilnlp.data.files import read_files
 from distilnlp.errors import RequestError, unknown
-from distilnlp.pretrained import load_classifier, load_tokenizer
+from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.problems import Answer, problem_of_config
 from distilnlp.run.folder import write_text
 
 __all__ = ["Prediction", "predict", "read_texts", "write_predictions"]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Answer):
     """A model's answer to one text or pair.
 
     Args:
         texts: the text, or both of a pair.
-        label: the class; several joined by commas for a multi-label model; the number for a regression.
-        probability: of the class; None where there are several labels, or a number.
-        probabilities: of every class; empty for a regression.
     """
 
     texts: tuple[str, ...]
-    label: str
-    probability: float | None
-    probabilities: dict[str, float]
 
 
 def predict(
@@ -64,22 +59,12 @@ def predict(
             output = classifier(**batch.to(device)).logits.float().cpu()  # (texts, outputs)
         for i, row in zip(chosen, output, strict=True):
             logits[i] = row
-    kind = classifier.config.problem_type or ("regression" if classifier.config.num_labels == 1 else "")
     names = [str(classifier.config.id2label[i]) for i in range(classifier.config.num_labels)]
-    return [_prediction(text, row, kind, names) for text, row in zip(texts, logits, strict=True) if row is not None]
-
-
-def _prediction(texts: tuple[str, ...], logits: torch.Tensor, kind: str, names: Sequence[str]) -> Prediction:
-    if kind == "regression":
-        return Prediction(texts, f"{logits[0].item():.4f}", None, {})
-    several = kind == "multi_label_classification"
-    values = (logits.sigmoid() if several else logits.softmax(dim=-1)).tolist()
-    probabilities = dict(zip(names, values, strict=True))
-    if several:
-        chosen = [name for name, logit in zip(names, logits.tolist(), strict=True) if logit > 0]
-        return Prediction(texts, ",".join(chosen), None, probabilities)
-    best = int(logits.argmax())
-    return Prediction(texts, names[best], values[best], probabilities)
+    if not texts:
+        return []
+    found = torch.stack([row for row in logits if row is not None]).numpy()
+    answers = problem_of_config(classifier.config).answers(found, names)
+    return [Prediction(**vars(answer), texts=text) for text, answer in zip(texts, answers, strict=True)]
 
 
 def read_texts(path: Path, text: str | None = None, text_pair: str | None = None) -> list[tuple[str, ...]]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from distilnlp.data.glue_table import GLUE, GLUE_ID
 from distilnlp.data.load import Task
-from distilnlp.data.tasks import GLUE, GLUE_ID
 from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
-from distilnlp.pretrained import load_classifier, load_tokenizer, resolve_model
+from distilnlp.models.loading import load_classifier, load_tokenizer, resolve_model
 from distilnlp.recipe import Recipe
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
@@ -65,7 +65,7 @@ def make_report(
         "source": task.source,
         "dataset_id": task.dataset_id,
         "eval_split": eval_split(task),
-        "problem_type": task.problem_type,
+        "problem_type": task.problem.name,
         "label_names": None if task.label_names is None else list(task.label_names),
         "text_columns": _text_columns(task),
         "main_metric": task.main_metric,
@@ -110,7 +110,7 @@ def _add_fidelity(
     for name, stage in recipe.stages.items():
         reference = stage.teacher or teacher
         if reference is not None and rows[name]["role"] != "teacher":
-            rows[name]["fidelity"] = fidelity(logits[name], logits[reference], task.problem_type)
+            rows[name]["fidelity"] = fidelity(logits[name], logits[reference], task.problem)
 
 
 def _add_costs(recipe: Recipe, task: Task, rows: dict[str, Any], places: dict[str, str]) -> None:

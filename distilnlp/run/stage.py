@@ -18,7 +18,7 @@ from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.progress import StageProgress
 from distilnlp.teachers import CacheSettings
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["train_stage"]
 
@@ -66,7 +66,7 @@ def _make_trainer(recipe: Recipe, name: str, task: Task, models: Models, place: 
         eval_dataset=task.validation,
         processing_class=models.tokenizer(name),
         max_length=recipe.data.max_length,
-        compute_metrics=make_compute_metrics(task.metrics, task.problem_type),
+        compute_metrics=make_compute_metrics(task.metrics, task.problem),
         cache=CacheSettings(**recipe.cache.model_dump()),
     )
 

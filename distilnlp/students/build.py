@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
 from distilnlp.students.spec import student_config
 from distilnlp.students.weights import copy_weights
@@ -95,7 +96,7 @@ def _kept(layers: int | Sequence[int] | None, layer_map: str | None, depth: int)
 
 def _teacher_model(teacher: Teacher) -> PreTrainedModel:
     if isinstance(teacher, str | PathLike):
-        from distilnlp.pretrained import load_classifier
+        from distilnlp.models.loading import load_classifier
 
         return load_classifier(os.fspath(teacher))
     # The order matters: some models of transformers have a `.model` themselves.
@@ -112,13 +113,13 @@ def _teacher_model(teacher: Teacher) -> PreTrainedModel:
 def _given_student(
     student: str | PathLike[str] | PreTrainedModel, teacher: PreTrainedConfig, seed: int
 ) -> PreTrainedModel:
-    problem_type = teacher.problem_type or ("regression" if teacher.num_labels == 1 else "single_label_classification")
+    problem = problem_of_config(teacher)
     names = list((teacher.id2label or {}).values())
     if not isinstance(student, PreTrainedModel):
-        from distilnlp.pretrained import load_classifier
+        from distilnlp.models.loading import load_classifier
 
-        label_names = None if problem_type == "regression" else [str(name) for name in names]
-        return load_classifier(os.fspath(student), label_names=label_names, problem_type=problem_type, seed=seed)
+        label_names = [str(name) for name in names] if problem.named_labels else None
+        return load_classifier(os.fspath(student), label_names=label_names, problem=problem, seed=seed)
     own = list((student.config.id2label or {}).values())
     if own != names:
         raise RequestError(

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from distilnlp.encoder import layer_prefix
 from distilnlp.errors import RequestError
+from distilnlp.models.encoder import layer_prefix
 from distilnlp.students.architectures import common_name, converted_weights, is_classifier
 from distilnlp.students.width import cut
 

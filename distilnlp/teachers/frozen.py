@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.capture import Capture, model_info
 from distilnlp.errors import RequestError
+from distilnlp.models.capture import Capture, model_info
+from distilnlp.models.labels import label_names_of
+from distilnlp.models.loading import load_classifier, load_tokenizer, merge_adapter
 from distilnlp.outputs import Needs, Outputs
-from distilnlp.pretrained import label_names_of, load_classifier, load_tokenizer, merge_adapter
 
 __all__ = ["FrozenTeacher", "load_teacher"]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from distilnlp.cli import main
-from distilnlp.data.tasks import task_names
+from distilnlp.data.glue_table import task_names
 from distilnlp.losses import list_losses
 from distilnlp.recipe import load_recipe, shipped_recipes
 from tests.run.conftest import csv_file, start_weights

@@ -180,7 +180,7 @@ def test_real_glue(glue_dir):
     assert sum(mrpc.validation["label"]) == 279
     assert mrpc.source == "nyu-mll/glue"
     stsb = load_task("stsb", data_dir=glue_dir)
-    assert stsb.problem_type == "regression"
+    assert stsb.problem.name == "regression"
     assert max(stsb.train["label"]) == 5.0
 
 
@@ -224,14 +224,14 @@ def test_regression_pairs_and_several_labels(tmp_path):
     task = load_task(pairs)
     assert task.train.features["label"] == Value("float32")
     assert "text_pair" in task.train.column_names
-    assert (task.problem_type, task.label_names, task.main_metric) == ("regression", None, "pearson")
+    assert (task.problem.name, task.label_names, task.main_metric) == ("regression", None, "pearson")
     several = tmp_path / "several.jsonl"
     lines = [json.dumps({"text": f"text {row}", "labels": ["x"] * (row % 2)}) for row in range(20)]
     several.write_text("\n".join(lines))
     task = load_task(several)
     assert task.train.features["label"] == List(Value("float32"))
     assert task.label_names == ("x",)
-    assert task.problem_type == "multi_label_classification"
+    assert task.problem.name == "multi_label_classification"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distilnlp.losses import Loss, get_loss
 from distilnlp.outputs import ModelInfo, Outputs, at_least_float32
+from distilnlp.problems import get_problem
 
 BATCH, TOKENS, WIDTH, HEADS, CLASSES = 4, 6, 8, 2, 3
 LENGTHS = (6, 4, 5, 2)
@@ -46,7 +47,7 @@ class Case:
         return 1 if self.problem_type == "regression" else CLASSES
 
     def info(self, **changes: object) -> ModelInfo:
-        info = ModelInfo("model", 3, WIDTH, HEADS, self.classes, self.problem_type)
+        info = ModelInfo("model", 3, WIDTH, HEADS, self.classes, get_problem(self.problem_type))
         return dataclasses.replace(info, **changes)
 
     def module(self, student: Outputs) -> nn.Module | None:

@@ -19,8 +19,8 @@ from distilnlp.losses import (
     SoftTarget,
     TeacherAnnealing,
 )
-from distilnlp.losses.annealing import annealed_target
-from distilnlp.losses.response import Head
+from distilnlp.losses.response.annealing import annealed_target
+from distilnlp.losses.response.base import Head
 from distilnlp.outputs import Outputs
 from tests.losses.cases import Case
 
@@ -138,7 +138,7 @@ def test_a_base_from_which_a_temperature_could_fall_to_0_is_refused(
 ) -> None:
     case = Case("x")
     with pytest.raises(RequestError, match=f"must be above {least}, or that of a hard example could fall to 0"):
-        loss.resolve(case.info(outputs=classes), case.info(outputs=classes))
+        loss.resolve(case.info(num_logits=classes), case.info(num_logits=classes))
     z = F.one_hot(torch.arange(classes)).double()
     with pytest.raises(RequestError, match=f"must be above {least},"):
         value(loss, z, z.roll(1, 0))

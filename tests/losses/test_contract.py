@@ -103,7 +103,7 @@ def test_i4_a_batch_of_one_is_finite(case: Case) -> None:
 def test_i6_micro_batches_weighted_by_their_examples_equal_one_batch(case: Case, cut: int) -> None:
     """Gradient accumulation and several processes rely on it; texts of unequal length are the hard case."""
     student, teacher = pair(case)
-    if case.make().over_batch:
+    if case.make().batch_dependent:
         text = inspect.getdoc(loss_class(case.name)) or ""
         assert re.search("over the batch|meet in a batch", text)  # it says so, and why
         return
@@ -165,7 +165,7 @@ def test_no_loss_looks_at_a_number_on_an_accelerator(case: Case) -> None:
     student, teacher = (mapped(out, lambda tensor, axis: tensor.to("meta")) for out in pair(case))
     student, leaves = with_gradient(student)
     batch = {name: tensor.to("meta") for name, tensor in case.batch().items()}
-    if case.make().looks_at_numbers:
+    if case.make().syncs_device:
         assert "waited for once a step" in " ".join((inspect.getdoc(loss_class(case.name)) or "").split())
         with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
             value(case, student, teacher, batch)

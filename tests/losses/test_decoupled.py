@@ -75,7 +75,7 @@ def test_dkd_on_two_classes_is_soft_target_times_alpha_and_says_so(caplog: pytes
     z_s, z_t = random_pair(classes=2)
     labels = torch.tensor([0, 1, 1, 0, 1])
     torch.testing.assert_close(value(DKD(4.0, 0.5, 8.0), z_s, z_t, labels), 0.5 * value(SoftTarget(4.0), z_s, z_t))
-    info = Case("x").info(outputs=2)
+    info = Case("x").info(num_logits=2)
     with caplog.at_level(logging.WARNING, "distilnlp"):
         DKD().resolve(info, info)
         assert "dkd on two classes" in caplog.text and "soft_target" in caplog.text
@@ -149,7 +149,7 @@ def test_what_two_classes_or_two_examples_leave_of_dist(caplog: pytest.LogCaptur
     assert gradient_of(between, 5, 2) < 1e-9 < 1e-3 < gradient_of(within, 5, 2)
     assert gradient_of(within, 2, 4) < 1e-9 < 1e-3 < gradient_of(between, 2, 4)
     assert gradient_of(within, 5, 4) > 1e-3
-    info = Case("x").info(outputs=2)
+    info = Case("x").info(num_logits=2)
     with caplog.at_level(logging.WARNING, "distilnlp"):
         DIST().resolve(info, info)
     assert "dist on two classes" in caplog.text
@@ -197,7 +197,7 @@ def test_logit_standardization_with_the_other_standard_deviation_is_another_temp
 
 
 def test_logit_standardization_on_two_classes_would_train_nothing() -> None:
-    info = Case("x").info(outputs=2)
+    info = Case("x").info(num_logits=2)
     with pytest.raises(RequestError, match="soft_target"):
         LogitStandardization().resolve(info, info)
     with pytest.raises(RequestError, match="classes >= 3"):

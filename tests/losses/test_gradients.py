@@ -7,6 +7,7 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.losses import get_loss
 from distilnlp.outputs import Needs, Outputs
+from distilnlp.problems import get_problem
 from tests.losses.cases import CASES, LENGTHS, outputs
 
 CASE = next(case for case in CASES if case.name == "jacobian")
@@ -72,7 +73,7 @@ def test_unequal_widths_are_refused_with_the_way_out() -> None:
 
 
 def test_several_labels_an_example_are_refused() -> None:
-    info = CASE.info(problem_type="multi_label_classification")
+    info = CASE.info(problem=get_problem("multi_label_classification"))
     with pytest.raises(RequestError, match="one label an example"):
         CASE.make().resolve(info, info)
 

@@ -16,7 +16,7 @@ from distilnlp.losses import (
     SoftTarget,
     get_loss,
 )
-from distilnlp.losses.labels import shift_to_label
+from distilnlp.losses.response.label_aware import shift_to_label
 from distilnlp.outputs import Outputs
 from tests.losses.cases import Case
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from distilnlp.errors import RequestError
 from distilnlp.losses import RAILKD, get_loss
-from distilnlp.losses.layers_matched import transport
+from distilnlp.losses.layer_matching.bert_emd import transport
 from tests.losses.cases import LENGTHS, outputs
 from tests.losses.test_layers_learned import distance, info, levels
 

@@ -101,7 +101,7 @@ def test_the_wrong_response_loss_for_a_head_names_the_right_one(
 def test_heads_of_unequal_size_are_refused_before_training() -> None:
     case = Case("x")
     with pytest.raises(RequestError, match="3 and the teacher 2"):
-        SoftTarget().resolve(case.info(), case.info(outputs=2))
+        SoftTarget().resolve(case.info(), case.info(num_logits=2))
 
 
 def test_bernoulli_soft_target_matches_the_written_definition() -> None:

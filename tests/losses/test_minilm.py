@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilnlp.capture import Capture
 from distilnlp.errors import RequestError
 from distilnlp.losses import AttentionProbabilities, Loss, MiniLM, MiniLMv2
+from distilnlp.models.capture import Capture
 from distilnlp.outputs import Outputs
 from tests.losses.cases import LENGTHS, Case, outputs
 from tests.tiny import tiny_model

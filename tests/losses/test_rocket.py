@@ -11,6 +11,7 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.losses import get_loss
 from distilnlp.outputs import Outputs
+from distilnlp.problems import get_problem
 from tests.losses.cases import BATCH, CASES, TOKENS, outputs
 
 CASE = next(case for case in CASES if case.name == "rocket_launching")
@@ -81,7 +82,7 @@ def test_a_head_on_every_token_gets_a_booster_on_every_token() -> None:
 
 def test_a_regression_is_boosted_by_its_squared_error() -> None:
     student = outputs(0, classes=1)
-    module = CASE.make().make_module(CASE.info(outputs=1, problem_type="regression"), None)
+    module = CASE.make().make_module(CASE.info(num_logits=1, problem=get_problem("regression")), None)
     assert module is not None and student.logits is not None
     target = torch.tensor([0.5, 1.0, -1.0, 2.0])
     z = booster_logits(student, module)

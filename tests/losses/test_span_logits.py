@@ -1,6 +1,8 @@
 """Span heads (extractive question answering): two softmaxes over the tokens of a text, start and end of the answer."""
 
 import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,7 +11,18 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.losses import get_loss
 from distilnlp.outputs import Outputs
+from distilnlp.problems.base import Rows
+from distilnlp.problems.classification import Classification
 
+
+@dataclass(frozen=True)
+class SpanHead(Classification):
+    """Start and end of an answer."""
+
+    rows: ClassVar[Rows] = "span"
+
+
+SPAN = SpanHead()
 LENGTHS = (5, 3, 4)
 LABELS = torch.tensor([[0, 4], [1, 2], [3, 3]])
 FITTING = [
@@ -36,7 +49,7 @@ def span_outputs(rubbish: float = 0.0, extra: int = 0) -> list[Outputs]:
         logits = torch.full((3, tokens, 2), sign * rubbish, dtype=torch.float64)
         logits[:, :5] = torch.randn(3, 5, 2, generator=generator, dtype=torch.float64)
         logits = torch.where(mask[..., None], logits, sign * rubbish)
-        result.append(Outputs(logits=logits, attention_mask=mask.long(), span=True))
+        result.append(Outputs(logits=logits, attention_mask=mask.long(), problem=SPAN))
     return result
 
 
@@ -115,6 +128,6 @@ def test_a_text_without_any_token_is_refused() -> None:
 def test_other_heads_and_other_tokens_are_refused() -> None:
     student, teacher = span_outputs()
     with pytest.raises(RequestError, match="start and end; got"):
-        get_loss("soft_target")(Outputs(logits=torch.zeros(3, 2), span=True), teacher, {})
+        get_loss("soft_target")(Outputs(logits=torch.zeros(3, 2), problem=SPAN), teacher, {})
     with pytest.raises(RequestError, match="same tokens"):
         get_loss("soft_target")(student, span_outputs(extra=1)[1], {})

@@ -170,9 +170,9 @@ def test_a_model_that_is_turned_shifted_and_scaled_has_the_same_graph() -> None:
 def test_irg_asks_for_logits_only_where_it_compares_them() -> None:
     case = Case("irg")
     assert not IRG(TWO).needs_student().logits and IRG(TWO, vertex_weight=1.0).needs_teacher().logits
-    IRG(TWO).resolve(case.info(outputs=2), case.info())
+    IRG(TWO).resolve(case.info(num_logits=2), case.info())
     with pytest.raises(RequestError, match="the student has 2"):
-        IRG(TWO, vertex_weight=1.0).resolve(case.info(outputs=2), case.info())
+        IRG(TWO, vertex_weight=1.0).resolve(case.info(num_logits=2), case.info())
 
 
 def test_irg_refuses_what_would_train_nothing() -> None:

@@ -40,7 +40,7 @@ def test_padding_and_tokens_without_a_label_do_not_count(case: Case) -> None:
         outputs = [Outputs(logits=out, attention_mask=mask) for out in changed]
         values.append(loss(*outputs, {"labels": labels}))
     torch.testing.assert_close(values[0], values[1])
-    if not loss.over_batch:
+    if not loss.batch_dependent:
         texts = [
             loss(Outputs(logits=student[i][kept]), Outputs(logits=teacher[i][kept]), {"labels": labels[i][kept]})
             for i, kept in enumerate(labels != -100)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distilnlp.data.tasks import GLUE
+from distilnlp.data.glue_table import GLUE
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe, find_recipe, load_recipe, make_recipe, recipe_schema, shipped_recipes
 

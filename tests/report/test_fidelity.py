@@ -6,7 +6,8 @@ import scipy.stats
 
 from distilnlp.errors import RequestError, RunError
 from distilnlp.report.fidelity import fidelity
-from distilnlp.report.scores import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+SINGLE_LABEL, REGRESSION, MULTI_LABEL = "single_label_classification", "regression", "multi_label_classification"
 
 RNG = np.random.default_rng(0)
 STUDENT, TEACHER = RNG.normal(size=(2, 50, 3))

@@ -11,8 +11,10 @@ import torch
 from transformers import EvalPrediction
 
 from distilnlp.errors import RequestError, RunError
-from distilnlp.report.metrics import TaskMetric, decide, make_compute_metrics
-from distilnlp.report.scores import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from distilnlp.problems import get_problem
+from distilnlp.report.metrics import TaskMetric, make_compute_metrics
+
+SINGLE_LABEL, REGRESSION, MULTI_LABEL = "single_label_classification", "regression", "multi_label_classification"
 
 
 def test_task_metric_is_an_evaluate_metric():
@@ -113,10 +115,10 @@ def test_a_misspelt_metric_is_refused_before_any_training():
 )
 def test_logits_of_another_head_are_refused(shape, problem_type, needed):
     with pytest.raises(RequestError, match=rf"\(examples, {needed}\); got"):
-        decide(np.zeros(shape), problem_type)
+        get_problem(problem_type).decide(np.zeros(shape))
 
 
 def test_logits_that_are_not_finite_stop_the_run():
     """The largest of NaNs is the first: without the check a diverged model scores as if it always said class 0."""
     with pytest.raises(RunError, match="1 of 2 examples"):
-        decide([[np.nan, np.nan], [0.0, 1.0]], SINGLE_LABEL)
+        get_problem(SINGLE_LABEL).decide([[np.nan, np.nan], [0.0, 1.0]])

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from distilnlp.errors import RequestError, RunError
-from distilnlp.report.scores import MULTI_LABEL, REGRESSION, SCORES, SINGLE_LABEL, check_metrics, compute_scores
+from distilnlp.report.scores import SCORES, check_metrics, compute_scores
+
+SINGLE_LABEL, REGRESSION, MULTI_LABEL = "single_label_classification", "regression", "multi_label_classification"
 
 CLASS_REFERENCES = {
     "accuracy": sk.accuracy_score,
@@ -88,7 +90,7 @@ def test_an_undefined_correlation_is_zero_and_logged(name, constant, caplog):
     """scipy gives NaN, which would end up in the report and could never be the best checkpoint."""
     values = {"predictions": [1.0, 2.0, 4.0], "references": [0.0, 1.0, 5.0], constant: [0.1, 0.1, 0.1]}
     with caplog.at_level(logging.WARNING):
-        got = compute_scores([name], **values, problem_type=REGRESSION)
+        got = compute_scores([name], **values, problem=REGRESSION)
     assert got == {name: 0.0}
     assert name in caplog.text
     assert constant in caplog.text
@@ -115,7 +117,7 @@ def test_float32_predictions_are_computed_in_float64():
         (["f1"], MULTI_LABEL, "'f1' does not fit multi_label"),
         ([], SINGLE_LABEL, "at least one"),
         ("f1", SINGLE_LABEL, "a list"),
-        (["accuracy"], "classes", "unknown problem type 'classes'"),
+        (["accuracy"], "classes", "unknown problem_type 'classes'"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(metrics, problem_type, message):

@@ -15,7 +15,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.data import Task, load_task
 from distilnlp.errors import RequestError
-from distilnlp.pretrained import align_labels, load_classifier
+from distilnlp.models.labels import align_labels
+from distilnlp.models.loading import load_classifier
+from distilnlp.problems import get_problem
 from distilnlp.recipe import Recipe, load_recipe, make_recipe
 from distilnlp.run import evaluate_model, run_recipe
 from distilnlp.run import runner as runner_module
@@ -432,7 +434,7 @@ def test_the_split_is_named_where_the_whole_of_it_was_measured(name, rows, datas
         train=None,
         validation=datasets.Dataset.from_dict({"label": range(rows)}),
         label_names=None,
-        problem_type="regression",
+        problem=get_problem("regression"),
         metrics=(),
         main_metric="mse",
         source=name,

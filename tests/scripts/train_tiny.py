@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
 from distilnlp.teachers import CacheSettings, layout
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import all_losses, dataset, make_trainer, student_model
 
 __all__ = ["train_tiny", "weights_file"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from distilnlp.encoder import embeddings, layer_prefix, layer_stack
 from distilnlp.errors import RequestError
+from distilnlp.models.encoder import embeddings, layer_prefix, layer_stack
 from distilnlp.students import build_student
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
 

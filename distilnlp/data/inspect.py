@@ -1,0 +1,96 @@
+"""What a trainer wants to know of a data set: its labels, its tokens and how long they are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, IterableDataset
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data.arrow import column_batches
+from distilnlp.data.tokenize import first_rows, tokenize
+from distilnlp.errors import RequestError
+from distilnlp.problems import Problem, problem_of_feature
+
+__all__ = [
+    "dataset_label_names",
+    "dataset_problem",
+    "has_labels",
+    "text_sample",
+    "to_tokens",
+    "token_lengths",
+    "visible_part",
+]
+
+
+def visible_part(dataset: Any) -> Any:
+    """The first rows of a stream, as a `datasets.Dataset` that the other functions can ask; anything else as it is."""
+    return first_rows(dataset) if isinstance(dataset, IterableDataset) else dataset
+
+
+def dataset_label_names(dataset: Any) -> tuple[str, ...] | None:
+    """The classes of a data set in order, or None where it does not name them."""
+    feature = _label_feature(dataset)
+    return tuple(feature.names) if isinstance(feature, ClassLabel) else None
+
+
+def dataset_problem(dataset: Any) -> Problem | None:
+    """The problem that fits a data set's labels, or None where it has none (or hides them)."""
+    if isinstance(dataset, dict):
+        dataset = next(iter(dataset.values()), None)
+    feature = _label_feature(dataset)
+    return None if feature is None else problem_of_feature(feature)
+
+
+def has_labels(dataset: Any) -> bool:
+    """False for a data set that certainly has no labels; True where it has, or where its columns cannot be seen."""
+    return not isinstance(dataset, Dataset) or _label_feature(dataset) is not None
+
+
+def text_sample(dataset: Any, size: int = 20) -> list[str]:
+    """The first texts of a data set that is not tokenised yet."""
+    if isinstance(dataset, Dataset) and "text" in dataset.column_names:
+        return [str(text) for text in dataset[:size]["text"]]
+    return []
+
+
+def to_tokens(
+    dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None], max_length: int | None, words: bool = False
+) -> Any:
+    """The data set or stream tokenised; one that is already, and anything that is not of `datasets`, as it is.
+
+    Args:
+        dataset: a data set, a dict of them, or None.
+        tokenizers: the student's, then the teacher's (known to agree): the one that makes more inputs is used, so that
+            a teacher with segments has them although its student (DistilBERT, say) does not read any.
+        max_length, words: as in `tokenize`.
+    Raises:
+        RequestError: there is text and no tokenizer.
+    """
+    if isinstance(dataset, dict):
+        return {name: to_tokens(part, tokenizers, max_length, words) for name, part in dataset.items()}
+    if not isinstance(dataset, Dataset | IterableDataset) or "input_ids" in visible_part(dataset).column_names:
+        return dataset
+    known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    if not known:
+        raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
+    return tokenize(dataset, max(known, key=lambda tokenizer: len(tokenizer.model_input_names)), max_length, words)
+
+
+def token_lengths(dataset: Any) -> np.ndarray | None:
+    """Tokens of each example, or None for data whose length cannot be known beforehand."""
+    if not isinstance(dataset, Dataset):
+        return None
+    if "length" in dataset.column_names:
+        return np.concatenate([batch.to_numpy() for batch in column_batches(dataset, "length")])
+    if "input_ids" in dataset.column_names:
+        batches = column_batches(dataset, "input_ids")
+        return np.concatenate([pc.list_value_length(batch).to_numpy() for batch in batches])
+    return None
+
+
+def _label_feature(dataset: Any) -> Any:
+    if not isinstance(dataset, Dataset):
+        return None
+    return next((dataset.features[name] for name in ("label", "labels") if name in dataset.features), None)

@@ -1,0 +1,99 @@
+"""What a label column means: which kind of problem its values are of, and the labels as numbers."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from datasets import ClassLabel, List
+
+from distilnlp.errors import RequestError
+from distilnlp.problems import LabelColumn, Labels, Problem, get_problem, list_problems
+from distilnlp.problems.base import MISSING, to_number
+
+__all__ = ["read_labels"]
+
+
+def read_labels(
+    column: Iterable[object],
+    feature: object,
+    where: str,
+    *,
+    problem: str | Problem | None = None,
+    train: Labels | None = None,
+) -> Labels:
+    """Decide what a label column is, and convert it.
+
+    Numbers with a fraction are targets (regression), among which no few other texts may stand; whole numbers, names
+    and booleans are classes; lists of names, or lists of zeros and ones of one length, are several labels a text.
+    Numbers written as strings count as numbers.
+    Class names are sorted, numbers by value, unless the data name them themselves (``ClassLabel``).
+
+    Args:
+        column: the values.
+        feature: the column's type in the data set, for the class names that it may hold.
+        where: the file (or data set) and column, for the errors.
+        problem: what the user says it is, or its name; None decides by the values.
+        train: the labels of the training split, when this is the validation split: names and problem are taken from
+            it.
+
+    Raises:
+        RequestError: labels are missing, of several kinds, only one class, or not in the training split; too many
+            distinct values for classes.
+    """
+    given = None if problem is None else get_problem(problem)
+    values, declared = _plain(column, feature)
+    labels = LabelColumn.of(values, declared, where)
+    _check_complete(labels)
+    return (train.problem if train else given or _recognised(labels)).encode(labels, train)
+
+
+def _recognised(labels: LabelColumn) -> Problem:
+    """The kind that the values look like; the kind that takes all others is asked last."""
+    problems = [get_problem(name) for name in list_problems()]
+    return next(problem for problem in reversed(problems) if problem.recognises(labels))
+
+
+def _plain(column: Iterable[object], feature: object) -> tuple[Iterator[object], tuple[str, ...] | None]:
+    """Values as str, int, float, list or None (missing), and the class names that the data declare."""
+    if isinstance(feature, ClassLabel) and feature.names:
+        names = tuple(feature.names)
+        return (_named(value, names) for value in column), names
+    inner = feature.feature if isinstance(feature, List) else None
+    if isinstance(inner, ClassLabel) and inner.names:
+        inner_names = tuple(inner.names)
+        rows = (row if isinstance(row, list) else None for row in column)
+        return (row and [_named(value, inner_names) for value in row] for row in rows), inner_names
+    return (_scalar(value) for value in column), None
+
+
+def _named(value: object, names: tuple[str, ...]) -> str | None:
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None  # -1 is "no label" on the Hub
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def _check_complete(labels: LabelColumn) -> None:
+    where = labels.where
+    words = [value for value in labels.distinct if isinstance(value, str) and value.lower() in MISSING]
+    others = [value for value in labels.distinct if value is not None and value not in words]
+    # Among names these words may be names too.
+    if labels.declared is not None or not others or any(to_number(value) is None for value in others):
+        words = []
+    missing = [position for position, value in enumerate(labels.distinct) if value is None or value in words]
+    if missing:
+        rows = np.flatnonzero(np.isin(labels.codes, missing))
+        raise RequestError(
+            f"{where}: {len(rows)} of {len(labels)} rows have no label{f' ({words[0]!r})' if words else ''}, the first"
+            f" is row {rows[0] + 1}: fill them in or remove the rows"
+        )
+    kinds = {"number" if isinstance(value, (int, float)) else type(value).__name__ for value in labels.distinct}
+    if len(kinds) > 1 or not kinds <= {"number", "str", "list"}:
+        raise RequestError(f"{where}: labels are {' and '.join(sorted(kinds))}: numbers, names or lists are needed")

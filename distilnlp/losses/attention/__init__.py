@@ -1,0 +1,1 @@
+"""Feature-based knowledge: losses on attention, from queries, keys and values."""

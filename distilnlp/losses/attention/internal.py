@@ -1,0 +1,58 @@
+"""Internal distillation: attention maps and the states of the first token."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from distilnlp.losses.attention.maps import AttentionProbabilities
+from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.losses.feature.hidden_state import check_widths, projections
+from distilnlp.losses.pooling import pool, unit
+from distilnlp.outputs import ModelInfo, Needs, Outputs
+
+__all__ = ["Internal"]
+
+
+@register_loss("internal")
+@dataclass(frozen=True)
+class Internal(AttentionProbabilities):
+    """``KL(A_t || A_s) + 1 - cos(s, t)``: the rows of the attention maps, and the [CLS] states, of mapped layers.
+
+    Where the widths differ, a linear map of the student's states is learned along, one a layer.
+
+    Args:
+        layer_map: which layers; the first block is 1 (see `LayerMap.from_spec`).
+        heads: ``match`` compares head by head, ``mean`` the averages over heads (for unequal numbers of heads).
+    Shapes:
+        queries, keys: ``(batch, heads, tokens, head_dim)``, or attentions ``(batch, heads, tokens, tokens)``;
+        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+    Units: nats per query token, mean over heads, real query tokens, examples and layers, plus a number in 0..2, mean
+        over examples and layers.
+    Source: Aguilar et al. 2020, arXiv:1910.03723: both parts with weight 1 and all mapped layers at once, one of its
+        three ways (the others go layer after layer), with a projection, which the paper has not.
+    Raises:
+        RequestError: unequal numbers of heads with ``match``; layer 0; unequal widths without the module.
+    """
+
+    def needs_student(self) -> Needs:
+        return super().needs_student() | Needs(hidden_states=frozenset(self.pairs.student))
+
+    def needs_teacher(self) -> Needs:
+        return super().needs_teacher() | Needs(hidden_states=frozenset(self.pairs.teacher))
+
+    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
+        return projections(self.pairs, student, teacher)
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        teacher = require_teacher(self.name, teacher)
+        total = super().__call__(student, teacher, batch)
+        for layer, teacher_layer in self.pairs:
+            s = pool(student, layer, "cls")  # (batch, student width)
+            t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
+            if isinstance(module, nn.ModuleDict):
+                s = module[str(layer)](s)  # (batch, teacher width)
+            check_widths(self.name, s, t)
+            total = total + (1 - (unit(s) * unit(t)).sum(dim=-1)).mean() / len(self.pairs)
+        return total

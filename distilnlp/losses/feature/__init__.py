@@ -1,0 +1,1 @@
+"""Feature-based knowledge: losses on hidden states, layer by layer."""

@@ -1,0 +1,73 @@
+"""Flow of solution procedure: how a text flows from one mapped layer to the next."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from distilnlp.layer_map import LayerMap
+from distilnlp.losses.base import Batch, check_steps, register_loss, valid_counts
+from distilnlp.losses.chunks import sum_over_examples
+from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths, projections
+from distilnlp.outputs import ModelInfo, Outputs
+
+__all__ = ["FSP"]
+
+
+@register_loss("fsp")
+@dataclass(frozen=True)
+class FSP(HiddenLayerLoss):
+    """``mean (G_s - G_t)^2``, ``G = H_a^T H_b / tokens``: how a text flows from one mapped layer to the next.
+
+    Each mapped layer is followed by the next one of the map, in the student's order. Where the widths differ, a linear
+    projection of the student's states is learned along, one a layer.
+
+    Args:
+        layer_map: which layers, two pairs or more (see `LayerMap.from_spec`); 0 is the embeddings.
+    Shapes:
+        hidden states: ``(batch, tokens, width)``; returns ``()``, float32. ``G``: ``(width, width)`` for each example.
+    Units: hidden units to the power of four; mean over the ``width^2`` numbers of ``G``, examples and steps between
+        layers. A text whose tokens all stand twice has the same ``G``.
+    Source: Yim et al. 2017 (FSP), A Gift from Knowledge Distillation, CVPR, equations 1 and 2, real tokens for their
+        pixels (padding is in neither the sum nor the number). They sum over ``G`` where we take the mean, and have no
+        projection.
+    Raises:
+        RequestError: a map of one pair; a layer out of range; an example without a token; unequal widths without the
+            projection; unequal numbers of tokens (two tokenizers).
+    """
+
+    def _check_lowest(self, pairs: LayerMap) -> None:
+        super()._check_lowest(pairs)
+        check_steps(self.name, pairs, "is the flow from one mapped layer to the next")
+
+    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
+        return projections(self.pairs, student, teacher)
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        states = []
+        for layer, h_s, h_t in sorted(self.mapped_states(student, teacher), key=lambda mapped: mapped[0]):
+            if isinstance(module, nn.ModuleDict):
+                h_s = module[str(layer)](h_s)  # (batch, tokens, teacher width)
+            check_widths(self.name, h_s, h_t)
+            states.append((h_s, h_t))
+        real = student.token_mask(states[0][0])[..., None]  # (batch, tokens, 1)
+        counts = valid_counts(real[..., 0])[:, None, None]  # (batch, 1, 1)
+        terms = []
+        for (first_s, first_t), (next_s, next_t) in pairwise(states):
+            flow_t = [first_t, next_t]
+
+            def difference(flow_s: list[Tensor], part: slice, flow_t: list[Tensor] = flow_t) -> Tensor:
+                g_s = _flow(flow_s[0], flow_s[1], real[part], counts[part])  # (part, width, width)
+                g_t = _flow(flow_t[0][part], flow_t[1][part], real[part], counts[part])
+                return (g_s - g_t).square().mean(dim=(1, 2)).sum() / len(real)
+
+            terms.append(sum_over_examples(difference, [first_s, next_s], first_s.shape[-1] ** 2))
+        return sum(terms[1:], terms[0]) / len(terms)
+
+
+def _flow(first: Tensor, following: Tensor, real: Tensor, counts: Tensor) -> Tensor:
+    """``H_a^T H_b / tokens`` over the real tokens, ``(batch, width, width)``."""
+    nothing = first.new_zeros(())
+    return first.where(real, nothing).transpose(1, 2) @ following.where(real, nothing) / counts

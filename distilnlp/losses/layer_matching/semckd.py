@@ -1,0 +1,80 @@
+"""SemCKD: weights of the pairs of layers that are learned."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distilnlp.errors import RequestError
+from distilnlp.losses.base import Batch, example_mean, register_loss, require_teacher
+from distilnlp.losses.layer_matching.base import AllLayersLoss, _squares
+from distilnlp.losses.pooling import pool
+from distilnlp.outputs import ModelInfo, Outputs
+
+__all__ = ["SemCKD"]
+
+
+class _Attention(nn.Module):
+    """Which teacher layer a student layer learns from, for each example; and a linear map for each pair of layers."""
+
+    def __init__(self, layers: tuple[tuple[int, ...], tuple[int, ...]], widths: tuple[int, int], size: int) -> None:
+        super().__init__()
+        self.queries, self.keys = (
+            nn.ModuleDict({str(layer): nn.Linear(width, size) for layer in own})
+            for own, width in zip(layers, widths, strict=True)
+        )
+        self.maps = nn.ModuleDict({f"{s}_{t}": nn.Linear(*widths) for s in layers[0] for t in layers[1]})
+
+
+@register_loss("semckd")
+@dataclass(frozen=True)
+class SemCKD(AllLayersLoss):
+    """``mean_j sum_i a_ij mean_c (W_ij h_s_j - h_t_i)^2``, ``a_ij = softmax_i(q_j . k_i / sqrt(d))``.
+
+    The weights are learned along, for each example from the mean of each layer's real tokens; and so is a linear map
+    for each pair of layers. Both live beside the student while it trains and are never saved with it.
+
+    Args:
+        student_layers: in rising order; 0 is the embeddings. None: all blocks.
+        teacher_layers: the same, of the teacher.
+        dimension: ``d``, the size of queries and keys.
+    Shapes:
+        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+    Units: squared hidden units, mean over width, real tokens, examples and student layers.
+    Source: Chen et al. 2021 (SemCKD), arXiv:2012.03236, on tokens. Their queries and keys come from the similarities
+        of the examples of a batch by two linear maps and have length 1, a quarter of the batch long, which fixes its
+        size; ours come from the example alone by one, are not scaled to length 1, and 128 is ours. One linear map in
+        place of their convolutions, products divided by ``sqrt(d)``.
+    Raises:
+        RequestError: a layer out of range; layers not in rising order; ``dimension`` below 1; no module; unequal
+            numbers of tokens (two tokenizers).
+    """
+
+    dimension: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dimension < 1:
+            raise RequestError(f"dimension must be at least 1; got {self.dimension}")
+
+    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
+        return _Attention(self.layers, (student.width, require_teacher(self.name, teacher).width), self.dimension)
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        teacher = require_teacher(self.name, teacher)
+        if not isinstance(module, _Attention):
+            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+        own, others = self.layers
+        keys = torch.stack([module.keys[str(i)](pool(teacher, i, "mean").detach()) for i in others], dim=1)
+        terms = []
+        for j in own:
+            h_s = student.get_hidden_state(j)  # (batch, tokens, student width)
+            real = student.token_mask(h_s)
+            query = module.queries[str(j)](pool(student, j, "mean"))  # (batch, dimension)
+            weights = (keys @ query[:, :, None] * self.dimension**-0.5).softmax(dim=1)  # (batch, teacher layers, 1)
+            for index, i in enumerate(others):
+                distance = _squares(self.name, module.maps[f"{j}_{i}"](h_s), teacher.get_hidden_state(i))
+                terms.append(example_mean(weights[:, index] * distance, real))
+        return sum(terms[1:], terms[0]) / len(own)

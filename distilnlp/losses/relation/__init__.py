@@ -1,0 +1,1 @@
+"""Relation-based knowledge: losses on how examples, tokens or layers lie to one another."""

@@ -1,0 +1,34 @@
+"""Similarities between the examples of a batch, row by row."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.pooling import RelationalLoss, unit
+
+__all__ = ["SimilarityPreserving"]
+
+
+@register_loss("similarity_preserving")
+@dataclass(frozen=True)
+class SimilarityPreserving(RelationalLoss):
+    """``||G_s - G_t||_F^2 / batch^2`` with ``G`` the rows of ``A A^T``, each scaled to length 1.
+
+    Depends on which examples meet in a batch: micro-batches give another loss. Widths are free. One example gives 0
+    and a warning.
+
+    Args:
+        layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
+        pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+    Shapes:
+        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+    Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over layers.
+    Source: Tung & Mori 2019, arXiv:1907.09682, on one vector an example in place of a flattened feature map.
+    Raises:
+        RequestError: a layer out of range; an example without a token.
+    """
+
+    def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
+        g_s, g_t = (unit(a @ a.T) for a in (student, teacher))  # (batch, batch)
+        return (g_s - g_t).square().mean()

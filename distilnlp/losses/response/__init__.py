@@ -1,0 +1,1 @@
+"""Response-based knowledge: losses on the answers, that is the logits."""

@@ -1,0 +1,248 @@
+"""What the losses on logits share: which rows of classes a head gives, which of them count, and their labels."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distilnlp.errors import RequestError
+from distilnlp.losses.base import (
+    Batch,
+    Loss,
+    check_positive,
+    check_same_shape,
+    example_mean,
+    require_teacher,
+    valid_counts,
+)
+from distilnlp.outputs import ModelInfo, Outputs
+
+__all__ = [
+    "EXCLUDED",
+    "ClassLoss",
+    "Head",
+    "ResponseLoss",
+    "check_exclusive",
+    "cross_entropy",
+    "kl_divergence",
+    "log_softmaxes",
+]
+
+# The label that marks a token which has none (the second piece of a word, a special token), as everywhere in PyTorch.
+IGNORED = -100
+# A logit that no softmax sees; finite, so that no product with a probability of 0 is NaN, at any temperature.
+EXCLUDED = -1e30
+
+
+class Head:
+    """The rows of classes that a batch's logits consist of, and the mean over them.
+
+    A row is one choice among classes: one a text for a sequence classification head, one a token for a token
+    classification or masked-LM head. A span head has two a text, start and end of the answer; their classes are the
+    tokens, of which padding is none: there both models get the same very negative logit.
+
+    Args:
+        name: of the loss, for messages.
+        student: whose mask says which tokens are padding.
+        batch: whose labels say which tokens have one. Without labels every real token counts.
+        spans: whether the loss takes a span head.
+    Raises:
+        RequestError: a span head where the loss takes none, or with other logits than two a token.
+    """
+
+    def __init__(self, name: str, student: Outputs, batch: Batch, spans: bool = True) -> None:
+        self.name = name
+        self.batch = batch
+        logits = student.get_logits()
+        self.mask: Tensor | None = None  # bool, (batch, tokens): which rows count; None means all
+        self.positions: Tensor | None = None  # bool, (batch, 1, tokens): the classes of a span head
+        if student.problem is not None and student.problem.rows == "span":
+            if not spans:
+                raise RequestError(
+                    f"{name} does not fit a span head, whose classes are the tokens, fewer in a shorter text: "
+                    "use 'soft_target' or 'hard_label'"
+                )
+            if logits.ndim != 3 or logits.shape[-1] != 2:
+                raise RequestError(
+                    f"a span head gives logits (batch, tokens, 2), start and end; got {tuple(logits.shape)}"
+                )
+            real = student.token_mask(logits)  # (batch, tokens)
+            valid_counts(real)  # refuses a text without any
+            self.positions = real[:, None]
+        elif logits.ndim == 3:
+            self.mask = student.token_mask(logits)
+            if "labels" in batch and batch["labels"].shape == self.mask.shape:
+                self.mask = self.mask & (batch["labels"] != IGNORED)
+
+    def rows(self, outputs: Outputs) -> Tensor:
+        """A model's logits, ``(batch, rows, classes)``."""
+        logits = outputs.get_logits()
+        if self.positions is not None:
+            by_position = logits.transpose(1, -1)  # (batch, 2, tokens)
+            if by_position.shape[-1] != self.positions.shape[-1]:
+                raise RequestError(
+                    f"{self.name} compares positions: the student has {self.positions.shape[-1]} tokens and "
+                    f"the teacher {by_position.shape[-1]}; both must read the same tokens"
+                )
+            return by_position.masked_fill(~self.positions, EXCLUDED)
+        return logits if logits.ndim == 3 else logits[:, None]
+
+    def labels(self, classes: int) -> Tensor:
+        """The class of every row, ``(batch, rows)``; 0 where a row does not count.
+
+        Args:
+            classes: how many there are.
+        Raises:
+            RequestError: no labels; not one class a row; a label outside the classes (seen on the CPU only: to look
+                elsewhere would be to wait for the device, which checks what it looks up itself).
+        """
+        if "labels" not in self.batch:
+            raise RequestError(
+                f"{self.name} needs labels and the batch has none: add a label column, or leave {self.name} out of "
+                "the objective and train on the teacher's outputs alone"
+            )
+        labels = self.batch["labels"]
+        if self.positions is not None:
+            return self._span_labels(labels, self.positions)
+        if labels.is_floating_point() or labels.ndim != (1 if self.mask is None else 2):
+            raise RequestError(
+                f"{self.name} needs one class as the label of each {'text' if self.mask is None else 'token'}; got "
+                f"labels of type {labels.dtype} and shape {tuple(labels.shape)}"
+            )
+        labels = labels[:, None] if self.mask is None else labels.where(self.mask, labels.new_zeros(()))
+        if labels.device.type == "cpu":
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= classes:
+                raise RequestError(f"labels must lie in 0..{classes - 1}; the batch has {low}..{high}")
+        return labels
+
+    def _span_labels(self, labels: Tensor, positions: Tensor) -> Tensor:
+        if labels.is_floating_point() or labels.shape != (len(positions), 2):
+            raise RequestError(
+                f"{self.name} needs the positions of start and end, (batch, 2), as the labels of a span head; got "
+                f"labels of type {labels.dtype} and shape {tuple(labels.shape)}"
+            )
+        if labels.device.type == "cpu":
+            within = (labels >= 0) & (labels < positions.shape[-1])
+            real = positions[:, 0].gather(1, labels.where(within, 0))
+            if not bool((within & real).all()):
+                raise RequestError(
+                    "the start and the end of an answer must be real tokens of its text; the batch has "
+                    f"{labels.tolist()}: leave out the texts that lost their answer when they were cut"
+                )
+        return labels
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the rows that count of each example, then over the examples; ``()``. values: ``(batch, rows)``."""
+        return values.mean() if self.mask is None else example_mean(values, self.mask)
+
+
+@dataclass(frozen=True)
+class ResponseLoss(Loss):
+    """Base of losses that compare the logits of the two models, row by row.
+
+    Class attributes:
+        spans: whether the loss has a meaning where the classes are the tokens of a text.
+    """
+
+    spans: ClassVar[bool] = True
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        check_heads(self.name, student, teacher)
+        return self
+
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        """One number a row, ``(batch, rows)``, from two ``(batch, rows, classes)``."""
+        raise NotImplementedError
+
+    def combine(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        """The loss ``()``, from two ``(batch, rows, classes)``: the mean of `compare` where nothing else is said."""
+        return head.mean(self.compare(student, teacher, head))
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        teacher = require_teacher(self.name, teacher)
+        head = Head(self.name, student, batch, self.spans)
+        z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
+        check_same_shape("logits", z_s, z_t)
+        return self.combine(z_s, z_t, head)
+
+
+@dataclass(frozen=True)
+class ClassLoss(ResponseLoss):
+    """Base of losses between two softmaxes over exclusive classes at a temperature.
+
+    Class attributes:
+        fewest_classes: with fewer the loss is a constant.
+        why_fewest: what makes it one; what to use.
+    """
+
+    temperature: float = 1.0
+
+    fewest_classes: ClassVar[int] = 2
+    why_fewest: ClassVar[str] = "the softmax of one number is constant: use 'logit_mse' for a regression"
+
+    def __post_init__(self) -> None:
+        check_positive("temperature", self.temperature)
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        check_heads(self.name, student, teacher)
+        check_exclusive(self.name, student)
+        self.check_classes(student.num_logits)
+        return self
+
+    def check_classes(self, classes: int) -> None:
+        """Raise RequestError where there are too few classes for the loss to train anything."""
+        if classes < self.fewest_classes:
+            raise RequestError(
+                f"{self.name} needs classes >= {self.fewest_classes} and the logits are {classes}: {self.why_fewest}"
+            )
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        by_position = student.problem is not None and student.problem.rows == "span"
+        if student.logits is not None and not by_position:
+            self.check_classes(student.logits.shape[-1])
+        return super().__call__(student, teacher, batch, module)
+
+
+def log_softmaxes(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """``log q`` of the student and ``log p`` of the teacher over the last axis, at a temperature."""
+    return F.log_softmax(student / temperature, dim=-1), F.log_softmax(teacher / temperature, dim=-1)
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """``KL(p || q) = sum p (log p - log q)`` over the last axis, from the logarithms."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-log softmax(logits)[label]``, ``(batch, rows)``, of ``(batch, rows, classes)`` and ``(batch, rows)``."""
+    return F.cross_entropy(logits.movedim(-1, 1), labels, reduction="none")
+
+
+def check_heads(name: str, student: ModelInfo, teacher: ModelInfo | None) -> None:
+    """Raise RequestError unless there is a teacher, with as many logits as the student."""
+    teacher = require_teacher(name, teacher)
+    if student.num_logits != teacher.num_logits:
+        raise RequestError(
+            f"{name} compares logits one by one: the student has {student.num_logits} and the teacher "
+            f"{teacher.num_logits}; fine-tune the teacher on this task, or build the student with as many labels"
+        )
+
+
+def check_exclusive(name: str, student: ModelInfo) -> None:
+    """Raise RequestError unless the head chooses one class among two or more."""
+    if student.num_logits < 2:
+        raise RequestError(
+            f"{name} on one logit is always 0 (the softmax of one number is constant): "
+            "use 'logit_mse' for a regression"
+        )
+    if not student.problem.exclusive_classes:
+        raise RequestError(
+            f"{name} takes the classes for exclusive, which those of {student.problem.name} are not: use "
+            f"'{student.problem.response_loss}'"
+        )

@@ -1,0 +1,49 @@
+"""Regression of the student's logits onto the teacher's."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from distilnlp.errors import RequestError
+from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.response.base import Head, ResponseLoss
+from distilnlp.outputs import ModelInfo
+
+__all__ = ["LogitMSE"]
+
+
+@register_loss("logit_mse")
+@dataclass(frozen=True)
+class LogitMSE(ResponseLoss):
+    """``mean((z_s - z_t)^2)``: regression of the student's logits onto the teacher's. The loss for one-logit heads.
+
+    Args:
+        center: subtract each example's mean logit first, so that a constant added to all logits changes nothing (as
+            it changes no softmax). Not for one logit, which it would make 0.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32.
+    Units: squared logits, mean over examples and outputs. Centred it is twice the limit of ``soft_target`` for
+        ``T`` to infinity (that one divides by 2C).
+    Source: Ba & Caruana 2014, arXiv:1312.6184 (regression on logits, without its factor 1/2).
+    Raises:
+        RequestError: unequal logit shapes; ``center`` with one logit.
+    """
+
+    center: bool = False
+
+    spans: ClassVar[bool] = False
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        super().resolve(student, teacher)
+        if self.center and student.num_logits < 2:
+            raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
+        return self
+
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        difference = student - teacher  # (batch, rows, outputs)
+        if self.center:
+            if difference.shape[-1] < 2:
+                raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
+            difference = difference - difference.mean(dim=-1, keepdim=True)
+        return difference.square().mean(dim=-1)

@@ -1,0 +1,51 @@
+"""Losses between the scores of candidates: how far the right one stands before the others."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from distilnlp.errors import RequestError
+from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.response.base import Head, ResponseLoss
+from distilnlp.outputs import ModelInfo
+
+__all__ = ["MarginMSE"]
+
+
+@register_loss("margin_mse")
+@dataclass(frozen=True)
+class MarginMSE(ResponseLoss):
+    """``mean_j ((s_0 - s_j) - (t_0 - t_j))^2``: the margins of the first candidate, the right one, over the others.
+
+    For rankers: the logits of a row are the scores of one query's candidates. A constant added to all scores of a
+    query, by either model, changes nothing; their scale matters.
+
+    Shapes:
+        student.logits, teacher.logits: ``(batch, candidates)``, the right one first, as many for each query; returns
+            ``()``, float32.
+    Units: squared score, mean over the other candidates and the examples.
+    Source: Hofstaetter et al. 2020 (Margin-MSE), arXiv:2010.02666, which has one wrong candidate a query; here the
+        mean over any number of them.
+    Raises:
+        RequestError: one candidate (it has no margin); unequal logit shapes; a span head.
+    """
+
+    spans: ClassVar[bool] = False
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        super().resolve(student, teacher)
+        self._check(student.num_logits)
+        return self
+
+    def _check(self, candidates: int) -> None:
+        if candidates < 2:
+            raise RequestError(
+                f"{self.name} needs candidates >= 2 and the logits are {candidates}: one has no margin; give "
+                "the scores of all candidates of a query in one row (batch, candidates), or use 'logit_mse'"
+            )
+
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        self._check(student.shape[-1])
+        error = student - teacher  # (batch, rows, candidates)
+        return (error[..., :1] - error[..., 1:]).square().mean(dim=-1)

@@ -1,0 +1,81 @@
+"""Soft targets: the divergence between two softened answers, for classes and for several labels at once."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distilnlp.errors import RequestError
+from distilnlp.losses.base import Loss, check_positive, register_loss
+from distilnlp.losses.response.base import ClassLoss, Head, ResponseLoss, kl_divergence, log_softmaxes
+from distilnlp.outputs import ModelInfo
+
+__all__ = ["BernoulliSoftTarget", "SoftTarget"]
+
+
+@register_loss("soft_target")
+@dataclass(frozen=True)
+class SoftTarget(ClassLoss):
+    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes, averaged over examples.
+
+    Args:
+        temperature: ``T`` > 0, dimensionless; ``T^2`` keeps the gradient's size steady as it grows.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, classes)``, any float dtype; returns ``()``, float32.
+    Units: nats per example, times ``T^2``.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2 (which takes T = 20 to 1; 2 is DistilBERT's).
+    Raises:
+        RequestError: ``temperature`` not positive and finite; unequal logit shapes; one logit only (both softmaxes
+            are then constant and nothing trains: use ``logit_mse``); a multi-label head (use
+            ``bernoulli_soft_target``).
+    """
+
+    temperature: float = 2.0
+
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        log_q, log_p = log_softmaxes(student, teacher, self.temperature)  # (batch, rows, classes)
+        return kl_divergence(log_p, log_q) * self.temperature**2
+
+
+@register_loss("bernoulli_soft_target")
+@dataclass(frozen=True)
+class BernoulliSoftTarget(ResponseLoss):
+    """``T^2 * sum_c KL(Bernoulli(sigmoid(z_t / T)) || Bernoulli(sigmoid(z_s / T)))``, averaged over examples.
+
+    The soft target of a multi-label head, where every label is a yes or no of its own.
+
+    Args:
+        temperature: ``T`` > 0, dimensionless.
+    Shapes:
+        student.logits, teacher.logits: ``(batch, labels)``; returns ``()``, float32.
+    Units: nats per example (sum over labels), times ``T^2``.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2, with the softmax replaced by one sigmoid a label.
+    Raises:
+        RequestError: ``temperature`` not positive and finite; unequal logit shapes; a head of another kind.
+    """
+
+    temperature: float = 2.0
+
+    spans: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_positive("temperature", self.temperature)
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        super().resolve(student, teacher)
+        if student.problem.response_loss != self.name:
+            raise RequestError(
+                f"{self.name} is for multi-label heads and this one is {student.problem.name}: use "
+                f"'{student.problem.response_loss}'"
+            )
+        return self
+
+    def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
+        z_s, z_t = student / self.temperature, teacher / self.temperature  # (batch, rows, labels)
+        p = torch.sigmoid(z_t)
+        # log p/q = logsigmoid(z_t) - logsigmoid(z_s), and the same of the complements: finite at any logit.
+        yes = p * (F.logsigmoid(z_t) - F.logsigmoid(z_s))
+        no = (1 - p) * (F.logsigmoid(-z_t) - F.logsigmoid(-z_s))
+        return (yes + no).sum(dim=-1) * self.temperature**2

@@ -1,0 +1,29 @@
+"""Models as the package uses them: loaded by name, their labels read and put into order, their tensors captured.
+
+Importing this loads neither torch nor transformers: the names below are loaded when they are first used (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distilnlp.models.capture import Capture
+    from distilnlp.models.labels import align_labels, label_names_of, label_order
+    from distilnlp.models.loading import load_classifier, load_tokenizer
+
+__all__ = ["Capture", "align_labels", "label_names_of", "label_order", "load_classifier", "load_tokenizer"]
+
+_HOMES = {
+    "Capture": "capture",
+    "align_labels": "labels",
+    "label_names_of": "labels",
+    "label_order": "labels",
+    "load_classifier": "loading",
+    "load_tokenizer": "loading",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,73 @@
+"""The labels of a model's head: their names, and the order that its logits have them in."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from distilnlp.errors import RequestError
+
+__all__ = ["align_labels", "label_names_of", "label_order"]
+
+
+def label_names_of(model: PreTrainedModel) -> tuple[str, ...] | None:
+    """The classes of a model's head in order, or None where they are only ``LABEL_0``, ``LABEL_1``, ..."""
+    names = tuple(
+        str(name) for _, name in sorted((int(key), name) for key, name in (model.config.id2label or {}).items())
+    )
+    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+
+
+def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel:
+    """Put a classifier's labels into another order: the rows of its last layer and the names in its config.
+
+    Args:
+        model: changed in place. Labels without names (``LABEL_0``, ...) are taken to be in the given order already.
+        label_names: the same labels in the order wanted.
+    Raises:
+        RequestError: other labels, or a head whose last layer is not linear with one row a label.
+    """
+    own = label_names_of(model)
+    order = label_order(label_names, own, "the data") if own is not None else None
+    if order is not None:
+        rows = list(order)
+        last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
+        if last.out_features != len(rows):
+            raise RequestError(
+                f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them"
+            )
+        with torch.no_grad():
+            last.weight.copy_(last.weight[rows])
+            if last.bias is not None:
+                last.bias.copy_(last.bias[rows])
+    if model.config.num_labels == len(label_names):
+        model.config.id2label = dict(enumerate(label_names))
+        model.config.label2id = {name: index for index, name in enumerate(label_names)}
+    return model
+
+
+def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> tuple[int, ...] | None:
+    """For each reference label its place in another list, or None when the order is the same.
+
+    Upper case, spaces and punctuation do not distinguish labels.
+
+    Args:
+        reference: the labels in the order that counts.
+        other: a model's labels in the order of its logits.
+        whose: whose labels ``reference`` are, for the message.
+    Raises:
+        RequestError: the two lists are not the same labels.
+    """
+    places = {_plain(name): index for index, name in enumerate(other)}
+    if any(_plain(name) not in places for name in reference) or len(places) != len(reference):
+        raise RequestError(
+            f"the labels of {whose} are {', '.join(reference)} and the model's are {', '.join(other)}: fine-tune it "
+            "on this task, or correct id2label in its config"
+        )
+    order = tuple(places[_plain(name)] for name in reference)
+    return None if order == tuple(range(len(order))) else order
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in str(name).lower() if character.isalnum())

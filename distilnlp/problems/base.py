@@ -1,0 +1,393 @@
+"""What a problem is: everything that depends on the kind of task, in one class a kind; and the registry of kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distilnlp.errors import RequestError, RunError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Answer",
+    "LabelColumn",
+    "Labels",
+    "Problem",
+    "Rows",
+    "class_name",
+    "get_problem",
+    "label_settings",
+    "list_problems",
+    "problem_of_config",
+    "problem_of_feature",
+    "problem_of_head",
+    "problem_of_labels",
+    "register_problem",
+    "sorted_names",
+    "to_number",
+]
+
+Floats = NDArray[np.float64]
+
+# What one row of classes stands for: a text, a token, or the start and the end of an answer among a text's tokens.
+Rows = Literal["text", "token", "span"]
+
+MISSING = ("nan", "na", "n/a", "<na>", "null")  # as tools write it into a column of numbers
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """A label column by its distinct values, so that what is looked at in Python does not grow with the rows.
+
+    Args:
+        distinct: in the order in which they first occur: str, int, float, None, or a list.
+        codes: ``(rows,)``, each row's position in ``distinct``.
+        declared: the class names that the data declare (``ClassLabel``), or None.
+        where: the file (or data set) and column, for messages.
+    """
+
+    distinct: list[Any]
+    codes: NDArray[np.int32]
+    declared: tuple[str, ...] | None
+    where: str
+
+    @classmethod
+    def of(cls, values: Iterable[object], declared: tuple[str, ...] | None, where: str) -> LabelColumn:
+        """Of the values, as str, int, float, None, or a list or another container."""
+        distinct: list[object] = []
+        known: dict[object, int] = {}
+
+        def code(value: object) -> int:
+            key = value if value is None or isinstance(value, (str, int, float)) else repr(value)
+            if key not in known:
+                known[key] = len(distinct)
+                distinct.append(value)
+            return known[key]
+
+        codes = np.fromiter((code(value) for value in values), dtype=np.int32)
+        return cls(distinct, codes, declared, where)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def row(self, position: int) -> int:
+        """The first row, counted from 1, that has a distinct value."""
+        return int(np.argmax(self.codes == position)) + 1
+
+    def check_known(self, keys: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+        """Raise RequestError for a label that the training data do not have; ``keys``: of each distinct value."""
+        known = set(names)
+        for position, labels in enumerate(keys):
+            new = next((name for name in labels if name not in known), None)
+            if new is not None:
+                kind = f"label in row {self.row(position)} of {self.where}, not in the training data:"
+                raise unknown(kind, new, names)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A label column, understood.
+
+    Args:
+        values: class ids ``(rows,)`` int64, targets ``(rows,)`` float64, or multi-hot rows ``(rows, labels)`` float32.
+        names: class names, position = id; None where the problem has none (regression).
+        problem: the kind of task.
+    """
+
+    values: NDArray[Any]
+    names: tuple[str, ...] | None
+    problem: Problem
+
+    @property
+    def feature(self) -> Any:
+        """The column's type in a raw data set (a feature of `datasets`)."""
+        return self.problem.feature(self.names)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model's logits say of one text.
+
+    Args:
+        label: the class; several joined by commas where there are several; the number of a regression.
+        probability: of the class; None where there are several labels, or a number.
+        probabilities: of every class; empty for a regression.
+    """
+
+    label: str
+    probability: float | None
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Base of all kinds of task. A kind is a class in a file of its own, registered under the name that configs use.
+
+    Nothing outside this folder compares a problem by its name: what differs between kinds is asked of the object.
+
+    Class attributes:
+        name: the registry's name: ``config.problem_type`` of transformers.
+        pipeline_tag: the Hub's name of the task, on model cards.
+        peft_task_type: of `peft.TaskType`.
+        auto_class: the class of transformers that loads a model with the head.
+        text_columns: columns that it reads, the first of which must be there.
+        rows: what a row of classes in the logits stands for.
+        named_labels: whether its labels have names.
+        several_labels: whether a text has a decision for each label, and not one in all.
+        exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
+        label_padding: what stands for the label of a padded token; None where labels are not by token.
+        response_loss: the registered loss between two models' logits that fits.
+        metrics: names of the metrics for the user's own data, the main one first.
+        accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
+        agreement_meaning: what `agreement` counts, in words.
+    """
+
+    name: ClassVar[str] = ""
+    pipeline_tag: ClassVar[str] = "text-classification"
+    peft_task_type: ClassVar[str] = "SEQ_CLS"
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")
+    rows: ClassVar[Rows] = "text"
+    named_labels: ClassVar[bool] = True
+    several_labels: ClassVar[bool] = False
+    exclusive_classes: ClassVar[bool] = False
+    label_padding: ClassVar[int | None] = None
+    response_loss: ClassVar[str] = ""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    accepted_metrics: ClassVar[tuple[str, ...]] = ()
+    agreement_meaning: ClassVar[str] = "share of equal answers"
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that a run on the user's own data is judged by."""
+        return self.metrics[0]
+
+    # ---- labels in the data ----
+
+    def recognises(self, column: LabelColumn) -> bool:
+        """Whether a label column that nobody described looks like this kind.
+
+        The kinds are asked from the last registered to the first, which takes what no other one wanted.
+
+        Raises:
+            RequestError: it may be meant, and something in the column makes that doubtful.
+        """
+        return False
+
+    def encode(self, column: LabelColumn, train: Labels | None) -> Labels:
+        """The labels as numbers.
+
+        Args:
+            column: complete: no value is missing.
+            train: the labels of the training split, where this is the validation split: names are taken from it.
+        Raises:
+            RequestError: labels that this kind cannot have, that are not in the training split, or that leave nothing
+                to learn.
+        """
+        raise NotImplementedError
+
+    def feature(self, names: Sequence[str] | None) -> Any:
+        """The type of the label column in a data set (a feature of `datasets`)."""
+        raise NotImplementedError
+
+    def has_feature(self, feature: Any) -> bool:
+        """Whether a column of this type (a feature of `datasets`) holds labels of this kind."""
+        return False
+
+    # ---- the model ----
+
+    def num_logits(self, names: Sequence[str] | None) -> int:
+        """How many logits a head for these labels has."""
+        return len(names or ())
+
+    def config_settings(self, names: Sequence[str] | None) -> dict[str, Any]:
+        """The fields of a model's config that make its head one for this problem.
+
+        Args:
+            names: the labels in order; None keeps those of the config.
+        """
+        return {"problem_type": self.name, **label_settings(names)}
+
+    def num_classes(self, num_logits: int) -> int:
+        """How many classes a head of so many logits chooses from; labels that are class ids lie below."""
+        return num_logits
+
+    def has_labels(self, labels: Tensor) -> bool:
+        """Whether a batch's labels are of this kind, by their type and shape."""
+        return False
+
+    def row_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The task's own loss of each row, ``(batch, rows)``.
+
+        Args:
+            logits: ``(batch, rows, classes)``, at least float32.
+            labels: of the batch; class ids ``(batch, rows)`` where they are integers.
+        """
+        raise NotImplementedError
+
+    # ---- from logits to answers ----
+
+    def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
+        """The logits as an array, one dimension for a number and two otherwise.
+
+        Raises:
+            RequestError: logits of another shape.
+            RunError: logits that are not finite numbers.
+        """
+        raise NotImplementedError
+
+    def decide(self, logits: ArrayLike) -> NDArray[Any]:
+        """The decisions that logits stand for, as `distilnlp.report.scores.compute_scores` takes them.
+
+        Raises:
+            RequestError, RunError: as `check_logits`.
+        """
+        raise NotImplementedError
+
+    def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
+        """What the logits say of each text, for a reader."""
+        raise NotImplementedError
+
+    def check_decisions(self, values: Floats, which: str) -> None:
+        """Raise RequestError unless the values can be decisions of this kind; ``which``: what they are, in words."""
+
+    def agreement(self, student: Floats, teacher: Floats) -> dict[str, float]:
+        """``agreement`` with a teacher on the same texts, and how far the two are apart.
+
+        Args:
+            student, teacher: logits of one shape, as `check_logits` gives them.
+        """
+        raise NotImplementedError
+
+    # ---- the model card ----
+
+    def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
+        """Sentences of the card: what the model does with its ``inputs`` ("texts"), and which answers there are.
+
+        Args:
+            names: the labels, each formatted for the card.
+        """
+        raise NotImplementedError
+
+    def card_code(self) -> str:
+        """The line of Python in the card that prints the answer, from ``logits`` and ``model``."""
+        raise NotImplementedError
+
+
+ProblemClass = TypeVar("ProblemClass", bound=type[Problem])
+_REGISTRY: dict[str, Problem] = {}
+
+
+def register_problem(name: str) -> Callable[[ProblemClass], ProblemClass]:
+    """Class decorator: put a kind of task into the registry, under the name of its ``config.problem_type``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(cls: ProblemClass) -> ProblemClass:
+        taken = _REGISTRY.get(name)
+        if taken is not None and (type(taken).__module__, type(taken).__qualname__) != (
+            cls.__module__,
+            cls.__qualname__,
+        ):
+            raise ValueError(f"the problem name '{name}' is taken by {type(taken).__module__}")
+        cls.name = name
+        _REGISTRY[name] = cls()
+        return cls
+
+    return register
+
+
+def list_problems() -> tuple[str, ...]:
+    """The names of all kinds, in the order of their registration."""
+    return tuple(_REGISTRY)
+
+
+def get_problem(name: str | Problem) -> Problem:
+    """The problem registered under ``name``; a problem as it is.
+
+    Raises:
+        RequestError: there is none, with the nearest match.
+    """
+    if isinstance(name, Problem):
+        return name
+    if name not in _REGISTRY:
+        raise unknown("problem_type", str(name), _REGISTRY)
+    return _REGISTRY[name]
+
+
+def problem_of_config(config: Any) -> Problem:
+    """The problem that a model's config names; without a name, that of its number of labels, as transformers does."""
+    return get_problem(str(config.problem_type)) if config.problem_type else problem_of_head(config.num_labels)
+
+
+def problem_of_head(num_logits: int) -> Problem:
+    """The problem of a head of which nothing but its size is known: one logit is a number, more are classes."""
+    return get_problem("regression" if num_logits == 1 else "single_label_classification")
+
+
+def problem_of_feature(feature: Any) -> Problem | None:
+    """The problem whose labels a column of this type (a feature of `datasets`) holds; None where there is none."""
+    return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_feature(feature)), None)
+
+
+def problem_of_labels(labels: Tensor) -> Problem:
+    """The problem that a batch's labels are of, by their type and shape alone."""
+    found = next((problem for problem in reversed(_REGISTRY.values()) if problem.has_labels(labels)), None)
+    if found is None:
+        raise RequestError(f"labels of type {labels.dtype} and shape {tuple(labels.shape)} are of no known problem")
+    return found
+
+
+# ---- shared by the kinds ----
+
+
+def label_settings(names: Sequence[str] | None) -> dict[str, Any]:
+    """The fields of a model's config that name its labels; none of them where there are no names."""
+    if names is None:
+        return {}
+    label2id = {label: index for index, label in enumerate(names)}
+    return {"id2label": dict(enumerate(names)), "label2id": label2id, "num_labels": len(names)}
+
+
+def to_number(value: object) -> float | None:
+    """A number, or a text that is one; None for anything else."""
+    if isinstance(value, str):
+        return float(value) if DECIMAL.fullmatch(value) else None
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def class_name(value: object) -> str:
+    """The name of a class: 1.0 is ``1``."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def sorted_names(names: set[str]) -> tuple[str, ...]:
+    """Sorted by value where all are numbers, else as text."""
+    if all(DECIMAL.fullmatch(name) for name in names):
+        return tuple(sorted(names, key=lambda name: (float(name), name)))
+    return tuple(sorted(names))
+
+
+def check_finite(logits: NDArray[Any]) -> None:
+    """Raise RunError for logits that are not finite numbers."""
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits)).reshape(len(logits), -1).any(axis=1).sum())
+        raise RunError(f"{bad} of {len(logits)} examples have logits that are not finite: the model has diverged")
+
+
+def check_classes(values: Floats, which: str, needed: str, highest: float = np.inf) -> None:
+    """Raise RequestError unless all values are whole numbers from 0 to ``highest``."""
+    wrong = (values < 0) | (values != np.floor(values)) | (values > highest)
+    if wrong.any():
+        hint = ": the split has no labels, take a labelled one" if which == "references" else ""
+        raise RequestError(f"the {which} must be {needed}; got {values[wrong][0]:g}{hint}")

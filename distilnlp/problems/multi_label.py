@@ -1,0 +1,153 @@
+"""Any number of labels a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distilnlp.errors import RequestError
+from distilnlp.problems.base import (
+    Answer,
+    Floats,
+    LabelColumn,
+    Labels,
+    Problem,
+    check_classes,
+    check_finite,
+    class_name,
+    register_problem,
+    sorted_names,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MultiLabel"]
+
+
+@register_problem("multi_label_classification")
+@dataclass(frozen=True)
+class MultiLabel(Problem):
+    """Any number of labels a text, each a yes or no of its own: a sigmoid, binary cross-entropy, logits above 0.
+
+    Units: binary cross-entropy in nats a label; KL in nats a text, summed over the labels.
+    """
+
+    several_labels: ClassVar[bool] = True
+    response_loss: ClassVar[str] = "bernoulli_soft_target"
+    # F1 over all decisions, and the mean of the labels' own F1.
+    metrics: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1")
+    accepted_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "micro_f1")
+
+    def recognises(self, column: LabelColumn) -> bool:
+        """Lists of names, or of zeros and ones."""
+        return isinstance(column.distinct[0], list)
+
+    def encode(self, column: LabelColumn, train: Labels | None) -> Labels:
+        where, distinct = column.where, column.distinct
+        for position, value in enumerate(distinct):
+            if not isinstance(value, list) or not all(isinstance(each, (str, int, float)) for each in value):
+                raise RequestError(
+                    f"{where}: row {column.row(position)} has '{value}': {self.name} needs a list of"
+                    " names, or of zeros and ones, in each row (json, jsonl or parquet)"
+                )
+        if column.declared is None and _is_multi_hot(distinct, len(distinct[0])):
+            width = len(distinct[0])
+            if train and len(train.names or ()) != width:
+                raise RequestError(
+                    f"{where}: rows of {width} zeros and ones where the training data have"
+                    f" {len(train.names or ())} labels: as many are needed"
+                )
+            names = (train and train.names) or tuple(str(position) for position in range(width))
+            hot = np.array(distinct, dtype=np.float32)
+        else:
+            keys = [[class_name(each) for each in value] for value in distinct]
+            names = (train.names if train else column.declared) or sorted_names(
+                {key for value in keys for key in value}
+            )
+            column.check_known(keys, names)
+            hot = np.array([[name in value for name in names] for value in keys], dtype=np.float32)
+        if train is None and len(np.unique(hot, axis=0)) < 2:
+            raise RequestError(
+                f"{where}: every row has the same labels: there is nothing to learn; name another column"
+            )
+        return Labels(hot[column.codes], names, self)
+
+    def feature(self, names: Sequence[str] | None) -> Any:
+        from datasets import List, Value
+
+        return List(Value("float32"))
+
+    def has_feature(self, feature: Any) -> bool:
+        from datasets import ClassLabel, Value
+
+        return not isinstance(feature, (ClassLabel, Value))
+
+    def has_labels(self, labels: Tensor) -> bool:
+        return labels.is_floating_point() and labels.ndim == 2
+
+    def row_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy, the mean over the labels."""
+        import torch.nn.functional as F
+
+        targets = labels.to(logits.dtype)[:, None]  # (batch, 1, labels)
+        if targets.shape != logits.shape:
+            raise RequestError(
+                f"{self.name} needs a 0 or 1 for each of the {logits.shape[-1]} logits; the labels are "
+                f"{tuple(labels.shape)}"
+            )
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+
+    def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
+        values = np.asarray(logits)
+        if values.ndim != 2 or values.shape[1] < 1:
+            raise RequestError(f"{self.name} needs logits of shape (examples, labels); got {np.shape(logits)}")
+        check_finite(values)
+        return values
+
+    def decide(self, logits: ArrayLike) -> NDArray[Any]:
+        """1 where a logit is above 0, ``(examples, labels)``."""
+        return (self.check_logits(logits) > 0).astype(np.int64)
+
+    def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
+        values = self.check_logits(logits).astype(np.float64)
+        probabilities = np.exp(-np.logaddexp(0.0, -values))
+        return [
+            Answer(
+                ",".join(name for name, logit in zip(names, row, strict=True) if logit > 0),
+                None,
+                dict(zip(names, shares.tolist(), strict=True)),
+            )
+            for row, shares in zip(values.tolist(), probabilities, strict=True)
+        ]
+
+    def check_decisions(self, values: Floats, which: str) -> None:
+        check_classes(values, which, "0 and 1", highest=1)
+
+    def agreement(self, student: Floats, teacher: Floats) -> dict[str, float]:
+        """The share of equal decisions over texts and labels, and the mean Bernoulli ``KL(teacher || student)``."""
+        same = (student > 0) == (teacher > 0)
+        return {"agreement": float(np.mean(same)), "kl": max(0.0, float(_bernoulli_kl(student, teacher).mean()))}
+
+    def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
+        return [f"Classifies {inputs}", *([f"The answer is any of: {', '.join(names)}."] if names else [])]
+
+    def card_code(self) -> str:
+        return "print([model.config.id2label[i] for i, logit in enumerate(logits[0].tolist()) if logit > 0])"
+
+
+def _is_multi_hot(values: list[Any], width: int) -> bool:
+    """Lists of 0 and 1 that are all as long; a list of one number would be a class, not a multi-hot row."""
+    return width > 1 and all(len(value) == width and all(each in (0, 1) for each in value) for value in values)
+
+
+def _bernoulli_kl(student: Floats, teacher: Floats) -> Floats:
+    total = np.zeros(len(student))
+    for sign in (1.0, -1.0):  # log sigmoid(z) for "has the label", log sigmoid(-z) for "has it not"
+        log_q, log_p = -np.logaddexp(0.0, -sign * student), -np.logaddexp(0.0, -sign * teacher)
+        total += (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
+    return total  # (examples,)

@@ -1,0 +1,166 @@
+"""What may be published and what is refused, all of it before the network, which is shut in this process."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from distilnlp.errors import RequestError
+from distilnlp.hub.files import files_to_push
+from distilnlp.hub.push import push
+from tests.hub_models import CARD, PUBLISHED, RECORDS, REPO, TOKEN, make_model, make_run
+
+NOWHERE = "http://127.0.0.1:9"  # so that a test that gets further than it should sends its token to nobody
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "model")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+def refused(folder: Path, match: str, **options: object) -> None:
+    with pytest.raises(RequestError, match=match) as caught:
+        push(folder, REPO, token=TOKEN, endpoint=NOWHERE, **options)
+    assert "\n" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_complete_folder_gets_as_far_as_the_network(model: Path) -> None:
+    refused(model, "offline mode")
+
+
+def test_a_run_gives_its_last_stage_with_recipe_report_and_card(run: Path) -> None:
+    files = files_to_push(run)
+    assert set(files) == PUBLISHED | RECORDS
+    assert files["model.safetensors"] == run / "student" / "model.safetensors"
+    assert files_to_push(run / "student") == files
+
+
+def test_another_stage_goes_without_the_card_of_the_last(run: Path) -> None:
+    files = files_to_push(run, "teacher")
+    assert files["config.json"] == run / "teacher" / "config.json"
+    assert set(files) == PUBLISHED | RECORDS - {"README.md"}
+    (run / "teacher" / "README.md").write_text(CARD)
+    assert files_to_push(run, "teacher")["README.md"] == run / "teacher" / "README.md"
+
+
+def test_a_stage_must_be_known_and_finished(run: Path) -> None:
+    refused(run, "unknown stage 'studnet': did you mean 'student'", stage="studnet")
+    (run / "student" / "metrics.json").unlink()
+    refused(run, "'student' .* is not finished: .* by name: teacher")
+    (run / "README.md").unlink()
+    assert files_to_push(run, "teacher")
+
+
+def test_a_run_without_its_card_is_not_finished(run: Path) -> None:
+    (run / "README.md").unlink()
+    refused(run, "no model card")
+
+
+def test_what_is_no_model_and_no_run(tmp_path: Path, model: Path) -> None:
+    refused(tmp_path / "absent", "is not a folder")
+    refused(tmp_path, "neither a model .* nor a run")
+    refused(model, "holds a model, not stages", stage="student")
+
+
+@pytest.mark.parametrize("name", ["me/a/b", "a b", "https://huggingface.co/me/x", "-x", "a--b"])
+def test_a_name_that_cannot_be(model: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="needed 'owner/name'"):
+        push(model, name, token=TOKEN, endpoint=NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("model.safetensors", "no safetensors weights: save"),
+        ("config.json", "neither"),
+        ("tokenizer.json", "tokenizer"),
+    ],
+)
+def test_an_incomplete_folder(model: Path, name: str, match: str) -> None:
+    (model / name).unlink()
+    refused(model, match)
+
+
+def test_weights_in_pickles_are_not_published(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    torch.save({}, model / "pytorch_model.bin")
+    refused(model, "no safetensors weights but pytorch_model.bin, which can run code")
+
+
+def test_broken_files(model: Path) -> None:
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    for broken in (whole[:-1], whole[:20], b""):
+        weights.write_bytes(broken)
+        refused(model, "cut off or no safetensors")
+    weights.write_bytes(whole)
+    (model / "config.json").write_text("{")
+    refused(model, "cannot be read as JSON")
+
+
+def shard(model: Path, names: list[str]) -> None:
+    tensors = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    index = {key: names[number % len(names)] for number, key in enumerate(tensors)}
+    for name in names:
+        part = {key: tensors[key] for key, where in index.items() if where == name}
+        save_file(part, model / Path(name).name)
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+
+
+def test_shards_are_all_there_or_refused(model: Path) -> None:
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    shard(model, names)
+    files = files_to_push(model)
+    assert set(files) == PUBLISHED - {"model.safetensors"} | {*names, "model.safetensors.index.json"}
+    (model / names[1]).unlink()
+    refused(model, f"incomplete, {names[1]} is missing")
+
+
+def test_an_index_cannot_name_other_files(model: Path) -> None:
+    shard(model, ["../model-1-of-1.safetensors"])
+    refused(model, "names no shards")
+
+
+def adapter(model: Path, base: str) -> None:
+    (model / "model.safetensors").rename(model / "adapter_model.safetensors")
+    (model / "config.json").unlink()
+    (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+
+
+def test_an_adapter_stands_on_what_others_can_load(model: Path) -> None:
+    adapter(model, "google-bert/bert-base-uncased")
+    expected = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert set(files_to_push(model)) == expected
+    (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(model)}))
+    refused(model, "which nobody else can load")
+
+
+@pytest.mark.parametrize("secret", [TOKEN, "hf_" + "Zz9" * 12, "hf_oauth_" + "eyJ" * 12])
+@pytest.mark.parametrize("name", ["README.md", "recipe.yaml", "tokenizer_config.json"])
+def test_a_token_in_a_file_is_refused(run: Path, name: str, secret: str) -> None:
+    path = run / "student" / name if name.startswith("tokenizer") else run / name
+    path.write_text(f'{path.read_text()}\n# {{"hub_token": "{secret}"}}\n')
+    with pytest.raises(RequestError, match=f"{name} holds an access token") as caught:
+        push(run, REPO, token=TOKEN, endpoint=NOWHERE)
+    assert secret not in str(caught.value)
+
+
+def test_a_token_in_the_weights_or_the_message_is_refused(model: Path) -> None:
+    refused(model, "commit message holds an access token", commit_message=f"by {TOKEN}")
+    weights = model / "model.safetensors"
+    save_file(load_file(weights), weights, metadata={"format": "pt", "by": TOKEN})
+    refused(model, "model.safetensors holds an access token")
+
+
+def test_words_that_begin_like_a_token_are_no_tokens(model: Path) -> None:
+    (model / "README.md").write_text("hf_hub_download_with_a_very_long_name_indeed(hf_...)")
+    refused(model, "offline mode")

@@ -1,0 +1,154 @@
+"""Two processes learn what one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.scripts.train_tiny import train_tiny, weights_file
+
+ROOT = Path(__file__).parents[2]
+ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
+ALIKE = ("scheduled", "jacobian", "rocket")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all runs of two processes, 4 rows each a step: started once, since starting takes most of it."""
+    folder = tmp_path_factory.mktemp("two")
+    half = {"per_device_train_batch_size": 4}
+    jobs: list[dict[str, Any]] = [
+        {"folder": "projected", "dropout": False, "args": {**half, "save_strategy": "epoch"}},
+        {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
+        {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
+        *({"folder": name, "dropout": False, "objective": name, "args": half} for name in ALIKE),
+        {"folder": "queue", "dropout": False, "objective": "queue", "args": half},
+        {"folder": "whole", "args": {**half, **ADAMW}},
+        # Step 9 of 12: the middle of the second epoch.
+        {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
+    ]
+    # Without --multi_gpu, or with --cpu in its place, it would quietly start one process.
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, "-m", "tests.scripts.train_tiny", json.dumps({"jobs": jobs})],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def test_two_machines_train_one_student(tmp_path: Path) -> None:
+    """The config file of docs/distributed.md, with a process on this machine in the place of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = ROOT / "docs" / "two-machines.yaml"
+    jobs = json.dumps({"jobs": [{"folder": "run", "args": {"per_device_train_batch_size": 4}}]})
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        f"--config_file={config}",
+        f"--main_process_port={port}",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    machines = [
+        subprocess.Popen(
+            [*launch, f"--machine_rank={rank}", "-m", "tests.scripts.train_tiny", jobs],
+            cwd=tmp_path,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for machine in machines:
+        _, said = machine.communicate(timeout=300)
+        assert machine.returncode == 0, said[-4000:]
+    assert difference(weights_file(tmp_path / "run", 0), weights_file(tmp_path / "run", 1)) == 0.0
+
+
+def difference(first: Path, second: Path) -> float:
+    """The largest of any parameter, those of the projections included."""
+    one, two = load_file(first), load_file(second)
+    assert one.keys() == two.keys()
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize("name", ["projected", "no logits", "cached", *ALIKE])
+def test_two_processes_equal_one_at_the_same_global_batch(
+    runs: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Trap 14: losses outside of the student's forward would leave the ranks with gradients of their own.
+
+    Without a term on the logits the head gets no gradient, for which DistributedDataParallel would wait.
+    """
+    train_tiny(
+        str(tmp_path),
+        dropout=False,
+        objective=name if name in (*ALIKE, "no logits") else "all",
+        cache=str(tmp_path / "answers") if name == "cached" else None,
+        args={"per_device_train_batch_size": 8},
+    )
+    assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
+    learned_along = any("distilnlp_modules" in key for key in load_file(weights_file(runs / name)))
+    assert learned_along == (name != "jacobian")
+    largest = difference(weights_file(runs / name), weights_file(tmp_path))
+    record_property("largest difference of any parameter", largest)
+    print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
+    assert largest < 1e-6
+
+
+def test_two_processes_with_a_queue_train_one_student(runs: Path) -> None:
+    """Each contrasts its part of the batch with the queue of the first, so one process would learn something else."""
+    assert difference(weights_file(runs / "queue", 0), weights_file(runs / "queue", 1)) == 0.0
+
+
+def test_the_logged_terms_are_means_over_the_processes(runs: Path, tmp_path: Path) -> None:
+    """Each process sees half of every batch; what is logged is that of both, as if one had seen it whole."""
+    one = train_tiny(str(tmp_path), dropout=False, args={"per_device_train_batch_size": 8}).state.log_history
+    two = json.loads((runs / "projected" / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+    logged = [[{key: log[key] for key in log if "/" in key} for log in logs if "loss" in log] for logs in (one, two)]
+    assert len(logged[0]) == 3 and len(logged[0][0]) == 8
+    for expected, got in zip(*logged, strict=True):
+        assert got == pytest.approx(expected, rel=1e-4)
+
+
+def test_two_processes_fill_one_cache_with_what_one_process_fills_it(runs: Path, tmp_path: Path) -> None:
+    """Each asks the teacher about its part of the examples, and both read all of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in those processes: the last bits of a product depend on it
+    try:
+        train_tiny(str(tmp_path), cache=str(tmp_path / "answers"), args={"per_device_train_batch_size": 8})
+    finally:
+        torch.set_num_threads(before)
+    one, two = (
+        {file.name: file.read_bytes() for file in (run / "answers").rglob("*.bin")} for run in (tmp_path, runs)
+    )
+    assert {"logits.bin", "hidden_states.2.bin", "queries.2.bin", "progress.bin"} <= one.keys()
+    assert one == two
+    assert len([*(runs / "answers").glob("*/complete")]) == 1
+
+
+def test_two_processes_resume_in_the_middle_of_an_epoch(runs: Path) -> None:
+    """Trap 19: each process its dropout and its part of the batches, in the order of the second epoch."""
+    for rank in (0, 1):
+        assert difference(weights_file(runs / "whole", rank), weights_file(runs / "resumed", rank)) == 0.0
+    assert {path.name for path in (runs / "whole" / "checkpoint-9").glob("rng_state_*")} == {
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    }
