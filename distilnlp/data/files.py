@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -252,7 +252,7 @@ def _json_tables(path: Path, lines: TextIO) -> Iterator[pa.Table]:
         yield pa.table(arrays, names=names)
 
 
-def _json_rows(path: Path, lines: TextIO) -> Iterator[dict]:
+def _json_rows(path: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(_json_values(path, lines), start=1):
         if not isinstance(row, dict):
             raise RequestError(f"{path}: example {number} is {type(row).__name__}: one JSON object each is needed")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from datasets import IterableDataset
@@ -103,7 +104,7 @@ class _OrderOfWindow:
     batch_size: int
     seed: int
 
-    def __call__(self, rows: dict[str, list], indices: Sequence[int]) -> dict[str, list]:
+    def __call__(self, rows: dict[str, list[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         sampler = LengthBucketSampler(rows["length"], self.batch_size, self.seed)
         sampler.set_epoch(indices[0])  # another order for each window
         order = list(sampler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from distilnlp.errors import RequestError
 
@@ -137,7 +137,7 @@ class _Encoder:
     cut: int = 0  # rows that were truncated so far
     longest: int = 0  # tokens that the longest of them has
 
-    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+    def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         texts = rows["text"]
         pairs = rows["text_pair"] if self.pair else None
         encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, padding=False)
@@ -205,7 +205,7 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *,
     return limit
 
 
-def _check_unknown(encoder: _Encoder, rows: dict[str, list]) -> None:
+def _check_unknown(encoder: _Encoder, rows: dict[str, list[Any]]) -> None:
     """A wrong vocabulary makes every word unknown, and a model that sees one token in all texts learns nothing."""
     tokenizer = encoder.tokenizer
     if tokenizer.unk_token_id is None:

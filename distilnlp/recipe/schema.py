@@ -2,15 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
 
 from distilnlp.errors import RequestError, nearest
+from distilnlp.problems import list_problems
 from distilnlp.recipe.source import Document, Path_
 
 __all__ = ["CacheSpec", "DataSpec", "LoraSpec", "Recipe", "Stage", "StudentSpec", "recipe_schema", "unknown_key"]
+
+
+def _known_problem(name: str) -> str:
+    if name not in list_problems():
+        *most, last = (f"'{each}'" for each in list_problems())
+        raise ValueError(f"Input should be {', '.join(most)} or {last}")
+    return name
+
+
+# Not a Literal: a kind of task that is registered later is one more.
+ProblemName = Annotated[str, AfterValidator(_known_problem), WithJsonSchema({"enum": list(list_problems())})]
 
 
 class _Strict(BaseModel):
@@ -27,7 +39,7 @@ class DataSpec(_Strict):
     text: str | None = Field(None, description="column of the text")
     text_pair: str | None = Field(None, description="column of the second text, for pairs")
     label: str | None = Field(None, description="column of the label")
-    problem_type: Literal["single_label_classification", "regression", "multi_label_classification"] | None = None
+    problem_type: ProblemName | None = None
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
     max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
     max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")
@@ -155,7 +167,12 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
     if value is None:
         message = f"{dotted} is null: null removes a key, and there is none of this name to remove{slip}"
         return document.error(known, message)
-    problem = first["msg"].replace("Input should", "should").replace("valid dictionary", "mapping of keys to values")
+    problem = (
+        first["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should", "should")
+        .replace("valid dictionary", "mapping of keys to values")
+    )
     if known[:1] == ("stages",) and len(known) == 2:
         problem = f"{problem.removesuffix(' or instance of Stage')}{slip}"
     return document.error(known, f"{dotted} is {value!r}: {problem}")

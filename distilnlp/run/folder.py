@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ import yaml
 
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
+from distilnlp.whole_files import whole_file, write_text
 
-__all__ = ["RunFolder", "write_text"]
+__all__ = ["RunFolder"]
 
 RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
 METRICS, LOGITS, LOCK = "metrics.json", "validation_logits.npy", ".lock"
@@ -79,9 +79,8 @@ class RunFolder:
     def write_logits(self, name: str, logits: np.ndarray) -> None:
         """Keep a stage's answers, from which agreement is computed."""
         path = self.stage(name) / LOGITS
-        with open(path.with_suffix(".tmp"), "wb") as file:
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.save(file, logits, allow_pickle=False)
-        os.replace(path.with_suffix(".tmp"), path)
 
     def report(self) -> dict[str, Any] | None:
         """The run's report, when it was written."""
@@ -139,16 +138,6 @@ class RunFolder:
                 shutil.rmtree(self.stage(name))
         for file in (REPORT, CARD, ENVIRONMENT, RECIPE):
             (self.path / file).unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is complete or absent."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from distilnlp.data.files import read_files
 from distilnlp.errors import RequestError, unknown
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.problems import Answer, problem_of_config
-from distilnlp.run.folder import write_text
+from distilnlp.whole_files import write_text
 
 __all__ = ["Prediction", "predict", "read_texts", "write_predictions"]
 

@@ -20,8 +20,9 @@ from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
 from distilnlp.run.environment import library_versions
 from distilnlp.run.evaluation import Answers
-from distilnlp.run.folder import CARD, REPORT, RunFolder, write_text
+from distilnlp.run.folder import CARD, REPORT, RunFolder
 from distilnlp.run.models import start_name
+from distilnlp.whole_files import write_text
 
 __all__ = ["eval_split", "make_report", "role_of"]
 

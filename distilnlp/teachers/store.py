@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distilnlp.outputs import Outputs
 from distilnlp.teachers.layout import Layout, Per, Rows, Stored, items_of
+from distilnlp.whole_files import write_text
 
 __all__ = ["Store"]
 
@@ -77,8 +78,7 @@ class Store:
             shutil.rmtree(self.folder)
             raise
         save_file({str(layer): allowed for layer, allowed in layout.allowed.items()}, str(self.folder / ALLOWED))
-        plan.with_suffix(".tmp").write_text(layout.plan(), encoding="utf-8")
-        os.replace(plan.with_suffix(".tmp"), plan)
+        write_text(plan, layout.plan())
 
     def missing(self) -> list[int]:
         """The numbers of the chunks that are not written yet."""

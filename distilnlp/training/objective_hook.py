@@ -77,7 +77,7 @@ class Attachment:
             self._capture.start()
 
     # The hook holds Python state that a compiled graph would freeze.
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if not model.training or self._fed is None:
             return output

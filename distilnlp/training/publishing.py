@@ -13,6 +13,7 @@ from distilnlp.models.labels import label_names_of
 from distilnlp.report.card import render_card
 from distilnlp.report.from_training import training_report
 from distilnlp.teachers import Teacher
+from distilnlp.whole_files import write_text
 
 __all__ = ["PublishingTrainer"]
 
@@ -113,8 +114,7 @@ class PublishingTrainer(Trainer):
         )
         card = render_card(report, stage=folder.name, repo_id=model_name)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".README.md.tmp").write_text(card, encoding="utf-8")
-        (folder / ".README.md.tmp").replace(folder / "README.md")
+        write_text(folder / "README.md", card)
 
 
 def _settings_of(term: Term) -> dict[str, Any]:

@@ -98,8 +98,8 @@ class DistillationTrainer(PublishingTrainer):
         teacher: Teacher | PreTrainedModel | str | Path | None = None,
         objective: Objective | None = None,
         args: TrainingArguments | None = None,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        train_dataset: Dataset[Any] | None = None,
+        eval_dataset: Dataset[Any] | dict[str, Dataset[Any]] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         max_length: int | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
@@ -320,7 +320,7 @@ class DistillationTrainer(PublishingTrainer):
         self._attachment = Attachment(self._trained, encoder, self.distillation_objective, modules)
         return super().create_optimizer(*args, **kwargs)
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """As in Trainer; with a cache each batch comes with the teacher's answers to it."""
         if self._cached is None:
             return super().get_train_dataloader()
@@ -401,7 +401,7 @@ class DistillationTrainer(PublishingTrainer):
         if self._reads_words:
             cast("list[str]", self._signature_columns).append("words")
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
         strategy = self.args.train_sampling_strategy
         lengths = token_lengths(self.train_dataset) if strategy == "random" else None
         if lengths is None:
