@@ -23,7 +23,7 @@ ALLOWED = {
     "models": {"problems", "outputs"},
     "students": {"problems", "layer_map", "models"},
     "teachers": {"whole_files", "outputs", "models"},
-    "report": {"problems"},
+    "report": {"problems", "models"},
     "hub": {"report"},
     "training": {"whole_files", "problems", "outputs", "losses", "models", "teachers", "data", "report", "hub"},
     "run": {

@@ -10,11 +10,21 @@ if TYPE_CHECKING:
     from distilnlp.models.capture import Capture
     from distilnlp.models.labels import align_labels, label_names_of, label_order
     from distilnlp.models.loading import load_classifier, load_tokenizer
+    from distilnlp.models.predictor import Predictor
 
-__all__ = ["Capture", "align_labels", "label_names_of", "label_order", "load_classifier", "load_tokenizer"]
+__all__ = [
+    "Capture",
+    "Predictor",
+    "align_labels",
+    "label_names_of",
+    "label_order",
+    "load_classifier",
+    "load_tokenizer",
+]
 
 _HOMES = {
     "Capture": "capture",
+    "Predictor": "predictor",
     "align_labels": "labels",
     "label_names_of": "labels",
     "label_order": "labels",

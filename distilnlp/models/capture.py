@@ -7,6 +7,7 @@ where it gives attentions they come after dropout.
 """
 
 import inspect
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -75,13 +76,9 @@ class _Records:
         self.embedded: Tensor | None = None  # what input gradients are taken with respect to
 
 
-# The capture whose model is in its forward pass now. One at a time: the teacher has finished when the student starts.
-_active: "Capture | None" = None
-
-
-def _activate(capture: "Capture | None") -> None:
-    global _active
-    _active = capture
+# Which capture notes what a module's attention is given. By module, so that two models can be in their forward pass at
+# once: one inside the other, or in two threads.
+_CAPTURES: "weakref.WeakKeyDictionary[nn.Module, Capture]" = weakref.WeakKeyDictionary()
 
 
 class Capture:
@@ -126,19 +123,32 @@ class Capture:
             for layer in layer_stack(self.model):
                 self._handles.append(layer.get_submodule(own).register_forward_pre_hook(self._before_own_dropout))
         else:
+            self._claim_attention()
             self.model.set_attn_implementation(DOUBLE_BACKWARD if self.needs.input_gradients else INTERFACE)
+
+    def _claim_attention(self) -> None:
+        modules = [module for layer in layer_stack(self.model) for module in layer.modules()]
+        if any(module in _CAPTURES for module in modules):
+            self.remove()
+            raise RequestError(
+                f"the attention of {model_info(self.model).name} is captured already: one model cannot be teacher and "
+                "student at once, give each its own (copy.deepcopy), or remove() the other capture first"
+            )
+        _CAPTURES.update(dict.fromkeys(modules, self))
 
     def remove(self) -> None:
         """Take everything off the model; it computes as before it was attached."""
         while self._handles:
             self._handles.pop().remove()
-        if self.model.config._attn_implementation in (INTERFACE, DOUBLE_BACKWARD):
+        claimed = [module for module, capture in list(_CAPTURES.items()) if capture is self]
+        for module in claimed:
+            del _CAPTURES[module]
+        if claimed:
             self.model.set_attn_implementation(self._kernel)
 
     def start(self) -> None:
         """Note what the next forward pass gives."""
         self._records = _Records()
-        _activate(self)
 
     def run(self, inputs: Mapping[str, Tensor], order: list[int] | None = None) -> Outputs:
         """What is needed, from a forward pass of its own that does no more than that, without any gradient.
@@ -166,7 +176,6 @@ class Capture:
             output = None
         except BaseException:
             self._records, self._stops = None, False
-            _activate(None)
             raise
         self._stops = False
         logits = output.logits if self.needs.logits else None
@@ -190,7 +199,6 @@ class Capture:
             RequestError: something needed did not come; names the model, the tensor and the way out.
         """
         records, self._records = self._records, None
-        _activate(None)
         if records is None:
             raise RuntimeError("finish() without start()")
         name = model_info(self.model).name
@@ -363,9 +371,10 @@ def _attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The usual fast attention, telling the capture in charge what it was given."""
-    if _active is not None:
-        _active.note_attention(query, key, value, attention_mask, scaling)
+    """The usual fast attention, telling the model's capture what it was given."""
+    capture = _CAPTURES.get(module)
+    if capture is not None:
+        capture.note_attention(query, key, value, attention_mask, scaling)
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
     )

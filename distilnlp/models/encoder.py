@@ -5,7 +5,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
 
-__all__ = ["embeddings", "layer_prefix", "layer_stack"]
+__all__ = ["base_model", "count_parameters", "embeddings", "layer_prefix", "layer_stack"]
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
@@ -35,6 +35,34 @@ def embeddings(model: PreTrainedModel) -> nn.Module:
     if found is None:
         raise RequestError(f"{type(model).__name__} has no embeddings module: an encoder such as BERT is needed")
     return found
+
+
+def base_model(model: nn.Module) -> PreTrainedModel:
+    """The model of transformers, whatever PEFT has wrapped around it.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if isinstance(model, PreTrainedModel):
+        return model
+    from peft import PeftModel  # not at the top: it takes a second, and most models are not wrapped
+
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not isinstance(inner, PreTrainedModel):
+        raise RequestError(f"a model of transformers is needed; got {type(inner).__name__}")
+    return inner
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Parameters of a model, all and without embeddings; a shared (tied) one counts once.
+
+    The embeddings are the tables of the module that holds the input word embedding: words, positions, token types.
+    """
+    words = base_model(model).get_input_embeddings()
+    holder: nn.Module = next((m for m in model.modules() if any(child is words for child in m.children())), words)
+    tables = {id(m.weight): m.weight.numel() for m in holder.modules() if isinstance(m, nn.Embedding)}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return total, total - sum(tables.values())
 
 
 def _named_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from distilnlp.report.cost import count_parameters
+from distilnlp.models.encoder import count_parameters
 from distilnlp.report.scores import SCORES
 
 if TYPE_CHECKING:

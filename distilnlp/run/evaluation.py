@@ -1,48 +1,55 @@
 """Measures a model on a task's held-out examples."""
 
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
+from datasets import Dataset
+from numpy.typing import NDArray
 
-from distilnlp.data import tokenize
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.labels import align_labels
 from distilnlp.models.loading import load_classifier, load_tokenizer
-from distilnlp.report.metrics import make_compute_metrics
-from distilnlp.training.trainer import DistillationTrainer
+from distilnlp.models.predictor import Predictor, Text, TorchBackend, best_device
+from distilnlp.report.scores import compute_scores
 
-__all__ = ["Answers", "answer", "answer_of", "evaluate_model"]
+__all__ = ["Answers", "answer", "answer_of", "evaluate_model", "texts_of"]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's logits on the held-out examples, and the scores there and on the task's further sets."""
+    """A model's logits on the held-out examples, and the scores there and on the task's further sets.
 
-    logits: np.ndarray
+    Args:
+        logits: ``(examples, classes)``, float32; ``further``: the same of each further set.
+        metrics: of the held-out examples; ``extra``: of each further set.
+    """
+
+    logits: NDArray[np.float32]
     metrics: dict[str, float]
     extra: dict[str, dict[str, float]]
+    further: dict[str, NDArray[np.float32]]
 
 
-def answer(trainer: DistillationTrainer, task: Task, max_length: int | None) -> Answers:
-    """Let the trainer's model answer the task's held-out examples.
+def answer(predictor: Predictor, task: Task) -> Answers:
+    """Let a model answer the task's held-out examples; its labels are in the task's order.
 
     Raises:
         RequestError: the task has none.
+        RunError: the model answers with numbers that are not finite.
     """
-    tokenizer = trainer.processing_class
-    if task.validation is None or not isinstance(tokenizer, PreTrainedTokenizerBase):
+    if task.validation is None:
         raise RequestError(f"task {task.name} has no held-out examples to be measured on: give a validation set")
-    output = trainer.predict(trainer.eval_dataset)  # type: ignore[arg-type]  # one data set, tokenised by the trainer
-    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-    extra = {}
-    for name, data in task.extra.items():
-        tokens = tokenize(data, tokenizer, max_length)
-        extra[name] = _scores(task, trainer.predict(tokens).metrics)
-    return Answers(np.asarray(logits, dtype=np.float32), _scores(task, output.metrics), extra)
+    logits = predictor.logits(texts_of(task.validation))
+    further = {name: predictor.logits(texts_of(data)) for name, data in task.extra.items()}
+    extra = {name: _scores(task, data, further[name]) for name, data in task.extra.items()}
+    return Answers(logits, _scores(task, task.validation, logits), extra, further)
+
+
+def texts_of(data: Dataset) -> list[Text]:
+    """The texts of a data set, as a `Predictor` takes them: ``(text,)`` or ``(text, pair)``."""
+    columns = [data[name] for name in ("text", "text_pair") if name in data.column_names]
+    return [tuple(row) for row in zip(*columns, strict=True)]
 
 
 def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int = 64) -> Answers:
@@ -57,28 +64,13 @@ def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int 
         RequestError: no such model, no head of its own, or one for other labels.
     """
     model = load_classifier(name, require_head=True)
-    outputs = task.problem.num_logits(task.label_names)
-    if model.config.num_labels != outputs:
-        raise RequestError(f"{name} has {model.config.num_labels} outputs and task {task.name} needs {outputs}")
+    needed = task.problem.num_logits(task.label_names)
+    if model.config.num_labels != needed:
+        raise RequestError(f"{name} has {model.config.num_labels} outputs and task {task.name} needs {needed}")
     if task.label_names is not None:
         align_labels(model, task.label_names)
-    with tempfile.TemporaryDirectory() as unused:
-        trainer = DistillationTrainer(
-            model=model,
-            args=TrainingArguments(
-                output_dir=unused,
-                per_device_eval_batch_size=batch_size,
-                disable_tqdm=True,
-                report_to="none",
-                dataloader_pin_memory=torch.accelerator.is_available(),
-            ),
-            eval_dataset=task.validation,
-            processing_class=load_tokenizer(name),
-            max_length=max_length,
-            compute_metrics=make_compute_metrics(task.metrics, task.problem),
-        )
-        trainer.remove_callback(PrinterCallback)
-        return answer(trainer, task, max_length)
+    backend = TorchBackend(model, best_device())
+    return answer(Predictor(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size), task)
 
 
 def evaluate_model(
@@ -92,6 +84,5 @@ def evaluate_model(
     return {"validation": answers.metrics, **answers.extra}
 
 
-def _scores(task: Task, metrics: dict[str, float] | None) -> dict[str, float]:
-    found = metrics or {}
-    return {name: float(found[f"test_{name}"]) for name in task.metrics}
+def _scores(task: Task, data: Dataset, logits: NDArray[np.float32]) -> dict[str, float]:
+    return compute_scores(task.metrics, task.problem.decide(logits), data["label"], task.problem)

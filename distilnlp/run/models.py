@@ -12,9 +12,11 @@ from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
 from distilnlp.models.labels import align_labels, label_names_of, label_order
 from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.models.predictor import Predictor, TorchBackend, best_device
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec, Recipe, Stage
 from distilnlp.run.check import training_arguments
+from distilnlp.run.evaluation import texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
@@ -144,20 +146,12 @@ class Models:
         if teacher.label_names is not None:
             label_order(labels, teacher.label_names, "the data")
         elif (tokenizer := teacher.tokenizer) is not None:
-            arguments = training_arguments(self.recipe, name, "unused")
-            size = arguments.train_batch_size
-            rows = self.task.train[: CONFIRM_BATCHES * size]
-            texts = [rows[column] for column in ("text", "text_pair") if column in rows]
-            limit = self.recipe.data.max_length or min(512, tokenizer.model_max_length)
-            tokens = tokenizer(*texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-            batch = {**tokens, "labels": torch.tensor(rows["label"])}
-            batches = [
-                {column: values[start : start + size].to(arguments.device) for column, values in batch.items()}
-                for start in range(0, len(rows["label"]), size)
-            ]
-            teacher.prepare(arguments.device, needs)
-            confirm_label_order(teacher, batches, labels)
-            teacher.release()
+            size = training_arguments(self.recipe, name, "unused").train_batch_size
+            first = self.task.train.select(range(min(CONFIRM_BATCHES * size, len(self.task.train))))
+            backend = TorchBackend(teacher.model, best_device())
+            predictor = Predictor(backend, tokenizer, max_length=self.recipe.data.max_length, batch_size=size)
+            logits = torch.from_numpy(predictor.logits(texts_of(first)))
+            confirm_label_order([(logits, torch.tensor(first["label"]))], labels)
 
     def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Whether it can read the texts, at this length."""

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from distilnlp.data.columns import PAIRS, SINGLES
 from distilnlp.data.files import read_files
 from distilnlp.errors import RequestError, unknown
-from distilnlp.models.loading import load_classifier, load_tokenizer
-from distilnlp.problems import Answer, problem_of_config
+from distilnlp.models.predictor import Predictor
+from distilnlp.problems import Answer
 from distilnlp.whole_files import write_text
 
 __all__ = ["Prediction", "predict", "read_texts", "write_predictions"]
@@ -43,27 +41,10 @@ def predict(
     Raises:
         RequestError: no such model, or one without a head.
     """
-    classifier = load_classifier(model, require_head=True).eval()
-    tokenizer = load_tokenizer(model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier.to(device)
-    limit = min(max_length or 512, tokenizer.model_max_length)
-    # Texts of like length together: less padding. The answers go back into the order of the texts.
-    order = sorted(range(len(texts)), key=lambda i: sum(map(len, texts[i])))
-    logits: list[torch.Tensor | None] = [None] * len(texts)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        columns = [list(column) for column in zip(*(texts[i] for i in chosen), strict=True)]
-        batch = tokenizer(*columns, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        with torch.no_grad():
-            output = classifier(**batch.to(device)).logits.float().cpu()  # (texts, outputs)
-        for i, row in zip(chosen, output, strict=True):
-            logits[i] = row
-    names = [str(classifier.config.id2label[i]) for i in range(classifier.config.num_labels)]
+    predictor = Predictor.load(model, max_length=max_length, batch_size=batch_size)
     if not texts:
         return []
-    found = torch.stack([row for row in logits if row is not None]).numpy()
-    answers = problem_of_config(classifier.config).answers(found, names)
+    answers = predictor.answers(texts)
     return [Prediction(**vars(answer), texts=text) for text, answer in zip(texts, answers, strict=True)]
 
 

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from distilnlp.data.glue_table import GLUE, GLUE_ID
 from distilnlp.data.load import Task
 from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
-from distilnlp.models.loading import load_classifier, load_tokenizer, resolve_model
+from distilnlp.models.loading import resolve_model
+from distilnlp.models.predictor import Predictor
 from distilnlp.recipe import Recipe
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
 from distilnlp.run.environment import library_versions
-from distilnlp.run.evaluation import Answers
+from distilnlp.run.evaluation import Answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
 from distilnlp.run.models import start_name
 from distilnlp.whole_files import write_text
@@ -115,12 +117,13 @@ def _add_fidelity(
 
 
 def _add_costs(recipe: Recipe, task: Task, rows: dict[str, Any], places: dict[str, str]) -> None:
-    models = {name: (load_classifier(place), load_tokenizer(place)) for name, place in places.items()}
+    length = recipe.data.max_length
+    models = {
+        name: Predictor.load(place, max_length=length, device=torch.device("cpu")) for name, place in places.items()
+    }
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
-    data = task.validation
-    columns = [] if data is None else [data[name] for name in _text_columns(task)]
-    texts = [tuple(row) for row in zip(*columns, strict=True)]
-    for name, cost in measure_costs(models, texts, folders=folders, max_length=recipe.data.max_length).items():
+    texts = [] if task.validation is None else texts_of(task.validation)
+    for name, cost in measure_costs(models, texts, folders=folders).items():
         rows[name]["cost"] = cost
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.data.load import Task
 from distilnlp.losses import Objective
+from distilnlp.models.predictor import Predictor, TorchBackend
 from distilnlp.recipe import Recipe
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.run.check import training_arguments
@@ -41,17 +42,24 @@ def train_stage(
     finally:
         progress.close()
     seconds = time.monotonic() - started
-    answers = answer(trainer, task, recipe.data.max_length)
     trainer.save_model(str(place))
     if stage.lora is not None and stage.lora.keep_adapter:
         trainer.keep_adapter = True
         trainer.save_model(str(place / "adapter"))
     if trainer.is_world_process_zero():
+        answers = answer(_predictor(trainer, models.tokenizer(name), recipe), task)
         folder.write_logits(name, answers.logits)
         folder.write_metrics(name, _metrics(recipe, name, task, answers, seconds, trainer.state.global_step))
         folder.drop_checkpoints(name)
+        say(f"{name}: {task.main_metric} {answers.metrics[task.main_metric]:.4f} after {seconds:.0f} s")
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the first process has written
-    say(f"{name}: {task.main_metric} {answers.metrics[task.main_metric]:.4f} after {seconds:.0f} s")
+
+
+def _predictor(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Predictor:
+    """The model that was trained, in the precision that it was trained in."""
+    backend = TorchBackend(trainer.accelerator.unwrap_model(trainer.model), trainer.args.device)
+    size = trainer.args.eval_batch_size
+    return Predictor(backend, tokenizer, max_length=recipe.data.max_length, batch_size=size)
 
 
 def _make_trainer(recipe: Recipe, name: str, task: Task, models: Models, place: Path) -> DistillationTrainer:

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
-from distilnlp.teachers import Teacher
 
 __all__ = ["check_same_tokens", "confirm_label_order"]
 
@@ -45,12 +44,12 @@ def check_same_tokens(
             )
 
 
-def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]], reference: Sequence[str]) -> None:
+def confirm_label_order(answers: Iterable[tuple[Tensor, Tensor]], reference: Sequence[str]) -> None:
     """A teacher whose labels have no names (LABEL_0, LABEL_1, ...) must show on real labels that it counts as we do.
 
     Args:
-        teacher: prepared.
-        batches: a few labelled batches on its device; with several labels a text, each is an answer of its own.
+        answers: of a few batches, the teacher's logits ``(batch, classes)`` and the labels ``(batch,)``, or
+            ``(batch, classes)`` for several labels a text, each of which is then an answer of its own.
         reference: the labels as the data counts them.
     Raises:
         RequestError: no labels to see it by; no better than chance; or another order fits much better.
@@ -59,10 +58,7 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
     table = torch.zeros(classes, classes)  # (label, logit): how often the logit says what the label is
     guessed = torch.zeros(2, classes)  # how often a label holds, and how often not
     seen, several = 0, False
-    for batch in batches:
-        if "labels" not in batch:
-            break
-        labels, logits = batch["labels"].cpu(), teacher(batch).get_logits().cpu()
+    for logits, labels in answers:
         several = labels.ndim == 2
         holds = labels.bool() if several else F.one_hot(labels, classes).bool()
         says = logits > 0 if several else F.one_hot(logits.argmax(dim=-1), classes).bool()

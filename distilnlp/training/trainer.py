@@ -245,8 +245,9 @@ class DistillationTrainer(PublishingTrainer):
                 batch_size=self.args.train_batch_size,
                 collate_fn=self.data_collator,
             )
-            batches = itertools.islice(loader, CONFIRM_BATCHES)
-            confirm_label_order(self.teacher, (self._prepare_inputs(batch) for batch in batches), reference)
+            batches = (self._prepare_inputs(batch) for batch in itertools.islice(loader, CONFIRM_BATCHES))
+            answers = ((self.teacher(batch).get_logits(), batch["labels"]) for batch in batches if "labels" in batch)
+            confirm_label_order(((logits.cpu(), labels.cpu()) for logits, labels in answers), reference)
 
     def _cache_answers(self) -> CachedTeacher | None:
         """The teacher with its answers on disk, where that is wished for and possible."""

@@ -1,6 +1,7 @@
 """What is taken out of a model equals what the model computed, for every backbone and any attention kernel."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
 from distilnlp.models.capture import Capture, _called_layers, model_info
+from distilnlp.models.encoder import layer_stack
 from distilnlp.outputs import Needs, Outputs
 from tests.tiny import BACKBONES, tiny_model
 
@@ -290,3 +292,47 @@ def test_the_only_logit_of_a_regression_needs_no_label() -> None:
     capture = Capture(model, GRADIENTS)
     out = capture.run({**batch(model), "labels": torch.tensor([0.5, 1.0, 1.5])})
     assert out.input_gradients is not None and out.input_gradients.abs().sum() > 0
+
+
+def test_two_models_may_be_in_their_forward_pass_at_once() -> None:
+    """One inside the other, as where peers teach each other: each capture gets the tensors of its own model."""
+    inner, outer = tiny_model("bert", seed=1), tiny_model("bert", hidden=16, heads=2, seed=2)
+    needs = Needs(attention=frozenset({1, 2}), values=frozenset({2}))
+    alone = {model: captured(model, batch(model), needs) for model in (inner, outer)}
+    captures = {model: Capture(model, needs) for model in (inner, outer)}
+    between = {}
+
+    def ask_the_other(*_: object) -> None:
+        between["inner"] = captures[inner].run(batch(inner))
+
+    handle = layer_stack(outer)[0].register_forward_hook(ask_the_other)
+    got = {outer: captures[outer].run(batch(outer)), inner: between["inner"]}
+    handle.remove()
+    for model in (inner, outer):
+        for layer in (1, 2):
+            assert torch.equal(got[model].queries[layer], alone[model].queries[layer])
+        assert torch.equal(got[model].values[2], alone[model].values[2])
+        captures[model].remove()
+
+
+def test_two_threads_capture_two_models() -> None:
+    needs = Needs(attention=frozenset({2}))
+    models = [tiny_model("bert", seed=seed) for seed in (1, 2)]
+    alone = [captured(model, batch(model), needs).queries[2] for model in models]
+    captures = [Capture(model, needs) for model in models]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            got = list(pool.map(lambda capture: capture.run(batch(capture.model)).queries[2], captures))
+            assert all(torch.equal(a, b) for a, b in zip(got, alone, strict=True))
+
+
+def test_one_model_in_two_captures_of_attention_is_refused() -> None:
+    """Teacher and student would note each other's passes."""
+    model = tiny_model("bert")
+    first = Capture(model, Needs(attention=frozenset({1})))
+    with pytest.raises(RequestError, match="captured already: one model cannot be teacher and student at once"):
+        Capture(model, Needs(attention=frozenset({1})))
+    assert first.run(batch(model)).queries.keys() == {1}
+    first.remove()
+    assert model.config._attn_implementation == "sdpa"
+    Capture(model, Needs(attention=frozenset({1}))).remove()

@@ -4,12 +4,12 @@ import time
 
 import pytest
 import torch
-from torch import nn
 
 from distilnlp.errors import RequestError
+from distilnlp.models.predictor import Predictor, TorchBackend
 from distilnlp.report import cost
-from distilnlp.report.cost import count_parameters, disk_mb, measure_cost, measure_costs
-from tests.tiny import BACKBONES, VOCAB, tiny_model, tiny_tokenizer
+from distilnlp.report.cost import disk_mb, measure_cost, measure_costs
+from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
 
 PAIRS = [("the film was good", "they saw it"), ("a dull book", "it is on the meal and in the film")]
 
@@ -19,36 +19,14 @@ def tokenizer():
     return tiny_tokenizer()
 
 
+def predictor(model, tokenizer, **settings):
+    return Predictor(TorchBackend(model), tokenizer, **settings)
+
+
 @pytest.fixture
 def few_runs(monkeypatch):
     monkeypatch.setattr(cost, "LATENCY_RUNS", (4, 4))
     monkeypatch.setattr(cost, "THROUGHPUT_RUNS", (2, 2))
-
-
-def test_embeddings_are_the_tables_of_words_positions_and_token_types():
-    """Counted by hand: rows times width of the three tables of BERT."""
-    model = tiny_model("bert", hidden=32)
-    total, without = count_parameters(model)
-    assert total == sum(p.numel() for p in model.parameters())
-    assert total - without == (len(VOCAB) + model.config.max_position_embeddings + 2) * 32
-
-
-@pytest.mark.parametrize("kind", BACKBONES)
-def test_no_backbone_hides_its_word_embeddings(kind):
-    model = tiny_model(kind)
-    total, without = count_parameters(model)
-    words = model.get_input_embeddings().weight.numel()
-    assert words <= total - without < total
-    encoder = sum(p.numel() for name, p in model.named_parameters() if "embedding" not in name)
-    assert encoder <= without
-
-
-def test_tied_weights_count_once():
-    model = tiny_model("bert")
-    before = count_parameters(model)
-    model.tied_output = nn.Linear(32, len(VOCAB), bias=False)
-    model.tied_output.weight = model.get_input_embeddings().weight
-    assert count_parameters(model) == before
 
 
 def test_disk_adds_the_weights_and_nothing_else(tmp_path):
@@ -65,25 +43,25 @@ def test_disk_adds_the_weights_and_nothing_else(tmp_path):
 def test_measure_cost_reports_all_of_it(tmp_path, tokenizer):
     model = tiny_model("bert")
     model.save_pretrained(tmp_path)
-    got = measure_cost(model, tokenizer, PAIRS, folder=tmp_path)
+    got = measure_cost(predictor(model, tokenizer), PAIRS, folder=tmp_path)
     assert got["disk_mb"] == (tmp_path / "model.safetensors").stat().st_size / 1e6
     assert 0 < got["latency_p50_ms"] <= got["latency_p95_ms"]
     assert got["throughput_per_s"] > 0
     assert got["latency_runs"] >= 30
     assert got["throughput_batches"] >= 3
     assert (got["threads"], got["device"], got["dtype"]) == (torch.get_num_threads(), "cpu", "float32")
-    assert measure_cost(model, tokenizer, PAIRS, budget_seconds=0)["disk_mb"] is None
+    assert measure_cost(predictor(model, tokenizer), PAIRS, budget_seconds=0)["disk_mb"] is None
 
 
 def test_batches_are_1_and_32_of_the_given_texts_in_turns(tokenizer, few_runs):
     """Two models see the same shapes one after the other: A B A B, never A A B B."""
-    models = {name: (tiny_model("bert"), tokenizer) for name in ("teacher", "student")}
+    models = {name: tiny_model("bert") for name in ("teacher", "student")}
     seen = []
-    for name, (model, _) in models.items():
+    for name, model in models.items():
         model.register_forward_pre_hook(
             lambda _, args, inputs, name=name: seen.append((name, *inputs["input_ids"].shape)), with_kwargs=True
         )
-    measure_costs(models, PAIRS)
+    measure_costs({name: predictor(model, tokenizer) for name, model in models.items()}, PAIRS)
     timed = {size: [(name, tokens) for name, rows, tokens in seen if rows == size] for size in (1, 32)}
     assert {rows for _, rows, _ in seen} == {1, 32}
     latency, throughput = timed[1][2 * cost.WARM_UP :][:8], timed[32]
@@ -96,7 +74,7 @@ def test_both_texts_of_a_pair_and_different_texts_are_timed(tokenizer, few_runs)
     lengths = {1 + 4 + 1 + 3 + 1, 1 + 3 + 1 + 9 + 1}  # [CLS] text [SEP] pair [SEP]
     model, seen = tiny_model("bert"), set()
     model.register_forward_pre_hook(lambda _, args, inputs: seen.add(inputs["input_ids"].shape), with_kwargs=True)
-    measure_cost(model, tokenizer, PAIRS)
+    measure_cost(predictor(model, tokenizer), PAIRS)
     assert {tokens for rows, tokens in seen if rows == 1} == lengths
     assert {tokens for rows, tokens in seen if rows == 32} == {max(lengths)}
 
@@ -104,14 +82,17 @@ def test_both_texts_of_a_pair_and_different_texts_are_timed(tokenizer, few_runs)
 def test_texts_are_cut_to_the_length_asked_for_or_to_the_model(tokenizer, few_runs):
     """Without the cut a text longer than the position table is an index error deep in the model."""
     model, long = tiny_model("roberta"), [("good " * 500,)]
-    assert measure_cost(model, tokenizer, long, max_length=10)["tokens_per_text"] == 10
-    assert measure_cost(model, tokenizer, long)["tokens_per_text"] <= model.config.max_position_embeddings
+    assert measure_cost(predictor(model, tokenizer, max_length=10), long)["tokens_per_text"] == 10
+    assert measure_cost(predictor(model, tokenizer), long)["tokens_per_text"] <= model.config.max_position_embeddings
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_every_backbone_can_be_timed(kind, tokenizer, few_runs):
     """DistilBERT among them, which knows no token types though the tokenizer gives them."""
-    assert measure_cost(tiny_model(kind), tokenizer, ["one single text"], budget_seconds=0)["throughput_per_s"] > 0
+    assert (
+        measure_cost(predictor(tiny_model(kind), tokenizer), ["one single text"], budget_seconds=0)["throughput_per_s"]
+        > 0
+    )
 
 
 def test_a_model_is_left_as_it_was(tokenizer, few_runs):
@@ -120,7 +101,7 @@ def test_a_model_is_left_as_it_was(tokenizer, few_runs):
     model.classifier.eval()
     modes = {name: module.training for name, module in model.named_modules()}
     requires = {name: p.requires_grad for name, p in model.named_parameters()}
-    measure_cost(model, tokenizer, PAIRS)
+    measure_cost(predictor(model, tokenizer), PAIRS)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert {name: p.requires_grad for name, p in model.named_parameters()} == requires
     model(**tokenizer("a film", return_tensors="pt")).logits.sum().backward()
@@ -136,7 +117,7 @@ def test_what_a_model_keeps_of_its_first_call_can_be_trained_with(tokenizer, few
         return output
 
     model.register_forward_hook(scale)
-    measure_cost(model, tokenizer, PAIRS)
+    measure_cost(predictor(model, tokenizer), PAIRS)
     model(**tokenizer("a film", return_tensors="pt")).logits.sum().backward()
     assert model.classifier.weight.grad is not None
 
@@ -145,7 +126,7 @@ def test_a_model_is_left_as_it_was_when_it_fails(tokenizer):
     model = tiny_model("bert").train()
     model.register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        measure_cost(model, tokenizer, PAIRS)
+        measure_cost(predictor(model, tokenizer), PAIRS)
     assert model.training
     assert torch.is_grad_enabled()
 
@@ -153,18 +134,18 @@ def test_a_model_is_left_as_it_was_when_it_fails(tokenizer):
 def test_no_gradients_are_kept_while_timing(tokenizer, few_runs):
     model, graphs = tiny_model("bert").train(), []
     model.register_forward_hook(lambda _, args, output: graphs.append((output.logits.requires_grad, model.training)))
-    measure_cost(model, tokenizer, PAIRS)
+    measure_cost(predictor(model, tokenizer), PAIRS)
     assert set(graphs) == {(False, False)}
 
 
 def test_a_slow_model_does_not_wait_for_all_runs(tokenizer):
     model = tiny_model("bert")
     model.register_forward_pre_hook(lambda *_: time.sleep(0.02))
-    got = measure_cost(model, tokenizer, PAIRS, budget_seconds=0.02)
+    got = measure_cost(predictor(model, tokenizer), PAIRS, budget_seconds=0.02)
     assert 1 <= got["latency_runs"] < 30
     assert 1 <= got["throughput_batches"] <= 3
 
 
 def test_nothing_to_measure_is_refused(tokenizer):
     with pytest.raises(RequestError, match="at least one text"):
-        measure_cost(tiny_model("bert"), tokenizer, [])
+        measure_cost(predictor(tiny_model("bert"), tokenizer), [])

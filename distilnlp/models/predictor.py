@@ -1,0 +1,257 @@
+"""Texts in, logits and decisions out: the one way in which texts become batches outside of a training."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from distilnlp.errors import RequestError
+from distilnlp.models.encoder import base_model, count_parameters
+from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.problems import Answer, Problem, problem_of_config
+
+__all__ = ["Backend", "Predictor", "Text", "TorchBackend", "best_device", "token_limit"]
+
+Text = str | tuple[str, ...]
+
+DEFAULT_LENGTH = 512  # tokens, where neither the caller nor the model sets a limit
+# Models whose positions are counted from behind that of the padding, so that they take fewer tokens than they have.
+COUNTED_FROM_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+)
+
+
+class Backend(Protocol):
+    """Whatever turns a tokenised batch into logits: a model of torch, or one that was exported to another runtime.
+
+    Attributes:
+        config: of the model: its problem, its labels, how many tokens it takes.
+        columns: the names of the inputs that it reads.
+        device: where its inputs belong.
+        dtype: of its weights, ``float32`` for example.
+    """
+
+    config: PreTrainedConfig
+    columns: frozenset[str]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs belong."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Of its weights."""
+        ...
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """While it holds the backend answers as in evaluation; afterwards all is as it was before."""
+        ...
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits ``(batch, classes)``. The device may still be computing them."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until the device has finished."""
+        ...
+
+    def count_parameters(self) -> tuple[int, int]:
+        """All parameters, and those that are no embeddings."""
+        ...
+
+
+class TorchBackend:
+    """A model of transformers, where it is and in the precision that it has.
+
+    Args:
+        model: with a head; may be wrapped (PEFT).
+        device: where it is moved; None leaves it where it is.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device | None = None) -> None:
+        inner = base_model(model)
+        self.model = model if device is None else nn.Module.to(model, device)
+        self.config: PreTrainedConfig = inner.config
+        self.columns = frozenset(inspect.signature(inner.forward).parameters) - {"labels"}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights."""
+        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients, for every module; afterwards each is as it was, frozen parts included."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            # Not inference_mode: tables that a model makes on its first call would be unusable in training afterwards.
+            with torch.no_grad():
+                yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        logits: Tensor = self.model(**batch).logits
+        return logits
+
+    def wait(self) -> None:
+        """Wait for an accelerator."""
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+
+    def count_parameters(self) -> tuple[int, int]:
+        """As `distilnlp.models.encoder.count_parameters`."""
+        return count_parameters(self.model)
+
+
+class Predictor:
+    """A model with its tokenizer, ready for texts.
+
+    Texts of like length meet in a batch, each batch is padded to its longest text, and the answers come in the order
+    of the texts.
+
+    Args:
+        backend: gives the logits.
+        tokenizer: the model's.
+        max_length: tokens that texts are cut to, 1 or more beyond the special ones; never more than the model takes.
+            None: as many as the model takes, at most 512.
+        batch_size: texts at a time.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self.backend = backend
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_length = token_limit(backend.config, tokenizer, max_length)
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        max_length: int | None = None,
+        batch_size: int = 32,
+        device: torch.device | None = None,
+    ) -> Predictor:
+        """The predictor of a fine-tuned model, in float32.
+
+        Args:
+            name: a folder or Hub id.
+            max_length, batch_size: as for `Predictor`.
+            device: default: the accelerator where there is one (`best_device`).
+        Raises:
+            RequestError: no such model, or one without a head of its own.
+        """
+        backend = TorchBackend(load_classifier(name, require_head=True), best_device() if device is None else device)
+        return cls(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size)
+
+    @property
+    def problem(self) -> Problem:
+        """The kind of task of the model's head."""
+        return problem_of_config(self.backend.config)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the model's config calls each logit, in their order."""
+        names = self.backend.config.id2label or {}
+        return tuple(str(name) for _, name in sorted((int(index), name) for index, name in names.items()))
+
+    def encode(self, texts: Sequence[Text]) -> dict[str, Tensor]:
+        """A batch on the backend's device: ``(texts, tokens)`` for each input that it reads.
+
+        Args:
+            texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind.
+        """
+        rows = [(text,) if isinstance(text, str) else text for text in texts]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        batch = self.tokenizer(
+            *columns, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        )
+        return {name: batch[name].to(self.backend.device) for name in batch if name in self.backend.columns}
+
+    def batches(self, texts: Sequence[Text]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """The texts in batches of like length, each with the places of its texts in ``texts``."""
+        order = sorted(range(len(texts)), key=lambda i: _characters(texts[i]))
+        for start in range(0, len(order), self.batch_size):
+            places = order[start : start + self.batch_size]
+            yield places, self.encode([texts[i] for i in places])
+
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """``(texts, classes)``, in the order of the texts.
+
+        Raises:
+            RequestError: no texts.
+        """
+        if not len(texts):
+            raise RequestError("there is nothing to predict: give at least one text")
+        rows: list[Any] = [None] * len(texts)
+        with self.backend.evaluating():
+            for places, batch in self.batches(texts):
+                for place, row in zip(places, self.backend(batch).float().cpu().numpy(), strict=True):
+                    rows[place] = row
+        return np.stack(rows)
+
+    def decide(self, texts: Sequence[Text]) -> NDArray[Any]:
+        """The decisions: classes ``(texts,)``, numbers ``(texts,)``, or 0 and 1 ``(texts, labels)``."""
+        return self.problem.decide(self.logits(texts))
+
+    def answers(self, texts: Sequence[Text]) -> list[Answer]:
+        """The decisions with names and probabilities."""
+        return self.problem.answers(self.logits(texts), self.label_names)
+
+
+def best_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return torch.device("cpu") if accelerator is None else accelerator
+
+
+def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> int:
+    """How many tokens a text may have: no more than model and tokenizer take, at most 512 where nothing is said.
+
+    Args:
+        config: of the model, for the number of its positions.
+        tokenizer: for its own limit; some have none.
+        max_length: what the user says.
+    """
+    positions = config.to_dict().get("max_position_embeddings")
+    if isinstance(positions, int) and positions > 0:
+        reserved = config.model_type in COUNTED_FROM_PADDING
+        taken = positions - (int(config.pad_token_id or 0) + 1 if reserved else 0)
+        return min(max_length or DEFAULT_LENGTH, int(tokenizer.model_max_length), taken)
+    return min(max_length or DEFAULT_LENGTH, int(tokenizer.model_max_length))
+
+
+def _characters(text: Text) -> int:
+    return len(text) if isinstance(text, str) else sum(map(len, text))
