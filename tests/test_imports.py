@@ -14,6 +14,7 @@ import pytest
 ALLOWED = {
     "errors": set(),
     "whole_files": set(),
+    "hub_token": set(),
     "layer_map": set(),
     "problems": set(),
     "outputs": {"problems"},
@@ -23,8 +24,8 @@ ALLOWED = {
     "models": {"problems", "outputs"},
     "students": {"problems", "layer_map", "models"},
     "teachers": {"whole_files", "outputs", "models"},
-    "report": {"problems", "models"},
-    "hub": {"report"},
+    "report": {"hub_token", "whole_files", "problems", "models"},
+    "hub": {"hub_token", "report"},
     "training": {"whole_files", "problems", "outputs", "losses", "models", "teachers", "data", "report", "hub"},
     "run": {
         "whole_files",

@@ -22,6 +22,6 @@ def command(
 
     rows = compare_runs(runs)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([row.model_dump(exclude_none=True) for row in rows], indent=2))
     else:
         typer.echo(markdown_table(rows) if markdown else render_table(rows))

@@ -10,8 +10,9 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError, safe_open
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.hub_token import holds_token
 
-__all__ = ["TOKEN", "files_to_push", "is_ours", "refuse_secrets"]
+__all__ = ["files_to_push", "is_ours", "refuse_secrets"]
 
 # All that may ever leave the machine, by name. Checkpoints, optimizers, pickles and logs are not here, so they stay.
 MODEL, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
@@ -23,9 +24,6 @@ RECORDS = ("recipe.yaml", "report.json")
 CARD = "README.md"
 OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, *RECORDS}
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-
-# A user access token; the random part is longer than any word of a vocabulary or name of a function.
-TOKEN = re.compile(rb"hf_(?:oauth_|jwt_)?[A-Za-z0-9]{30,}")
 
 
 def is_ours(name: str) -> bool:
@@ -167,7 +165,7 @@ def _tokenizer(model: Path) -> list[Path]:
 def refuse_secrets(files: dict[str, Path], message: str, token: str) -> None:
     """Refuse a file or message with this token, or with anything that looks like one: the Hub keeps all history."""
     for name, content in [("the commit message", message.encode()), *((str(p), _text_of(p)) for p in files.values())]:
-        if token.encode() in content or TOKEN.search(content):
+        if token.encode() in content or holds_token(content):
             raise RequestError(f"{name} holds an access token: take it out (and revoke it if others could read it)")
 
 

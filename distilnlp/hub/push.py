@@ -15,9 +15,11 @@ from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in its __all__
 
 from distilnlp.errors import DistilError, RequestError, RunError
-from distilnlp.hub.files import TOKEN, files_to_push, is_ours, refuse_secrets
+from distilnlp.hub.files import files_to_push, is_ours, refuse_secrets
+from distilnlp.hub_token import without_tokens
 from distilnlp.report.card import render_card
 from distilnlp.report.card_data import publishable
+from distilnlp.report.schema import read_report
 
 __all__ = ["push"]
 
@@ -119,11 +121,9 @@ def _contents(files: Mapping[str, Path], records: Mapping[str, Any], repo_id: st
 
 def _card(files: Mapping[str, Path], repo_id: str) -> str | None:
     """The card with the repository's name; None when there is no report of the model, or a card changed by hand."""
-    report = json.loads(files["report.json"].read_text("utf-8"))
-    if not isinstance(report, dict):
-        return None
     stage = next(path.parent.name for path in files.values() if path.suffix == ".safetensors")
     try:
+        report = read_report(files["report.json"])
         ours = render_card(report, stage=stage)
     except RequestError:
         return None
@@ -187,7 +187,7 @@ def _explain(error: Exception, repo_id: str, endpoint: str, token: str) -> Disti
         causes.append(cause)
     status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
     said = " ".join(" ".join(str(cause) for cause in causes).split()).replace(token, "<token>")
-    said = re.sub(r"\?\S+", "", TOKEN.sub(b"<token>", said.encode()).decode())[:300]
+    said = re.sub(r"\?\S+", "", without_tokens(said, "<token>"))[:300]
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return RequestError(f"cannot push to '{repo_id}' in offline mode: unset HF_HUB_OFFLINE")
     if status == 401:

@@ -1,87 +1,80 @@
 """What a card says besides prose: the Hub's metadata, lineage, and a recipe that is fit to be published."""
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from distilnlp.report.compare import Row, part
+from distilnlp.hub_token import without_tokens
+from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
-__all__ = ["TASK_TYPE", "card_data", "is_hub_id", "publishable", "recipe_stage", "redact", "start_weights", "title"]
+__all__ = ["card_data", "is_hub_id", "part", "publishable", "recipe_stage", "redact", "start_weights", "title"]
 
-TASK_TYPE = "text-classification"
 GLUE_ID = "nyu-mll/glue"
 # Ids from before the Hub had owners; any other name without an owner is a folder.
 OLD_IDS = ("albert-", "bert-", "camembert-", "distilbert-", "distilroberta-", "roberta-", "xlm-roberta-")
 SECRET_KEYS = ("hub_token", "push_to_hub_token", "token", "api_key")
-TOKEN = re.compile(r"hf_[A-Za-z0-9_]{20,}")
 
 
-def card_data(report: Row, stage: Row, repo_id: str | None) -> "ModelCardData":
+def card_data(report: Report, result: StageResult, repo_id: str | None) -> "ModelCardData":
     """The front matter of a stage's card; keys that the report does not answer are left out."""
     from huggingface_hub import ModelCardData
 
-    results = _eval_results(report, stage)
-    known = {SCORES[name].hub_id for name in part(stage, "metrics") if name in SCORES}
-    dataset = report.get("dataset_id")
-    starts = start_weights(report, str(stage["stage"]))
+    results = _eval_results(report, result)
+    known = {SCORES[name].hub_id for name in result.metrics if name in SCORES}
+    starts = start_weights(report, result.stage)
+    task_type = report.problem.pipeline_tag
     return ModelCardData(
-        language=_strings(report.get("language")) or (["en"] if dataset == GLUE_ID else None),
-        license=_text(report.get("license")),
+        language=_strings(report.language) or (["en"] if report.dataset_id == GLUE_ID else None),
+        license=report.license,
         library_name="transformers",
-        pipeline_tag=TASK_TYPE,
-        tags=["distilnlp", *(["knowledge-distillation"] if stage.get("role") == "student" else []), TASK_TYPE],
+        pipeline_tag=task_type,
+        tags=["distilnlp", *(["knowledge-distillation"] if result.role == "student" else []), task_type],
         base_model=[name for name in starts if is_hub_id(name)] or None,
-        datasets=[str(dataset)] if dataset else None,
+        datasets=[report.dataset_id] if report.dataset_id else None,
         metrics=sorted(known) or None,
-        model_name=title(report, stage, repo_id) if results else None,
+        model_name=title(report, result, repo_id) if results else None,
         eval_results=results or None,
     )
 
 
-def title(report: Row, stage: Row, repo_id: str | None) -> str:
+def title(report: Report, result: StageResult, repo_id: str | None) -> str:
     """The name of the model: that of its repository, else task and stage."""
-    return (
-        repo_id.rpartition("/")[2] if repo_id else f"{_last_part(str(report.get('task', 'model')))}-{stage['stage']}"
-    )
+    return repo_id.rpartition("/")[2] if repo_id else f"{_last_part(report.task or 'model')}-{result.stage}"
 
 
-def _eval_results(report: Row, stage: Row) -> "list[EvalResult]":
+def _eval_results(report: Report, result: StageResult) -> "list[EvalResult]":
     """A result for each finite metric, on the validation data and on each further set that was evaluated."""
     from huggingface_hub import EvalResult
 
-    if not report.get("task"):
+    if not report.task:
         return []  # a result needs to name what it is a result on
-    task, dataset = _last_part(str(report["task"])), report.get("dataset_id")
-    further = {**part(stage, "extra")}
-    if part(stage, "mismatched"):
-        further["mismatched"] = stage["mismatched"]
+    task, dataset = _last_part(report.task), report.dataset_id
     results = []
-    for name, metrics in ("", part(stage, "metrics")), *((name, part(further, name)) for name in further):
+    for name, metrics in ("", result.metrics), *result.extra.items():
         for metric, value in metrics.items():
-            if metric not in SCORES or not isinstance(value, int | float) or not math.isfinite(value):
+            if metric not in SCORES or not math.isfinite(value):
                 continue
             results.append(
                 EvalResult(
-                    task_type=TASK_TYPE,
-                    dataset_type=str(dataset or task),
+                    task_type=report.problem.pipeline_tag,
+                    dataset_type=dataset or task,
                     dataset_name=f"{'GLUE ' if dataset == GLUE_ID else ''}{task}{f' ({name})' if name else ''}",
                     dataset_config=(f"{task}_{name}" if name else task) if dataset == GLUE_ID else None,
-                    dataset_split=None if name else _text(report.get("eval_split")),
+                    dataset_split=None if name else report.eval_split,
                     metric_type=SCORES[metric].hub_id,
-                    metric_value=float(value),
+                    metric_value=value,
                     metric_name=metric,
                 )
             )
     return results
 
 
-def start_weights(report: Row, stage: str) -> list[str]:
+def start_weights(report: Report, stage: str) -> list[str]:
     """The models that a stage goes back to, those that it starts from first: Hub ids or folders, never stages."""
     starts: list[str] = []
     seen: set[str] = set()
@@ -92,25 +85,24 @@ def start_weights(report: Row, stage: str) -> list[str]:
             continue
         seen.add(name)
         spec = recipe_stage(report, name)
-        origins = [
-            _text(value) for value in (spec.get("model"), part(spec, "student").get("from"), spec.get("teacher"))
-        ]
+        origins = [spec.get("model"), part(spec, "student").get("from"), spec.get("teacher")]
         if spec:
-            queue.extend(origin for origin in origins if origin)
+            queue.extend(str(origin) for origin in origins if origin)
         elif name != stage:
             starts.append(name)
-    given = _text(report.get("teacher"))
-    return starts or ([given] if given and not _is_stage(report, given) else [])
+    given = report.teacher
+    return starts or ([given] if given and report.stage(given) is None else [])
 
 
-def _is_stage(report: Row, name: str) -> bool:
-    stages = report.get("stages")
-    return isinstance(stages, list) and any(isinstance(s, Mapping) and s.get("stage") == name for s in stages)
-
-
-def recipe_stage(report: Row, stage: str) -> Row:
+def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
-    return part(part(part(report, "recipe"), "stages"), stage)
+    return part(part(report.recipe, "stages"), stage)
+
+
+def part(values: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The mapping under ``key`` of a recipe; an empty one when there is none."""
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def is_hub_id(name: str) -> bool:
@@ -138,7 +130,7 @@ def publishable(value: object) -> object:
 
 def redact(text: str) -> str:
     """The text without anything that looks like an access token."""
-    return TOKEN.sub("(removed)", text)
+    return without_tokens(text)
 
 
 def _last_part(text: str) -> str:
@@ -146,10 +138,6 @@ def _last_part(text: str) -> str:
     if PurePosixPath(text).is_absolute() or text.startswith("~"):
         return PurePosixPath(text).name
     return PureWindowsPath(text).name if PureWindowsPath(text).is_absolute() else text
-
-
-def _text(value: object) -> str | None:
-    return str(value) if value else None
 
 
 def _strings(value: object) -> list[str]:

@@ -7,26 +7,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distilnlp.errors import RequestError
+from distilnlp.report.schema import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from distilnlp.models.predictor import Backend, Predictor, Text
 
-__all__ = ["BATCH", "Cost", "disk_mb", "measure_cost", "measure_costs"]
+__all__ = ["BATCH", "disk_mb", "measure_cost", "measure_costs"]
 
 BATCH = 32
 LATENCY_RUNS = (30, 100)  # at least, at most
 THROUGHPUT_RUNS = (3, 10)
 PATIENCE = 4  # so many times the budget, and not even the least number of runs is waited for
 WARM_UP = 3
-
-Cost = dict[str, float | int | str | None]
 
 
 def measure_cost(
@@ -57,10 +56,7 @@ def measure_costs(
         budget_seconds: a model's share of time: 30 runs and 3 batches are timed, and more while time is left. Of a
             model so slow that these take over four times as long, fewer: ``latency_runs`` says how many.
     Returns:
-        For each name: ``parameters``, ``parameters_without_embeddings``, ``disk_mb`` (None without a folder),
-        ``latency_p50_ms``, ``latency_p95_ms`` (batch 1), ``throughput_per_s`` (examples, batch 32, median of the
-        batches), and how it was measured: ``threads``, ``device``, ``dtype``, ``latency_runs``,
-        ``throughput_batches``, ``tokens_per_text``.
+        For each name all of `Cost`; ``disk_mb`` is None without a folder, the throughput is the median of the batches.
     Units: MB = 1e6 bytes; ms; examples per second.
     Raises:
         RequestError: no texts or no models, or a folder without weights.
@@ -76,15 +72,15 @@ def measure_costs(
         latency = _interleave({name: (r, r.singles) for name, r in runners.items()}, LATENCY_RUNS, share)
         batches = _interleave({name: (r, r.batches) for name, r in runners.items()}, THROUGHPUT_RUNS, share)
     return {
-        name: {
+        name: Cost(
             **sizes[name],
-            "latency_p50_ms": float(np.percentile(latency[name], 50) * 1000),
-            "latency_p95_ms": float(np.percentile(latency[name], 95) * 1000),
-            "throughput_per_s": float(BATCH / np.median(batches[name])),
+            latency_p50_ms=float(np.percentile(latency[name], 50) * 1000),
+            latency_p95_ms=float(np.percentile(latency[name], 95) * 1000),
+            throughput_per_s=float(BATCH / np.median(batches[name])),
             **runner.conditions(),
-            "latency_runs": len(latency[name]),
-            "throughput_batches": len(batches[name]),
-        }
+            latency_runs=len(latency[name]),
+            throughput_batches=len(batches[name]),
+        )
         for name, runner in runners.items()
     }
 
@@ -101,7 +97,7 @@ def disk_mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
-def _sizes(backend: Backend, folder: Path | None) -> Cost:
+def _sizes(backend: Backend, folder: Path | None) -> dict[str, Any]:
     total, without = backend.count_parameters()
     return {
         "parameters": total,
@@ -133,7 +129,7 @@ class _Runner:
         self.backend.wait()
         return time.perf_counter() - start
 
-    def conditions(self) -> Cost:
+    def conditions(self) -> dict[str, Any]:
         import torch
 
         tokens = [inputs["input_ids"].shape[1] for inputs in self.singles]

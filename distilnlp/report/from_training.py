@@ -5,6 +5,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from distilnlp.models.encoder import count_parameters
+from distilnlp.problems import Problem
+from distilnlp.report.schema import Cost, Report, StageResult
 from distilnlp.report.scores import SCORES
 
 if TYPE_CHECKING:
@@ -38,13 +40,13 @@ def training_report(
     *,
     counts: bool,
     teacher: str | None,
-    problem_type: str,
+    problem: Problem,
     label_names: Sequence[str] | None,
     objective: Mapping[str, Any],
     evaluation: Mapping[str, float],
     further_sets: Sequence[str] = (),
     known: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Report:
     """What `render_card` reads. Nothing is guessed: what is not given here is left out.
 
     Args:
@@ -53,34 +55,34 @@ def training_report(
         args: of the training.
         counts: whether the parameters of ``model`` are those of the model that is saved.
         teacher: the teacher's name; None when there was none.
-        problem_type, label_names: of the task.
+        problem, label_names: of the task.
         objective: name of a loss -> its settings and weight.
         evaluation: what `Trainer.evaluate` gave, its keys with ``eval_`` in front.
         further_sets: names of the evaluation sets, where there are several: ``eval_<name>_<metric>``.
         known: further keys of a report that the caller knows (``task``, ``dataset_id``, ``license``, ...).
     """
     spec = {"model": model.name_or_path, "teacher": teacher, "objective": dict(objective), "training": _settings(args)}
-    row: dict[str, Any] = {
-        "stage": stage,
-        "metrics": _metrics(evaluation, "eval_"),
-        "extra": {name: _metrics(evaluation, f"eval_{name}_") for name in further_sets},
-    }
-    if counts:
-        row["cost"] = dict(zip(("parameters", "parameters_without_embeddings"), count_parameters(model), strict=True))
-    report: dict[str, Any] = {
-        "problem_type": problem_type,
-        "label_names": list(label_names) if label_names is not None else None,
-        "stages": [row],
-        "recipe": {"stages": {stage: {key: value for key, value in spec.items() if value}}},
-        "versions": {name: version(name) for name in LIBRARIES},
-    }
-    if teacher is not None:
-        row["role"] = "student"
-    scores = row["metrics"]
-    if scores:
-        report["main_metric"] = next(iter(scores))
-        row["score"] = scores[report["main_metric"]]
-    return {**report, **{key: value for key, value in known.items() if value}}
+    scores = _metrics(evaluation, "eval_")
+    main = next(iter(scores), None)
+    total, without = count_parameters(model) if counts else (None, None)
+    result = StageResult(
+        stage=stage,
+        role="student" if teacher is not None else None,
+        main_metric=main,
+        score=None if main is None else scores[main],
+        metrics=scores,
+        extra={name: _metrics(evaluation, f"eval_{name}_") for name in further_sets},
+        cost=Cost(parameters=total, parameters_without_embeddings=without) if counts else None,
+    )
+    return Report(
+        problem_type=problem.name,
+        label_names=list(label_names) if label_names is not None else None,
+        main_metric=main,
+        stages=[result],
+        recipe={"stages": {stage: {key: value for key, value in spec.items() if value}}},
+        versions={name: version(name) for name in LIBRARIES},
+        **{key: value for key, value in known.items() if value},
+    )
 
 
 def _metrics(evaluation: Mapping[str, float], before: str) -> dict[str, float]:

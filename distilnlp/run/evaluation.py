@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from datasets import Dataset
-from numpy.typing import NDArray
 
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.labels import align_labels
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text, TorchBackend, best_device
+from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import compute_scores
 
 __all__ = ["Answers", "answer", "answer_of", "evaluate_model", "texts_of"]
@@ -18,17 +17,17 @@ __all__ = ["Answers", "answer", "answer_of", "evaluate_model", "texts_of"]
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's logits on the held-out examples, and the scores there and on the task's further sets.
+    """A model's answers to the held-out examples, and the scores there and on the task's further sets.
 
     Args:
-        logits: ``(examples, classes)``, float32; ``further``: the same of each further set.
+        predictions: on the held-out examples; ``further``: on each further set.
         metrics: of the held-out examples; ``extra``: of each further set.
     """
 
-    logits: NDArray[np.float32]
+    predictions: Predictions
     metrics: dict[str, float]
+    further: dict[str, Predictions]
     extra: dict[str, dict[str, float]]
-    further: dict[str, NDArray[np.float32]]
 
 
 def answer(predictor: Predictor, task: Task) -> Answers:
@@ -40,10 +39,14 @@ def answer(predictor: Predictor, task: Task) -> Answers:
     """
     if task.validation is None:
         raise RequestError(f"task {task.name} has no held-out examples to be measured on: give a validation set")
-    logits = predictor.logits(texts_of(task.validation))
-    further = {name: predictor.logits(texts_of(data)) for name, data in task.extra.items()}
-    extra = {name: _scores(task, data, further[name]) for name, data in task.extra.items()}
-    return Answers(logits, _scores(task, task.validation, logits), extra, further)
+    predictions, metrics = _measured(predictor, task, task.validation)
+    further = {name: _measured(predictor, task, data) for name, data in task.extra.items()}
+    return Answers(
+        predictions,
+        metrics,
+        {name: answers for name, (answers, _) in further.items()},
+        {name: scores for name, (_, scores) in further.items()},
+    )
 
 
 def texts_of(data: Dataset) -> list[Text]:
@@ -84,5 +87,7 @@ def evaluate_model(
     return {"validation": answers.metrics, **answers.extra}
 
 
-def _scores(task: Task, data: Dataset, logits: NDArray[np.float32]) -> dict[str, float]:
-    return compute_scores(task.metrics, task.problem.decide(logits), data["label"], task.problem)
+def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
+    predictions = Predictions.of(data["label"], predictor.logits(texts_of(data)))
+    decisions = task.problem.decide(predictions.logits)
+    return predictions, compute_scores(task.metrics, decisions, predictions.labels, task.problem)

@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
-from distilnlp.whole_files import whole_file, write_text
+from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
+from distilnlp.report.schema import Report, StageResult, read_report, read_stage_result, to_json
+from distilnlp.whole_files import write_text
 
 __all__ = ["RunFolder"]
 
 RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
-METRICS, LOGITS, LOCK = "metrics.json", "validation_logits.npy", ".lock"
+METRICS, LOCK = "metrics.json", ".lock"
 _WAY_OUT = "give another folder with --output, or start over with --fresh"
 
 
@@ -63,29 +64,41 @@ class RunFolder:
         """The folder of a stage."""
         return self.path / name
 
-    def metrics(self, name: str) -> dict[str, Any] | None:
-        """What a finished stage measured; None for one that is not finished."""
-        path = self.stage(name) / METRICS
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    def is_finished(self, name: str) -> bool:
+        """Whether all of a stage is there."""
+        return (self.stage(name) / METRICS).is_file()
 
-    def write_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
-        """Mark a stage as finished; the last thing that is written of it."""
-        write_text(self.stage(name) / METRICS, json.dumps(metrics, indent=2) + "\n")
+    def result(self, name: str) -> StageResult:
+        """What a finished stage measured.
 
-    def logits(self, name: str) -> np.ndarray:
-        """A finished stage's answers to the held-out examples."""
-        return np.asarray(np.load(self.stage(name) / LOGITS, allow_pickle=False))
+        Raises:
+            RequestError: the file is damaged, or of another version.
+        """
+        return read_stage_result(self.stage(name) / METRICS)
 
-    def write_logits(self, name: str, logits: np.ndarray) -> None:
-        """Keep a stage's answers, from which agreement is computed."""
-        path = self.stage(name) / LOGITS
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, logits, allow_pickle=False)
+    def predictions(self, name: str) -> Predictions:
+        """A finished stage's answers to the held-out examples, from which agreement is computed."""
+        return read_predictions(predictions_file(self.stage(name)))
 
-    def report(self) -> dict[str, Any] | None:
-        """The run's report, when it was written."""
+    def finish(
+        self, name: str, result: StageResult, predictions: Predictions, further: Mapping[str, Predictions]
+    ) -> None:
+        """Keep what a stage answered and measured, which marks it as finished: the last thing that is written of it.
+
+        Args:
+            name: of the stage.
+            result: what it measured.
+            predictions, further: its answers, on the held-out examples and on each further set.
+        """
+        for other, answers in further.items():
+            write_predictions(predictions_file(self.stage(name), other), answers)
+        write_predictions(predictions_file(self.stage(name)), predictions)
+        write_text(self.stage(name) / METRICS, to_json(result))
+
+    def report(self) -> Report | None:
+        """The run's report, when it was written. Raises RequestError as `read_report`."""
         path = self.path / REPORT
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return read_report(path) if path.is_file() else None
 
     def drop_checkpoints(self, name: str) -> None:
         """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them."""

@@ -1,13 +1,11 @@
-"""A run's end: all its models side by side, in ``report.json``, ``metrics.json`` and the model card."""
+"""A run's end: all its models side by side, in ``report.json`` and the model card."""
 
 import inspect
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from distilnlp.data.glue_table import GLUE, GLUE_ID
@@ -20,6 +18,7 @@ from distilnlp.recipe import Recipe
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
+from distilnlp.report.schema import Cost, Fidelity, Report, Role, StageResult, to_json
 from distilnlp.run.environment import library_versions
 from distilnlp.run.evaluation import Answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
@@ -31,7 +30,7 @@ __all__ = ["eval_split", "make_report", "role_of"]
 _SOURCE = re.compile(r"^Source: (.*?)(?=^\w+:|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def role_of(recipe: Recipe, name: str) -> str:
+def role_of(recipe: Recipe, name: str) -> Role:
     """``student`` has an objective; ``control`` starts as a student does and has none; the rest is ``teacher``."""
     stage = recipe.stages[name]
     if stage.objective is not None:
@@ -44,8 +43,8 @@ def role_of(recipe: Recipe, name: str) -> str:
 
 def make_report(
     recipe: Recipe, task: Task, folder: RunFolder, outside: Mapping[str, Answers], say: Callable[[str], object]
-) -> dict[str, Any]:
-    """Measure agreement and cost of all models of a finished run, and write report, metrics and card.
+) -> Report:
+    """Measure agreement and cost of all models of a finished run, and write report and card.
 
     Args:
         recipe, task, folder: of the run.
@@ -54,32 +53,31 @@ def make_report(
     """
     say("measuring size, speed and agreement")
     teacher = _reference_teacher(recipe)
-    rows = {name: _outside_row(name, answers, task) for name, answers in outside.items()}
-    rows.update({name: _row(recipe, name, folder) for name in recipe.stages})
-    places = {name: str(folder.stage(name)) if name in recipe.stages else resolve_model(name) for name in rows}
-    logits = {name: outside[name].logits if name in outside else folder.logits(name) for name in rows}
-    _add_fidelity(recipe, task, rows, logits, teacher)
-    _add_costs(recipe, task, rows, places)
-    for name in recipe.stages:
-        folder.write_metrics(name, {**(folder.metrics(name) or {}), **_measured(rows[name])})
-    report = {
-        "name": recipe.name,
-        "task": task.name,
-        "source": task.source,
-        "dataset_id": task.dataset_id,
-        "eval_split": eval_split(task),
-        "problem_type": task.problem.name,
-        "label_names": None if task.label_names is None else list(task.label_names),
-        "text_columns": _text_columns(task),
-        "main_metric": task.main_metric,
-        "teacher": start_name(recipe.stages[teacher]) if teacher in recipe.stages else teacher,
-        "stages": list(rows.values()),
-        "recipe": recipe.to_dict(),
-        "versions": library_versions(),
-        "sources": _sources(recipe),
-    }
+    rows = {name: _of_outsider(name, answers, task) for name, answers in outside.items()}
+    rows.update({name: folder.result(name) for name in recipe.stages})
+    costs = _costs(recipe, task, folder, list(rows))
+    fidelities = _fidelities(recipe, task, folder, rows, outside, teacher)
+    report = Report(
+        name=recipe.name,
+        task=task.name,
+        source=task.source,
+        dataset_id=task.dataset_id,
+        eval_split=eval_split(task),
+        problem_type=task.problem.name,
+        label_names=None if task.label_names is None else list(task.label_names),
+        text_columns=_text_columns(task),
+        main_metric=task.main_metric,
+        teacher=start_name(recipe.stages[teacher]) if teacher in recipe.stages else teacher,
+        stages=[
+            row.model_copy(update={"cost": costs[name], "fidelity": fidelities.get(name)})
+            for name, row in rows.items()
+        ],
+        recipe=recipe.to_dict(),
+        versions=library_versions(),
+        sources=_sources(recipe),
+    )
     write_text(folder.path / CARD, render_card(report, stage=list(recipe.stages)[-1]))
-    write_text(folder.path / REPORT, json.dumps(report, indent=2) + "\n")
+    write_text(folder.path / REPORT, to_json(report))
     return report
 
 
@@ -91,40 +89,46 @@ def _reference_teacher(recipe: Recipe) -> str | None:
     return next(reversed(teachers or makers), None)
 
 
-def _row(recipe: Recipe, name: str, folder: RunFolder) -> dict[str, Any]:
-    metrics = folder.metrics(name) or {}
-    kept = ("score", "metrics", "extra", "seconds", "steps")
-    return {"stage": name, "role": role_of(recipe, name), **{key: metrics[key] for key in kept}}
+def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
+    return StageResult(
+        stage=name,
+        role="teacher",
+        task=task.name,
+        problem_type=task.problem.name,
+        main_metric=task.main_metric,
+        score=answers.metrics[task.main_metric],
+        metrics=answers.metrics,
+        extra=answers.extra,
+    )
 
 
-def _outside_row(name: str, answers: Answers, task: Task) -> dict[str, Any]:
-    score = answers.metrics[task.main_metric]
-    return {"stage": name, "role": "teacher", "score": score, "metrics": answers.metrics, "extra": answers.extra}
-
-
-def _measured(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row.get(key) for key in ("cost", "fidelity")}
-
-
-def _add_fidelity(
-    recipe: Recipe, task: Task, rows: dict[str, Any], logits: Mapping[str, np.ndarray], teacher: str | None
-) -> None:
+def _fidelities(
+    recipe: Recipe,
+    task: Task,
+    folder: RunFolder,
+    rows: Mapping[str, StageResult],
+    outside: Mapping[str, Answers],
+    teacher: str | None,
+) -> dict[str, Fidelity]:
     """How often each model answers as its teacher does; the control, which has none, as the last student's."""
+    found = {}
     for name, stage in recipe.stages.items():
         reference = stage.teacher or teacher
-        if reference is not None and rows[name]["role"] != "teacher":
-            rows[name]["fidelity"] = fidelity(logits[name], logits[reference], task.problem)
+        if reference is None or rows[name].role == "teacher":
+            continue
+        own = folder.predictions(name)
+        theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
+        found[name] = Fidelity(**fidelity(*own.matched(theirs, (name, reference)), task.problem))
+    return found
 
 
-def _add_costs(recipe: Recipe, task: Task, rows: dict[str, Any], places: dict[str, str]) -> None:
-    length = recipe.data.max_length
-    models = {
-        name: Predictor.load(place, max_length=length, device=torch.device("cpu")) for name, place in places.items()
-    }
+def _costs(recipe: Recipe, task: Task, folder: RunFolder, names: Sequence[str]) -> dict[str, Cost]:
+    places = {name: str(folder.stage(name)) if name in recipe.stages else resolve_model(name) for name in names}
+    settings: dict[str, Any] = {"max_length": recipe.data.max_length, "device": torch.device("cpu")}
+    models = {name: Predictor.load(place, **settings) for name, place in places.items()}
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
     texts = [] if task.validation is None else texts_of(task.validation)
-    for name, cost in measure_costs(models, texts, folders=folders).items():
-        rows[name]["cost"] = cost
+    return measure_costs(models, texts, folders=folders)
 
 
 def eval_split(task: Task) -> str | None:

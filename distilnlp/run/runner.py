@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 
@@ -12,6 +11,7 @@ from distilnlp.data import load_task
 from distilnlp.data.load import Task
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.report.compare import render_table
+from distilnlp.report.schema import Report
 from distilnlp.run.check import check_recipe
 from distilnlp.run.environment import choose_precision, describe_environment
 from distilnlp.run.evaluation import Answers, answer_of
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 def run_recipe(
     recipe: Recipe, folder: str | Path, *, fresh: bool = False, say: Callable[[str], object] = logger.info
-) -> dict[str, Any]:
-    """Run a recipe in a folder, or go on with it there, and return its report.
+) -> Report | None:
+    """Run a recipe in a folder, or go on with it there, and return its report (None in all processes but the first).
 
     Run it again after a break: finished stages are skipped, a broken one resumes from its last checkpoint, and the
     weights are those of a run without the break. All models are built, and the objective is compared with them,
@@ -40,7 +40,7 @@ def run_recipe(
         fresh: delete what an earlier run has left in the folder.
         say: shows one line of text to the user; by default it is logged.
     Returns:
-        The content of ``report.json``.
+        What ``report.json`` holds.
     Raises:
         RequestError: the recipe asks for what cannot be; the folder holds something else, or a run with other
             settings (says which).
@@ -49,7 +49,8 @@ def run_recipe(
     place = RunFolder(Path(folder))
     check_recipe(recipe)
     if not _is_first_process():
-        return _follow(recipe, place)
+        _follow(recipe, place)
+        return None
     with place.claim(recipe, describe_environment(recipe), fresh=fresh):
         report = _old_report(recipe, place)
         if report is not None:
@@ -58,14 +59,14 @@ def run_recipe(
         else:
             report = _run(recipe, place, say)
         say("")
-        say(_table(report))
+        say(render_table(report.stages))
         say("")
         say(f"run   {place.path}")
         say(f"card  {place.path / CARD}")
         return report
 
 
-def _run(recipe: Recipe, place: RunFolder, say: Callable[[str], object]) -> dict[str, Any]:
+def _run(recipe: Recipe, place: RunFolder, say: Callable[[str], object]) -> Report:
     task = _load(recipe.data)
     say(f"task {task.name}, precision {choose_precision(recipe.precision)}, run in {place.path}")
     models = Models(recipe, task, place)
@@ -79,26 +80,24 @@ def _run(recipe: Recipe, place: RunFolder, say: Callable[[str], object]) -> dict
 def _run_stage(
     recipe: Recipe, name: str, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]
 ) -> None:
-    finished = place.metrics(name)
-    if finished is None:
+    if not place.is_finished(name):
         train_stage(recipe, name, task, models, place, say)
         return
+    result = place.result(name)
     place.drop_checkpoints(name)  # of a run that was killed between the last two steps of a stage
-    say(f"{name}: finished before, {task.main_metric} {finished['score']:.4f}")
+    say(f"{name}: finished before, {task.main_metric} {result.score:.4f}")
 
 
-def _follow(recipe: Recipe, place: RunFolder) -> dict[str, Any]:
+def _follow(recipe: Recipe, place: RunFolder) -> None:
     """What the other processes of a distributed run do: the same trainings, no word and no report."""
     task = _load(recipe.data)
     _wait_for_everyone()
     if _old_report(recipe, place) is not None:
-        return {}
+        return
     models = Models(recipe, task, place)
     for name in recipe.stages:
-        if place.metrics(name) is None:
+        if not place.is_finished(name):
             train_stage(recipe, name, task, models, place, _say_nothing)
-    _answers_of_outsiders(recipe, task)
-    return {}
 
 
 def _answers_of_outsiders(recipe: Recipe, task: Task) -> dict[str, Answers]:
@@ -109,11 +108,11 @@ def _answers_of_outsiders(recipe: Recipe, task: Task) -> dict[str, Answers]:
     return {name: answer_of(name, task, max_length=length) for name in dict.fromkeys(outside)}
 
 
-def _old_report(recipe: Recipe, place: RunFolder) -> dict[str, Any] | None:
+def _old_report(recipe: Recipe, place: RunFolder) -> Report | None:
     """The report that is there, if it is of this recipe and all stages are finished."""
     report = place.report()
-    finished = all(place.metrics(name) is not None for name in recipe.stages)
-    return report if report is not None and finished and report["recipe"] == recipe.to_dict() else None
+    finished = all(place.is_finished(name) for name in recipe.stages)
+    return report if report is not None and finished and report.recipe == recipe.to_dict() else None
 
 
 def _load(data: DataSpec) -> Task:
@@ -129,11 +128,6 @@ def _load(data: DataSpec) -> Task:
         max_train=data.max_train,
         max_validation=data.max_validation,
     )
-
-
-def _table(report: dict[str, Any]) -> str:
-    shared = {key: report[key] for key in ("task", "main_metric", "problem_type")}
-    return render_table([{**shared, **row} for row in report["stages"]])
 
 
 def _is_first_process() -> bool:

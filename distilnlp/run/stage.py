@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -13,11 +12,13 @@ from distilnlp.losses import Objective
 from distilnlp.models.predictor import Predictor, TorchBackend
 from distilnlp.recipe import Recipe
 from distilnlp.report.metrics import make_compute_metrics
+from distilnlp.report.schema import StageResult
 from distilnlp.run.check import training_arguments
 from distilnlp.run.evaluation import Answers, answer
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.progress import StageProgress
+from distilnlp.run.report import role_of
 from distilnlp.teachers import CacheSettings
 from distilnlp.training.trainer import DistillationTrainer
 
@@ -48,8 +49,8 @@ def train_stage(
         trainer.save_model(str(place / "adapter"))
     if trainer.is_world_process_zero():
         answers = answer(_predictor(trainer, models.tokenizer(name), recipe), task)
-        folder.write_logits(name, answers.logits)
-        folder.write_metrics(name, _metrics(recipe, name, task, answers, seconds, trainer.state.global_step))
+        result = _result(recipe, name, task, answers, seconds, trainer.state.global_step)
+        folder.finish(name, result, answers.predictions, answers.further)
         folder.drop_checkpoints(name)
         say(f"{name}: {task.main_metric} {answers.metrics[task.main_metric]:.4f} after {seconds:.0f} s")
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the first process has written
@@ -91,17 +92,17 @@ def _describe(recipe: Recipe, name: str, task: Task) -> str:
     return f"training {start} on the labels of {count}{losses}"
 
 
-def _metrics(recipe: Recipe, name: str, task: Task, answers: Answers, seconds: float, steps: int) -> dict[str, Any]:
-    return {
-        "stage": name,
-        "kind": "finetune" if recipe.stages[name].teacher is None else "distill",
-        "task": task.name,
-        "metrics": answers.metrics,
-        "extra": answers.extra,
-        "main_metric": task.main_metric,
-        "score": answers.metrics[task.main_metric],
-        "seconds": round(seconds, 1),
-        "steps": steps,
-        "cost": None,
-        "fidelity": None,
-    }
+def _result(recipe: Recipe, name: str, task: Task, answers: Answers, seconds: float, steps: int) -> StageResult:
+    return StageResult(
+        stage=name,
+        role=role_of(recipe, name),
+        kind="finetune" if recipe.stages[name].teacher is None else "distill",
+        task=task.name,
+        problem_type=task.problem.name,
+        main_metric=task.main_metric,
+        score=answers.metrics[task.main_metric],
+        metrics=answers.metrics,
+        extra=answers.extra,
+        seconds=round(seconds, 1),
+        steps=steps,
+    )

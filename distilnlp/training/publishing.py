@@ -99,7 +99,7 @@ class PublishingTrainer(Trainer):
             self.args,
             counts=isinstance(self.model, PreTrainedModel),  # adapters would be counted, and are merged when saved
             teacher=self.teacher.info.name if self.teacher is not None else None,
-            problem_type=model_info(student).problem.name,
+            problem=model_info(student).problem,
             label_names=label_names_of(student),
             objective={term.name: _settings_of(term) for term in self.distillation_objective},
             evaluation=evaluation,

@@ -11,6 +11,7 @@ import yaml
 from transformers import AutoModelForSequenceClassification
 
 from distilnlp.report.card import render_card
+from distilnlp.report.schema import Report, StageResult, to_json
 from tests.hub_models import (
     CARD,
     LOAD,
@@ -142,9 +143,10 @@ def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names
     run: Path, client: Client, server: HubServer
 ) -> None:
     recipe = {"name": "film", "data": {"task": str(run / "film.csv")}, "stages": {"teacher": {}, "student": {}}}
-    report = {"task": str(run / "film.csv"), "stages": [{"stage": "student"}, {"stage": "teacher"}], "recipe": recipe}
+    stages = [StageResult(stage=name) for name in ("student", "teacher")]
+    report = Report(task=str(run / "film.csv"), stages=stages, recipe=recipe)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (run / "report.json").write_text(json.dumps(report))
+    (run / "report.json").write_text(to_json(report))
     (run / "README.md").write_text(render_card(report, stage="student"))
     client.push(run)
     files = server.repos[REPO].head.files

@@ -6,9 +6,11 @@ import re
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from pydantic import ValidationError
 
 from distilnlp.errors import RequestError
 from distilnlp.report.card import render_card
+from distilnlp.report.schema import Report
 from tests.report.test_compare import ROWS
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -30,7 +32,7 @@ REPORT = {
         "soft_target": "Hinton et al. 2015, arXiv:1503.02531, section 2.",
         "hidden_state": "Romero et al. 2015, arXiv:1412.6550.",
     },
-    "stages": [{**row, "metrics": METRICS, "seconds": 41.6} for row in ROWS],
+    "stages": [{**row.model_dump(), "metrics": METRICS, "seconds": 41.6} for row in ROWS],
     "recipe": {
         "name": "mrpc",
         "data": {"task": "mrpc", "max_length": 48, "data_dir": "/home/somebody/glue"},
@@ -47,6 +49,10 @@ REPORT = {
 }
 
 
+def card(values=REPORT, **where):
+    return render_card(Report.model_validate(values), **where)
+
+
 def changed(**keys):
     return {**copy.deepcopy(REPORT), **keys}
 
@@ -56,7 +62,7 @@ def without(*keys):
 
 
 def test_the_hub_reads_the_metadata():
-    data = ModelCard(render_card(REPORT, stage="student", repo_id="somebody/mrpc-small")).data
+    data = ModelCard(card(REPORT, stage="student", repo_id="somebody/mrpc-small")).data
     assert data.base_model == [MINILM]
     assert data.datasets == ["nyu-mll/glue"]
     assert data.metrics == ["accuracy", "f1"]
@@ -66,7 +72,7 @@ def test_the_hub_reads_the_metadata():
 
 
 def test_the_hub_reads_the_scores():
-    data = ModelCard(render_card(REPORT, stage="student", repo_id="somebody/mrpc-small")).data
+    data = ModelCard(card(REPORT, stage="student", repo_id="somebody/mrpc-small")).data
     assert data.model_name == "mrpc-small"
     assert {(r.metric_type, r.metric_value) for r in data.eval_results} == {("accuracy", 0.84), ("f1", 0.88)}
     result = data.eval_results[0]
@@ -75,8 +81,8 @@ def test_the_hub_reads_the_scores():
 
 
 def test_metric_names_are_those_of_the_hub():
-    stages = [{**ROWS[0], "metrics": {"pearson": 0.8, "spearmanr": 0.7, "mse": float("nan")}}]
-    data = ModelCard(render_card(changed(stages=stages), stage="teacher")).data
+    stages = [{**ROWS[0].model_dump(), "metrics": {"pearson": 0.8, "spearmanr": 0.7, "mse": float("nan")}}]
+    data = ModelCard(card(changed(stages=stages), stage="teacher")).data
     assert {(r.metric_type, r.metric_name) for r in data.eval_results} == {
         ("pearsonr", "pearson"),
         ("spearmanr", "spearmanr"),
@@ -84,8 +90,8 @@ def test_metric_names_are_those_of_the_hub():
 
 
 def test_the_mismatched_set_is_a_result_of_its_own():
-    stages = [{**ROWS[2], "metrics": {"accuracy": 0.7}, "mismatched": {"accuracy": 0.71}}]
-    content = render_card(changed(task="mnli", stages=stages), stage="student")
+    stages = [{**ROWS[2].model_dump(), "metrics": {"accuracy": 0.7}, "extra": {"mismatched": {"accuracy": 0.71}}}]
+    content = card(changed(task="mnli", stages=stages), stage="student")
     results = ModelCard(content).data.eval_results
     assert {(r.dataset_config, r.metric_value) for r in results} == {("mnli", 0.7), ("mnli_mismatched", 0.71)}
     assert "On the mismatched set: accuracy 0.7100." in content
@@ -93,7 +99,7 @@ def test_the_mismatched_set_is_a_result_of_its_own():
 
 @pytest.mark.parametrize("stage", ["teacher", "control", "student"])
 def test_every_stage_has_a_card_of_its_own(stage):
-    content = render_card(REPORT, stage=stage)
+    content = card(REPORT, stage=stage)
     assert f"# mrpc-{stage}\n" in content
     assert ("knowledge-distillation" in ModelCard(content).data.tags) == (stage == "student")
     assert ("taught the students" in content) == (stage == "teacher")
@@ -101,7 +107,7 @@ def test_every_stage_has_a_card_of_its_own(stage):
 
 
 def test_the_table_and_the_lineage_are_there():
-    content = render_card(REPORT, stage="student")
+    content = card(REPORT, stage="student")
     assert "| student | 0.880 | 17.4M |" in content
     assert "keeps 97.8 % of the teacher's f1" in content
     assert f"- Start weights: [{MINILM}](https://huggingface.co/{MINILM})" in content
@@ -128,18 +134,18 @@ def test_the_teacher_is_named_by_the_model_that_it_came_from(start, shown):
     recipe["stages"]["student"]["teacher"] = "assistant"
     if start is not None:
         recipe["stages"]["assistant"] = start
-    assert f"- Teacher: {shown}" in render_card(changed(recipe=recipe), stage="student")
+    assert f"- Teacher: {shown}" in card(changed(recipe=recipe), stage="student")
 
 
 def test_only_the_methods_that_were_used_are_cited():
-    content = render_card(REPORT, stage="student")
+    content = card(REPORT, stage="student")
     assert "[arXiv:1503.02531](https://arxiv.org/abs/1503.02531)" in content
     assert "Romero" not in content
-    assert "Hinton" not in render_card(REPORT, stage="teacher")
+    assert "Hinton" not in card(REPORT, stage="teacher")
 
 
 def test_the_recipe_in_the_card_is_yaml_that_can_be_read():
-    content = render_card(REPORT, stage="student")
+    content = card(REPORT, stage="student")
     recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)\n```", content, re.S)[1])
     assert recipe["stages"]["student"] == REPORT["recipe"]["stages"]["student"]
     assert recipe["data"]["data_dir"] == "glue"
@@ -156,7 +162,7 @@ def test_neither_paths_nor_tokens_are_published(hidden):
     )
     report["dataset_id"] = None
     for stage in ("teacher", "student"):
-        content = render_card(report, stage=stage)
+        content = card(report, stage=stage)
         assert hidden not in content
         assert "- Start weights: `teacher`" in content
         data = ModelCard(content).data
@@ -166,15 +172,15 @@ def test_neither_paths_nor_tokens_are_published(hidden):
 
 def test_a_teacher_from_outside_the_run_does_not_show_its_folder():
     """It is a row of the table, named by where it lies on this machine."""
-    stages = [{**ROWS[0], "stage": "/home/somebody/runs/big"}, *ROWS[1:]]
-    content = render_card(changed(stages=stages), stage="student")
+    stages = [{**ROWS[0].model_dump(), "stage": "/home/somebody/runs/big"}, *ROWS[1:]]
+    content = card(changed(stages=stages), stage="student")
     assert "| big (teacher) | 0.900 |" in content
     assert "/home" not in content
 
 
 def test_a_sample_says_what_it_is():
     report = changed(task="mnli-sample", dataset_id=None, source="mnli-sample: an excerpt of MNLI")
-    assert "- Data: mnli-sample: an excerpt of MNLI\n" in render_card(report, stage="student")
+    assert "- Data: mnli-sample: an excerpt of MNLI\n" in card(report, stage="student")
 
 
 @pytest.mark.parametrize(
@@ -193,25 +199,25 @@ def test_only_a_hub_id_becomes_the_base_model(name, known, tmp_path, monkeypatch
     (tmp_path / "local" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     report = {**without("recipe"), "teacher": name}
-    assert ModelCard(render_card(report, stage="student")).data.base_model == ([name] if known else None)
+    assert ModelCard(card(report, stage="student")).data.base_model == ([name] if known else None)
 
 
 def test_a_student_with_weights_of_its_own_names_both_models():
     recipe = copy.deepcopy(REPORT["recipe"])
     recipe["stages"]["student"] = {"model": "distilbert/distilbert-base-uncased", "teacher": "teacher"}
-    data = ModelCard(render_card(changed(recipe=recipe), stage="student")).data
+    data = ModelCard(card(changed(recipe=recipe), stage="student")).data
     assert data.base_model == ["distilbert/distilbert-base-uncased", MINILM]
 
 
 def test_a_bare_report_gives_a_card_without_invented_facts():
-    content = render_card({"stages": [{"stage": "student"}]}, stage="student")
-    card = ModelCard(content)
-    assert card.data.to_dict() == {
+    content = card({"stages": [{"stage": "student"}]}, stage="student")
+    read = ModelCard(content)
+    assert read.data.to_dict() == {
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
         "tags": ["distilnlp", "text-classification"],
     }
-    assert not re.search(r"\d", re.sub(r"```.*?```|ms p50/p95", "", card.text, flags=re.S))
+    assert not re.search(r"\d", re.sub(r"```.*?```|ms p50/p95", "", read.text, flags=re.S))
     assert "None" not in content
 
 
@@ -231,7 +237,7 @@ def test_the_code_in_the_card_runs(tmp_path, capsys, columns, problem_type, labe
     capsys.readouterr()
     report = changed(text_columns=columns, problem_type=problem_type, label_names=labels)
 
-    content = render_card(report, stage="student", repo_id=str(tmp_path / "student"))
+    content = card(report, stage="student", repo_id=str(tmp_path / "student"))
     code = re.search(r"```python\n(.*?)```", content, re.S)[1]
     exec(compile(code, "card", "exec"), {})
 
@@ -242,12 +248,12 @@ def test_the_code_in_the_card_runs(tmp_path, capsys, columns, problem_type, labe
 
 
 def test_a_fence_in_the_recipe_does_not_end_the_fold():
-    content = render_card(changed(recipe={"name": "```\n<script>"}), stage="student")
+    content = card(changed(recipe={"name": "```\n<script>"}), stage="student")
     assert "````yaml\n" in content
 
 
 def test_an_unknown_stage_is_refused():
     with pytest.raises(RequestError, match="unknown stage 'studnet': did you mean 'student'"):
-        render_card(REPORT, stage="studnet")
-    with pytest.raises(RequestError, match="lists none"):
-        render_card({}, stage="student")
+        card(REPORT, stage="studnet")
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Report(stages=[])

@@ -1,17 +1,20 @@
 """The side-by-side table: what it shows, what it leaves open, and how wide it gets."""
 
-import json
-
 import pytest
 
 from distilnlp.errors import RequestError
 from distilnlp.report.compare import compare_runs, markdown_table, relative_lines, render_table
+from distilnlp.report.schema import Cost, Report, StageResult, to_json
 
 HOW = {"threads": 2, "device": "cpu", "dtype": "float32"}
 
 
 def row(stage, role, score, **more):
-    return {"stage": stage, "role": role, "score": score, "main_metric": "f1", **more}
+    return StageResult.model_validate({"stage": stage, "role": role, "score": score, "main_metric": "f1", **more})
+
+
+def changed(result, **keys):
+    return StageResult.model_validate({**result.model_dump(), **keys})
 
 
 def cost(parameters, p50, throughput):
@@ -58,14 +61,14 @@ def test_students_are_said_relative_to_the_teacher_and_the_control():
 
 def test_shares_that_mean_nothing_are_not_said():
     """Half the error is not half as good, and a share of a correlation of 0 has no value."""
-    errors = [{**r, "main_metric": "mse"} for r in ROWS]
+    errors = [changed(r, main_metric="mse") for r in ROWS]
     assert not any("keeps" in line for line in relative_lines(errors))
-    useless = [{**ROWS[0], "score": 0.0}, *ROWS[1:]]
+    useless = [changed(ROWS[0], score=0.0), *ROWS[1:]]
     assert not any("keeps" in line for line in relative_lines(useless))
 
 
 def test_missing_values_are_dashes_and_nothing_is_said_of_them():
-    text = render_table([{"stage": "a", "role": "teacher"}, {"stage": "b", "role": "student", "cost": {}}])
+    text = render_table([StageResult(stage="a", role="teacher"), StageResult(stage="b", role="student", cost=Cost())])
     lines = text.splitlines()
     assert lines[2].split() == ["a", "(teacher)", *["-"] * 7]
     assert len(lines) == 4
@@ -80,7 +83,9 @@ def test_the_table_says_how_it_was_measured():
     text = render_table(ROWS)
     assert "batches of 32; without tokenising, on cpu, 2 threads, float32." in text
     assert "agreement: share of equal answers." in text
-    regression = render_table([row("a", "student", 0.8, fidelity={"agreement": 0.9, "mae": 0.1})])
+    regression = render_table(
+        [row("a", "student", 0.8, problem_type="regression", fidelity={"agreement": 0.9, "mae": 0.1})]
+    )
     assert "agreement: Pearson correlation with the teacher." in regression
     assert "share of equal answers" not in regression
 
@@ -88,7 +93,7 @@ def test_the_table_says_how_it_was_measured():
 def test_the_table_fits_100_columns_at_its_widest():
     widest = cost(999_900_000, 99999.4, 1e6)
     rows = [
-        {**r, "run": run, "stage": f"{r['stage']}-with-a-very-long-name", "main_metric": metric, "cost": widest}
+        changed(r, run=run, stage=f"{r.stage}-with-a-very-long-name", main_metric=metric, cost=widest)
         for run in ("a-run-with-a-very-long-name", "b")
         for metric in ("matthews_correlation", "micro_f1")
         for r in ROWS
@@ -98,7 +103,7 @@ def test_the_table_fits_100_columns_at_its_widest():
 
 
 def test_different_metrics_are_named_at_their_scores():
-    text = render_table([ROWS[0], {**ROWS[1], "main_metric": "matthews_correlation"}])
+    text = render_table([ROWS[0], changed(ROWS[1], main_metric="matthews_correlation")])
     assert "0.900 f1" in text
     assert "0.850 MCC" in text
 
@@ -116,19 +121,16 @@ def test_no_rows_are_refused():
         render_table([])
 
 
-def write_run(folder, rows, **more):
+def write_run(folder, rows):
     folder.mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps({"task": "mrpc", "main_metric": "f1", "stages": rows, **more}))
+    (folder / "report.json").write_text(to_json(Report(task="mrpc", main_metric="f1", stages=rows)))
     return folder
 
 
 def test_runs_are_compared_each_with_its_own_teacher(tmp_path):
-    other = [{**ROWS[0], "score": 0.8}, {**ROWS[2], "score": 0.4}]
+    other = [changed(ROWS[0], score=0.8), changed(ROWS[2], score=0.4)]
     rows = compare_runs([write_run(tmp_path / "one", ROWS), write_run(tmp_path / "two", other)])
-    assert [(r["run"], r["stage"], r["task"]) for r in rows][2:4] == [
-        ("one", "student", "mrpc"),
-        ("two", "teacher", "mrpc"),
-    ]
+    assert [(r.run, r.stage) for r in rows][2:4] == [("one", "student"), ("two", "teacher")]
     text = render_table(rows)
     assert "one/student" in text
     assert "two/student: keeps 50.0 %" in text
@@ -141,7 +143,7 @@ def test_a_single_run_is_not_named_in_every_row(tmp_path):
 
 def test_runs_of_one_name_stay_apart(tmp_path):
     folders = [write_run(tmp_path / part / "mrpc", ROWS) for part in "ab"]
-    assert {r["run"] for r in compare_runs(folders)} == {str(folder) for folder in folders}
+    assert {r.run for r in compare_runs(folders)} == {str(folder) for folder in folders}
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,13 @@ def test_measure_cost_reports_all_of_it(tmp_path, tokenizer):
     model = tiny_model("bert")
     model.save_pretrained(tmp_path)
     got = measure_cost(predictor(model, tokenizer), PAIRS, folder=tmp_path)
-    assert got["disk_mb"] == (tmp_path / "model.safetensors").stat().st_size / 1e6
-    assert 0 < got["latency_p50_ms"] <= got["latency_p95_ms"]
-    assert got["throughput_per_s"] > 0
-    assert got["latency_runs"] >= 30
-    assert got["throughput_batches"] >= 3
-    assert (got["threads"], got["device"], got["dtype"]) == (torch.get_num_threads(), "cpu", "float32")
-    assert measure_cost(predictor(model, tokenizer), PAIRS, budget_seconds=0)["disk_mb"] is None
+    assert got.disk_mb == (tmp_path / "model.safetensors").stat().st_size / 1e6
+    assert 0 < got.latency_p50_ms <= got.latency_p95_ms
+    assert got.throughput_per_s > 0
+    assert got.latency_runs >= 30
+    assert got.throughput_batches >= 3
+    assert (got.threads, got.device, got.dtype) == (torch.get_num_threads(), "cpu", "float32")
+    assert measure_cost(predictor(model, tokenizer), PAIRS, budget_seconds=0).disk_mb is None
 
 
 def test_batches_are_1_and_32_of_the_given_texts_in_turns(tokenizer, few_runs):
@@ -82,15 +82,15 @@ def test_both_texts_of_a_pair_and_different_texts_are_timed(tokenizer, few_runs)
 def test_texts_are_cut_to_the_length_asked_for_or_to_the_model(tokenizer, few_runs):
     """Without the cut a text longer than the position table is an index error deep in the model."""
     model, long = tiny_model("roberta"), [("good " * 500,)]
-    assert measure_cost(predictor(model, tokenizer, max_length=10), long)["tokens_per_text"] == 10
-    assert measure_cost(predictor(model, tokenizer), long)["tokens_per_text"] <= model.config.max_position_embeddings
+    assert measure_cost(predictor(model, tokenizer, max_length=10), long).tokens_per_text == 10
+    assert measure_cost(predictor(model, tokenizer), long).tokens_per_text <= model.config.max_position_embeddings
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_every_backbone_can_be_timed(kind, tokenizer, few_runs):
     """DistilBERT among them, which knows no token types though the tokenizer gives them."""
     assert (
-        measure_cost(predictor(tiny_model(kind), tokenizer), ["one single text"], budget_seconds=0)["throughput_per_s"]
+        measure_cost(predictor(tiny_model(kind), tokenizer), ["one single text"], budget_seconds=0).throughput_per_s
         > 0
     )
 
@@ -142,8 +142,8 @@ def test_a_slow_model_does_not_wait_for_all_runs(tokenizer):
     model = tiny_model("bert")
     model.register_forward_pre_hook(lambda *_: time.sleep(0.02))
     got = measure_cost(predictor(model, tokenizer), PAIRS, budget_seconds=0.02)
-    assert 1 <= got["latency_runs"] < 30
-    assert 1 <= got["throughput_batches"] <= 3
+    assert 1 <= got.latency_runs < 30
+    assert 1 <= got.throughput_batches <= 3
 
 
 def test_nothing_to_measure_is_refused(tokenizer):

@@ -33,7 +33,7 @@ def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
 def test_a_recipe_by_paper_runs_to_its_end(name: str, tmp_path: Path, start_weights: str, csv_file: str) -> None:
     recipe = load_recipe(name, settings_for(name, start_weights, csv_file))
     report = run_recipe(recipe, tmp_path / "run")
-    rows = {row["stage"]: row for row in report["stages"]}
+    rows = {row.stage: row for row in report.stages}
     last = rows[list(recipe.stages)[-1]]
-    assert last["role"] == "student" and last["steps"] == 2
-    assert rows["control"]["role"] == "control" and rows["teacher"]["role"] == "teacher"
+    assert last.role == "student" and last.steps == 2
+    assert rows["control"].role == "control" and rows["teacher"].role == "teacher"

@@ -19,6 +19,8 @@ from distilnlp.models.labels import align_labels
 from distilnlp.models.loading import load_classifier
 from distilnlp.problems import get_problem
 from distilnlp.recipe import Recipe, load_recipe, make_recipe
+from distilnlp.report.predictions import read_predictions
+from distilnlp.report.schema import Report, StageResult, read_report, read_stage_result
 from distilnlp.run import evaluate_model, run_recipe
 from distilnlp.run import runner as runner_module
 from distilnlp.run.folder import RunFolder
@@ -73,24 +75,23 @@ def test_a_run_leaves_what_it_promises(finished: Path, recipe: Recipe):
 
 
 def test_the_report_puts_the_models_side_by_side(finished: Path):
-    report = json.loads((finished / "report.json").read_text())
-    rows = {row["stage"]: row for row in report["stages"]}
-    assert {name: row["role"] for name, row in rows.items()} == {
+    report = read_report(finished / "report.json")
+    rows = {row.stage: row for row in report.stages}
+    assert {name: row.role for name, row in rows.items()} == {
         "teacher": "teacher",
         "control": "control",
         "student": "student",
     }
-    assert rows["student"]["cost"]["parameters"] < rows["teacher"]["cost"]["parameters"]
-    assert rows["teacher"].get("fidelity") is None
+    assert rows["student"].cost.parameters < rows["teacher"].cost.parameters
+    assert rows["teacher"].fidelity is None
     for name in ("control", "student"):
-        assert 0 <= rows[name]["fidelity"]["agreement"] <= 1
-        assert rows[name]["score"] == rows[name]["metrics"]["accuracy"]
-    metrics = json.loads((finished / "student" / "metrics.json").read_text())
-    assert metrics["kind"] == "distill"
-    assert metrics["cost"] == rows["student"]["cost"]
-    assert metrics["fidelity"] == rows["student"]["fidelity"]
-    assert metrics["steps"] == 6
-    assert "arXiv" in report["sources"]["soft_target"]
+        assert 0 <= rows[name].fidelity.agreement <= 1
+        assert rows[name].score == rows[name].metrics["accuracy"]
+    # What the stage itself measured is written once, when it is finished; the rest is measured when all are there.
+    result = read_stage_result(finished / "student" / "metrics.json")
+    assert result == rows["student"].model_copy(update={"cost": None, "fidelity": None})
+    assert (result.kind, result.steps) == ("distill", 6)
+    assert "arXiv" in report.sources["soft_target"]
     card = (finished / "README.md").read_text()
     assert "| student |" in card
     assert "films-student" in card
@@ -113,8 +114,27 @@ def test_a_finished_run_is_not_trained_again(copied: Path, recipe: Recipe):
     report = run_recipe(recipe, copied, say=said.append)
     assert changed_by_a_run(copied) == before
     assert said[0] == f"all stages of {copied} are finished"
-    assert report == json.loads((copied / "report.json").read_text())
+    assert report == read_report(copied / "report.json")
     assert said[-2:] == [f"run   {copied}", f"card  {copied / 'README.md'}"]
+
+
+def test_the_answers_are_kept_so_that_agreement_needs_no_model(finished: Path, csv_file: str):
+    task = load_task(csv_file)
+    own, theirs = (read_predictions(finished / name / "predictions.parquet") for name in ("student", "teacher"))
+    assert own.labels.tolist() == task.validation["label"]
+    decisions = [task.problem.decide(each.logits) for each in (own, theirs)]
+    row = read_report(finished / "report.json").stage("student")
+    assert float(np.mean(decisions[0] == own.labels)) == row.score
+    assert float(np.mean(decisions[0] == decisions[1])) == row.fidelity.agreement
+
+
+def test_a_stage_of_an_older_version_is_not_taken_for_finished(copied: Path, recipe: Recipe):
+    """Nor trained over: what it measured cannot be read, and the user says what is to happen."""
+    path = copied / "student" / "metrics.json"
+    path.write_text(json.dumps({"stage": "student", "score": 0.5}))
+    (copied / "report.json").unlink()
+    with pytest.raises(RequestError, match=r"without a version, of an older distilnlp.*--fresh"):
+        run_recipe(recipe, copied)
 
 
 def test_only_the_stage_that_is_not_finished_is_trained(copied: Path, recipe: Recipe):
@@ -188,7 +208,7 @@ def test_fresh_starts_over_and_deletes_only_what_is_of_the_run(copied: Path, val
     (copied / "notes.txt").write_text("mine")
     recipe = make_recipe(values, name="films", settings=["stages.student=null", "stages.control=null", "seed=3"])
     report = run_recipe(recipe, copied, fresh=True)
-    assert [row["stage"] for row in report["stages"]] == ["teacher"]
+    assert [row.stage for row in report.stages] == ["teacher"]
     assert not (copied / "student").exists()
     assert (copied / "notes.txt").read_text() == "mine"
 
@@ -248,8 +268,7 @@ def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, 
     """The student comes last: its mistakes must not cost the teacher's training."""
     trained: list[str] = []
     monkeypatch.setattr(runner_module, "train_stage", lambda recipe, name, *rest: trained.append(name))
-    monkeypatch.setattr(runner_module, "make_report", lambda *rest: {})
-    monkeypatch.setattr(runner_module, "_table", lambda report: "")
+    monkeypatch.setattr(runner_module, "make_report", lambda *rest: Report(stages=[StageResult(stage="teacher")]))
     recipe = make_recipe(values, name="films", settings=[setting])
     if message is None:
         run_recipe(recipe, tmp_path / "run")
@@ -334,12 +353,12 @@ def test_a_teacher_that_is_no_stage_has_its_row(tmp_path: Path, finished: Path, 
         "student": {**values["stages"]["student"], "teacher": teacher, "student": {"from": teacher, "layers": 1}}
     }
     report = run_recipe(make_recipe({**values, "stages": stages}, name="films"), tmp_path / "run")
-    rows = report["stages"]
-    assert [row["role"] for row in rows] == ["teacher", "student"]
-    stored = json.loads((finished / "teacher" / "metrics.json").read_text())
-    assert rows[0]["metrics"] == stored["metrics"]
-    assert rows[0]["cost"]["disk_mb"] == stored["cost"]["disk_mb"]
-    assert rows[1]["fidelity"]["kl"] >= 0
+    rows = report.stages
+    assert [row.role for row in rows] == ["teacher", "student"]
+    stored = read_report(finished / "report.json").stage("teacher")
+    assert rows[0].metrics == stored.metrics
+    assert rows[0].cost.disk_mb == stored.cost.disk_mb
+    assert rows[1].fidelity.kl >= 0
     # the same teacher, whether it is a stage or not, gives the same student
     assert largest_difference(tmp_path / "run" / "student", finished / "student") == 0
 
@@ -385,17 +404,17 @@ def test_an_untrained_teacher_and_a_student_of_labels_alone(tmp_path: Path, valu
     }
     recipe = make_recipe(values, name="controls")
     report = run_recipe(recipe, tmp_path / "run")
-    rows = {row["stage"]: row for row in report["stages"]}
-    assert {name: row["role"] for name, row in rows.items()} == {
+    rows = {row.stage: row for row in report.stages}
+    assert {name: row.role for name, row in rows.items()} == {
         "random": "teacher",
         "student": "student",
         "smoothed": "student",
     }
-    assert rows["random"]["steps"] == 0 and rows["student"]["steps"] == rows["smoothed"]["steps"] > 0
-    assert rows["smoothed"]["fidelity"] is not None
+    assert rows["random"].steps == 0 and rows["student"].steps == rows["smoothed"].steps > 0
+    assert rows["smoothed"].fidelity is not None
     again = run_recipe(make_recipe(values, name="controls", settings=["stages.student=null"]), tmp_path / "again")
     assert largest_difference(tmp_path / "run" / "random", tmp_path / "again" / "random") == 0
-    assert [row["role"] for row in again["stages"]] == ["teacher", "student"]
+    assert [row.role for row in again.stages] == ["teacher", "student"]
 
 
 def test_roles(values):

@@ -1,0 +1,200 @@
+"""What a run has measured, typed and versioned: the one object that table, card and every other view read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distilnlp.errors import RequestError
+from distilnlp.problems import Problem, get_problem
+
+__all__ = [
+    "VERSION",
+    "Cost",
+    "Fidelity",
+    "Report",
+    "Role",
+    "StageResult",
+    "read_report",
+    "read_stage_result",
+    "to_json",
+]
+
+DEFAULT_PROBLEM = "single_label_classification"
+VERSION = 1  # of report.json and metrics.json; another number where an older reader would misunderstand
+
+Role = Literal["teacher", "control", "student"]
+Kind = Literal["finetune", "distill", "transform"]
+
+
+class _Typed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cost(_Typed):
+    """What a model costs to keep and to run; None where it was not measured.
+
+    Units: parameters; MB of 1e6 bytes; ms for one text at a time; texts per second in batches of 32.
+    """
+
+    parameters: int | None = None
+    parameters_without_embeddings: int | None = None
+    disk_mb: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    throughput_per_s: float | None = None
+    tokens_per_text: float | None = None
+    threads: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    latency_runs: int | None = None
+    throughput_batches: int | None = None
+
+
+class Fidelity(BaseModel):
+    """How closely a model answers as its teacher: ``agreement``, and the distances that the problem names (``kl``)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    agreement: float
+
+
+class StageResult(_Typed):
+    """One model of a run.
+
+    Args:
+        stage: its name; the folder or Hub id of a teacher that is no stage.
+        role, kind: what it is in its run, and how it was made.
+        task, problem_type, main_metric: what it is measured on and by.
+        score: of the main metric, on the held-out examples.
+        metrics: all metrics there; ``extra``: the same on each further set.
+        seconds, steps: of its training.
+        cost, fidelity: measured when the whole run is done.
+        run: which run it is of, where several are shown together; never stored.
+    """
+
+    stage: str
+    role: Role | None = None
+    kind: Kind | None = None
+    task: str | None = None
+    problem_type: str | None = None
+    main_metric: str | None = None
+    score: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    extra: dict[str, dict[str, float]] = Field(default_factory=dict)
+    seconds: float | None = None
+    steps: int | None = None
+    cost: Cost | None = None
+    fidelity: Fidelity | None = None
+    run: str | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """The kind of task; one class a text where it is not told."""
+        return get_problem(self.problem_type or DEFAULT_PROBLEM)
+
+
+class Report(_Typed):
+    """A run: its models side by side, and what is known of where they come from.
+
+    Args:
+        version: of this format.
+        name: of the recipe.
+        task, source, dataset_id, eval_split: the data: its name, where it is from in words, its id on the Hub, and the
+            split there that the scores are of.
+        problem_type, label_names, text_columns: what the models answer, and the columns that they read.
+        main_metric: by which a model is judged.
+        teacher: the start weights of the teacher whom all are compared with.
+        stages: the models, in their order.
+        recipe: as it was resolved.
+        versions: of the libraries.
+        sources: loss -> its publications.
+        language, license: of the models, where the user says so.
+    """
+
+    version: int = VERSION
+    name: str | None = None
+    task: str | None = None
+    source: str | None = None
+    dataset_id: str | None = None
+    eval_split: str | None = None
+    problem_type: str | None = None
+    label_names: list[str] | None = None
+    text_columns: list[str] = Field(default_factory=list)
+    main_metric: str | None = None
+    teacher: str | None = None
+    stages: list[StageResult] = Field(min_length=1)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    sources: dict[str, str] = Field(default_factory=dict)
+    language: str | list[str] | None = None
+    license: str | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """The kind of task; one class a text where it is not told."""
+        return get_problem(self.problem_type or DEFAULT_PROBLEM)
+
+    def stage(self, name: str) -> StageResult | None:
+        """The model of a stage, or None."""
+        return next((result for result in self.stages if result.stage == name), None)
+
+
+def to_json(value: Report | StageResult) -> str:
+    """As a file holds it, with the version first."""
+    values = value.model_dump(exclude={"run"} if isinstance(value, StageResult) else {"stages": {"__all__": {"run"}}})
+    return json.dumps({"version": VERSION, **values}, indent=2) + "\n"
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file.
+
+    Raises:
+        RequestError: it cannot be read, is damaged, or is of another version; names the file.
+    """
+    values = _read(path)
+    if not isinstance(values.get("stages"), list) or not values["stages"]:
+        raise RequestError(f"'{path}' lists no stages: it is not the report of a run of distilnlp")
+    _check_version(path, values.get("version"))
+    return _parse(path, Report, values)
+
+
+def read_stage_result(path: Path) -> StageResult:
+    """The result of a stage in a file. Raises RequestError as `read_report`."""
+    values = _read(path)
+    _check_version(path, values.pop("version", None))
+    return _parse(path, StageResult, values)
+
+
+Parsed = TypeVar("Parsed", Report, StageResult)
+
+
+def _parse(path: Path, kind: type[Parsed], values: dict[str, Any]) -> Parsed:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RequestError(f"'{path}' is damaged ({where}: {first['msg']}): {_WAY_OUT}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"'{path}' is not valid JSON ({error}): {_WAY_OUT}") from error
+    if not isinstance(values, dict):
+        raise RequestError(f"'{path}' lists no stages: it is not the report of a run of distilnlp")
+    return values
+
+
+def _check_version(path: Path, version: object) -> None:
+    if version != VERSION:
+        said = f"of version {version}" if version is not None else "without a version, of an older distilnlp"
+        raise RequestError(f"'{path}' is {said}, and this one reads version {VERSION}: {_WAY_OUT}")
+
+
+_WAY_OUT = "run the recipe again with --fresh to write it anew"

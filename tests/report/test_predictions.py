@@ -1,0 +1,52 @@
+"""A model's answers are kept with rows and labels, so that a later analysis needs no model."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
+
+LOGITS = np.array([[0.25, -1.5], [2.0, 3.0], [0.0, 0.1]], dtype=np.float32)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 1], [0.5, 1.25, 3.0], [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]])
+def test_what_is_read_is_what_was_written(tmp_path, labels):
+    path = predictions_file(tmp_path)
+    write_predictions(path, Predictions.of(labels, LOGITS))
+    got = read_predictions(path)
+    assert got.rows.tolist() == [0, 1, 2]
+    assert got.labels.tolist() == labels
+    assert np.array_equal(got.logits, LOGITS)
+    assert got.logits.dtype == np.float32
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.parquet"]
+
+
+def test_any_tool_can_read_it(tmp_path):
+    write_predictions(predictions_file(tmp_path, "mismatched"), Predictions.of([0, 1, 1], LOGITS))
+    table = pq.read_table(tmp_path / "predictions-mismatched.parquet")
+    assert table.column_names == ["row", "label", "logits"]
+    assert table["logits"].to_pylist()[1] == [2.0, 3.0]
+
+
+def test_two_models_are_compared_on_the_same_rows():
+    first = Predictions.of([0, 1, 1], LOGITS)
+    shuffled = Predictions(np.array([2, 0, 1]), first.labels[[2, 0, 1]], 10 * LOGITS[[2, 0, 1]])
+    own, other = first.matched(shuffled, ("student", "teacher"))
+    assert np.array_equal(other, 10 * own)
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [0, 1, 3], [0, 1, 1]])
+def test_answers_to_other_rows_are_not_compared(rows):
+    other = Predictions(np.array(rows), np.zeros(len(rows)), LOGITS[: len(rows)])
+    with pytest.raises(RequestError, match="student and teacher answered other examples"):
+        Predictions.of([0, 1, 1], LOGITS).matched(other, ("student", "teacher"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1", b"nothing of the kind"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "predictions.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=str(path)):
+        read_predictions(path)

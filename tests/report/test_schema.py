@@ -1,0 +1,83 @@
+"""Results are typed and versioned: what is read is what was written, and anything else is refused by name."""
+
+import json
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.report.schema import (
+    VERSION,
+    Cost,
+    Fidelity,
+    Report,
+    StageResult,
+    read_report,
+    read_stage_result,
+    to_json,
+)
+
+RESULT = StageResult(
+    stage="student",
+    role="student",
+    kind="distill",
+    task="mrpc",
+    problem_type="single_label_classification",
+    main_metric="f1",
+    score=0.9,
+    metrics={"f1": 0.9, "accuracy": float("inf")},
+    extra={"mismatched": {"f1": 0.8}},
+    seconds=1.5,
+    steps=20,
+)
+REPORT = Report(
+    name="films",
+    task="mrpc",
+    stages=[RESULT.model_copy(update={"cost": Cost(parameters=3), "fidelity": Fidelity(agreement=1.0, kl=0.0)})],
+    sources={"hard_label": "the usual losses"},
+)
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path):
+    (tmp_path / "report.json").write_text(to_json(REPORT))
+    assert read_report(tmp_path / "report.json") == REPORT
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values["version"] == VERSION
+    assert values["stages"][0]["fidelity"] == {"agreement": 1.0, "kl": 0.0}
+    assert "run" not in values["stages"][0]
+
+
+def test_a_stage_is_read_as_it_was_written(tmp_path):
+    (tmp_path / "metrics.json").write_text(to_json(RESULT))
+    assert read_stage_result(tmp_path / "metrics.json") == RESULT
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": None}, "without a version, of an older distilnlp"),
+        ({"version": VERSION + 1}, f"of version {VERSION + 1}, and this one reads version {VERSION}"),
+        ({"score": "high"}, r"damaged \(score: "),
+        ({"scoer": 0.5}, r"damaged \(scoer: "),
+    ],
+)
+def test_what_is_damaged_or_of_another_version_is_refused_with_the_file_and_the_way_out(tmp_path, change, message):
+    values = {key: value for key, value in {**json.loads(to_json(RESULT)), **change}.items() if value is not None}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(RequestError, match=message) as error:
+        read_stage_result(path)
+    assert str(path) in str(error.value)
+    assert "--fresh" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"stages": []}'])
+def test_an_empty_or_broken_report_is_refused_by_its_name(tmp_path, content):
+    path = tmp_path / "report.json"
+    path.write_text(content)
+    with pytest.raises(RequestError, match=str(path)):
+        read_report(path)
+
+
+def test_the_problem_is_one_class_a_text_where_it_is_not_told():
+    assert StageResult(stage="a").problem.name == "single_label_classification"
+    assert StageResult(stage="a", problem_type="regression").problem.name == "regression"
