@@ -1,0 +1,60 @@
+"""A row for every kind of task: label columns that it takes and refuses. Without one the suite fails."""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CASES", "Case"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the suite knows of a kind.
+
+    Args:
+        name: the registry's name.
+        column: labels as a user's file has them, which are told to be of this kind by their values.
+        refused: a column that this kind cannot have, though the user says so.
+        names: the labels' names; None where there are none.
+        logits: of three texts.
+        decisions: what they stand for, worked out by hand.
+        batch: labels as a batch has them, of the three texts.
+    """
+
+    name: str
+    column: list[Any]
+    refused: list[Any]
+    names: tuple[str, ...] | None
+    logits: list[list[float]]
+    decisions: list[Any]
+    batch: list[Any]
+
+
+CASES = [
+    Case(
+        "single_label_classification",
+        ["no", "yes", "no"],
+        [["no"], ["yes"]],
+        ("no", "yes"),
+        [[2.0, -1.0], [0.0, 0.5], [1.0, 0.9]],
+        [0, 1, 0],
+        [0, 1, 1],
+    ),
+    Case(
+        "regression",
+        [0.5, 1, 2.25],
+        ["low", "high"],
+        None,
+        [[0.5], [-1.0], [3.0]],
+        [0.5, -1.0, 3.0],
+        [0.25, 1.0, 2.0],
+    ),
+    Case(
+        "multi_label_classification",
+        [["a"], ["a", "b"], []],
+        ["a", "b"],
+        ("a", "b"),
+        [[1.0, -1.0], [0.1, 0.2], [-3.0, -0.1]],
+        [[1, 0], [1, 1], [0, 0]],
+        [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]],
+    ),
+]

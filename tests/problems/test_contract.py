@@ -1,0 +1,156 @@
+"""What holds for every registered kind of task."""
+
+import ast
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from datasets import ClassLabel, Value
+
+from distilnlp.data.read_labels import read_labels
+from distilnlp.errors import RequestError, RunError
+from distilnlp.losses import HardLabel, get_loss, list_losses
+from distilnlp.outputs import Outputs
+from distilnlp.problems import (
+    Problem,
+    get_problem,
+    list_problems,
+    problem_of_config,
+    problem_of_feature,
+    problem_of_labels,
+)
+from distilnlp.report.scores import SCORES, compute_scores
+from tests.problems.cases import CASES, Case
+
+every_kind = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def problem_of(case: Case) -> Problem:
+    return get_problem(case.name)
+
+
+def batch_of(case: Case) -> torch.Tensor:
+    return torch.tensor(case.batch)
+
+
+def test_every_registered_kind_has_a_row_in_the_table() -> None:
+    assert sorted(case.name for case in CASES) == sorted(list_problems())
+
+
+@every_kind
+def test_its_names_are_those_of_the_libraries(case: Case) -> None:
+    problem = problem_of(case)
+    assert problem.name == case.name
+    assert problem.auto_class in dir(transformers)
+    assert problem.peft_task_type in peft.TaskType.__members__
+    assert problem.response_loss in list_losses()
+    assert problem.text_columns[0] == "text"
+
+
+@every_kind
+def test_its_metrics_fit_it_and_can_be_computed(case: Case) -> None:
+    problem = problem_of(case)
+    assert problem.main_metric == problem.metrics[0]
+    assert set(problem.metrics) <= set(problem.accepted_metrics) <= set(SCORES)
+    decisions = problem.decide(np.array(case.logits))
+    scores = compute_scores(problem.accepted_metrics, decisions, decisions, problem)
+    for name, score in scores.items():
+        assert score == pytest.approx(1.0 if SCORES[name].higher_is_better else 0.0), name
+
+
+@every_kind
+def test_its_labels_are_told_by_their_values_and_encoded(case: Case) -> None:
+    labels = read_labels(case.column, None, "data")
+    assert labels.problem == problem_of(case)
+    assert labels.names == case.names
+    assert len(labels.values) == len(case.column)
+    assert problem_of_feature(labels.feature) == labels.problem
+    again = read_labels(case.column[:1], None, "other data", train=labels)
+    assert again.problem == labels.problem and again.names == labels.names
+
+
+@every_kind
+def test_labels_that_it_cannot_have_are_refused_although_it_is_said(case: Case) -> None:
+    with pytest.raises(RequestError, match="data"):
+        read_labels(case.refused, None, "data", problem=case.name)
+
+
+@every_kind
+def test_a_model_is_set_up_for_it_and_known_by_its_config(case: Case) -> None:
+    problem = problem_of(case)
+    config = transformers.BertConfig(**problem.config_settings(case.names))
+    assert config.num_labels == problem.num_logits(case.names)
+    assert problem_of_config(config) == problem
+    assert (problem.config_settings(None).keys() <= {"problem_type", "num_labels"}) and problem.name in str(config)
+
+
+@every_kind
+def test_logits_become_the_decisions_worked_out_by_hand(case: Case) -> None:
+    problem = problem_of(case)
+    assert problem.decide(case.logits).tolist() == case.decisions
+    names = case.names or ("LABEL_0",)
+    answers = problem.answers(case.logits, names)
+    assert len(answers) == len(case.logits)
+    assert all(answer.probabilities.keys() <= set(names) for answer in answers)
+
+
+@every_kind
+def test_logits_that_are_no_numbers_are_a_run_that_failed(case: Case) -> None:
+    logits = np.array(case.logits)
+    logits[1] = np.nan
+    with pytest.raises(RunError, match="1 of 3 examples have logits that are not finite"):
+        problem_of(case).decide(logits)
+
+
+@every_kind
+def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
+    problem = problem_of(case)
+    logits = problem.check_logits(np.array(case.logits))
+    same, other = problem.agreement(logits, logits), problem.agreement(-logits, logits)
+    assert same["agreement"] == 1.0
+    assert all(value == 0.0 for name, value in same.items() if name != "agreement")
+    assert other["agreement"] < 1.0
+    assert all(value > 0.0 for name, value in other.items() if name != "agreement")
+
+
+@every_kind
+def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
+    """Whether the outputs say which problem it is, or the labels alone tell."""
+    problem, logits, labels = problem_of(case), torch.tensor(case.logits), batch_of(case)
+    assert problem.has_labels(labels)
+    assert problem_of_labels(labels) == problem
+    targets = labels if labels.is_floating_point() else labels[:, None]
+    expected = problem.row_loss(logits[:, None], targets).mean()
+    for known in (problem, None):
+        got = HardLabel()(Outputs(logits=logits, problem=known), None, {"labels": labels})
+        torch.testing.assert_close(got, expected)
+
+
+@every_kind
+def test_the_response_loss_becomes_the_one_that_fits_it(case: Case) -> None:
+    problem = problem_of(case)
+    student, teacher = (Outputs(logits=torch.tensor(case.logits) * sign, problem=problem) for sign in (1, -1))
+    expected = get_loss(problem.response_loss)(student, teacher, {})
+    assert get_loss("response")(student, teacher, {}).item() == expected.item() > 0
+
+
+@every_kind
+def test_its_card_is_prose_and_python(case: Case) -> None:
+    problem = problem_of(case)
+    what, *more = problem.summary("texts", list(case.names or ()))
+    assert "texts" in what
+    assert all(name in " ".join(more) for name in case.names or ())
+    ast.parse(problem.card_code())
+
+
+def test_a_name_is_taken_once_and_a_misspelt_one_gets_the_nearest() -> None:
+    with pytest.raises(RequestError, match="unknown problem_type 'regresion': did you mean 'regression'"):
+        get_problem("regresion")
+    assert get_problem(get_problem("regression")) is get_problem("regression")
+
+
+def test_columns_without_a_kind_of_their_own_are_classes() -> None:
+    assert problem_of_feature(ClassLabel(names=["a", "b"])) == get_problem("single_label_classification")
+    assert problem_of_feature(Value("int64")) == get_problem("single_label_classification")
