@@ -111,6 +111,7 @@ def train(
     from distilnlp.recipe import load_recipe
     from distilnlp.run.folder import RunFolder
     from distilnlp.run.models import Models
+    from distilnlp.run.plan import make_plan
     from distilnlp.run.stage import train_stage
 
     task_name = arguments.teacher or arguments.tasks[0]
@@ -133,15 +134,16 @@ def train(
     if method != "teacher":
         (folder / "teacher").symlink_to(teacher_folder(task_name))
     task = load_task(task_name, **rows)
-    models = Models(recipe, task, place)
+    plan = make_plan(recipe)
+    models = Models(plan, dict.fromkeys(plan.stages, task), place)
     for name in stages:
-        train_stage(recipe, name, task, models, place, lambda _: None)
-    made = [place.metrics(name) or {} for name in stages]
+        train_stage(plan.stages[name], task, models, place, lambda _: None)
+    made = [place.result(name) for name in stages]
     return {
         "metric": task.main_metric,
-        "score": made[-1]["score"],
-        "seconds": sum(each["seconds"] for each in made),
-        "steps": sum(each["steps"] for each in made),
+        "score": made[-1].score,
+        "seconds": sum(each.seconds or 0.0 for each in made),
+        "steps": sum(each.steps or 0 for each in made),
     }
 
 

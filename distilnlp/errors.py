@@ -16,9 +16,24 @@ class DistilError(Exception):
 
 
 class RequestError(DistilError, ValueError):
-    """The request cannot be meant: a misspelt name, a missing column, models that do not fit together."""
+    """The request cannot be meant: a misspelt name, a missing column, models that do not fit together.
+
+    Args:
+        message: one line: what was given, what was needed, what to do.
+        key: what it is about, as a path of keys in whatever the raiser was given; empty where it is the whole. Whoever
+            hands something on puts its own keys in front (`under`), so that the place in a recipe is never read off
+            a message.
+    """
 
     exit_status = 2
+
+    def __init__(self, message: str, key: Iterable[str | int] = ()) -> None:
+        super().__init__(message)
+        self.key = tuple(key)
+
+    def under(self, *keys: str | int) -> "RequestError":
+        """The same error, seen from further out."""
+        return RequestError(str(self), (*keys, *self.key))
 
 
 class RunError(DistilError, RuntimeError):
@@ -31,9 +46,9 @@ def nearest(name: str, accepted: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def unknown(kind: str, name: str, accepted: Iterable[str]) -> RequestError:
+def unknown(kind: str, name: str, accepted: Iterable[str], key: Iterable[str | int] = ()) -> RequestError:
     """A `RequestError` for a name that is not in a closed list: names the nearest match and all that is accepted."""
     accepted = list(accepted)
     match = nearest(name, accepted)
     hint = f"did you mean '{match}'? " if match else ""
-    return RequestError(f"unknown {kind} '{name}': {hint}accepted: {', '.join(accepted)}")
+    return RequestError(f"unknown {kind} '{name}': {hint}accepted: {', '.join(accepted)}", key)

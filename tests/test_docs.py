@@ -75,12 +75,12 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 @every_page
 def test_recipes_are_valid(page: Path, tmp_path: Path) -> None:
-    from distilnlp.run.check import check_recipe
+    from distilnlp.run.plan import make_plan
 
     for text in blocks(page, "yaml", "yml"):
         if text.startswith("# recipe") or "stages:" in text:
             (tmp_path / "recipe.yaml").write_text(text, "utf-8")
-            check_recipe(load_recipe(tmp_path / "recipe.yaml"))
+            make_plan(load_recipe(tmp_path / "recipe.yaml"))
 
 
 def defined(module: str) -> set[str]:

@@ -27,19 +27,8 @@ ALLOWED = {
     "report": {"hub_token", "whole_files", "problems", "models"},
     "hub": {"hub_token", "report"},
     "training": {"whole_files", "problems", "outputs", "losses", "models", "teachers", "data", "report", "hub"},
-    "run": {
-        "whole_files",
-        "problems",
-        "losses",
-        "data",
-        "models",
-        "students",
-        "teachers",
-        "training",
-        "report",
-        "hub",
-        "recipe",
-    },
+    "run": {"whole_files", "problems", "outputs", "losses", "data", "models", "students", "teachers", "training"}
+    | {"report", "hub", "recipe"},
     "cli": {"problems", "data", "recipe", "report", "hub", "run", "__version__"},
 }
 # `distilnlp/__init__.py` and `__main__.py` only pass names on.

@@ -35,14 +35,14 @@ def start(recipe: "Recipe", output: Path | None, *, dry_run: bool, fresh: bool) 
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.run.check import check_recipe
+    from distilnlp.run.plan import make_plan
 
-    check_recipe(recipe)
+    plan = make_plan(recipe)
     if dry_run:
         typer.echo(recipe.to_yaml(), nl=False)
         return None
     from distilnlp.run import run_recipe
 
     folder = output or Path("runs") / recipe.name
-    run_recipe(recipe, folder, fresh=fresh, say=typer.echo)
+    run_recipe(plan, folder, fresh=fresh, say=typer.echo)
     return folder

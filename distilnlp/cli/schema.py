@@ -23,7 +23,7 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.run.check import full_schema
+    from distilnlp.run.json_schema import full_schema
 
     text = json.dumps(full_schema(), indent=2)
     if output is None:

@@ -20,8 +20,8 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.run.check import check_recipe
+    from distilnlp.run.plan import make_plan
 
     for name, recipe in loaded:
-        check_recipe(recipe)
+        make_plan(recipe)
         typer.echo(f"{name}: fine; task {recipe.data.task}, stages {', '.join(recipe.stages)}")

@@ -195,12 +195,14 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *,
     special = tokenizer.num_special_tokens_to_add(pair=pair)
     if limit <= special:
         raise RequestError(
-            f"max_length is {limit}: the tokenizer adds {special} special tokens, so at least {special + 1} are needed"
+            f"max_length is {limit}: the tokenizer adds {special} special tokens, so {special + 1} or more are needed",
+            key=["max_length"],
         )
     if limit > tokenizer.model_max_length:
         raise RequestError(
             f"max_length is {limit}, but the tokenizer's model takes {tokenizer.model_max_length} tokens at most:"
-            f" give max_length={tokenizer.model_max_length} or less"
+            f" give max_length={tokenizer.model_max_length} or less",
+            key=["max_length"],
         )
     return limit
 

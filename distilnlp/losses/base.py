@@ -188,20 +188,22 @@ def get_loss(name: str, **settings: object) -> Loss:
         if key not in accepted:
             match = nearest(key, accepted)
             hint = f"did you mean '{match}'? " if match else ""
-            raise RequestError(f"{name} has no setting '{key}': {hint}it takes {', '.join(accepted) or 'none'}")
+            raise RequestError(
+                f"{name} has no setting '{key}': {hint}it takes {', '.join(accepted) or 'none'}", key=[key]
+            )
     return cls(**settings)
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise RequestError unless ``value`` is a positive, finite number."""
+def check_positive(name: str, value: float, key: Sequence[str] | None = None) -> None:
+    """Raise RequestError unless ``value`` is a positive, finite number; ``key``: default: the name."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise RequestError(f"{name} must be positive and finite; got {value!r}")
+        raise RequestError(f"{name} must be positive and finite; got {value!r}", [name] if key is None else key)
 
 
 def check_count(name: str, value: int) -> None:
     """Raise RequestError unless ``value`` is a whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RequestError(f"{name} must be a whole number of at least 1; got {value!r}")
+        raise RequestError(f"{name} must be a whole number of at least 1; got {value!r}", key=[name])
 
 
 def check_weights(loss: Loss, names: Sequence[str]) -> None:

@@ -81,13 +81,17 @@ class Objective:
         named: list[Term] = []
         for weight, loss, *rest in terms:
             settings = dict(rest[0]) if rest else {}
-            ends = (weight.start, weight.last) if isinstance(weight, Schedule) else (weight,)
-            for end in ends:
-                if end != 0 or isinstance(end, bool):
-                    check_positive(f"the weight of {loss.name}", end)
-            if all(end == 0 for end in ends):
+            ends = {"start": weight.start, "end": weight.last} if isinstance(weight, Schedule) else {"": weight}
+            for end, value in ends.items():
+                if value != 0 or isinstance(value, bool):
+                    key = [loss.name, "weight", *([end] if end else [])]
+                    check_positive(f"the weight of {loss.name}", value, key)
+            if all(value == 0 for value in ends.values()):
                 continue
-            loss = _checked(loss, settings)
+            try:
+                loss = _checked(loss, settings)
+            except RequestError as error:
+                raise error.under(loss.name) from error
             count = sum(term.loss.name == loss.name for term in named)
             name = loss.name if count == 0 else f"{loss.name}_{count + 1}"
             named.append(Term(name, weight if isinstance(weight, Schedule) else float(weight), loss, settings))
@@ -104,18 +108,10 @@ class Objective:
         """
         terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
         for name, settings in spec.items():
-            values = {
-                key: Schedule.from_dict(value) if says_schedule(value, name, key) else value
-                for key, value in settings.items()
-            }
-            weight = values.pop("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float | Schedule):
-                raise RequestError(f"the weight of {name} must be a number; got {weight!r}")
-            scheduled = {key: value for key, value in values.items() if isinstance(value, Schedule)}
-            for key in scheduled:
-                _check_takes_schedule(loss_class(name), key)
-            values |= {key: schedule.start for key, schedule in scheduled.items()}
-            terms.append((weight, get_loss(name, **values), scheduled))
+            try:
+                terms.append(_term_of(name, settings))
+            except RequestError as error:
+                raise error.under(name) from error
         return cls(terms)
 
     def __iter__(self) -> Iterator[Term]:
@@ -134,7 +130,10 @@ class Objective:
         """The objective with every loss fixed to the two models (see `Loss.resolve`)."""
         terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
         for term in self.terms:
-            loss = term.loss.resolve(student, teacher)
+            try:
+                loss = term.loss.resolve(student, teacher)
+            except RequestError as error:
+                raise error.under(term.name) from error
             # `response` may become a loss without a temperature, and says so.
             kept = {key: schedule for key, schedule in term.settings.items() if takes_schedule(type(loss), key)}
             terms.append((term.weight, loss, kept))
@@ -226,6 +225,25 @@ class Objective:
                 )
 
 
+def _term_of(name: str, settings: Mapping[str, object]) -> tuple[float | Schedule, Loss, Mapping[str, Schedule]]:
+    """Weight, loss and schedules from a recipe's mapping of one loss."""
+    values = dict(settings)
+    for key, value in settings.items():
+        if says_schedule(value, name, key):
+            try:
+                values[key] = Schedule.from_dict(value)
+            except RequestError as error:
+                raise error.under(key) from error
+    weight = values.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float | Schedule):
+        raise RequestError(f"the weight of {name} must be a number; got {weight!r}", key=["weight"])
+    scheduled = {key: value for key, value in values.items() if isinstance(value, Schedule)}
+    for key in scheduled:
+        _check_takes_schedule(loss_class(name), key)
+    values |= {key: schedule.start for key, schedule in scheduled.items()}
+    return weight, get_loss(name, **values), scheduled
+
+
 def hard_label_only() -> Objective:
     """The objective of plain fine-tuning."""
     return Objective([(1.0, HardLabel())])
@@ -253,7 +271,7 @@ def _check_takes_schedule(loss: type[Loss], key: str) -> None:
         return
     able = [each.name for each in dataclasses.fields(loss) if takes_schedule(loss, each.name)]
     why = "is read once, before the first step" if key in loss.read_once else "is no number that can change by degrees"
-    raise RequestError(f"{key} of {loss.name} {why}: schedules are for {', '.join(['weight', *able])}")
+    raise RequestError(f"{key} of {loss.name} {why}: schedules are for {', '.join(['weight', *able])}", key=[key])
 
 
 def _checked(loss: Loss, settings: Mapping[str, Schedule]) -> Loss:
@@ -265,12 +283,14 @@ def _checked(loss: Loss, settings: Mapping[str, Schedule]) -> Loss:
         _check_takes_schedule(type(loss), key)
         if schedule.only_for_weights:
             named = "until" if schedule.until < 1 else "warmup"
-            raise RequestError(f"{named} is for weights, which it makes 0: leave it out for {key} of {loss.name}")
+            raise RequestError(
+                f"{named} is for weights, which it makes 0: leave it out for {key} of {loss.name}", key=[key, named]
+            )
         for end, value in (("end", schedule.last), ("start", schedule.start)):
             try:
                 dataclasses.replace(loss, **{key: value})
             except RequestError as error:
-                raise RequestError(f"{end} of the schedule of {key}: {error}") from error
+                raise RequestError(f"{end} of the schedule of {key}: {error}", key=[key, end]) from error
     starts = {key: schedule.start for key, schedule in settings.items()}
     return dataclasses.replace(loss, **starts) if starts else loss
 

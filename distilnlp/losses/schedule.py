@@ -41,21 +41,27 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise unknown("schedule", str(self.kind), get_args(Kind))
+            raise unknown("schedule", str(self.kind), get_args(Kind), key=["schedule"])
         for name in ("start", "end", "until", "warmup"):
             value = getattr(self, name)
             if name == "end" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise RequestError(f"{name} of a schedule must be a finite number; got {value!r}")
+                raise RequestError(f"{name} of a schedule must be a finite number; got {value!r}", key=[name])
         if self.kind == "constant" and self.end is not None:
-            raise RequestError("end has no meaning in a constant schedule: leave it out, or use linear or cosine")
+            raise RequestError(
+                "end has no meaning in a constant schedule: leave it out, or use linear or cosine", key=["end"]
+            )
         if self.kind != "constant" and self.end is None:
             raise RequestError(f"a {self.kind} schedule needs an end")
         if not 0 < self.until <= 1:
-            raise RequestError(f"until is a share of the training, above 0 and at most 1; got {self.until}")
+            raise RequestError(
+                f"until is a share of the training, above 0 and at most 1; got {self.until}", key=["until"]
+            )
         if not 0 <= self.warmup < self.until:
-            raise RequestError(f"warmup is a share of the training, at least 0 and below until; got {self.warmup}")
+            raise RequestError(
+                f"warmup is a share of the training, at least 0 and below until; got {self.warmup}", key=["warmup"]
+            )
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, object]) -> "Schedule":
@@ -64,7 +70,7 @@ class Schedule:
             if key not in KEYS:
                 match = nearest(key, KEYS)
                 hint = f"did you mean '{match}'? " if match else ""
-                raise RequestError(f"unknown key '{key}' of a schedule: {hint}it takes {', '.join(KEYS)}")
+                raise RequestError(f"unknown key '{key}' of a schedule: {hint}it takes {', '.join(KEYS)}", key=[key])
         for key in ("schedule", "start"):
             if key not in spec:
                 raise RequestError(f"a schedule needs the key '{key}'")

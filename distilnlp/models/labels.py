@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError
 
 __all__ = ["align_labels", "label_names_of", "label_order"]
 
 
-def label_names_of(model: PreTrainedModel) -> tuple[str, ...] | None:
-    """The classes of a model's head in order, or None where they are only ``LABEL_0``, ``LABEL_1``, ..."""
-    names = tuple(
-        str(name) for _, name in sorted((int(key), name) for key, name in (model.config.id2label or {}).items())
-    )
+def label_names_of(model: PreTrainedModel | PreTrainedConfig) -> tuple[str, ...] | None:
+    """The labels of a model's head (or config) in order; None where they are only ``LABEL_0``, ``LABEL_1``, ..."""
+    config = model.config if isinstance(model, PreTrainedModel) else model
+    names = tuple(str(name) for _, name in sorted((int(key), name) for key, name in (config.id2label or {}).items()))
     return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 

@@ -26,6 +26,8 @@ from distilnlp.problems import Problem, get_problem, label_settings
 __all__ = [
     "MINILM",
     "load_classifier",
+    "load_config",
+    "load_model",
     "load_tokenizer",
     "merge_adapter",
     "resolve_model",
@@ -123,6 +125,18 @@ def load_classifier(
     Raises:
         RequestError: it cannot be loaded (no such model, no safetensors, offline), or has no head and needs one.
     """
+    return load_model(name, label_names=label_names, problem=problem, seed=seed, require_head=require_head)[0]
+
+
+def load_model(
+    name: str | Path,
+    *,
+    label_names: Sequence[str] | None = None,
+    problem: Problem | str | None = None,
+    seed: int = 0,
+    require_head: bool = False,
+) -> tuple[PreTrainedModel, bool]:
+    """As `load_classifier`; and whether all of its weights came from the file, so that the seed has changed none."""
     source = resolve_model(name)
     base = _adapter_base(source)
     settings = label_settings(label_names)
@@ -130,19 +144,37 @@ def load_classifier(
         settings = get_problem(problem).config_settings(label_names)
     try:
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False, **settings)
-        model = _load(base or source, config, seed, require_head and base is None, str(name))
+        model, whole = _load(base or source, config, seed, require_head and base is None, str(name))
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         if isinstance(error, RequestError):
             raise
         raise _cannot_load("model", name, error) from error
     if base is None:
-        return model
+        return model, whole
     from peft import PeftModel
 
-    return merge_adapter(PeftModel.from_pretrained(model, source))
+    return merge_adapter(PeftModel.from_pretrained(model, source)), False
 
 
-def _load(source: str, config: PreTrainedConfig, seed: int, require_head: bool, name: str) -> PreTrainedModel:
+def load_config(name: str | Path) -> PreTrainedConfig:
+    """The config of a model; of LoRA adapters that of their base.
+
+    Raises:
+        RequestError: it cannot be loaded.
+    """
+    source = resolve_model(name)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(_adapter_base(source) or source, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise _cannot_load("config", name, error) from error
+    return config
+
+
+def _load(
+    source: str, config: PreTrainedConfig, seed: int, require_head: bool, name: str
+) -> tuple[PreTrainedModel, bool]:
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # the report of new and unused weights; what matters of it is checked below
     logging.disable_progress_bar()
@@ -173,7 +205,7 @@ def _load(source: str, config: PreTrainedConfig, seed: int, require_head: bool, 
             f"{name} has no classification head of its own ({new[0]} is missing): fine-tune it first "
             "(distilnlp finetune), then use that folder"
         )
-    return model
+    return model, not new and not report["mismatched_keys"]
 
 
 def merge_adapter(model: nn.Module) -> PreTrainedModel:

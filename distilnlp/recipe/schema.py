@@ -5,13 +5,34 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from distilnlp.errors import RequestError, nearest
 from distilnlp.problems import list_problems
 from distilnlp.recipe.source import Document, Path_
 
-__all__ = ["CacheSpec", "DataSpec", "LoraSpec", "Recipe", "Stage", "StudentSpec", "recipe_schema", "unknown_key"]
+__all__ = [
+    "CacheSpec",
+    "DataSpec",
+    "LoraSpec",
+    "Recipe",
+    "Stage",
+    "StageData",
+    "StudentSpec",
+    "TeacherSpec",
+    "recipe_schema",
+    "unknown_key",
+]
 
 
 def _known_problem(name: str) -> str:
@@ -46,6 +67,17 @@ class DataSpec(_Strict):
     seed: int = Field(0, description="of the held-out split and of max_train")
 
 
+# What is said of one file's columns says nothing of another's.
+_OF_ONE_TASK = ("validation", "text", "text_pair", "label", "problem_type")
+
+
+class StageData(DataSpec):
+    """Other examples for one stage; what it does not say is as in the recipe's `data`."""
+
+    task: str | None = Field(None, description="other data than the recipe's")  # type: ignore[assignment]
+    seed: int | None = Field(None, description="of the held-out split and of max_train")  # type: ignore[assignment]
+
+
 class StudentSpec(_Strict):
     """How the student is made out of another model: passed to `distilnlp.build_student`."""
 
@@ -78,16 +110,60 @@ class LoraSpec(_Strict):
     keep_adapter: bool = Field(False, description="also save the adapter beside the merged model")
 
 
-class Stage(_Strict):
-    """One training: of a model on labels, or of a student on a teacher."""
+class TeacherSpec(_Strict):
+    """A teacher with settings of its own."""
 
+    model: str = Field(description="an earlier stage, a folder, or a model of the Hub")
+    cache: CacheSpec | None = Field(None, description="of its answers; default: the recipe's")
+
+
+class Stage(_Strict):
+    """One model of a run: trained on labels or on a teacher, or made of another without training."""
+
+    kind: Literal["train", "transform"] = Field(
+        "train", description="transform: take the model, or make the student, without training"
+    )
+    data: StageData | None = Field(None, description="other examples than the recipe's")
+    problem: ProblemName | None = Field(None, description="the kind of task; default: that of the data")
     model: str | None = Field(None, description="start from this model: an earlier stage, a folder, or one of the Hub")
     student: StudentSpec | None = None
-    teacher: str | None = Field(None, description="an earlier stage, a folder, or a model of the Hub")
+    teacher: str | TeacherSpec | None = Field(
+        None, description="an earlier stage, a folder, or a model of the Hub; or a mapping with its settings"
+    )
     objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
     lora: LoraSpec | None = None
-    train: bool = Field(True, description="false: take the model as it is; an untrained teacher, say")
     training: dict[str, Any] = Field(default_factory=dict, description="fields of transformers.TrainingArguments")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plainest(cls, values: Any) -> Any:
+        """``train: false`` is another way to say ``kind: transform``."""
+        if not isinstance(values, Mapping):
+            return values
+        plain = dict(values)
+        if "train" in plain and "kind" not in plain:
+            train = plain.pop("train")
+            plain["kind"] = ("train" if train else "transform") if isinstance(train, bool) else train
+        return plain
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _one_teacher(cls, teacher: Any) -> Any:
+        if isinstance(teacher, list):
+            if len(teacher) != 1:
+                raise ValueError("should be one teacher: this version learns from one at a time")
+            teacher = teacher[0]
+        return teacher["model"] if isinstance(teacher, Mapping) and {*teacher} == {"model"} else teacher
+
+    @property
+    def taught_by(self) -> str | None:
+        """The stage, folder or Hub id of the teacher."""
+        return self.teacher.model if isinstance(self.teacher, TeacherSpec) else self.teacher
+
+    @property
+    def start(self) -> str:
+        """The stage, folder or Hub id that it starts from."""
+        return self.student.from_ if self.student is not None else str(self.model)
 
 
 class Recipe(_Strict):
@@ -109,6 +185,22 @@ class Recipe(_Strict):
     def latest(self, *paths: Path_) -> Path_:
         """Which of ``paths``, that together are a mistake, was written last: the one that a message should name."""
         return self._document.latest(*paths)
+
+    def data_of(self, name: str) -> DataSpec:
+        """The examples of a stage: its own, with what it does not say taken from the recipe's."""
+        stage = self.stages[name]
+        own = {} if stage.data is None else stage.data.model_dump(exclude_none=True)
+        base = self.data.model_dump()
+        if own.get("task", self.data.task) != self.data.task:
+            base = {key: value for key, value in base.items() if key not in _OF_ONE_TASK}
+        if stage.problem is not None:
+            own["problem_type"] = stage.problem
+        return DataSpec.model_validate({**base, **own}) if own else self.data
+
+    def cache_of(self, name: str) -> CacheSpec:
+        """How the answers of a stage's teacher are kept."""
+        teacher = self.stages[name].teacher
+        return (teacher.cache if isinstance(teacher, TeacherSpec) else None) or self.cache
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that was said, and the defaults; keys that are None left out."""
@@ -151,8 +243,8 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
     """The first error that pydantic found, as one line with its place."""
     copies = document.copies
     # A stage that is `like` another repeats its errors: tell those of the stage that they were written in.
-    first = min(error.errors(), key=lambda each: each["loc"][:1] == ("stages",) and bool({*each["loc"][1:2]} & copies))
-    path: Path_ = tuple(first["loc"])
+    first = min(_meant(error), key=lambda each: each["loc"][:1] == ("stages",) and bool({*each["loc"][1:2]} & copies))
+    path: Path_ = tuple(part for part in first["loc"] if part != TeacherSpec.__name__)
     known = _known(path, document.values)
     value = first.get("input")
     if first["type"] == "extra_forbidden":
@@ -176,6 +268,12 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
     if known[:1] == ("stages",) and len(known) == 2:
         problem = f"{problem.removesuffix(' or instance of Stage')}{slip}"
     return document.error(known, f"{dotted} is {value!r}: {problem}")
+
+
+def _meant(error: ValidationError) -> list[Any]:
+    """Its errors, but for what says that a mapping is no text where a mapping may stand too."""
+    errors: list[Any] = list(error.errors())
+    return [each for each in errors if each["type"] != "string_type" or not isinstance(each["input"], dict)] or errors
 
 
 def _slip(name: str, others: Iterable[str]) -> str:
@@ -240,9 +338,12 @@ def _check_stages(recipe: Recipe) -> None:
         if stage.teacher is not None and not stage.objective:
             path = recipe.latest((*here, "teacher"), (*here, "objective"))
             raise recipe.error(path, f"stages.{name} has a teacher and no 'objective': which losses?")
-        if not stage.train and (stage.objective is not None or stage.lora is not None):
-            path = recipe.latest(*((*here, key) for key in ("train", "objective", "lora")))
-            raise recipe.error(path, f"stages.{name} has 'train: false' and losses or adapters to train")
+        if stage.kind == "transform" and (stage.objective is not None or stage.lora is not None):
+            path = recipe.latest(*((*here, key) for key in ("kind", "train", "objective", "lora")))
+            raise recipe.error(path, f"stages.{name} is of kind transform and has losses or adapters to train")
+        if stage.problem is not None and stage.data is not None and stage.data.problem_type is not None:
+            path = recipe.latest((*here, "problem"), (*here, "data", "problem_type"))
+            raise recipe.error(path, f"stages.{name} says its problem twice: leave out data.problem_type")
         for key, reason in _RESERVED.items():
             if key in stage.training:
                 raise recipe.error((*here, "training", key), f"stages.{name}.training.{key} cannot be set: {reason}")
@@ -251,7 +352,7 @@ def _check_stages(recipe: Recipe) -> None:
                 message = f"stages.{name}.training.{key} is null: there is nothing of this name to remove"
                 raise recipe.error((*here, "training", key), message)
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
-        for path, model in (start, ((*here, "teacher"), stage.teacher)):
+        for path, model in (start, ((*here, "teacher"), stage.taught_by)):
             _check_reference(recipe, path, model, order[: order.index(name)])
 
 

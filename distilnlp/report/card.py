@@ -14,6 +14,7 @@ from distilnlp.report.card_data import (
     recipe_stage,
     redact,
     start_weights,
+    teacher_name,
     title,
 )
 from distilnlp.report.compare import footnotes, markdown_table, relative_lines
@@ -116,7 +117,7 @@ def _lineage(report: Report, result: StageResult) -> str:
     facts = {
         "Start weights": ", ".join(_model(name) for name in starts),
         "Made from": _origin(report, part(spec, "student")),
-        "Teacher": _of_stage(report, str(spec["teacher"])) if spec.get("teacher") else "",
+        "Teacher": _of_stage(report, taught_by) if (taught_by := teacher_name(spec)) else "",
         "Data": _data(report),
         "Objective": _objective(part(spec, "objective")),
         "Training time": f"{result.seconds:.0f} s" if result.seconds else "",
@@ -144,7 +145,8 @@ def _of_stage(report: Report, name: str) -> str:
         return _model(name)
     is_random = part(spec, "student").get("init") == "random"
     start = "random weights" if is_random else _model(next(iter(start_weights(report, name)), name))
-    return f"{start} ({'as trained' if spec.get('train', True) else 'as it is'} in stage {_code(name)})"
+    how = "as it is" if spec.get("kind") == "transform" else "as trained"
+    return f"{start} ({how} in stage {_code(name)})"
 
 
 def _data(report: Report) -> str:

@@ -85,7 +85,7 @@ def start_weights(report: Report, stage: str) -> list[str]:
             continue
         seen.add(name)
         spec = recipe_stage(report, name)
-        origins = [spec.get("model"), part(spec, "student").get("from"), spec.get("teacher")]
+        origins = [spec.get("model"), part(spec, "student").get("from"), teacher_name(spec)]
         if spec:
             queue.extend(str(origin) for origin in origins if origin)
         elif name != stage:
@@ -97,6 +97,12 @@ def start_weights(report: Report, stage: str) -> list[str]:
 def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
     return part(part(report.recipe, "stages"), stage)
+
+
+def teacher_name(spec: Mapping[str, object]) -> str | None:
+    """The teacher in a stage of a recipe, whether it stands there by its name or with settings."""
+    name = part(spec, "teacher").get("model") or spec.get("teacher")
+    return str(name) if name else None
 
 
 def part(values: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -15,6 +15,7 @@ __all__ = [
     "VERSION",
     "Cost",
     "Fidelity",
+    "Kind",
     "Report",
     "Role",
     "StageResult",

@@ -4,13 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distilnlp.run.check import check_recipe, full_schema
     from distilnlp.run.evaluation import evaluate_model
+    from distilnlp.run.json_schema import full_schema
+    from distilnlp.run.plan import make_plan
     from distilnlp.run.runner import run_recipe
 
-__all__ = ["check_recipe", "evaluate_model", "full_schema", "run_recipe"]
+__all__ = ["evaluate_model", "full_schema", "make_plan", "run_recipe"]
 
-_HOMES = {"check_recipe": "check", "full_schema": "check", "evaluate_model": "evaluation", "run_recipe": "runner"}
+_HOMES = {
+    "evaluate_model": "evaluation",
+    "full_schema": "json_schema",
+    "make_plan": "plan",
+    "run_recipe": "runner",
+}
 
 
 def __getattr__(name: str) -> object:

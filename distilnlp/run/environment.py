@@ -3,15 +3,16 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.recipe import Recipe
+
+if TYPE_CHECKING:
+    from distilnlp.run.plan import Plan
 
 __all__ = ["choose_precision", "describe_environment", "library_versions"]
 
@@ -55,7 +56,7 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def describe_environment(recipe: Recipe) -> dict[str, Any]:
+def describe_environment(plan: "Plan") -> dict[str, Any]:
     """The content of ``environment.json``."""
     return {
         "versions": library_versions(),
@@ -66,15 +67,10 @@ def describe_environment(recipe: Recipe) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
         },
-        "precision": choose_precision(recipe.precision),
-        "seeds": _seeds(recipe),
+        "precision": plan.precision,
+        "seeds": {"data": plan.recipe.data.seed, **{name: stage.seed for name, stage in plan.stages.items()}},
         "git": _git_revision(),
     }
-
-
-def _seeds(recipe: Recipe) -> Mapping[str, int]:
-    stages = {name: stage.training.get("seed", recipe.seed) for name, stage in recipe.stages.items()}
-    return {"data": recipe.data.seed, **stages}
 
 
 def _git_revision() -> dict[str, Any] | None:

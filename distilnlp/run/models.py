@@ -1,49 +1,44 @@
 """The models of a run: what a stage starts from, who teaches it, and whether the two fit before any training."""
 
-from pathlib import Path
+import copy
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data.load import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
+from distilnlp.models.capture import model_info
 from distilnlp.models.labels import align_labels, label_names_of, label_order
-from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.models.loading import load_classifier, load_config
 from distilnlp.models.predictor import Predictor, TorchBackend, best_device
+from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
-from distilnlp.recipe import LoraSpec, Recipe, Stage
-from distilnlp.run.check import training_arguments
+from distilnlp.recipe import LoraSpec
+from distilnlp.recipe.source import Path_
 from distilnlp.run.evaluation import texts_of
 from distilnlp.run.folder import RunFolder
+from distilnlp.run.plan import Plan, StagePlan, loss_culprit
+from distilnlp.run.sources import Sources, plain_copy
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
 from distilnlp.training.compatibility import check_same_tokens, confirm_label_order
 from distilnlp.training.trainer import CONFIRM_BATCHES
 
-__all__ = ["Models", "add_adapter", "stage_seed", "start_name"]
-
-
-def start_name(stage: Stage) -> str:
-    """The stage, folder or Hub id that a stage starts from."""
-    return stage.student.from_ if stage.student is not None else str(stage.model)
-
-
-def _written(here: tuple[str, ...], stage: Stage) -> list[tuple[str, ...]]:
-    """Where a recipe says what a stage starts from."""
-    keys = stage.student.model_dump(by_alias=True) if stage.student is not None else {}
-    return [(*here, "model"), (*here, "student"), *((*here, "student", key) for key in keys)]
-
-
-def stage_seed(recipe: Recipe, name: str) -> int:
-    """The seed of a stage: its own, or the recipe's."""
-    return int(recipe.stages[name].training.get("seed", recipe.seed))
+__all__ = ["Models", "add_adapter"]
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
-    """The model with low-rank adapters that are trained in its place; the head is trained in full."""
+    """The model with low-rank adapters that are trained in its place; the head is trained in full.
+
+    Raises:
+        RequestError: the model has no module of the names in ``target_modules``.
+    """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -55,133 +50,205 @@ def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
     )
     try:
         return get_peft_model(model, config)
-    except ValueError as error:  # no module of the names in target_modules
-        raise RequestError(f"lora: {error}") from error
+    except ValueError as error:
+        raise RequestError(f"lora: {error}", key=["lora", "target_modules"]) from error
 
 
 class Models:
-    """Finds and makes the models of a recipe's stages.
+    """Finds and makes the models of a plan's stages.
 
     Args:
-        recipe: the run's recipe.
-        task: its data, whose labels every model gets.
+        plan: of the run.
+        tasks: the data of each stage, whose labels its model gets.
         folder: where the stages that are finished are.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, folder: RunFolder) -> None:
-        self.recipe = recipe
-        self.task = task
+    def __init__(self, plan: Plan, tasks: Mapping[str, Task], folder: RunFolder) -> None:
+        self.plan = plan
+        self.tasks = tasks
         self.folder = folder
+        to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
+        names = [name for stage in to_come for name in (stage.start, stage.teacher) if name is not None]
+        self.sources = Sources(Counter(name for name in names if name not in plan.stages))
 
-    def where(self, name: str) -> str | Path:
-        """The folder of a stage, or the folder or Hub id that is no stage."""
-        return self.folder.stage(name) if name in self.recipe.stages else name
+    # ---- for a stage that is to be trained ----
 
     def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
-        """The tokenizer of the model that a stage starts from; stages pass theirs on."""
-        return self._tokenizer_of(start_name(self.recipe.stages[name]))
+        """The tokenizer of a stage, which is that of the model that it starts from, or of a folder or Hub id."""
+        while name in self.plan.stages:
+            name = self.plan.stages[name].start
+        return self.sources.tokenizer(name)
 
-    def _tokenizer_of(self, name: str) -> PreTrainedTokenizerBase:
-        """That of a stage's model, or of a folder or Hub id."""
-        return self.tokenizer(name) if name in self.recipe.stages else load_tokenizer(name)
-
-    def start(self, name: str) -> PreTrainedModel:
+    def start(self, stage: StagePlan) -> PreTrainedModel:
         """The model that a stage begins to train: the same weights each time."""
-        stage = self.recipe.stages[name]
-        return self._make(name, self._classifier(self.where(start_name(stage)), stage_seed(self.recipe, name)))
+        if stage.start in self.plan.stages:
+            made = self._made_of(stage, self._of_stage(stage.start, stage))
+        else:
+            base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
+            made = self._made_of(stage, base)
+            made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
+            self.sources.used(stage.start)
+        return made
 
-    def teacher(self, stage: Stage) -> FrozenTeacher | None:
+    def teacher(self, stage: StagePlan) -> FrozenTeacher | None:
         """Who teaches a stage."""
-        return None if stage.teacher is None else load_teacher(self.where(stage.teacher))
+        name = stage.teacher
+        if name is None:
+            return None
+        if name in self.plan.stages:
+            return load_teacher(self.folder.stage(name))
+        teacher = FrozenTeacher(self.sources.teacher(name), self.sources.tokenizer(name))
+        self.sources.used(name)
+        return teacher
 
-    def check(self) -> None:
-        """Build every stage's models with the weights that there are now, and compare them as the objective will.
+    def _of_stage(self, name: str, stage: StagePlan) -> PreTrainedModel:
+        """What a finished stage has left, with a head for the task of the stage that goes on from it."""
+        task = self.tasks[stage.name]
+        return load_classifier(
+            self.folder.stage(name), label_names=task.label_names, problem=task.problem, seed=stage.seed
+        )
 
-        What cannot work in the last stage is so found before the first one is trained.
+    @staticmethod
+    def _for_task(model: PreTrainedModel, task: Task) -> PreTrainedModel:
+        """Its labels in the task's order; a head that has them in another order is put into theirs, not lost."""
+        model.config.problem_type = task.problem.name  # type: ignore[assignment]  # theirs lists three kinds
+        return model if task.label_names is None else align_labels(model, task.label_names)
 
-        Raises:
-            RequestError: a model that cannot be loaded, a teacher without a head, models that the objective cannot
-                compare; with the line of the recipe.
-        """
-        made: dict[str, PreTrainedModel] = {}
-        for name, stage in self.recipe.stages.items():
-            here = ("stages", name)
-            start, source = start_name(stage), _written(here, stage)
-            paths = source
-            try:
-                base = made.get(start) or self._classifier(start, stage_seed(self.recipe, name))
-                made[name] = self._make(name, base)
-                tokenizer = self.tokenizer(name)
-                self._check_tokenizer(tokenizer)
-                paths = [(*here, "lora"), (*here, "lora", "target_modules")]
-                if stage.lora is not None:
-                    add_adapter(self._make(name, base), stage.lora)
-                if stage.objective is None:
-                    continue
-                paths, info, outsider = [(*here, "teacher"), *source], None, None
-                if stage.teacher is not None:
-                    known = made.get(stage.teacher)
-                    check_same_tokens(tokenizer, self._tokenizer_of(stage.teacher))
-                    teacher = load_teacher(stage.teacher) if known is None else FrozenTeacher(known)
-                    info, outsider = teacher.info, teacher if known is None else None
-                own = FrozenTeacher(made[name]).info
-                for loss, settings in stage.objective.items():
-                    path = (*here, "objective", loss)
-                    paths = [path, *((*path, key) for key in settings)]
-                    Objective.from_dict({"hard_label": {}, loss: settings}).resolve(own, info)
-                paths = [(*here, "teacher")]
-                if outsider is not None:
-                    objective = Objective.from_dict(stage.objective).resolve(own, info)
-                    self._check_labels(name, outsider, objective)
-            except RequestError as error:
-                if str(error).startswith("max_length"):
-                    paths = [("data", "max_length")]
-                raise self.recipe.error(self.recipe.latest(*paths), f"stages.{name}: {error}") from error
-
-    def _check_labels(self, name: str, teacher: FrozenTeacher, objective: Objective) -> None:
-        """Whether a teacher from outside the run knows the task: what the trainer will find, before any training."""
-        labels, needs = self.task.label_names, objective.needs_teacher()
-        if labels is None or self.task.train is None or not needs.logits:
-            return
-        if teacher.label_names is not None:
-            label_order(labels, teacher.label_names, "the data")
-        elif (tokenizer := teacher.tokenizer) is not None:
-            size = training_arguments(self.recipe, name, "unused").train_batch_size
-            first = self.task.train.select(range(min(CONFIRM_BATCHES * size, len(self.task.train))))
-            backend = TorchBackend(teacher.model, best_device())
-            predictor = Predictor(backend, tokenizer, max_length=self.recipe.data.max_length, batch_size=size)
-            logits = torch.from_numpy(predictor.logits(texts_of(first)))
-            confirm_label_order([(logits, torch.tensor(first["label"]))], labels)
-
-    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Whether it can read the texts, at this length."""
-        if self.task.train is None:
-            raise RequestError(f"task {self.task.name} has no training examples")
-        check_tokenizer(self.task.train, tokenizer, self.recipe.data.max_length)
-
-    def _classifier(self, name: str | Path, seed: int) -> PreTrainedModel:
-        """The model with the task's labels; a head that has them in another order is put into theirs, not lost."""
-        labels, problem = self.task.label_names, self.task.problem
-        if labels is not None and name not in self._stage_folders():
-            own = load_classifier(name, problem=problem, seed=seed)
-            names = label_names_of(own)
-            if names is not None and sorted(names) == sorted(labels):
-                return align_labels(own, labels)
-        return load_classifier(name, label_names=labels, problem=problem, seed=seed)
-
-    def _stage_folders(self) -> list[Path]:
-        return [self.folder.stage(name) for name in self.recipe.stages]
-
-    def _make(self, name: str, start: PreTrainedModel) -> PreTrainedModel:
-        spec = self.recipe.stages[name].student
+    @staticmethod
+    def _made_of(stage: StagePlan, base: PreTrainedModel) -> PreTrainedModel:
+        spec = stage.spec.student
         if spec is None:
-            return start
+            return base
         return build_student(
-            start,
+            base,
             layers=spec.layers,
             layer_map=spec.layer_map,
             config=spec.config,
             architecture=spec.architecture,
             init=spec.init,
-            seed=stage_seed(self.recipe, name),
+            seed=stage.seed,
         )
+
+    # ---- before the first stage ----
+
+    def check(self) -> None:
+        """Make sketches of every stage's models, without weights, and compare them as the objective will.
+
+        What cannot work in the last stage is so found before the first one is trained. A model from outside is loaded
+        for it, which also shows whether its weights are whole, and is kept for the stage that uses it.
+
+        Raises:
+            RequestError: a model that cannot be loaded, a teacher without a head, models that the objective cannot
+                compare; with the line of the recipe.
+        """
+        sketches: dict[str, PreTrainedModel] = {}
+        for stage in self.plan.stages.values():
+            sketches[stage.name] = self._sketch(stage, sketches)
+            if stage.objective is not None:
+                self._check_objective(stage, sketches)
+
+    def _sketch(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> PreTrainedModel:
+        """A model of the sizes and labels that the stage's will have; its weights are on no device."""
+        if self.folder.is_finished(stage.name):
+            with torch.device("meta"):
+                return _from_config(load_config(self.folder.stage(stage.name)))
+        with self._told_at(stage, *_start_paths(stage)):
+            base = sketches.get(stage.start)
+            if base is None:
+                base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
+            with torch.device("meta"):
+                made = self._made_of(stage, _relabelled(base, self.tasks[stage.name]))
+            self._check_tokenizer(stage)
+        if stage.spec.lora is not None:
+            with self._told_at(stage, ("lora",), ("lora", "target_modules")), torch.device("meta"):
+                add_adapter(type(made)(copy.deepcopy(made.config)), stage.spec.lora)
+        return made
+
+    def _check_tokenizer(self, stage: StagePlan) -> None:
+        """Whether it can read the texts, at this length."""
+        task = self.tasks[stage.name]
+        if task.train is None:
+            raise RequestError(f"task {task.name} has no training examples")
+        check_tokenizer(task.train, self.tokenizer(stage.name), stage.data.max_length)
+
+    def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
+        own, info, outsider = model_info(sketches[stage.name]), None, None
+        if stage.teacher is not None:
+            with self._told_at(stage, ("teacher",), *_start_paths(stage)):
+                check_same_tokens(self.tokenizer(stage.name), self.tokenizer(stage.teacher))
+                teacher = sketches.get(stage.teacher)
+                if teacher is None:
+                    outsider = FrozenTeacher(
+                        self.sources.teacher(stage.teacher), self.sources.tokenizer(stage.teacher)
+                    )
+                info = outsider.info if outsider is not None else model_info(sketches[stage.teacher])
+        objective = self._resolved(stage, own, info)
+        labels = self.tasks[stage.name].label_names
+        if stage.teacher is None or labels is None or not objective.needs_teacher().logits:
+            return
+        with self._told_at(stage, ("teacher",)):
+            names = outsider.label_names if outsider is not None else label_names_of(sketches[stage.teacher])
+            if names is not None:
+                label_order(labels, names, "the data")
+            elif outsider is not None:
+                self._confirm_labels(stage, outsider, labels)
+
+    def _resolved(self, stage: StagePlan, own: ModelInfo, teacher: ModelInfo | None) -> Objective:
+        if stage.objective is None:
+            raise ValueError(f"{stage.name} has no objective")
+        try:
+            return stage.objective.resolve(own, teacher)
+        except RequestError as error:
+            here, loss = ("stages", stage.name, "objective"), str(error.key[0])
+            settings = (stage.spec.objective or {})[loss]
+            guilty = loss_culprit(loss, settings, lambda made: made.resolve(own, teacher))
+            place = self.plan.recipe.latest((*here, loss), *((*here, loss, key) for key in guilty or settings))
+            raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
+
+    def _confirm_labels(self, stage: StagePlan, teacher: FrozenTeacher, labels: tuple[str, ...]) -> None:
+        """Whether a teacher whose labels have no names knows the task: what the trainer will find."""
+        task, size = self.tasks[stage.name], stage.arguments.train_batch_size
+        if task.train is None or teacher.tokenizer is None:
+            return
+        first = task.train.select(range(min(CONFIRM_BATCHES * size, len(task.train))))
+        backend = TorchBackend(teacher.model, best_device())
+        predictor = Predictor(backend, teacher.tokenizer, max_length=stage.data.max_length, batch_size=size)
+        logits = torch.from_numpy(predictor.logits(texts_of(first)))
+        confirm_label_order([(logits, torch.tensor(first["label"]))], labels)
+
+    @contextmanager
+    def _told_at(self, stage: StagePlan, *paths: Path_) -> Iterator[None]:
+        """Tell a mistake at the line of the recipe: of the key that it names, else of what was written last."""
+        try:
+            yield
+        except RequestError as error:
+            here: Path_ = ("stages", stage.name)
+            places = [(*here, *path) for path in paths]
+            if error.key == ("max_length",):
+                places = [("data", "max_length"), (*here, "data", "max_length")]
+            place = self.plan.recipe.latest(*places)
+            raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
+
+
+def _start_paths(stage: StagePlan) -> list[Path_]:
+    """Where a recipe says what a stage starts from."""
+    spec = stage.spec.student
+    keys = spec.model_dump(by_alias=True) if spec is not None else {}
+    return [("model",), ("student",), *(("student", key) for key in keys)]
+
+
+def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:
+    """The model with the labels of a task, as it will be loaded; itself where it has them."""
+    own, labels = label_names_of(model), task.label_names
+    same = model.config.num_labels == task.problem.num_logits(labels)
+    if same and (labels is None or own is None or sorted(own) == sorted(labels)):
+        return model
+    config = copy.deepcopy(model.config)
+    for key, value in task.problem.config_settings(labels).items():
+        setattr(config, key, value)
+    return _from_config(config)
+
+
+def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
+    made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    return made

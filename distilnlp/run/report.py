@@ -18,45 +18,39 @@ from distilnlp.recipe import Recipe
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
-from distilnlp.report.schema import Cost, Fidelity, Report, Role, StageResult, to_json
+from distilnlp.report.schema import Cost, Fidelity, Report, StageResult, to_json
 from distilnlp.run.environment import library_versions
 from distilnlp.run.evaluation import Answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
-from distilnlp.run.models import start_name
+from distilnlp.run.plan import Plan
 from distilnlp.whole_files import write_text
 
-__all__ = ["eval_split", "make_report", "role_of"]
+__all__ = ["eval_split", "make_report"]
 
 _SOURCE = re.compile(r"^Source: (.*?)(?=^\w+:|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def role_of(recipe: Recipe, name: str) -> Role:
-    """``student`` has an objective; ``control`` starts as a student does and has none; the rest is ``teacher``."""
-    stage = recipe.stages[name]
-    if stage.objective is not None:
-        return "student"
-    students = [other for other in recipe.stages.values() if other.objective is not None]
-    taught_by = {start_name(other) for other in students} | {other.teacher for other in students}
-    same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
-    return "control" if name not in taught_by and (stage.student is not None or same_start) else "teacher"
-
-
 def make_report(
-    recipe: Recipe, task: Task, folder: RunFolder, outside: Mapping[str, Answers], say: Callable[[str], object]
+    plan: Plan,
+    tasks: Mapping[str, Task],
+    folder: RunFolder,
+    outside: Mapping[str, Answers],
+    say: Callable[[str], object],
 ) -> Report:
     """Measure agreement and cost of all models of a finished run, and write report and card.
 
     Args:
-        recipe, task, folder: of the run.
+        plan, folder: of the run.
+        tasks: the data of each stage; the report is about that of the last one.
         outside: the answers of the teachers that are no stages.
         say: shows one line of text to the user.
     """
     say("measuring size, speed and agreement")
-    teacher = _reference_teacher(recipe)
-    rows = {name: _of_outsider(name, answers, task) for name, answers in outside.items()}
-    rows.update({name: folder.result(name) for name in recipe.stages})
-    costs = _costs(recipe, task, folder, list(rows))
-    fidelities = _fidelities(recipe, task, folder, rows, outside, teacher)
+    recipe, task, teacher = plan.recipe, tasks[plan.last.name], plan.reference_teacher
+    rows = {name: _of_outsider(name, answers, tasks[plan.outsiders[name].name]) for name, answers in outside.items()}
+    rows.update({name: folder.result(name) for name in plan.stages})
+    costs = _costs(plan, task, folder, list(rows))
+    fidelities = _fidelities(plan, tasks, folder, outside)
     report = Report(
         name=recipe.name,
         task=task.name,
@@ -67,7 +61,7 @@ def make_report(
         label_names=None if task.label_names is None else list(task.label_names),
         text_columns=_text_columns(task),
         main_metric=task.main_metric,
-        teacher=start_name(recipe.stages[teacher]) if teacher in recipe.stages else teacher,
+        teacher=plan.stages[teacher].start if teacher is not None and teacher in plan.stages else teacher,
         stages=[
             row.model_copy(update={"cost": costs[name], "fidelity": fidelities.get(name)})
             for name, row in rows.items()
@@ -76,17 +70,9 @@ def make_report(
         versions=library_versions(),
         sources=_sources(recipe),
     )
-    write_text(folder.path / CARD, render_card(report, stage=list(recipe.stages)[-1]))
+    write_text(folder.path / CARD, render_card(report, stage=plan.last.name))
     write_text(folder.path / REPORT, to_json(report))
     return report
-
-
-def _reference_teacher(recipe: Recipe) -> str | None:
-    """Whom all are compared with: the teacher of the last stage that has one, else the stage that a student is of."""
-    stages = recipe.stages.values()
-    teachers = [stage.teacher for stage in stages if stage.teacher is not None]
-    makers = [stage.student.from_ for stage in stages if stage.student and stage.student.from_ in recipe.stages]
-    return next(reversed(teachers or makers), None)
 
 
 def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
@@ -103,28 +89,29 @@ def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
 
 
 def _fidelities(
-    recipe: Recipe,
-    task: Task,
-    folder: RunFolder,
-    rows: Mapping[str, StageResult],
-    outside: Mapping[str, Answers],
-    teacher: str | None,
+    plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: Mapping[str, Answers]
 ) -> dict[str, Fidelity]:
-    """How often each model answers as its teacher does; the control, which has none, as the last student's."""
+    """How often each model answers as its teacher does; the control, which has none, as the last student's.
+
+    A teacher that was measured on other data, as that of another stage, is not compared.
+    """
     found = {}
-    for name, stage in recipe.stages.items():
-        reference = stage.teacher or teacher
-        if reference is None or rows[name].role == "teacher":
+    for name, stage in plan.stages.items():
+        reference = stage.teacher or plan.reference_teacher
+        if reference is None or stage.role == "teacher":
+            continue
+        measured = plan.outsiders[reference] if reference in outside else plan.stages[reference]
+        if measured.data != stage.data:
             continue
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
-        found[name] = Fidelity(**fidelity(*own.matched(theirs, (name, reference)), task.problem))
+        found[name] = Fidelity(**fidelity(*own.matched(theirs, (name, reference)), tasks[name].problem))
     return found
 
 
-def _costs(recipe: Recipe, task: Task, folder: RunFolder, names: Sequence[str]) -> dict[str, Cost]:
-    places = {name: str(folder.stage(name)) if name in recipe.stages else resolve_model(name) for name in names}
-    settings: dict[str, Any] = {"max_length": recipe.data.max_length, "device": torch.device("cpu")}
+def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> dict[str, Cost]:
+    places = {name: str(folder.stage(name)) if name in plan.stages else resolve_model(name) for name in names}
+    settings: dict[str, Any] = {"max_length": plan.last.data.max_length, "device": torch.device("cpu")}
     models = {name: Predictor.load(place, **settings) for name, place in places.items()}
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
     texts = [] if task.validation is None else texts_of(task.validation)

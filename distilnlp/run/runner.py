@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from accelerate import PartialState
@@ -12,11 +12,11 @@ from distilnlp.data.load import Task
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.report.compare import render_table
 from distilnlp.report.schema import Report
-from distilnlp.run.check import check_recipe
-from distilnlp.run.environment import choose_precision, describe_environment
+from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import Answers, answer_of
 from distilnlp.run.folder import CARD, RunFolder
 from distilnlp.run.models import Models
+from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.report import make_report
 from distilnlp.run.stage import train_stage
 
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 def run_recipe(
-    recipe: Recipe, folder: str | Path, *, fresh: bool = False, say: Callable[[str], object] = logger.info
+    recipe: Recipe | Plan, folder: str | Path, *, fresh: bool = False, say: Callable[[str], object] = logger.info
 ) -> Report | None:
     """Run a recipe in a folder, or go on with it there, and return its report (None in all processes but the first).
 
     Run it again after a break: finished stages are skipped, a broken one resumes from its last checkpoint, and the
-    weights are those of a run without the break. All models are built, and the objective is compared with them,
+    weights are those of a run without the break. All models are sketched, and the objective is compared with them,
     before the first stage is trained.
 
     Args:
-        recipe: as `load_recipe` gives it.
+        recipe: as `load_recipe` gives it, or the plan that `make_plan` has made of it.
         folder: where the stages, ``recipe.yaml``, ``environment.json``, ``report.json`` and ``README.md`` are written.
         fresh: delete what an earlier run has left in the folder.
         say: shows one line of text to the user; by default it is logged.
@@ -46,18 +46,18 @@ def run_recipe(
             settings (says which).
         RunError: the training failed.
     """
+    plan = recipe if isinstance(recipe, Plan) else make_plan(recipe)
     place = RunFolder(Path(folder))
-    check_recipe(recipe)
     if not _is_first_process():
-        _follow(recipe, place)
+        _follow(plan, place)
         return None
-    with place.claim(recipe, describe_environment(recipe), fresh=fresh):
-        report = _old_report(recipe, place)
+    with place.claim(plan.recipe, describe_environment(plan), fresh=fresh):
+        report = _old_report(plan, place)
         if report is not None:
             say(f"all stages of {place.path} are finished")
             _wait_for_everyone()
         else:
-            report = _run(recipe, place, say)
+            report = _run(plan, place, say)
         say("")
         say(render_table(report.stages))
         say("")
@@ -66,53 +66,61 @@ def run_recipe(
         return report
 
 
-def _run(recipe: Recipe, place: RunFolder, say: Callable[[str], object]) -> Report:
-    task = _load(recipe.data)
-    say(f"task {task.name}, precision {choose_precision(recipe.precision)}, run in {place.path}")
-    models = Models(recipe, task, place)
+def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
+    tasks = _load_tasks(plan)
+    names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
+    say(f"task {names}, precision {plan.precision}, run in {place.path}")
+    models = Models(plan, tasks, place)
     models.check()
     _wait_for_everyone()
-    for name in recipe.stages:
-        _run_stage(recipe, name, task, models, place, say)
-    return make_report(recipe, task, place, _answers_of_outsiders(recipe, task), say)
+    for name, stage in plan.stages.items():
+        _run_stage(stage, tasks[name], models, place, say)
+    return make_report(plan, tasks, place, _answers_of_outsiders(plan, tasks), say)
 
 
-def _run_stage(
-    recipe: Recipe, name: str, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]
-) -> None:
-    if not place.is_finished(name):
-        train_stage(recipe, name, task, models, place, say)
+def _run_stage(stage: StagePlan, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]) -> None:
+    if not place.is_finished(stage.name):
+        train_stage(stage, task, models, place, say)
         return
-    result = place.result(name)
-    place.drop_checkpoints(name)  # of a run that was killed between the last two steps of a stage
-    say(f"{name}: finished before, {task.main_metric} {result.score:.4f}")
+    result = place.result(stage.name)
+    place.drop_checkpoints(stage.name)  # of a run that was killed between the last two steps of a stage
+    say(f"{stage.name}: finished before, {task.main_metric} {result.score:.4f}")
 
 
-def _follow(recipe: Recipe, place: RunFolder) -> None:
+def _follow(plan: Plan, place: RunFolder) -> None:
     """What the other processes of a distributed run do: the same trainings, no word and no report."""
-    task = _load(recipe.data)
+    tasks = _load_tasks(plan)
     _wait_for_everyone()
-    if _old_report(recipe, place) is not None:
+    if _old_report(plan, place) is not None:
         return
-    models = Models(recipe, task, place)
-    for name in recipe.stages:
+    models = Models(plan, tasks, place)
+    for name, stage in plan.stages.items():
         if not place.is_finished(name):
-            train_stage(recipe, name, task, models, place, _say_nothing)
+            train_stage(stage, tasks[name], models, place, _say_nothing)
 
 
-def _answers_of_outsiders(recipe: Recipe, task: Task) -> dict[str, Answers]:
-    """The answers of the teachers that are no stages."""
-    teachers = [stage.teacher for stage in recipe.stages.values()]
-    outside = [name for name in teachers if name is not None and name not in recipe.stages]
-    length = recipe.data.max_length
-    return {name: answer_of(name, task, max_length=length) for name in dict.fromkeys(outside)}
+def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task]) -> dict[str, Answers]:
+    """The answers of the teachers that are no stages, to the examples of the first stage that each teaches."""
+    return {
+        name: answer_of(name, tasks[stage.name], max_length=stage.data.max_length)
+        for name, stage in plan.outsiders.items()
+    }
 
 
-def _old_report(recipe: Recipe, place: RunFolder) -> Report | None:
+def _old_report(plan: Plan, place: RunFolder) -> Report | None:
     """The report that is there, if it is of this recipe and all stages are finished."""
     report = place.report()
-    finished = all(place.is_finished(name) for name in recipe.stages)
-    return report if report is not None and finished and report.recipe == recipe.to_dict() else None
+    finished = all(place.is_finished(name) for name in plan.stages)
+    return report if report is not None and finished and report.recipe == plan.recipe.to_dict() else None
+
+
+def _load_tasks(plan: Plan) -> dict[str, Task]:
+    """The data of each stage; what several have in common is loaded once."""
+    loaded: dict[DataSpec, Task] = {}
+    for stage in plan.stages.values():
+        if stage.data not in loaded:
+            loaded[stage.data] = _load(stage.data)
+    return {name: loaded[stage.data] for name, stage in plan.stages.items()}
 
 
 def _load(data: DataSpec) -> Task:

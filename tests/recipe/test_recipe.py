@@ -167,9 +167,9 @@ def test_training_keys_that_would_do_nothing_or_harm_are_refused(key, advice):
         ({"model": "x", "teacher": "one"}, "has a teacher and no 'objective'"),
         (
             {"model": "x", "train": False, "objective": {"label_smoothing": {}}},
-            "'train: false' and losses or adapters",
+            "is of kind transform and has losses or adapters",
         ),
-        ({"model": "x", "train": False, "lora": {}}, "'train: false' and losses or adapters"),
+        ({"model": "x", "kind": "transform", "lora": {}}, "is of kind transform and has losses or adapters"),
         ({"model": "x", "teacher": "three", "objective": {"hard_label": {}}}, "'three', a stage that does not come"),
         ({"model": "two"}, "'two', a stage that does not come earlier"),
         ({"student": {"from": "oen"}}, "no such stage or folder; did you mean 'one'?"),

@@ -124,7 +124,7 @@ def test_the_table_and_the_lineage_are_there():
     [
         ({"model": "/home/somebody/runs/films-base"}, "`films-base` (as trained in stage `assistant`)"),
         ({"student": {"from": "teacher"}}, f"[{MINILM}](https://huggingface.co/{MINILM}) (as trained in "),
-        ({"student": {"from": "teacher", "init": "random"}, "train": False}, "random weights (as it is in stage"),
+        ({"student": {"from": "teacher", "init": "random"}, "kind": "transform"}, "random weights (as it is in stage"),
         (None, "`assistant`\n"),
     ],
 )

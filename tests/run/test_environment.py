@@ -9,6 +9,7 @@ from distilnlp.errors import RequestError
 from distilnlp.recipe import load_recipe
 from distilnlp.run import environment
 from distilnlp.run.environment import choose_precision, describe_environment
+from distilnlp.run.plan import make_plan
 
 
 @pytest.mark.parametrize(
@@ -38,20 +39,20 @@ def test_fp16_without_a_gpu_is_refused(monkeypatch):
 
 def test_seeds_are_noted_stage_by_stage():
     recipe = load_recipe("mrpc", ["seed=7", "stages.teacher.training.seed=1"])
-    assert describe_environment(recipe)["seeds"] == {"data": 0, "teacher": 1, "control": 7, "student": 7}
+    assert describe_environment(make_plan(recipe))["seeds"] == {"data": 0, "teacher": 1, "control": 7, "student": 7}
 
 
 def test_the_git_revision_is_noted_where_there_is_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert describe_environment(load_recipe("mrpc"))["git"] is None
+    assert describe_environment(make_plan(load_recipe("mrpc")))["git"] is None
 
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     (tmp_path / "file").write_text("1")
     for command in (["init", "-q"], ["add", "file"], ["commit", "-q", "--no-verify", "-m", "x"]):
         subprocess.run([*git, *command], check=True)
-    noted = describe_environment(load_recipe("mrpc"))["git"]
+    noted = describe_environment(make_plan(load_recipe("mrpc")))["git"]
     assert len(noted["commit"]) == 40
     assert noted["changed"] is False
     (tmp_path / "file").write_text("2")
-    assert describe_environment(load_recipe("mrpc"))["git"]["changed"] is True
+    assert describe_environment(make_plan(load_recipe("mrpc")))["git"]["changed"] is True

@@ -25,8 +25,9 @@ from distilnlp.run import evaluate_model, run_recipe
 from distilnlp.run import runner as runner_module
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models
+from distilnlp.run.plan import make_plan
 from distilnlp.run.progress import StageProgress
-from distilnlp.run.report import eval_split, role_of
+from distilnlp.run.report import eval_split
 from tests.run.conftest import recipe_values
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -267,7 +268,7 @@ def test_a_broken_stage_resumes_to_the_same_weights(tmp_path, finished, recipe, 
 def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, setting, message, monkeypatch):
     """The student comes last: its mistakes must not cost the teacher's training."""
     trained: list[str] = []
-    monkeypatch.setattr(runner_module, "train_stage", lambda recipe, name, *rest: trained.append(name))
+    monkeypatch.setattr(runner_module, "train_stage", lambda stage, *rest: trained.append(stage.name))
     monkeypatch.setattr(runner_module, "make_report", lambda *rest: Report(stages=[StageResult(stage="teacher")]))
     recipe = make_recipe(values, name="films", settings=[setting])
     if message is None:
@@ -343,7 +344,7 @@ def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, val
     (tmp_path / "films.csv").write_text("text,label\n\U0001f44d,1\n" + "".join(rows), encoding="utf-8")
     task = load_task(tmp_path / "films.csv", seed=0)
     recipe = make_recipe({**values, "data": {"task": "films.csv", "max_length": 4}}, name="films")
-    Models(recipe, task, RunFolder(tmp_path / "run")).check()
+    Models(make_plan(recipe), dict.fromkeys(recipe.stages, task), RunFolder(tmp_path / "run")).check()
     assert not caplog.records
 
 
@@ -422,7 +423,7 @@ def test_roles(values):
     stages["alone"] = {"model": stages["teacher"]["model"]}
     stages["assistant"] = {**stages["student"], "student": {"from": "teacher", "layers": 2}}
     recipe = make_recipe({**values, "stages": stages}, name="films")
-    assert {name: role_of(recipe, name) for name in recipe.stages} == {
+    assert {name: stage.role for name, stage in make_plan(recipe).stages.items()} == {
         "teacher": "teacher",
         "control": "control",
         "student": "student",
@@ -434,7 +435,7 @@ def test_roles(values):
 def test_a_control_of_a_student_given_by_name_is_a_control(values):
     student = {**values["stages"]["student"], "student": None, "model": "some/student"}
     stages = {**values["stages"], "student": student}
-    assert role_of(make_recipe({**values, "stages": stages}, name="films"), "control") == "control"
+    assert make_plan(make_recipe({**values, "stages": stages}, name="films")).stages["control"].role == "control"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Models from outside of a run: each is loaded once, whoever starts from it or learns from it."""
+
+import copy
+from collections.abc import Mapping
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distilnlp.data.load import Task
+from distilnlp.models.labels import label_names_of
+from distilnlp.models.loading import load_config, load_model, load_tokenizer
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """Models and tokenizers by folder or Hub id.
+
+    What is still to be used is kept in memory, and nobody may change it: a stage trains a copy.
+
+    Args:
+        uses: how often each model is still to be used, by starts and teachers together.
+    """
+
+    def __init__(self, uses: Mapping[str, int]) -> None:
+        self._uses = dict(uses)
+        self._kept: dict[tuple[object, ...], PreTrainedModel] = {}
+        self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
+
+    def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
+        """The tokenizer of a model."""
+        if name not in self._tokenizers:
+            self._tokenizers[name] = load_tokenizer(name)
+        return self._tokenizers[name]
+
+    def start(self, name: str, task: Task, seed: int) -> PreTrainedModel:
+        """A model with a head for a task: its own where that has the task's labels, in whatever order, else a new one.
+
+        Args:
+            name: a folder or Hub id.
+            task: whose labels it gets.
+            seed: of what is made new.
+        """
+        config, labels = load_config(name), task.label_names
+        fits = config.num_labels == task.problem.num_logits(labels)
+        if labels is not None:
+            own = label_names_of(config)
+            fits = own is not None and sorted(own) == sorted(labels)
+        key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name)
+        if key not in self._kept and (name, seed) in self._kept:
+            key = (name, seed)
+        if key not in self._kept:
+            if fits:
+                return self._own(name, seed, require_head=False)
+            self._kept[key] = load_model(name, label_names=labels, problem=task.problem, seed=seed)[0]
+        return self._kept[key]
+
+    def teacher(self, name: str) -> PreTrainedModel:
+        """A fine-tuned model as it is. Raises RequestError where it has no head of its own."""
+        for key in ((name,), (name, 0)):
+            if key in self._kept:
+                return self._kept[key]
+        return self._own(name, 0, require_head=True)
+
+    def _own(self, name: str, seed: int, *, require_head: bool) -> PreTrainedModel:
+        """A model with its own head; kept for every seed where all of it came from the file."""
+        model, whole = load_model(name, seed=seed, require_head=require_head)
+        self._kept[(name,) if whole else (name, seed)] = model
+        return model
+
+    def used(self, name: str) -> None:
+        """A use is over; after the last one the model is let go."""
+        self._uses[name] = self._uses.get(name, 0) - 1
+        if self._uses[name] <= 0:
+            self._kept = {key: model for key, model in self._kept.items() if key[0] != name}
+
+
+def plain_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy to be trained, whatever the model itself has been used for."""
+    made = copy.deepcopy(model)
+    made.requires_grad_(True)
+    return made
