@@ -6,26 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, nearest, unknown
-from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = [
     "Batch",
-    "LayerLoss",
     "Loss",
     "check_count",
     "check_positive",
     "check_same_shape",
-    "check_steps",
+    "check_same_tokens",
     "check_weights",
     "example_mean",
     "get_loss",
     "list_losses",
     "loss_class",
     "register_loss",
+    "require_module",
     "require_teacher",
     "valid_counts",
     "without_padding",
@@ -76,10 +76,12 @@ class Loss:
         """What is read of the teacher's outputs."""
         return Needs(logits=True)
 
-    @property
-    def reads_words(self) -> bool:
-        """Whether `Outputs.words` is read; texts are then tokenised with the word of each token."""
-        return False
+    def needs_always(self) -> Needs:
+        """The part of `needs_student` that no two models change: the trainer asks for it before it knows them.
+
+        ``words`` belong here, for texts are tokenised before the layers are known.
+        """
+        return Needs()
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         """Parameters that are trained with the student and never saved in it, or None."""
@@ -97,48 +99,6 @@ class Loss:
             module: what `make_module` made.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
-
-
-@dataclass(frozen=True)
-class LayerLoss(Loss):
-    """Base of losses that compare mapped layers; the mean over the pairs of the map.
-
-    Args:
-        layer_map: a name (see `LayerMap.from_spec`), or pairs ``[student layer, teacher layer]``.
-    """
-
-    layer_map: LayerMap | LayerMapSpec = "auto"
-
-    lowest_layer: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.layer_map, str):
-            LayerMap.from_spec(self.layer_map, 12, 12)  # an unknown name is refused where it is written
-        else:
-            self._check_lowest(self.pairs)
-
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        if min(min(pair) for pair in pairs) < self.lowest_layer:
-            raise RequestError(
-                f"{self.name} compares blocks, which are counted from {self.lowest_layer}; the layer map has "
-                f"{[list(pair) for pair in pairs]}"
-            )
-
-    @property
-    def pairs(self) -> LayerMap:
-        """The resolved map. Raises RequestError while it is still a name."""
-        if isinstance(self.layer_map, str):
-            raise RequestError(
-                f"the layer map '{self.layer_map}' of {self.name} depends on the two models: give pairs, "
-                "or call resolve(student_info, teacher_info) first"
-            )
-        return LayerMap.of(self.layer_map)
-
-    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "LayerLoss":
-        layers = require_teacher(self.name, teacher).layers
-        pairs = LayerMap.from_spec(self.layer_map, student.layers, layers, student.kept_layers)
-        self._check_lowest(pairs)
-        return dataclasses.replace(self, layer_map=pairs)
 
 
 LossClass = TypeVar("LossClass", bound=type[Loss])
@@ -206,10 +166,10 @@ def check_count(name: str, value: int) -> None:
 
 def check_weights(loss: Loss, names: Sequence[str]) -> None:
     """Raise RequestError unless the settings ``names`` are weights of 0 or more, one of them above."""
-    values = {name: getattr(loss, name) for name in names}
+    values = {name: vars(loss)[name] for name in names}
     for name, value in values.items():
-        if value != 0:
-            check_positive(name, value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise RequestError(f"{name} must be at least 0 and finite; got {value!r}")
     if not any(values.values()):
         raise RequestError(f"{loss.name} needs one of {', '.join(names)} above 0: nothing would train")
 
@@ -224,12 +184,31 @@ def require_teacher(name: str, teacher: Given | None) -> Given:
     return teacher
 
 
+Auxiliary = TypeVar("Auxiliary", bound=nn.Module)
+
+
+def require_module(name: str, module: nn.Module | None, kind: type[Auxiliary]) -> Auxiliary:
+    """The auxiliary module, of the ``kind`` that the loss makes. Raises RequestError where there is none."""
+    if not isinstance(module, kind):
+        raise RequestError(f"{name} needs its auxiliary module: pass the one that make_module() gives")
+    return module
+
+
 def check_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
     """Raise RequestError unless the two tensors have the same shape."""
     if student.shape != teacher.shape:
         raise RequestError(
             f"{what} of student and teacher must have the same shape; got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
+        )
+
+
+def check_same_tokens(name: str, student: torch.Size, teacher: torch.Size) -> None:
+    """Raise RequestError unless both models read as many texts of as many tokens; both sizes: ``(batch, tokens)``."""
+    if student != teacher:
+        raise RequestError(
+            f"{name} compares tokens one by one: the student has (batch, tokens) {tuple(student)} and the teacher "
+            f"{tuple(teacher)}; both must read the same tokens"
         )
 
 
@@ -270,12 +249,3 @@ def example_mean(values: Tensor, mask: Tensor) -> Tensor:
     counts = valid_counts(mask)
     # where, not a product: a masked position may hold inf or NaN.
     return (values.where(mask, values.new_zeros(())).sum(dim=-1) / counts).mean()
-
-
-def check_steps(name: str, pairs: LayerMap, what: str) -> None:
-    """Raise RequestError unless the map has a next layer for some layer."""
-    if len(pairs) < 2:
-        raise RequestError(
-            f"{name} {what} and the layer map has one pair only, {[list(pair) for pair in pairs]}: map two layers or "
-            "more"
-        )

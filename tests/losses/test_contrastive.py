@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import CRD, InfoNCE, Loss, Objective, pooling
+from distilnlp.losses import CRD, InfoNCE, Loss, Objective
+from distilnlp.losses.relation.base import warn_of_small_batch
 from distilnlp.outputs import Outputs
 from tests.losses.cases import Case, outputs
 
@@ -132,7 +133,7 @@ def test_crd_without_any_negative_is_zero_and_has_one_with_the_queue_filled(capl
     first.backward()  # a process without a gradient for a parameter would stop the others
     assert first.item() == 0 and all(parameter.grad is not None for parameter in module.parameters())
     assert loss(points(random_points(2, 1)), points(random_points(3, 1)), {}, module).item() > 0
-    pooling.warn_of_small_batch.cache_clear()
+    warn_of_small_batch.cache_clear()
     without = CRD(ONE, queue=0)
     with caplog.at_level(logging.WARNING, logger="distilnlp"):
         assert without(points(random_points(0, 1)), points(random_points(1, 1)), {}, made(without)).item() == 0

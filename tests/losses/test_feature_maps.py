@@ -54,12 +54,12 @@ def test_mobilebert_reads_only_the_teacher_layer_of_the_map() -> None:
 
 @pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
 def test_mobilebert_refuses_factors_that_would_unlearn(factor: float) -> None:
-    with pytest.raises(RequestError, match="factors"):
+    with pytest.raises(RequestError, match="mean_factor must be at least 0"):
         get_loss("mobilebert", mean_factor=factor)
 
 
 def test_mobilebert_refuses_to_train_nothing() -> None:
-    with pytest.raises(RequestError, match="not all 0"):
+    with pytest.raises(RequestError, match="feature_factor, mean_factor, variance_factor above 0"):
         get_loss("mobilebert", feature_factor=0, mean_factor=0, variance_factor=0)
 
 

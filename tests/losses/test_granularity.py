@@ -75,7 +75,7 @@ def test_mgskd_on_words_without_words_says_what_to_do() -> None:
     states = dataclasses.replace(outputs(0), words=None)
     with pytest.raises(RequestError, match=r"words=True\); or set word_weight to 0"):
         MGSKD(TWO, relation_heads=2)(states, outputs(1), {})
-    assert not MGSKD(TWO, word_weight=0.0).reads_words and not MGSKD(TWO, token_layers=0).reads_words
+    assert not MGSKD(TWO, word_weight=0.0).needs_always().words and not MGSKD(TWO, token_layers=0).needs_always().words
     MGSKD(TWO, relation_heads=2, word_weight=0.0)(states, outputs(1), {})
 
 

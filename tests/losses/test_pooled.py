@@ -22,8 +22,9 @@ from distilnlp.losses import (
     RKDDistance,
     SimilarityPreserving,
     get_loss,
-    pooling,
 )
+from distilnlp.losses.pooling import pool
+from distilnlp.losses.relation.base import warn_of_small_batch
 from distilnlp.outputs import Outputs
 from tests.losses.cases import CASES, LENGTHS, Case, outputs
 
@@ -180,7 +181,7 @@ def test_texts_that_stand_twice_give_a_finite_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*RELATIONAL, "info_nce"])
 def test_a_batch_too_small_is_zero_with_one_warning(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    pooling.warn_of_small_batch.cache_clear()
+    warn_of_small_batch.cache_clear()
     case = next(case for case in CASES if case.name == name)
     module = case.module(outputs(0))
     small = Outputs(hidden_states={layer: torch.randn(1, 3, 8, requires_grad=True) for layer in (1, 2, 3)})
@@ -196,9 +197,9 @@ def test_a_batch_too_small_is_zero_with_one_warning(name: str, caplog: pytest.Lo
 def test_pooling_takes_the_first_real_token_or_the_mean_of_the_real_ones() -> None:
     right, left = tokens([[1.0], [3.0], [9.0]], [1, 1, 0]), tokens([[9.0], [1.0], [3.0]], [0, 1, 1])
     for out in (right, left):
-        assert pooling.pool(out, 1, "cls").item() == 1 and pooling.pool(out, 1, "mean").item() == 2
+        assert pool(out, 1, "cls").item() == 1 and pool(out, 1, "mean").item() == 2
     with pytest.raises(RequestError, match="no valid token"):
-        pooling.pool(tokens([[1.0]], [0]), 1, "cls")
+        pool(tokens([[1.0]], [0]), 1, "cls")
     with pytest.raises(RequestError, match="pooling"):
         CKA(ONE, pooling="max")  # type: ignore[arg-type]
 
@@ -305,7 +306,7 @@ def test_info_nce_is_its_written_definition() -> None:
 
 
 def test_the_unbiased_estimate_of_three_texts_is_zero_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    pooling.warn_of_small_batch.cache_clear()
+    warn_of_small_batch.cache_clear()
     s, t = random_points(0, batch=3), random_points(1, batch=3)
     assert float(CKA(ONE, unbiased=True)(points(s), points(t), {})) == 0
     assert "cka with unbiased is 0 for a batch of fewer than 4" in caplog.text

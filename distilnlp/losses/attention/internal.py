@@ -1,14 +1,15 @@
 """Internal distillation: attention maps and the states of the first token."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from distilnlp.losses.attention.maps import AttentionProbabilities
 from distilnlp.losses.base import Batch, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import check_widths, projections
+from distilnlp.losses.layers import to_teacher_width
 from distilnlp.losses.pooling import pool, unit
-from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.outputs import Needs, Outputs
 
 __all__ = ["Internal"]
 
@@ -34,14 +35,10 @@ class Internal(AttentionProbabilities):
         RequestError: unequal numbers of heads with ``match``; layer 0; unequal widths without the module.
     """
 
-    def needs_student(self) -> Needs:
-        return super().needs_student() | Needs(hidden_states=frozenset(self.pairs.student))
+    projects: ClassVar[bool] = True
 
-    def needs_teacher(self) -> Needs:
-        return super().needs_teacher() | Needs(hidden_states=frozenset(self.pairs.teacher))
-
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
+    def needs_of(self, layers: frozenset[int]) -> Needs:
+        return Needs(attention=layers, hidden_states=layers)
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
@@ -51,8 +48,6 @@ class Internal(AttentionProbabilities):
         for layer, teacher_layer in self.pairs:
             s = pool(student, layer, "cls")  # (batch, student width)
             t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
-            if isinstance(module, nn.ModuleDict):
-                s = module[str(layer)](s)  # (batch, teacher width)
-            check_widths(self.name, s, t)
+            s = to_teacher_width(self.name, s, t, module[str(layer)] if isinstance(module, nn.ModuleDict) else None)
             total = total + (1 - (unit(s) * unit(t)).sum(dim=-1)).mean() / len(self.pairs)
         return total

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import check_positive, example_mean, register_loss, without_padding
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
+from distilnlp.losses.layers import HiddenLayerLoss
 from distilnlp.losses.pooling import unit
 
 __all__ = ["AttentionTransfer"]
@@ -40,7 +40,7 @@ class AttentionTransfer(HiddenLayerLoss):
         if self.power < 1:
             raise RequestError(f"power must be at least 1 (below, the gradient at 0 is infinite); got {self.power}")
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         difference = self._map(student, real) - self._map(teacher, real)  # (batch, tokens)
         return example_mean(difference.square(), real)
 

@@ -12,11 +12,12 @@ from distilnlp.losses.base import (
     check_positive,
     example_mean,
     register_loss,
+    require_module,
     require_teacher,
     valid_counts,
     without_padding,
 )
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths
+from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.losses.pooling import unit
 from distilnlp.outputs import ModelInfo
 
@@ -80,13 +81,12 @@ class FactorTransfer(HiddenLayerLoss):
             raise RequestError(f"rate={self.rate} leaves no factor of a state of {width} numbers: give a larger one")
         return nn.ModuleDict({str(layer): _Factors(student.width, width, factors) for layer in self.pairs.student})
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        if not isinstance(module, _Factors):
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+        factors = require_module(self.name, module, _Factors)
         # What is learned here must meet no padding: its gradient would be 0 times NaN.
         s, t = (without_padding(states, real) for states in (student, teacher))
-        f_s, f_t = module.translate(s), module.paraphrase(t)  # (batch, tokens, factors)
-        restored = module.restore(f_t)
+        f_s, f_t = factors.translate(s), factors.paraphrase(t)  # (batch, tokens, factors)
+        restored = factors.restore(f_t)
         check_widths(self.name, restored, t)
         difference = (_unit_text(f_s, real) - _unit_text(f_t.detach(), real)).abs().sum(dim=(1, 2))  # (batch,)
         count = valid_counts(real).to(difference) * f_s.shape[-1]

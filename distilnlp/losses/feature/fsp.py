@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, check_steps, register_loss, valid_counts
+from distilnlp.losses.base import Batch, register_loss, valid_counts
 from distilnlp.losses.chunks import sum_over_examples
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths, projections
-from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.losses.layers import HiddenLayerLoss, check_steps, to_teacher_width
+from distilnlp.outputs import Outputs
 
 __all__ = ["FSP"]
 
@@ -36,22 +37,19 @@ class FSP(HiddenLayerLoss):
             projection; unequal numbers of tokens (two tokenizers).
     """
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
-        check_steps(self.name, pairs, "is the flow from one mapped layer to the next")
+    projects: ClassVar[bool] = True
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
+        check_steps(self.name, pairs, "is the flow from one mapped layer to the next")
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         states = []
         for layer, h_s, h_t in sorted(self.mapped_states(student, teacher), key=lambda mapped: mapped[0]):
-            if isinstance(module, nn.ModuleDict):
-                h_s = module[str(layer)](h_s)  # (batch, tokens, teacher width)
-            check_widths(self.name, h_s, h_t)
-            states.append((h_s, h_t))
+            own = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
+            states.append((to_teacher_width(self.name, h_s, h_t, own), h_t))
         real = student.token_mask(states[0][0])[..., None]  # (batch, tokens, 1)
         counts = valid_counts(real[..., 0])[:, None, None]  # (batch, 1, 1)
         terms = []

@@ -1,15 +1,13 @@
 """MobileBERT's transfer of feature maps."""
 
-import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
-from distilnlp.losses.base import example_mean, register_loss
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths, projections
-from distilnlp.outputs import ModelInfo
+from distilnlp.losses.base import check_weights, example_mean, register_loss
+from distilnlp.losses.layers import HiddenLayerLoss
 
 __all__ = ["MobileBERT"]
 
@@ -43,19 +41,13 @@ class MobileBERT(HiddenLayerLoss):
     mean_factor: float = 5000.0
     variance_factor: float = 5.0
 
+    projects: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        factors = {name: getattr(self, name) for name in ("feature_factor", "mean_factor", "variance_factor")}
-        if not all(math.isfinite(factor) and factor >= 0 for factor in factors.values()) or not any(factors.values()):
-            raise RequestError(f"the factors of {self.name} must be finite, >= 0 and not all 0; got {factors}")
+        check_weights(self, ("feature_factor", "mean_factor", "variance_factor"))
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
-
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        if module is not None:
-            student = module(student)  # (batch, tokens, teacher width)
-        check_widths(self.name, student, teacher)
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         features = (_normalised(student) - _normalised(teacher)).square().mean(dim=-1)  # (batch, tokens)
         means = (student.mean(dim=-1) - teacher.mean(dim=-1)).square()
         variances = (student.var(dim=-1, correction=0) - teacher.var(dim=-1, correction=0)).abs()

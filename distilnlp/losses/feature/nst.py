@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from distilnlp.losses.base import register_loss, without_padding
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
+from distilnlp.losses.layers import HiddenLayerLoss
 from distilnlp.losses.pooling import unit
 
 __all__ = ["NST"]
@@ -31,7 +31,7 @@ class NST(HiddenLayerLoss):
         RequestError: a layer out of range; unequal numbers of tokens (two tokenizers).
     """
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         return (_selectivity(student, real) - _selectivity(teacher, real)).square().sum(dim=(1, 2)).mean()
 
 

@@ -1,21 +1,22 @@
 """Patient knowledge distillation: the directions of the first token's states."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.feature.hidden_state import check_widths, projections
-from distilnlp.losses.pooling import PooledLoss, Pooling, unit
-from distilnlp.outputs import ModelInfo
+from distilnlp.losses.layers import LayerLoss, to_teacher_width
+from distilnlp.losses.pooling import pool, unit
+from distilnlp.outputs import Outputs
 
 __all__ = ["PKD"]
 
 
 @register_loss("pkd")
 @dataclass(frozen=True)
-class PKD(PooledLoss):
+class PKD(LayerLoss):
     """``|| h_s / ||h_s|| - h_t / ||h_t|| ||^2 = 2 - 2 cos`` of the [CLS] states of mapped layers. In 0..4.
 
     Where the widths differ, a linear projection of the student's states is learned along, one a layer.
@@ -36,13 +37,12 @@ class PKD(PooledLoss):
     """
 
     layer_map: LayerMap | LayerMapSpec = "skip"
-    pooling: Pooling = field(default="cls", init=False, repr=False)
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
+    projects: ClassVar[bool] = True
 
-    def compare(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
-        if module is not None:
-            student = module(student)  # (batch, teacher width)
-        check_widths(self.name, student, teacher)
-        return (unit(student) - unit(teacher)).square().sum(dim=-1).mean()
+    def layer_term(
+        self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None
+    ) -> Tensor:
+        t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
+        s = to_teacher_width(self.name, pool(student, layer, "cls"), t, module)
+        return (unit(s) - unit(t)).square().sum(dim=-1).mean()

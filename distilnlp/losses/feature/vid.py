@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, example_mean, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths
+from distilnlp.losses.base import check_positive, example_mean, register_loss, require_module, require_teacher
+from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["VID"]
@@ -67,10 +67,9 @@ class VID(HiddenLayerLoss):
             {str(layer): _Gaussian(student.width, width, self.variance) for layer in self.pairs.student}
         )
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        if module is None:
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
-        mean, variance = module(student)  # (batch, tokens, teacher width), (teacher width,)
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+        gaussian = require_module(self.name, module, _Gaussian)
+        mean, variance = gaussian(student)  # (batch, tokens, teacher width), (teacher width,)
         check_widths(self.name, mean, teacher)
         terms = (teacher - mean).square() / (2 * variance) + variance.log() / 2
         return example_mean(terms.mean(dim=-1), real)

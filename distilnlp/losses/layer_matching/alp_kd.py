@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.losses.base import Batch, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import check_widths
-from distilnlp.losses.layer_matching.base import AllLayersLoss, to_teacher_width
+from distilnlp.losses.layer_matching.base import AllLayersLoss
+from distilnlp.losses.layers import projections, to_teacher_width
 from distilnlp.losses.pooling import pool
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -36,7 +36,7 @@ class ALPKD(AllLayersLoss):
     """
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return to_teacher_width(self.layers[0], student, require_teacher(self.name, teacher))
+        return projections(self.layers[0], student, require_teacher(self.name, teacher))
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
@@ -45,10 +45,8 @@ class ALPKD(AllLayersLoss):
         t = torch.stack([pool(teacher, layer, "cls") for layer in self.layers[1]], dim=1).detach()
         terms = []
         for layer in self.layers[0]:
-            s = pool(student, layer, "cls")  # (batch, student width)
-            if isinstance(module, nn.ModuleDict):
-                s = module[str(layer)](s)  # (batch, teacher width)
-            check_widths(self.name, s, t)
+            own = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
+            s = to_teacher_width(self.name, pool(student, layer, "cls"), t, own)  # (batch, teacher width)
             weights = (t @ s[:, :, None]).softmax(dim=1)  # (batch, teacher layers, 1)
             terms.append((s - (weights * t).sum(dim=1)).square().mean())
         return sum(terms[1:], terms[0]) / len(terms)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.losses.base import Batch, check_count, register_loss, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.pooling import pool, unit
 from distilnlp.outputs import ModelInfo, Outputs
@@ -64,9 +64,8 @@ class RAILKD(AllLayersLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, number in (("dimension", self.dimension), ("every", self.every)):
-            if number < 1:
-                raise RequestError(f"{name} must be at least 1; got {number}")
+        check_count("dimension", self.dimension)
+        check_count("every", self.every)
         if self.student_layers and self.teacher_layers and len(self.student_layers) > len(self.teacher_layers):
             raise RequestError(
                 f"{self.name} draws a teacher layer for each student layer: it needs {len(self.student_layers)} and "
@@ -88,15 +87,14 @@ class RAILKD(AllLayersLoss):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         teacher = require_teacher(self.name, teacher)
-        if not isinstance(module, _Draw):
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
-        drawn = self.draw(module.calls // self.every)
-        module.calls += module.training
+        maps = require_module(self.name, module, _Draw)
+        drawn = self.draw(maps.calls // self.every)
+        maps.calls += maps.training
         terms = []
         for j, i in zip(self.layers[0], drawn, strict=True):
-            s = module.student[str(j)](pool(student, j, "mean"))  # (batch, dimension)
-            t = module.teacher[str(i)](pool(teacher, i, "mean").detach())  # (batch, dimension)
+            s = maps.student[str(j)](pool(student, j, "mean"))  # (batch, dimension)
+            t = maps.teacher[str(i)](pool(teacher, i, "mean").detach())  # (batch, dimension)
             terms.append((unit(s) - unit(t)).square().sum(dim=-1).mean())
         # A map that was not drawn has a gradient of 0: several processes wait for the gradient of every parameter.
-        unused = [parameter.sum() * 0.0 for parameter in module.parameters()]
+        unused = [parameter.sum() * 0.0 for parameter in maps.parameters()]
         return sum(terms[1:], terms[0]) / len(terms) + sum(unused[1:], unused[0])

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, example_mean, register_loss, require_teacher
-from distilnlp.losses.layer_matching.base import AllLayersLoss, _squares
+from distilnlp.losses.base import Batch, check_count, example_mean, register_loss, require_module, require_teacher
+from distilnlp.losses.layer_matching.base import AllLayersLoss, squares
 from distilnlp.losses.pooling import pool
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -54,8 +53,7 @@ class SemCKD(AllLayersLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dimension < 1:
-            raise RequestError(f"dimension must be at least 1; got {self.dimension}")
+        check_count("dimension", self.dimension)
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return _Attention(self.layers, (student.width, require_teacher(self.name, teacher).width), self.dimension)
@@ -64,17 +62,16 @@ class SemCKD(AllLayersLoss):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         teacher = require_teacher(self.name, teacher)
-        if not isinstance(module, _Attention):
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+        attention = require_module(self.name, module, _Attention)
         own, others = self.layers
-        keys = torch.stack([module.keys[str(i)](pool(teacher, i, "mean").detach()) for i in others], dim=1)
+        keys = torch.stack([attention.keys[str(i)](pool(teacher, i, "mean").detach()) for i in others], dim=1)
         terms = []
         for j in own:
             h_s = student.get_hidden_state(j)  # (batch, tokens, student width)
             real = student.token_mask(h_s)
-            query = module.queries[str(j)](pool(student, j, "mean"))  # (batch, dimension)
+            query = attention.queries[str(j)](pool(student, j, "mean"))  # (batch, dimension)
             weights = (keys @ query[:, :, None] * self.dimension**-0.5).softmax(dim=1)  # (batch, teacher layers, 1)
             for index, i in enumerate(others):
-                distance = _squares(self.name, module.maps[f"{j}_{i}"](h_s), teacher.get_hidden_state(i))
+                distance = squares(self.name, attention.maps[f"{j}_{i}"](h_s), teacher.get_hidden_state(i))
                 terms.append(example_mean(weights[:, index] * distance, real))
         return sum(terms[1:], terms[0]) / len(own)

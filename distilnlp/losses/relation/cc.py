@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from distilnlp.losses.base import check_count, check_positive, register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 
 __all__ = ["CC"]
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit, warn_of_small_batch
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss, different, warn_of_small_batch
 
 __all__ = ["CKA"]
 
@@ -52,11 +52,6 @@ class CKA(RelationalLoss):
         if not self.unbiased:
             return kernel
         size = len(kernel)
-        kernel = kernel * _others(kernel)
+        kernel = kernel * different(len(kernel), kernel)
         rows = kernel.sum(dim=1, keepdim=True) / (size - 2)
-        return (kernel - rows - rows.T + kernel.sum() / ((size - 1) * (size - 2))) * _others(kernel)
-
-
-def _others(square: Tensor) -> Tensor:
-    """bool, ``(batch, batch)``: False on the diagonal."""
-    return ~torch.eye(len(square), dtype=torch.bool, device=square.device)
+        return (kernel - rows - rows.T + kernel.sum() / ((size - 1) * (size - 2))) * different(len(kernel), kernel)

@@ -10,7 +10,6 @@ from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses.base import (
     Batch,
-    LayerLoss,
     check_count,
     check_weights,
     register_loss,
@@ -18,8 +17,9 @@ from distilnlp.losses.base import (
     without_padding,
 )
 from distilnlp.losses.chunks import sum_over_examples
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
+from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
 from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import different
 from distilnlp.losses.response.base import kl_divergence
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -78,8 +78,8 @@ class CKD(HiddenLayerLoss):
         names = ("word_pair_weight", "word_angle_weight", "layer_pair_weight", "layer_angle_weight")
         check_weights(self, names)
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
         if len(pairs) < 3 and not self._relates_words:
             raise RequestError(
                 f"{self.name} relates a token's states in three mapped layers or more and the layer map has "
@@ -138,7 +138,7 @@ class CKD(HiddenLayerLoss):
         student, teacher = (without_padding(x, real) for x in (student, teacher))
         total = student.sum(dim=-1) * 0.0  # (batch, tokens), in the graph also where there is no angle
         if self.word_pair_weight:
-            others = real[:, None, :] & ~torch.eye(tokens, dtype=torch.bool, device=real.device)
+            others = real[:, None, :] & different(tokens, real)
             total = total + self.word_pair_weight * _pairs(student, teacher, others)  # (batch, tokens)
         if self.word_angle_weight:
             reach = self.window // 2
@@ -156,7 +156,7 @@ class CKD(HiddenLayerLoss):
         """The layer-transforming relation, summed over the real tokens of each example, ``(batch,)``."""
         student, teacher = (x.where(real[..., None, None], x.new_zeros(())) for x in (student, teacher))
         count = student.shape[2]
-        others = ~torch.eye(count, dtype=torch.bool, device=real.device)
+        others = different(count, real)
         total = student.sum(dim=-1) * 0.0  # (batch, tokens, layers)
         if self.layer_pair_weight:
             total = total + self.layer_pair_weight * _pairs(student, teacher, others)  # (batch, tokens, layers)
@@ -186,7 +186,7 @@ def _angles(student: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
         counted: bool, ``(..., points, neighbours)``: which neighbours count.
     """
     both = counted[..., None] & counted[..., None, :]
-    both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
+    both = both & different(both.shape[-1], both)
     squares = (student @ student.transpose(-1, -2) - teacher @ teacher.transpose(-1, -2)).square()
     return (squares * both).sum(dim=(-1, -2)) / both.sum(dim=(-1, -2)).clamp_min(1)
 

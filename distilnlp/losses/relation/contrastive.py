@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_count, check_positive, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import check_widths
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.base import check_count, check_positive, register_loss, require_module, require_teacher
+from distilnlp.losses.layers import check_widths
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["CRD", "InfoNCE", "Queue"]
@@ -146,8 +146,8 @@ class InfoNCE(_ContrastiveLoss):
         return None if self.dimension is None and not self.queue else super().make_module(student, teacher)
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
-        if self.queue and module is None:
-            raise _no_module(self.name)
+        if self.queue:
+            require_module(self.name, module, _Contrast)
         similarities, negative = self.similarities(student, teacher, module)
         itself = _itself(similarities)
         return -F.log_softmax(similarities.masked_fill(~(negative | itself), -torch.inf), dim=-1).diagonal().mean()
@@ -191,15 +191,14 @@ class CRD(_ContrastiveLoss):
     learned: ClassVar[type[_Contrast]] = _NoiseContrast
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
-        if not isinstance(module, _NoiseContrast):
-            raise _no_module(self.name)
+        contrast = require_module(self.name, module, _NoiseContrast)
         similarities, negative = self.similarities(student, teacher, module)
         counted = negative | _itself(similarities)
         constant = _log_mean_exp(similarities.detach(), counted)
-        constant = torch.where(module.log_constant.isnan(), constant, module.log_constant).to(similarities)
-        if module.training:
+        constant = torch.where(contrast.log_constant.isnan(), constant, contrast.log_constant).to(similarities)
+        if contrast.training:
             with torch.no_grad():
-                module.log_constant.copy_(constant)
+                contrast.log_constant.copy_(constant)
         negatives = negative.sum(dim=-1, keepdim=True)  # (batch, 1)
         # The log odds of h. Without a negative there is nothing to tell apart: such a row is 0 below.
         odds = similarities - constant - negatives.clamp_min(1).log()
@@ -215,7 +214,3 @@ def _itself(similarities: Tensor) -> Tensor:
 
 def _log_mean_exp(values: Tensor, counted: Tensor) -> Tensor:
     return values.masked_fill(~counted, -torch.inf).flatten().logsumexp(dim=0) - counted.sum().log()
-
-
-def _no_module(name: str) -> RequestError:
-    return RequestError(f"{name} needs what it learns along: pass the module that make_module() gives")

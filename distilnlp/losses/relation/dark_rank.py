@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses.base import check_count, check_positive, register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 from distilnlp.losses.response.base import kl_divergence
 
 __all__ = ["DarkRank"]

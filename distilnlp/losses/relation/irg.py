@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import (
     Batch,
-    LayerLoss,
     check_same_shape,
-    check_steps,
     check_weights,
     register_loss,
     require_teacher,
 )
-from distilnlp.losses.pooling import RelationalLoss, pool
-from distilnlp.losses.response.base import Head, check_heads
+from distilnlp.losses.layers import LayerLoss, check_steps
+from distilnlp.losses.pooling import pool
+from distilnlp.losses.relation.base import RelationalLoss
+from distilnlp.losses.response.base import Head, check_num_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["IRG"]
@@ -67,14 +67,14 @@ class IRG(RelationalLoss):
         super().__post_init__()
         check_weights(self, ("edge_weight", "vertex_weight", "transformation_weight"))
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
         if self.transformation_weight:
             check_steps(self.name, pairs, "with transformation_weight looks from one mapped layer to the next")
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         if self.vertex_weight:
-            check_heads(self.name, student, teacher)
+            check_num_logits(self.name, student, teacher)
         return super().resolve(student, teacher)
 
     def needs_student(self) -> Needs:

@@ -11,7 +11,6 @@ from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses.base import (
     Batch,
-    LayerLoss,
     check_count,
     check_weights,
     register_loss,
@@ -20,9 +19,10 @@ from distilnlp.losses.base import (
     without_padding,
 )
 from distilnlp.losses.chunks import sum_over_examples
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
-from distilnlp.losses.pooling import pool, unit, warn_of_small_batch
-from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
+from distilnlp.losses.pooling import pool, unit
+from distilnlp.losses.relation.base import different, warn_of_small_batch
+from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["MGSKD"]
 
@@ -86,8 +86,8 @@ class MGSKD(HiddenLayerLoss):
         check_weights(self, ("token_weight", "word_weight", "sample_weight"))
         super().__post_init__()
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
         low = (self.token_weight or self.word_weight) and self.token_layers
         if not (low or (self.sample_weight and len(pairs) > self.token_layers)):
             raise RequestError(
@@ -96,9 +96,8 @@ class MGSKD(HiddenLayerLoss):
                 f"{self.sample_weight}; give all weights, or other layers"
             )
 
-    @property
-    def reads_words(self) -> bool:
-        return bool(self.word_weight and self.token_layers)
+    def needs_always(self) -> Needs:
+        return Needs(words=bool(self.word_weight and self.token_layers))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         for model in (student, require_teacher(self.name, teacher)):
@@ -200,7 +199,7 @@ class MGSKD(HiddenLayerLoss):
         attention = scores.masked_fill(~real[:, None, None], lowest).softmax(dim=-1) * real[:, None, :, None]
         # A probability is at least 0: what may not be chosen comes last with -1.
         centres = attention.sum(dim=(1, 2)).masked_fill(~real, -1.0).topk(min(self.central, tokens), dim=1)
-        others = real[:, None, :] & ~torch.eye(tokens, dtype=torch.bool, device=real.device)
+        others = real[:, None, :] & different(tokens, real)
         local = attention.sum(dim=1).masked_fill(~others, -1.0)  # (batch, tokens, tokens)
         rows = torch.arange(len(real), device=real.device)[:, None]
         nearest = local[rows, centres.indices].topk(min(self.neighbours, tokens), dim=2)
@@ -210,7 +209,7 @@ class MGSKD(HiddenLayerLoss):
             directions = states[rows[..., None], nearest.indices] - states[rows, centres.indices][:, :, None]
             cosines.append(unit(directions) @ unit(directions).transpose(-1, -2))
         both = near[..., None] & near[..., None, :]
-        both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
+        both = both & different(both.shape[-1], both)
         # (batch, centres, neighbours, neighbours)
         gaps = F.smooth_l1_loss(cosines[0], cosines[1], reduction="none") * both
         return gaps.sum(dim=(1, 2, 3)) / both.sum(dim=(1, 2, 3)).clamp_min(1)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
-from distilnlp.losses.relation.cka import _others
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss, different
 
 __all__ = ["PKT"]
 
@@ -39,7 +39,7 @@ class PKT(RelationalLoss):
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         p, q = self._probabilities(teacher), self._probabilities(student)  # (batch, batch)
-        others = _others(p) | self.include_self
+        others = different(len(p), p) | self.include_self
         # 1 in both outside of `others`, whose log is 0 and has a finite gradient.
         p, q = (x.where(others, x.new_ones(())) for x in (p, q))
         return (p * (p.log() - q.log())).sum(dim=-1).mean()
@@ -48,5 +48,5 @@ class PKT(RelationalLoss):
         directions = unit(vectors)
         # 1e-7 keeps the logarithm of opposite directions finite.
         kernel = ((directions @ directions.T + 1) / 2).clamp_min(0) + 1e-7
-        kernel = kernel * (_others(kernel) | self.include_self)
+        kernel = kernel * (different(len(kernel), kernel) | self.include_self)
         return kernel / kernel.sum(dim=-1, keepdim=True)

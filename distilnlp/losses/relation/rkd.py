@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 
 __all__ = ["RKDAngle", "RKDDistance"]
 

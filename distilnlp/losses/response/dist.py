@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.base import Loss, check_weights, register_loss
 from distilnlp.losses.response.base import ClassLoss, Head
-from distilnlp.losses.response.dkd import _check_weights
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["DIST"]
@@ -56,7 +55,7 @@ class DIST(ClassLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_weights(self.name, beta=self.beta, gamma=self.gamma)
+        check_weights(self, ("beta", "gamma"))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         resolved = super().resolve(student, teacher)

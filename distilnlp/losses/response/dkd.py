@@ -1,7 +1,6 @@
 """Decoupled knowledge distillation: the target class and the other classes in two terms."""
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.base import Loss, check_weights, register_loss
 from distilnlp.losses.response.base import EXCLUDED, ClassLoss, Head, kl_divergence
 from distilnlp.outputs import ModelInfo
 
@@ -50,7 +49,7 @@ class DKD(ClassLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_weights(self.name, alpha=self.alpha, beta=self.beta)
+        check_weights(self, ("alpha", "beta"))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         resolved = super().resolve(student, teacher)
@@ -76,11 +75,3 @@ class DKD(ClassLoss):
             others.append(without.log_softmax(dim=-1))
         tckd, nckd = kl_divergence(*target), kl_divergence(*others)  # (batch, rows)
         return (self.alpha * tckd + self.beta * nckd) * self.temperature**2
-
-
-def _check_weights(name: str, **weights: float) -> None:
-    for key, value in weights.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise RequestError(f"{key} must be at least 0 and finite; got {value!r}")
-    if not any(weights.values()):
-        raise RequestError(f"{name} with {' and '.join(f'{key}=0' for key in weights)} is always 0: set one of them")

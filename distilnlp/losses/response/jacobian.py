@@ -6,9 +6,17 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import Batch, Loss, register_loss, require_teacher, valid_counts, without_padding
+from distilnlp.losses.base import (
+    Batch,
+    Loss,
+    check_same_tokens,
+    register_loss,
+    require_teacher,
+    valid_counts,
+    without_padding,
+)
 from distilnlp.losses.pooling import unit
-from distilnlp.losses.response.base import check_heads
+from distilnlp.losses.response.base import check_num_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["Jacobian"]
@@ -46,7 +54,7 @@ class Jacobian(Loss):
             raise unknown(f"value of compare for {self.name}:", str(self.compare), get_args(Compare))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        check_heads(self.name, student, teacher)
+        check_num_logits(self.name, student, teacher)
         if student.problem.several_labels:
             raise RequestError(f"{self.name} takes one label an example and the task has several: leave it out")
         self._check_widths(student.width, require_teacher(self.name, teacher).width)
@@ -64,11 +72,7 @@ class Jacobian(Loss):
         teacher = require_teacher(self.name, teacher)
         g_s, g_t = student.get_input_gradients(), teacher.get_input_gradients().detach()
         self._check_widths(g_s.shape[-1], g_t.shape[-1])
-        if g_s.shape[:2] != g_t.shape[:2]:
-            raise RequestError(
-                f"{self.name} compares tokens one by one: the student has (batch, tokens) {tuple(g_s.shape[:2])} and "
-                f"the teacher {tuple(g_t.shape[:2])}; both must read the same tokens"
-            )
+        check_same_tokens(self.name, g_s.shape[:2], g_t.shape[:2])
         real = student.token_mask(g_s)
         valid_counts(real)  # refuses a text without any real token
         return (self._direction(g_s, real) - self._direction(g_t, real)).square().sum(dim=1).mean()

@@ -14,6 +14,7 @@ from distilnlp.losses.base import (
     check_count,
     check_positive,
     register_loss,
+    require_module,
     valid_counts,
     without_padding,
 )
@@ -116,13 +117,12 @@ class RocketLaunching(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if module is None:
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+        booster = require_module(self.name, module, _Booster)
         head = Head(self.name, student, batch, spans=False)
         states = student.get_hidden_state(self.shared)
         real = student.token_mask(states)
         valid_counts(real)  # refuses a text without any real token
-        logits = module(states, real, every_token=student.get_logits().ndim == 3)
+        logits = booster(states, real, every_token=student.get_logits().ndim == 3)
         boosted = dataclasses.replace(student, logits=logits)
         hint = (head.rows(student) - head.rows(boosted).detach()).square().mean(dim=-1)  # (batch, rows)
         return HardLabel()(boosted, None, batch) + self.hint_weight * head.mean(hint)
