@@ -1,5 +1,6 @@
 """The losses: one class each, registered under the name that recipes use."""
 
+from distilnlp.citation import Citation
 from distilnlp.losses.attention.internal import Internal
 from distilnlp.losses.attention.maps import AttentionProbabilities, AttentionScores
 from distilnlp.losses.attention.minilm import MiniLM, MiniLMv2
@@ -74,6 +75,7 @@ __all__ = [
     "AttentionTransfer",
     "BernoulliSoftTarget",
     "BertEMD",
+    "Citation",
     "CoFi",
     "ConditionalTeacherStudent",
     "DarkRank",

@@ -1,6 +1,7 @@
 """What a loss is: a frozen dataclass that compares the student's outputs with the teacher's, and its registry."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation, source_section
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
@@ -51,6 +53,8 @@ class Loss:
         batch_dependent: whether examples are related to one another, so that micro-batches do not add up to one batch.
         read_once: settings that are read before the first step only, so that no schedule can change them.
         syncs_device: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
+        citations: where the loss was published, and how ours differs. `register_loss` writes them into the docstring.
+        uncited: why there is no citation, where there is none.
     """
 
     name: ClassVar[str] = ""
@@ -59,6 +63,8 @@ class Loss:
     batch_dependent: ClassVar[bool] = False
     read_once: ClassVar[frozenset[str]] = frozenset()
     syncs_device: ClassVar[bool] = False
+    citations: ClassVar[tuple[Citation, ...]] = ()
+    uncited: ClassVar[str] = ""
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Loss":
         """This loss with every setting that depends on the two models fixed.
@@ -108,6 +114,8 @@ _REGISTRY: dict[str, type[Loss]] = {}
 def register_loss(name: str) -> Callable[[LossClass], LossClass]:
     """Class decorator: put a loss into the registry under ``name``, the name that recipes use.
 
+    Its ``citations`` become the section ``Source:`` of its docstring.
+
     Raises:
         ValueError: the name is taken (a meaning never changes under a name).
     """
@@ -118,6 +126,9 @@ def register_loss(name: str) -> Callable[[LossClass], LossClass]:
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"the loss name '{name}' is taken by {taken.__module__}.{taken.__qualname__}")
         cls.name = name
+        # The one place of a loss's sources is `citations`: `help` shows what is made of them.
+        source = source_section(cls.citations, cls.uncited)
+        cls.__doc__ = "\n".join(filter(None, (inspect.cleandoc(cls.__doc__ or ""), source)))
         _REGISTRY[name] = cls
         return cls
 

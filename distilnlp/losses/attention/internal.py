@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.attention.maps import AttentionProbabilities
 from distilnlp.losses.base import Batch, register_loss, require_teacher
 from distilnlp.losses.layers import to_teacher_width
@@ -29,11 +30,22 @@ class Internal(AttentionProbabilities):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per query token, mean over heads, real query tokens, examples and layers, plus a number in 0..2, mean
         over examples and layers.
-    Source: Aguilar et al. 2020, arXiv:1910.03723: both parts with weight 1 and all mapped layers at once, one of its
-        three ways (the others go layer after layer), with a projection, which the paper has not.
     Raises:
         RequestError: unequal numbers of heads with ``match``; layer 0; unequal widths without the module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Aguilar et al.",
+            2020,
+            "Knowledge Distillation from Internal Representations",
+            "arXiv:1910.03723",
+            differs=(
+                "Both parts with weight 1 and all mapped layers at once, one of its three ways (the others go layer "
+                "after layer), with a projection, which the paper has not."
+            ),
+        ),
+    )
 
     projects: ClassVar[bool] = True
 

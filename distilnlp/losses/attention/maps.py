@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses.base import check_same_tokens, example_mean, register_loss
 from distilnlp.losses.chunks import sum_over_examples
@@ -78,12 +79,24 @@ class AttentionScores(_AttentionLoss):
     Shapes:
         queries, keys: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: squared scores, mean over heads, keys, queries, examples and layers.
-    Source: Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, equation 7. Padded queries and keys are left out (their
-        code sets scores below -100 to 0 and averages over all positions). A constant added to a row of scores
-        changes this loss and not the attention: ``attention_probabilities`` has no such freedom.
     Raises:
         RequestError: unequal numbers of heads with ``match``; layer 0; a model that gives only probabilities.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Jiao et al.",
+            2020,
+            "TinyBERT: Distilling BERT for Natural Language Understanding",
+            "arXiv:1909.10351",
+            where="equation 7",
+            differs=(
+                "Padded queries and keys are left out (their code sets scores below -100 to 0 and averages over all "
+                "positions). A constant added to a row of scores changes this loss and not the attention: "
+                "``attention_probabilities`` has no such freedom."
+            ),
+        ),
+    )
 
     def compare(self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, pairs: Tensor) -> Tensor:
         s = student.get_attention_scores(layer)  # (batch, heads, tokens, tokens)
@@ -107,12 +120,29 @@ class AttentionProbabilities(_AttentionLoss):
         queries, keys: ``(batch, heads, tokens, head_dim)``, or attentions ``(batch, heads, tokens, tokens)``;
         returns ``()``, float32.
     Units: nats per query token; sum over keys, mean over heads, real query tokens, examples and layers.
-    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.5; Aguilar et al. 2020, arXiv:1910.03723. Rows
-        are distributions over real keys that both models may look at, taken before dropout (eager attentions come
-        after it, and their rows do not sum to 1).
     Raises:
         RequestError: unequal numbers of heads with ``match``; layer 0.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sun et al.",
+            2020,
+            "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices",
+            "arXiv:2004.02984",
+            where="section 3.5",
+            differs=(
+                "Rows are distributions over real keys that both models may look at, taken before dropout (eager "
+                "attentions come after it, and their rows do not sum to 1)."
+            ),
+        ),
+        Citation(
+            "Aguilar et al.",
+            2020,
+            "Knowledge Distillation from Internal Representations",
+            "arXiv:1910.03723",
+        ),
+    )
 
     def compare(self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, pairs: Tensor) -> Tensor:
         log_q = student.get_log_attention(layer, pairs)  # (batch, heads, tokens, tokens)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.attention.maps import AttentionProbabilities, check_num_heads
@@ -39,12 +40,24 @@ class MiniLM(LayerLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per query token; sum over keys and the two terms, mean over heads, real tokens, examples and layers.
-    Source: Wang et al. 2020 (MiniLM), arXiv:2002.10957, equations 6 to 10. Padded tokens are left out of rows and
-        columns; attention is taken before dropout. ``d`` is each model's own head_dim.
     Raises:
         RequestError: unequal numbers of heads (``minilmv2`` has no such limit); layer 0; a model whose attention is
             its own (DeBERTa) and gives no values.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wang et al.",
+            2020,
+            "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers",
+            "arXiv:2002.10957",
+            where="equations 6 to 10",
+            differs=(
+                "Padded tokens are left out of rows and columns; attention is taken before dropout. ``d`` is each "
+                "model's own head_dim."
+            ),
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "final"
 
@@ -83,12 +96,23 @@ class MiniLMv2(LayerLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per token; sum over keys and relations, mean over relation heads, real tokens, examples and layers.
-    Source: Wang et al. 2021 (MiniLMv2), arXiv:2012.15828. Padded tokens are left out of rows and columns. Queries and
-        keys are those that the attention is computed from: with rotary positions, rotated.
     Raises:
         RequestError: a width that ``relation_heads`` does not divide; no weight above 0; layer 0; a model whose
             attention is its own (DeBERTa) and gives no queries, keys and values.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wang et al.",
+            2021,
+            "MiniLMv2: Multi-Head Self-Attention Relation Distillation for Compressing Pretrained Transformers",
+            "arXiv:2012.15828",
+            differs=(
+                "Padded tokens are left out of rows and columns. Queries and keys are those that the attention is "
+                "computed from: with rotary positions, rotated."
+            ),
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "final"
     relation_heads: int = 48

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import (
@@ -58,12 +59,23 @@ class FactorTransfer(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: the first term is dimensionless, in 0..2, and unchanged when either model's factors are scaled; the second
         is squared hidden units, mean over width and tokens. Both are means over examples and layers.
-    Source: Kim et al. 2018 (Factor Transfer), arXiv:1802.04977, with the rate of the authors' code, linear maps in
-        place of convolutions. They divide by ``n`` and give it the weight 500; by ``sqrt(n)`` a long text weighs as
-        much as a short one. They train the paraphraser before the student, ours learns beside it.
     Raises:
         RequestError: ``rate`` too small for one factor; a layer out of range; unequal numbers of tokens; no module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Kim et al.",
+            2018,
+            "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+            "arXiv:1802.04977",
+            differs=(
+                "With the rate of the authors' code, linear maps in place of convolutions. They divide by ``n`` and "
+                "give it the weight 500; by ``sqrt(n)`` a long text weighs as much as a short one. They train the "
+                "paraphraser before the student, ours learns beside it."
+            ),
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "final"
     rate: float = 0.5

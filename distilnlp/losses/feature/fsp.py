@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses.base import Batch, register_loss, valid_counts
 from distilnlp.losses.chunks import sum_over_examples
@@ -29,13 +30,24 @@ class FSP(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32. ``G``: ``(width, width)`` for each example.
     Units: hidden units to the power of four; mean over the ``width^2`` numbers of ``G``, examples and steps between
         layers. A text whose tokens all stand twice has the same ``G``.
-    Source: Yim et al. 2017 (FSP), A Gift from Knowledge Distillation, CVPR, equations 1 and 2, real tokens for their
-        pixels (padding is in neither the sum nor the number). They sum over ``G`` where we take the mean, and have no
-        projection.
     Raises:
         RequestError: a map of one pair; a layer out of range; an example without a token; unequal widths without the
             projection; unequal numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Yim et al.",
+            2017,
+            "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning",
+            "CVPR 2017",
+            where="equations 1 and 2",
+            differs=(
+                "Real tokens for their pixels (padding is in neither the sum nor the number). They sum over ``G`` "
+                "where we take the mean, and have no projection."
+            ),
+        ),
+    )
 
     projects: ClassVar[bool] = True
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import example_mean, register_loss, require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
@@ -27,13 +28,32 @@ class HiddenState(HiddenLayerLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, tokens, examples and layers.
-    Source: Romero et al. 2015 (FitNets), arXiv:1412.6550, equation 3 without its factor 1/2, on tokens; Jiao et al.
-        2020 (TinyBERT), arXiv:1909.10351, equation 8. Padding never counts, and each example weighs the same
-        whatever its length (their code averages over all positions, padding included).
     Raises:
         RequestError: a layer out of range; unequal widths without the projection; unequal numbers of tokens (two
             tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Romero et al.",
+            2015,
+            "FitNets: Hints for Thin Deep Nets",
+            "arXiv:1412.6550",
+            where="equation 3",
+            differs="Without its factor 1/2, on tokens.",
+        ),
+        Citation(
+            "Jiao et al.",
+            2020,
+            "TinyBERT: Distilling BERT for Natural Language Understanding",
+            "arXiv:1909.10351",
+            where="equation 8",
+            differs=(
+                "Padding never counts, and each example weighs the same whatever its length (their code averages over "
+                "all positions, padding included)."
+            ),
+        ),
+    )
 
     projects: ClassVar[bool] = True
 
@@ -51,11 +71,23 @@ class HiddenStateCosine(HiddenLayerLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when either model's states are scaled.
-    Source: Sanh et al. 2019 (DistilBERT), arXiv:1910.01108, section 2 (last layer; here any), with a learned
-        projection where the widths differ, which the paper has not.
     Raises:
         RequestError: a layer out of range; unequal widths without the projection; unequal numbers of tokens.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sanh et al.",
+            2019,
+            "DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter",
+            "arXiv:1910.01108",
+            where="section 2",
+            differs=(
+                "There the last layer, here any, with a learned projection where the widths differ, which the paper "
+                "has not."
+            ),
+        ),
+    )
 
     projects: ClassVar[bool] = True
 
@@ -73,10 +105,19 @@ class Embedding(HiddenLayerLoss):
     Shapes:
         hidden state 0: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, tokens and examples.
-    Source: Jiao et al. 2020 (TinyBERT), arXiv:1909.10351, equation 9.
     Raises:
         RequestError: unequal widths without the projection; unequal numbers of tokens.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Jiao et al.",
+            2020,
+            "TinyBERT: Distilling BERT for Natural Language Understanding",
+            "arXiv:1909.10351",
+            where="equation 9",
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = field(default=LayerMap(((0, 0),)), init=False, repr=False)
 

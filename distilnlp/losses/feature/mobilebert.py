@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import check_weights, example_mean, register_loss
 from distilnlp.losses.layers import HiddenLayerLoss
 
@@ -29,13 +30,25 @@ class MobileBERT(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: the first term is dimensionless, the other two are squared hidden units; mean over real tokens, examples and
         layers.
-    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.5, with the statistics and factors of the
-        authors' code. There each student layer is held to the statistics of all teacher layers at once; ours to those
-        of its own. The attention part is ``attention_probabilities``, of factor 1 there.
     Raises:
         RequestError: a factor that is negative or not finite, or all 0; a layer out of range; unequal widths without
             the module; unequal numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sun et al.",
+            2020,
+            "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices",
+            "arXiv:2004.02984",
+            where="section 3.5",
+            differs=(
+                "With the statistics and factors of the authors' code. There each student layer is held to the "
+                "statistics of all teacher layers at once; ours to those of its own. The attention part is "
+                "``attention_probabilities``, of factor 1 there."
+            ),
+        ),
+    )
 
     feature_factor: float = 100.0
     mean_factor: float = 5000.0

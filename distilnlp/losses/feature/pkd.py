@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import register_loss
 from distilnlp.losses.layers import LayerLoss, to_teacher_width
@@ -28,13 +29,28 @@ class PKD(LayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, summed over the width (their code takes the mean over it, and so is smaller by that factor);
         mean over examples and layers (the paper has the sum). Unchanged when either model's states are scaled.
-    Source: Sun et al. 2019 (PKD), arXiv:1908.09355, section 3.2, with a projection, which the paper has not. Half of
-        it, together with ``attention_probabilities``, is the internal distillation of Aguilar et al. 2020,
-        arXiv:1910.03723.
     Raises:
         RequestError: a layer out of range; unequal widths without the projection; a student of one layer with a map
             that leaves the last layer out.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sun et al.",
+            2019,
+            "Patient Knowledge Distillation for BERT Model Compression",
+            "arXiv:1908.09355",
+            where="section 3.2",
+            differs="With a projection, which the paper has not.",
+        ),
+        Citation(
+            "Aguilar et al.",
+            2020,
+            "Knowledge Distillation from Internal Representations",
+            "arXiv:1910.03723",
+            differs="Half of this loss, together with ``attention_probabilities``, is their internal distillation.",
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "skip"
 

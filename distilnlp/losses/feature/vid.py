@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import check_positive, example_mean, register_loss, require_module, require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, check_widths
@@ -44,11 +45,22 @@ class VID(HiddenLayerLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats a dimension, without the constant ``log(2 pi) / 2``; mean over width, real tokens, examples and layers.
-    Source: Ahn et al. 2019 (VID), arXiv:1904.05835, on tokens, with the mean over dimensions (the paper has the sum),
-        the variance at the start and the 1e-5 of the authors' code; one linear map in place of their convolutions.
     Raises:
         RequestError: ``variance`` too small; a layer out of range; no module; unequal numbers of tokens.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Ahn et al.",
+            2019,
+            "Variational Information Distillation for Knowledge Transfer",
+            "arXiv:1904.05835",
+            differs=(
+                "On tokens, with the mean over dimensions (the paper has the sum), the variance at the start and the "
+                "1e-5 of the authors' code; one linear map in place of their convolutions."
+            ),
+        ),
+    )
 
     variance: float = 5.0
 

@@ -1,10 +1,12 @@
 """ALP-KD: each student layer attends to the teacher's layers."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import Batch, register_loss, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.layers import projections, to_teacher_width
@@ -29,11 +31,22 @@ class ALPKD(AllLayersLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, examples and student layers. Not 0 where the models are equal: a
         weighted mean of several layers is none of them.
-    Source: Passban et al. 2021 (ALP-KD), arXiv:2012.14022. Their map goes from the teacher's width to the student's;
-        ours the other way, so that the target is never learned. The products are not scaled, as theirs.
     Raises:
         RequestError: a layer out of range; layers not in rising order; unequal widths without the module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Passban et al.",
+            2021,
+            "ALP-KD: Attention-Based Layer Projection for Knowledge Distillation",
+            "arXiv:2012.14022",
+            differs=(
+                "Their map goes from the teacher's width to the student's; ours the other way, so that the target is "
+                "never learned. The products are not scaled, as theirs."
+            ),
+        ),
+    )
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return projections(self.layers[0], student, require_teacher(self.name, teacher))

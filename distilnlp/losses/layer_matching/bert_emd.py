@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import Batch, register_loss, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss, costs
 from distilnlp.outputs import ModelInfo, Outputs
@@ -30,12 +31,23 @@ class BertEMD(AllLayersLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and the plan. 0 where the models are equal only
         if they have equally many layers.
-    Source: Li et al. 2020 (BERT-EMD), arXiv:2010.06133. Without their second transport, between attention
-        matrices, and without their update of the layers' weights.
     Raises:
         RequestError: a layer out of range; layers not in rising order; unequal widths without the module; unequal
             numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Li et al.",
+            2020,
+            "BERT-EMD: Many-to-Many Layer Mapping for BERT Compression with Earth Mover's Distance",
+            "arXiv:2010.06133",
+            differs=(
+                "Without their second transport, between attention matrices, and without their update of the layers' "
+                "weights."
+            ),
+        ),
+    )
 
     batch_dependent: ClassVar[bool] = True
     syncs_device: ClassVar[bool] = True

@@ -2,10 +2,12 @@
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, check_count, register_loss, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
@@ -51,12 +53,23 @@ class RAILKD(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, in 0..4; mean over examples and student layers.
-    Source: Haidar et al. 2022 (RAIL-KD), arXiv:2109.10164, layer by layer (not their variant that joins the layers),
-        the sum over layers a mean here. They draw anew each epoch; ours after ``every`` batches.
     Raises:
         RequestError: fewer teacher layers than student layers; a model of one block without its layers named; a layer
             out of range; layers not in rising order; ``dimension`` or ``every`` below 1; no module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Haidar et al.",
+            2022,
+            "RAIL-KD: RAndom Intermediate Layer Mapping for Knowledge Distillation",
+            "arXiv:2109.10164",
+            differs=(
+                "Layer by layer (not their variant that joins the layers), the sum over layers a mean here. They draw "
+                "anew each epoch; ours after ``every`` batches."
+            ),
+        ),
+    )
 
     dimension: int = 128
     every: int = 1

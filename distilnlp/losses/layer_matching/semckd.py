@@ -1,10 +1,12 @@
 """SemCKD: weights of the pairs of layers that are learned."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import Batch, check_count, example_mean, register_loss, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss, squares
 from distilnlp.losses.pooling import pool
@@ -40,14 +42,25 @@ class SemCKD(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and student layers.
-    Source: Chen et al. 2021 (SemCKD), arXiv:2012.03236, on tokens. Their queries and keys come from the similarities
-        of the examples of a batch by two linear maps and have length 1, a quarter of the batch long, which fixes its
-        size; ours come from the example alone by one, are not scaled to length 1, and 128 is ours. One linear map in
-        place of their convolutions, products divided by ``sqrt(d)``.
     Raises:
         RequestError: a layer out of range; layers not in rising order; ``dimension`` below 1; no module; unequal
             numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Chen et al.",
+            2021,
+            "Cross-Layer Distillation with Semantic Calibration",
+            "arXiv:2012.03236",
+            differs=(
+                "On tokens. Their queries and keys come from the similarities of the examples of a batch by two "
+                "linear maps and have length 1, a quarter of the batch long, which fixes its size; ours come from the "
+                "example alone by one, are not scaled to length 1, and 128 is ours. One linear map in place of their "
+                "convolutions, products divided by ``sqrt(d)``."
+            ),
+        ),
+    )
 
     dimension: int = 128
 

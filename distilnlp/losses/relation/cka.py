@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
 from distilnlp.losses.pooling import unit
 from distilnlp.losses.relation.base import RelationalLoss, different, warn_of_small_batch
@@ -29,11 +30,27 @@ class CKA(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, 0..1 (0..2 with ``unbiased``); unchanged when a model's states are rotated, shifted or
         scaled as a whole. Mean over layers.
-    Source: Kornblith et al. 2019, arXiv:1905.00414, section 3, an index, used as a loss here; the unbiased HSIC is
-        that of Song et al. 2012, Feature selection via dependence maximization.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Kornblith et al.",
+            2019,
+            "Similarity of Neural Network Representations Revisited",
+            "arXiv:1905.00414",
+            where="section 3",
+            differs="There an index, used as a loss here.",
+        ),
+        Citation(
+            "Song et al.",
+            2012,
+            "Feature Selection via Dependence Maximization",
+            "JMLR 2012",
+            differs="The unbiased HSIC is theirs.",
+        ),
+    )
 
     unbiased: bool = False
 

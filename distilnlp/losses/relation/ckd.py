@@ -2,10 +2,12 @@
 
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses.base import (
@@ -51,16 +53,27 @@ class CKD(HiddenLayerLoss):
     Units: nats per token for pairs, squared cosines for angles; mean over tokens (of layers over layers, then tokens),
         over the angles at a token, over examples and, for words, over layers. Unchanged when a model's states are
         rotated or scaled.
-    Source: Park et al. 2021 (CKD), arXiv:2109.08359, with the defaults of the authors' code: KL of cosines for pairs,
-        window 21, squared error for angles, weights of 1; those of its tasks are between 0.1 and 1000. Its KL is
-        divided by the number of pairs, ours by that of tokens (of states for layers), and so larger. An angle is the
-        mean over angles of three different real tokens (theirs also counts the window's clamped edges, a token with
-        itself, and padding inside of the window).
     Raises:
         RequestError: an even window; a weight below 0, or none above; fewer than three pairs for the
             layer-transforming relation alone; a layer out of range; an example without a token; unequal
             numbers of tokens.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Park et al.",
+            2021,
+            "Distilling Linguistic Context for Language Model Compression",
+            "arXiv:2109.08359",
+            differs=(
+                "With the defaults of the authors' code: KL of cosines for pairs, window 21, squared error for "
+                "angles, weights of 1; those of its tasks are between 0.1 and 1000. Its KL is divided by the number "
+                "of pairs, ours by that of tokens (of states for layers), and so larger. An angle is the mean over "
+                "angles of three different real tokens (theirs also counts the window's clamped edges, a token with "
+                "itself, and padding inside of the window)."
+            ),
+        ),
+    )
 
     window: int = 21
     word_pair_weight: float = 1.0

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import check_count, check_positive, register_loss, require_module, require_teacher
 from distilnlp.losses.layers import check_widths
 from distilnlp.losses.pooling import unit
@@ -133,14 +134,40 @@ class InfoNCE(_ContrastiveLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example, mean over examples and layers; ``log(batch + queue)`` where all similarities are equal.
         Not 0 where the models are equal.
-    Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4, with the embeddings, size 128 and temperature 0.07
-        of the code of Tian et al. 2020 (CRD), arXiv:1910.10699; a queue as in He et al. 2020 (MoCo), arXiv:1911.05722,
-        of what the teacher gave, which does not change, so that no second encoder is needed. A text that stands twice
-        (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself.
     Raises:
         RequestError: ``temperature``, ``dimension`` or ``queue`` not positive; unequal widths with ``dimension=None``;
             a queue and no module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "van den Oord et al.",
+            2018,
+            "Representation Learning with Contrastive Predictive Coding",
+            "arXiv:1807.03748",
+            where="equation 4",
+            differs=(
+                "A text that stands twice (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself."
+            ),
+        ),
+        Citation(
+            "Tian et al.",
+            2020,
+            "Contrastive Representation Distillation",
+            "arXiv:1910.10699",
+            differs="The embeddings, size 128 and temperature 0.07 of the authors' code.",
+        ),
+        Citation(
+            "He et al.",
+            2020,
+            "Momentum Contrast for Unsupervised Visual Representation Learning",
+            "arXiv:1911.05722",
+            differs=(
+                "A queue as theirs, but of what the teacher gave, which does not change, so that no second encoder is "
+                "needed."
+            ),
+        ),
+    )
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return None if self.dimension is None and not self.queue else super().make_module(student, teacher)
@@ -176,15 +203,26 @@ class CRD(_ContrastiveLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example; sum over the negatives, mean over examples and layers. Not 0 where the models are equal.
-    Source: Tian et al. 2020 (CRD), arXiv:1910.10699, with the defaults of the authors' code, and its ``Z`` in place of
-        the number of texts. Their negatives are drawn from a memory of the whole data set, which needs the number of
-        each text; ours are the latest texts, as the teacher gave them, mapped anew each time. Their code adds the
-        same loss with student and teacher exchanged, which needs a memory of the student that ages; ours has not. A
-        text that stands twice (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself.
     Raises:
         RequestError: ``temperature``, ``dimension`` or ``queue`` not positive; no module; unequal widths with
             ``dimension=None``.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Tian et al.",
+            2020,
+            "Contrastive Representation Distillation",
+            "arXiv:1910.10699",
+            differs=(
+                "With the defaults of the authors' code, and its ``Z`` in place of the number of texts. Their "
+                "negatives are drawn from a memory of the whole data set, which needs the number of each text; ours "
+                "are the latest texts, as the teacher gave them, mapped anew each time. Their code adds the same loss "
+                "with student and teacher exchanged, which needs a memory of the student that ages; ours has not. A "
+                "text that stands twice (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself."
+            ),
+        ),
+    )
 
     queue: int = 16384
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import (
     Batch,
@@ -46,15 +47,25 @@ class IRG(RelationalLoss):
     Units: edges and transformations dimensionless, unchanged when a model's states are rotated, shifted or scaled;
         vertices in squared logits. Edges are the mean over all ``batch^2`` pairs, those of an example with itself
         (which are 0) included, and layers; transformations over examples and steps between layers.
-    Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, on one vector an
-        example in place of a feature map. Each relation is divided by the largest of its batch, as in the authors'
-        code (for which it is a constant; ours has its gradient); the paper's formulas are not. They sum the squares
-        where we take the mean, and may hold the teacher's last layer against several of the student's. Weights of 1
-        are ours.
     Raises:
         RequestError: a weight below 0, or none above; ``transformation_weight`` with a map of one pair;
             ``vertex_weight`` with unequal numbers of logits; a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Liu et al.",
+            2019,
+            "Knowledge Distillation via Instance Relationship Graph",
+            "CVPR 2019",
+            differs=(
+                "On one vector an example in place of a feature map. Each relation is divided by the largest of its "
+                "batch, as in the authors' code (for which it is a constant; ours has its gradient); the paper's "
+                "formulas are not. They sum the squares where we take the mean, and may hold the teacher's last layer "
+                "against several of the student's. Weights of 1 are ours."
+            ),
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "auto"
     edge_weight: float = 1.0

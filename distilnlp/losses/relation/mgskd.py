@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses.base import (
@@ -57,15 +58,26 @@ class MGSKD(HiddenLayerLoss):
         heads and all ``batch^3`` triples, those that name a text twice (which are 0) included. Mean over layers
         (theirs is the sum). A text without words (special tokens only) counts 0 there.
         The text term is unchanged when each relation head of a model is rotated, shifted and scaled.
-    Source: Liu et al. 2022 (MGSKD), Multi-Granularity Structural Knowledge Distillation for Language Model
-        Compression, ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers (of a student of four) and
-        weights 4, 1 and 1 as in the authors' code. There the spans between tokens and texts are phrases that a chunker
-        found, of texts with three of them or more; ours are words, of which the tokenizer knows.
     Raises:
         RequestError: ``relation_heads`` does not divide a width; a weight below 0, or no term left with one above; a
             number that is no count; a layer out of range; an example without a token; unequal numbers of tokens;
             ``word_weight`` and no words.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Liu et al.",
+            2022,
+            "Multi-Granularity Structural Knowledge Distillation for Language Model Compression",
+            "ACL 2022",
+            where="section 3",
+            differs=(
+                "64 heads, 20 and 20 tokens, two token layers (of a student of four) and weights 4, 1 and 1 as in the "
+                "authors' code. There the spans between tokens and texts are phrases that a chunker found, of texts "
+                "with three of them or more; ours are words, of which the tokenizer knows."
+            ),
+        ),
+    )
 
     token_layers: int = 2
     relation_heads: int = 64

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
 from distilnlp.losses.pooling import unit
 from distilnlp.losses.relation.base import RelationalLoss, different
@@ -28,10 +29,19 @@ class PKT(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example; sum over the other examples, mean over examples and layers (their code divides by
         ``batch^2``). Unchanged when a model's states are rotated or scaled.
-    Source: Passalis & Tefas 2018 (PKT), arXiv:1803.10837, the cosine kernel.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Passalis & Tefas",
+            2018,
+            "Learning Deep Representations with Probabilistic Knowledge Transfer",
+            "arXiv:1803.10837",
+            differs="The cosine kernel.",
+        ),
+    )
 
     include_self: bool = False
 

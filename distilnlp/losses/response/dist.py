@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, check_weights, register_loss
 from distilnlp.losses.response.base import ClassLoss, Head
@@ -38,13 +39,24 @@ class DIST(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``, of which all tokens of
             the batch that count are the rows of the second part; returns ``()``, float32.
     Units: dimensionless, in 0..2 (beta + gamma) T^2.
-    Source: Huang et al. 2022 (DIST), arXiv:2205.10536, equations 8 to 10. The defaults are those of the authors' code;
-        for classes the paper gives both parts a weight of 2 beside 1 for the labels, with temperature 1 (ImageNet) or
-        4 (CIFAR-100).
     Raises:
         RequestError: ``temperature`` not positive and finite; ``beta`` or ``gamma`` negative or both 0; unequal logit
             shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Huang et al.",
+            2022,
+            "Knowledge Distillation from A Stronger Teacher",
+            "arXiv:2205.10536",
+            where="equations 8 to 10",
+            differs=(
+                "The defaults are those of the authors' code; for classes the paper gives both parts a weight of 2 "
+                "beside 1 for the labels, with temperature 1 (ImageNet) or 4 (CIFAR-100)."
+            ),
+        ),
+    )
 
     temperature: float = 1.0
     beta: float = 1.0

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, check_weights, register_loss
 from distilnlp.losses.response.base import EXCLUDED, ClassLoss, Head, kl_divergence
@@ -34,12 +35,23 @@ class DKD(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Zhao et al. 2022 (DKD), arXiv:2203.08679, with the defaults of the authors' code (ImageNet has temperature
-        1). Without the warm-up of the weight in their code.
     Raises:
         RequestError: no labels, or not one class each; ``temperature`` not positive and finite; ``alpha`` or ``beta``
             negative or both 0; unequal logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Zhao et al.",
+            2022,
+            "Decoupled Knowledge Distillation",
+            "arXiv:2203.08679",
+            differs=(
+                "With the defaults of the authors' code (ImageNet has temperature 1), without its warm-up of the "
+                "weight."
+            ),
+        ),
+    )
 
     temperature: float = 4.0
     alpha: float = 1.0

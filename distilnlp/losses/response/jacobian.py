@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses.base import (
     Batch,
@@ -38,12 +39,23 @@ class Jacobian(Loss):
     Shapes:
         input_gradients: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, in 0..4, unchanged when either gradient is scaled; mean over examples.
-    Source: Srinivas & Fleuret 2018, arXiv:1803.00443, on hidden state 0, as token ids have no gradient.
-        Padding is left out before a gradient is scaled to length 1.
     Raises:
         RequestError: unequal widths with ``vectors``; unequal numbers of tokens; no labels, or several an example; an
             unknown word for ``compare``; a label outside the logits.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Srinivas & Fleuret",
+            2018,
+            "Knowledge Transfer with Jacobian Matching",
+            "arXiv:1803.00443",
+            differs=(
+                "On hidden state 0, as token ids have no gradient. Padding is left out before a gradient is scaled to "
+                "length 1."
+            ),
+        ),
+    )
 
     compare: Compare = "vectors"
 

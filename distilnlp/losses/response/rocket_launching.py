@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import (
     Batch,
@@ -73,12 +74,23 @@ class RocketLaunching(Loss):
         student.logits: ``(batch, outputs)`` or ``(batch, tokens, classes)``; hidden state ``(batch, tokens, width)``;
         returns ``()``, float32.
     Units: nats (squared units of the target for a regression) plus squared logits, mean over outputs and examples.
-    Source: Zhou et al. 2018 (Rocket Launching), arXiv:1708.04106, with its gradient block, and the weight of the
-        authors' commands. Their light and booster nets share blocks one by one or at the bottom; ours at the bottom.
     Raises:
         RequestError: ``shared`` out of range; ``blocks`` or ``hint_weight`` not positive; no labels; no module; a
             span head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Zhou et al.",
+            2018,
+            "Rocket Launching: A Universal and Efficient Framework for Training Well-performing Light Net",
+            "arXiv:1708.04106",
+            differs=(
+                "With its gradient block, and the weight of the authors' commands. Their light and booster nets share "
+                "blocks one by one or at the bottom; ours at the bottom."
+            ),
+        ),
+    )
 
     shared: int = 1
     blocks: int = 4

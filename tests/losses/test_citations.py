@@ -1,0 +1,73 @@
+"""Where each loss was published: data on its class, from which help, the command line and the docs are written."""
+
+import inspect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from distilnlp.losses import Citation, Loss, SoftTarget, list_losses, loss_class
+from distilnlp.losses import base as losses_base
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OURS = [name for name in list_losses() if loss_class(name).__module__.startswith("distilnlp.")]
+every_loss = pytest.mark.parametrize("name", OURS)
+
+
+@every_loss
+def test_a_loss_cites_somebody_or_says_why_not(name: str) -> None:
+    loss = loss_class(name)
+    assert bool(loss.citations) != bool(loss.uncited)
+    for citation in loss.citations:
+        assert citation.authors and 1950 < citation.year < 2100
+        # Nothing that a reader cannot look up: a number of arXiv, a DOI, or where it appeared and when.
+        assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|arXiv:\d{4}\.\d{4}|doi:10\.\S+|[A-Z]\w+ \d{4}.*", citation.id)
+        assert not citation.differs or (citation.differs.endswith(".") and not citation.where.endswith("."))
+
+
+def test_a_publication_is_named_in_one_way() -> None:
+    named: dict[str, set[tuple[str, int, str]]] = {}
+    for name in OURS:
+        for each in loss_class(name).citations:
+            named.setdefault(each.id, set()).add((each.authors, each.year, each.title))
+    twice = {identifier: names for identifier, names in named.items() if len(names) > 1 and "arXiv" in identifier}
+    assert twice == {}
+
+
+@every_loss
+def test_help_shows_each_citation(name: str) -> None:
+    text = " ".join((inspect.getdoc(loss_class(name)) or "").split())
+    assert text.count("Source: ") == 1
+    assert all(" ".join(str(citation).split()) in text for citation in loss_class(name).citations)
+
+
+def test_help_of_a_loss_of_ones_own_shows_its_citation_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses_base, "_REGISTRY", dict(losses_base._REGISTRY))
+
+    @losses_base.register_loss("cited")
+    @dataclass(frozen=True)
+    class Cited(SoftTarget):
+        """Mine."""
+
+        citations: ClassVar[tuple[Citation, ...]] = (Citation("Me", 2026, "Mine", "arXiv:2601.00001"),)
+
+    @losses_base.register_loss("plain")
+    @dataclass(frozen=True)
+    class Plain(Loss):
+        """Mine too."""
+
+    assert inspect.getdoc(Cited) == "Mine.\nSource: Me 2026, Mine, arXiv:2601.00001."
+    assert inspect.getdoc(Plain) == "Mine too."
+
+
+def test_the_docs_name_the_same_publications() -> None:
+    """The last column of the table of losses is what the classes cite, in short."""
+    table = (DOCS / "losses.md").read_text("utf-8").partition("\n## ")[0]
+    shown = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", table, re.MULTILINE))
+    assert shown == {
+        name: "; ".join(each.short for each in loss_class(name).citations)
+        or loss_class(name).uncited.partition(";")[0]
+        for name in OURS
+    }
