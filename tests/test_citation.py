@@ -2,11 +2,11 @@
 
 from distilnlp.citation import Citation, source_section
 
-WHOLE = Citation("Ba & Caruana", 2014, "Do Deep Nets Need to be Deep?", "arXiv:1312.6184", "section 2", "On text.")
+WHOLE = Citation("Ba & Caruana", 2014, "On Depth", "arXiv:1312.6184", "section 2", "On text.")
 
 
 def test_a_citation_is_one_line_of_text() -> None:
-    assert str(WHOLE) == "Ba & Caruana 2014, Do Deep Nets Need to be Deep?, arXiv:1312.6184, section 2. On text."
+    assert str(WHOLE) == "Ba & Caruana 2014, On Depth, arXiv:1312.6184, section 2. On text."
     assert WHOLE.short == "Ba & Caruana 2014, arXiv:1312.6184"
 
 

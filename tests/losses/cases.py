@@ -184,3 +184,31 @@ def mapped(out: Outputs, change: Callable[[Tensor, int], Tensor]) -> Outputs:
         words=change(out.words, 1),
         **by_layer,
     )
+
+
+ONE = [(1, 1)]
+TWO = [(1, 1), (2, 2)]
+# Logits of one text, of the teacher and of the student.
+Z_T = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+Z_S = torch.tensor([[3.0, 2.0, 1.0]], dtype=torch.float64)
+
+
+def points(rows: list[list[float]] | Tensor) -> Outputs:
+    """Texts of one token each, whose states are ``rows``."""
+    return Outputs(hidden_states={1: torch.as_tensor(rows)[:, None]})
+
+
+def tokens(rows: list[list[float]], valid: list[int] | None = None) -> Outputs:
+    """One text, with the same states at layers 1 and 2."""
+    states = torch.tensor([rows])
+    return Outputs(
+        hidden_states={1: states, 2: states}, attention_mask=None if valid is None else torch.tensor([valid])
+    )
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def random_points(seed: int, batch: int = 5, width: int = 4) -> Tensor:
+    return random(seed, batch, width)

@@ -6,17 +6,7 @@ import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import (
-    HardLabel,
-    HiddenState,
-    LogitMSE,
-    Objective,
-    Response,
-    Schedule,
-    SoftTarget,
-    get_loss,
-    register_loss,
-)
+from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, Schedule, SoftTarget, get_loss, register_loss
 from distilnlp.losses.base import Loss
 from distilnlp.outputs import Needs
 from tests.losses.cases import Case, outputs
@@ -69,27 +59,6 @@ def test_the_kept_layers_of_a_student_seed_the_default_map() -> None:
     case = Case("x")
     resolved = Objective([(1.0, HiddenState())]).resolve(case.info(layers=2, kept_layers=(1, 4)), case.info(layers=4))
     assert resolved.needs_teacher().hidden_states == {1, 4}
-
-
-@pytest.mark.parametrize(
-    ("problem_type", "name"),
-    [
-        ("single_label_classification", "soft_target"),
-        ("regression", "logit_mse"),
-        ("multi_label_classification", "bernoulli_soft_target"),
-    ],
-)
-def test_response_becomes_the_loss_that_fits_the_head(
-    problem_type: str, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    case = Case("x", problem_type=problem_type)
-    (term,) = Objective([(1.0, Response())]).resolve(case.info(), case.info())
-    assert (term.name, term.loss) == (name, get_loss(name))
-    if problem_type == "regression":
-        assert Response(4.0).resolve(case.info(), case.info()) == LogitMSE()
-        assert "temperature=4 is not used" in caplog.text
-    else:
-        assert Response(4.0).resolve(case.info(), case.info()) == get_loss(name, temperature=4.0)
 
 
 def test_a_name_is_never_given_twice() -> None:
