@@ -41,10 +41,10 @@ class Loss:
     """Base of all losses: a pure function of two `Outputs` and the batch, with its settings as fields.
 
     A loss never sees a model. Before training the trainer calls, once and in this order, `resolve` (settings that
-    depend on the pair of models), `needs_student` and `needs_teacher` (what is captured) and `make_module` (what has
-    to be learned with it). A loss is a mean over the examples of the batch, each example being a mean over its own
-    valid tokens (or token pairs, heads and layers), so that a batch may be cut into micro-batches of any size and the
-    mean weighted by their examples stays the same.
+    depend on the pair of models), `needs_student` and `needs_teacher` (what is captured) and `make_module` (its
+    auxiliary module, where it has parameters of its own). A loss is a mean over the examples of the batch, each
+    example being a mean over its own valid tokens (or token pairs, heads and layers), so that a batch may be cut into
+    micro-batches of any size and the mean weighted by their examples stays the same.
 
     Class attributes:
         name: the registry's name.
@@ -90,7 +90,7 @@ class Loss:
         return Needs()
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        """Parameters that are trained with the student and never saved in it, or None."""
+        """The auxiliary module: parameters that are trained with the student and never saved in it. None without."""
         return None
 
     def __call__(

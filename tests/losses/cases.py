@@ -28,7 +28,7 @@ class Case:
         lowest: the value at equality, from the outputs; 0 where absent.
         constants: whether it takes something that it reads off the student for a constant, so that its gradient is
             not the derivative; it has a test of its own.
-        warm: whether what is learned along has seen another batch, of a loss that remembers.
+        warm: whether the auxiliary module has seen another batch, of a loss that remembers.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Case:
         return dataclasses.replace(info, **changes)
 
     def module(self, student: Outputs) -> nn.Module | None:
-        """What the loss learns along, the same numbers each time, of the dtype and on the device of the outputs."""
+        """The auxiliary module, the same numbers each time, of the dtype and on the device of the outputs."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = self.make().make_module(self.info(), self.info())

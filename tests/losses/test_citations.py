@@ -62,10 +62,14 @@ def test_help_of_a_loss_of_ones_own_shows_its_citation_once(monkeypatch: pytest.
     assert inspect.getdoc(Plain) == "Mine too."
 
 
-def test_the_docs_name_the_same_publications() -> None:
-    """The last column of the table of losses is what the classes cite, in short."""
+def test_the_docs_name_the_same_kinds_and_publications() -> None:
+    """The last column of the table of losses is what the classes cite, in short; the second is their folder."""
     table = (DOCS / "losses.md").read_text("utf-8").partition("\n## ")[0]
-    shown = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", table, re.MULTILINE))
+    rows = re.findall(r"^\| `(\w+)` \| ([\w ]+) \|.*\| ([^|]*) \|$", table, re.MULTILINE)
+    assert {name: kind.replace(" ", "_") for name, kind, _ in rows} == {
+        name: loss_class(name).__module__.split(".")[2] for name in OURS
+    }
+    shown = {name: source for name, _, source in rows}
     assert shown == {
         name: "; ".join(each.short for each in loss_class(name).citations)
         or loss_class(name).uncited.partition(";")[0]

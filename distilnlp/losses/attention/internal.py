@@ -20,7 +20,7 @@ __all__ = ["Internal"]
 class Internal(AttentionProbabilities):
     """``KL(A_t || A_s) + 1 - cos(s, t)``: the rows of the attention maps, and the [CLS] states, of mapped layers.
 
-    Where the widths differ, a linear map of the student's states is learned along, one a layer.
+    Where the widths differ, the auxiliary modules are linear maps of the student's states, one a layer.
 
     Args:
         layer_map: which layers; the first block is 1 (see `LayerMap.from_spec`).

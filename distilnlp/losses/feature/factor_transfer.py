@@ -48,9 +48,9 @@ class FactorTransfer(HiddenLayerLoss):
 
     The paraphraser makes the teacher's factors ``F_t = P(h_t)``, fewer than its states have numbers, and learns by the
     second term to restore the states from them; no gradient of the first term reaches it. The translator makes the
-    student's, ``F_s = T(h_s)``. Each has three layers with leaky ReLUs, works token by token, is learned along, one a
-    layer, and lives beside the student while it trains; none is ever saved with it. ``n`` is the number of a text's
-    factors. Widths are free.
+    student's, ``F_s = T(h_s)``. Each has three layers with leaky ReLUs and works token by token. They are the
+    auxiliary modules, one a layer, live beside the student while it trains and are never saved with it. ``n`` is the
+    number of a text's factors. Widths are free.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.

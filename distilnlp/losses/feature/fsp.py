@@ -21,8 +21,8 @@ __all__ = ["FSP"]
 class FSP(HiddenLayerLoss):
     """``mean (G_s - G_t)^2``, ``G = H_a^T H_b / tokens``: how a text flows from one mapped layer to the next.
 
-    Each mapped layer is followed by the next one of the map, in the student's order. Where the widths differ, a linear
-    projection of the student's states is learned along, one a layer.
+    Each mapped layer is followed by the next one of the map, in the student's order. Where the widths differ, the
+    auxiliary modules are linear projections of the student's states, one a layer.
 
     Args:
         layer_map: which layers, two pairs or more (see `LayerMap.from_spec`); 0 is the embeddings.

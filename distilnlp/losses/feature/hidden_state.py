@@ -20,8 +20,8 @@ __all__ = ["Embedding", "HiddenState", "HiddenStateCosine"]
 class HiddenState(HiddenLayerLoss):
     """Mean squared error between hidden states of mapped layers, over real tokens; mean over the layers.
 
-    Where the widths differ, a linear projection of the student's states is learned along, one a layer; it lives
-    beside the student while it trains, is kept in checkpoints and never saved with the student.
+    Where the widths differ, the auxiliary modules are linear projections of the student's states, one a layer; they
+    live beside the student while it trains, are kept in checkpoints and never saved with the student.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.

@@ -18,8 +18,8 @@ __all__ = ["MobileBERT"]
 class MobileBERT(HiddenLayerLoss):
     """``a mean_c (LN(h_s) - LN(h_t))^2 + b (mean(h_s) - mean(h_t))^2 + g |var(h_s) - var(h_t)|``, token by token.
 
-    ``LN`` is a layer norm without parameters; means and variances are over the width. Where the widths differ, a
-    linear map of the student's states is learned along, one a layer.
+    ``LN`` is a layer norm without parameters; means and variances are over the width. Where the widths differ, the
+    auxiliary modules are linear maps of the student's states, one a layer.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.

@@ -20,7 +20,7 @@ __all__ = ["PKD"]
 class PKD(LayerLoss):
     """``|| h_s / ||h_s|| - h_t / ||h_t|| ||^2 = 2 - 2 cos`` of the [CLS] states of mapped layers. In 0..4.
 
-    Where the widths differ, a linear projection of the student's states is learned along, one a layer.
+    Where the widths differ, the auxiliary modules are linear projections of the student's states, one a layer.
 
     Args:
         layer_map: which layers: ``skip`` (default) or ``last`` of the paper, both without the last layer, which is

@@ -36,8 +36,8 @@ class _Gaussian(nn.Module):
 class VID(HiddenLayerLoss):
     """``mean_c [(t_c - mu_c(s))^2 / (2 v_c) + log(v_c) / 2]``: how unlikely the teacher's state is.
 
-    ``mu`` (linear) and the variances ``v = softplus(a) + 1e-5`` are learned along, one pair a layer; they live beside
-    the student while it trains and are never saved with it. May be negative; at a perfect ``mu`` it is not 0.
+    ``mu`` (linear) and the variances ``v = softplus(a) + 1e-5`` are the auxiliary modules, one a layer; they live
+    beside the student while it trains and are never saved with it. May be negative; at a perfect ``mu`` it is not 0.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.

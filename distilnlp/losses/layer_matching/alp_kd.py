@@ -22,7 +22,7 @@ class ALPKD(AllLayersLoss):
     """``mean_c (s_j - c_j)^2``, ``c_j = sum_i a_ij t_i``, ``a_ij = softmax_i(s_j . t_i)``, on the [CLS] states.
 
     Each student layer attends to the teacher layers; the gradient goes through the attention too. Where the widths
-    differ, a linear map of the student's states is learned along, one a layer.
+    differ, the auxiliary modules are linear maps of the student's states, one a layer.
 
     Args:
         student_layers: in rising order; 0 is the embeddings. None: all blocks.

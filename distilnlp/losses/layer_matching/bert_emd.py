@@ -20,9 +20,9 @@ class BertEMD(AllLayersLoss):
     """``sum f D / sum f``, ``f`` the cheapest transport from student layers to teacher layers at cost ``D``.
 
     ``D_ij`` is the mean squared error between hidden states over real tokens. All layers of a model have the same
-    weight. ``f`` gets no gradient. Where the widths differ, one linear map of the student's states is learned along.
-    Depends on which examples meet in a batch: one plan serves them all. The plan is made on the CPU, so that an
-    accelerator is waited for once a step.
+    weight. ``f`` gets no gradient. Where the widths differ, one linear map of the student's states is the auxiliary
+    module. Depends on which examples meet in a batch: one plan serves them all. The plan is made on the CPU, so that
+    an accelerator is waited for once a step.
 
     Args:
         student_layers: in rising order; 0 is the embeddings. None: all blocks.

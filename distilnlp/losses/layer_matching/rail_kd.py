@@ -41,8 +41,8 @@ class RAILKD(AllLayersLoss):
     """``|| W_j s_j / ||W_j s_j|| - V_i t_i / ||V_i t_i|| ||^2``: each student layer with a teacher layer drawn anew.
 
     As many teacher layers as there are student layers are drawn, and taken in rising order. ``s`` and ``t`` are the
-    means over real tokens. ``W`` and ``V``, one for each layer, are learned along; they live beside the student while
-    it trains and are never saved with it. The number of draws is kept in checkpoints.
+    means over real tokens. ``W`` and ``V``, one for each layer, are the auxiliary module, which lives beside the
+    student while it trains and is never saved with it. The number of draws is kept in checkpoints.
 
     Args:
         student_layers: in rising order. None: all blocks but the last, which is left to the logits.

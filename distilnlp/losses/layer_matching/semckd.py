@@ -32,8 +32,8 @@ class _Attention(nn.Module):
 class SemCKD(AllLayersLoss):
     """``mean_j sum_i a_ij mean_c (W_ij h_s_j - h_t_i)^2``, ``a_ij = softmax_i(q_j . k_i / sqrt(d))``.
 
-    The weights are learned along, for each example from the mean of each layer's real tokens; and so is a linear map
-    for each pair of layers. Both live beside the student while it trains and are never saved with it.
+    The auxiliary module makes the weights, for each example from the mean of each layer's real tokens, and holds a
+    linear map for each pair of layers. It lives beside the student while it trains and is never saved with it.
 
     Args:
         student_layers: in rising order; 0 is the embeddings. None: all blocks.

@@ -127,8 +127,8 @@ class InfoNCE(_ContrastiveLoss):
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
         temperature: ``tau`` > 0, dimensionless.
-        dimension: size of the vectors; two linear maps to it are learned along, one for each model. None compares the
-            states themselves, which must be equally wide.
+        dimension: size of the vectors; the auxiliary module has two linear maps to it, one for each model. None
+            compares the states themselves, which must be equally wide.
         queue: how many texts of earlier batches are negatives too; 0 leaves them out.
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.

@@ -61,8 +61,8 @@ class RocketLaunching(Loss):
     """``L(z_b, y) + hint_weight * mean((z_s - z_b)^2)``: a booster ``b`` learns the labels, the student its logits.
 
     The booster is a stack of new blocks with a head of its own on the student's hidden state of layer ``shared``; the
-    layers up to there are the student's, and learn from both. It is trained along, lives beside the student and is
-    never saved with it. No gradient of the second term reaches it. There is no teacher. The student's own task loss
+    layers up to there are the student's, and learn from both. It is the auxiliary module, lives beside the student and
+    is never saved with it. No gradient of the second term reaches it. There is no teacher. The student's own task loss
     is ``hard_label``, another term of the objective.
 
     Args:
