@@ -1,13 +1,11 @@
-"""What a loss is: a frozen dataclass that compares the student's outputs with the teacher's, and its registry."""
+"""What a loss is, a frozen dataclass that compares two models' outputs; the registry; means over real tokens."""
 
 import dataclasses
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation, source_section
@@ -17,18 +15,11 @@ from distilnlp.outputs import ModelInfo, Needs, Outputs
 __all__ = [
     "Batch",
     "Loss",
-    "check_count",
-    "check_positive",
-    "check_same_shape",
-    "check_same_tokens",
-    "check_weights",
     "example_mean",
     "get_loss",
     "list_losses",
     "loss_class",
     "register_loss",
-    "require_module",
-    "require_teacher",
     "valid_counts",
     "without_padding",
 ]
@@ -161,66 +152,6 @@ def get_loss(name: str, **settings: object) -> Loss:
             hint = f"did you mean '{match}'? " if match else ""
             raise RequestError(f"{name} has no setting '{key}': {hint}it takes {', '.join(accepted) or 'none'}")
     return cls(**settings)
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise RequestError unless ``value`` is a positive, finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise RequestError(f"{name} must be positive and finite; got {value!r}")
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise RequestError unless ``value`` is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RequestError(f"{name} must be a whole number of at least 1; got {value!r}")
-
-
-def check_weights(loss: Loss, names: Sequence[str]) -> None:
-    """Raise RequestError unless the settings ``names`` are weights of 0 or more, one of them above."""
-    values = {name: vars(loss)[name] for name in names}
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise RequestError(f"{name} must be at least 0 and finite; got {value!r}")
-    if not any(values.values()):
-        raise RequestError(f"{loss.name} needs one of {', '.join(names)} above 0: nothing would train")
-
-
-Given = TypeVar("Given", Outputs, ModelInfo)
-
-
-def require_teacher(name: str, teacher: Given | None) -> Given:
-    """The teacher, or what is known of it. Raises RequestError where there is none."""
-    if teacher is None:
-        raise RequestError(f"{name} compares the student with a teacher and there is none")
-    return teacher
-
-
-Auxiliary = TypeVar("Auxiliary", bound=nn.Module)
-
-
-def require_module(name: str, module: nn.Module | None, kind: type[Auxiliary]) -> Auxiliary:
-    """The auxiliary module, of the ``kind`` that the loss makes. Raises RequestError where there is none."""
-    if not isinstance(module, kind):
-        raise RequestError(f"{name} needs its auxiliary module: pass the one that make_module() gives")
-    return module
-
-
-def check_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
-    """Raise RequestError unless the two tensors have the same shape."""
-    if student.shape != teacher.shape:
-        raise RequestError(
-            f"{what} of student and teacher must have the same shape; got {tuple(student.shape)} and "
-            f"{tuple(teacher.shape)}"
-        )
-
-
-def check_same_tokens(name: str, student: torch.Size, teacher: torch.Size) -> None:
-    """Raise RequestError unless both models read as many texts of as many tokens; both sizes: ``(batch, tokens)``."""
-    if student != teacher:
-        raise RequestError(
-            f"{name} compares tokens one by one: the student has (batch, tokens) {tuple(student)} and the teacher "
-            f"{tuple(teacher)}; both must read the same tokens"
-        )
 
 
 def valid_counts(mask: Tensor) -> Tensor:

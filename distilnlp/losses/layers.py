@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import Batch, Loss, check_same_tokens, require_teacher
+from distilnlp.losses.base import Batch, Loss
+from distilnlp.losses.checks import check_same_tokens, require_teacher
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["HiddenLayerLoss", "LayerLoss", "check_steps", "check_widths", "projections", "to_teacher_width"]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_positive, get_loss, loss_class
+from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
 from distilnlp.outputs import ModelInfo, Needs, Outputs

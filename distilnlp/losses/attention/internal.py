@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.losses.attention.maps import AttentionProbabilities
-from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layers import to_teacher_width
 from distilnlp.losses.pooling import pool, unit
 from distilnlp.outputs import Needs, Outputs

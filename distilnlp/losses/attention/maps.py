@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import check_same_tokens, example_mean, register_loss
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import check_same_tokens
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.layers import LayerLoss
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -50,7 +50,7 @@ class _AttentionLoss(LayerLoss):
     ) -> Tensor:
         like, other = student.get_attention(layer), teacher.get_attention(teacher_layer)
         examples, heads, tokens = like[0].shape[:3]
-        check_same_tokens(self.name, torch.Size((examples, tokens)), torch.Size((len(other[0]), other[0].shape[2])))
+        check_same_tokens(self.name, (examples, tokens), (len(other[0]), other[0].shape[2]))
 
         def compare(tensors: list[Tensor], part: slice) -> Tensor:
             s = student.of_attention(layer, part, tensors)

@@ -10,14 +10,8 @@ from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.attention.maps import AttentionProbabilities, check_num_heads
-from distilnlp.losses.base import (
-    check_count,
-    check_same_tokens,
-    check_weights,
-    example_mean,
-    register_loss,
-    require_teacher,
-)
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import check_count, check_same_tokens, check_weights, require_teacher
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.layers import LayerLoss
 from distilnlp.outputs import ModelInfo, Needs, Outputs, at_least_float32
@@ -170,7 +164,7 @@ def _relation(
 ) -> Tensor:
     """``KL(R_t || R_s)`` with ``R = softmax(a a^T / sqrt(d))``, ``()``; ``heads``: cut into so many, else its own."""
     s, t = student.get_projected(what, layer), teacher.get_projected(what, teacher_layer).detach()
-    check_same_tokens(name, torch.Size((len(s), s.shape[2])), torch.Size((len(t), t.shape[2])))
+    check_same_tokens(name, (len(s), s.shape[2]), (len(t), t.shape[2]))
     if heads is not None:
         s, t = _cut(name, s, heads), _cut(name, t, heads)
     check_num_heads(name, s.shape[1], t.shape[1], FREE_HEADS)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, example_mean, register_loss, without_padding
+from distilnlp.losses.base import example_mean, register_loss, without_padding
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.layers import HiddenLayerLoss
 from distilnlp.losses.pooling import unit
 

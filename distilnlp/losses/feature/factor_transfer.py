@@ -9,15 +9,8 @@ from torch import Tensor, nn
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import (
-    check_positive,
-    example_mean,
-    register_loss,
-    require_module,
-    require_teacher,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import example_mean, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_positive, require_module, require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.losses.pooling import unit
 from distilnlp.outputs import ModelInfo

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import example_mean, register_loss, require_teacher
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
 from distilnlp.outputs import ModelInfo
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import check_weights, example_mean, register_loss
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import check_weights
 from distilnlp.losses.layers import HiddenLayerLoss
 
 __all__ = ["MobileBERT"]

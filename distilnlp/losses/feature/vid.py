@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, example_mean, register_loss, require_module, require_teacher
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import check_positive, require_module, require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.outputs import ModelInfo
 

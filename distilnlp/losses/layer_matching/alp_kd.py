@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.layers import projections, to_teacher_width
 from distilnlp.losses.pooling import pool

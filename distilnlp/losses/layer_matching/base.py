@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, check_same_tokens, example_mean, require_teacher
+from distilnlp.losses.base import Loss, example_mean
+from distilnlp.losses.checks import check_same_tokens, require_teacher
 from distilnlp.losses.layers import check_widths
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, check_count, register_loss, require_module, require_teacher
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import check_count, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.pooling import pool, unit
 from distilnlp.outputs import ModelInfo, Outputs

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import Batch, check_count, example_mean, register_loss, require_module, require_teacher
+from distilnlp.losses.base import Batch, example_mean, register_loss
+from distilnlp.losses.checks import check_count, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss, squares
 from distilnlp.losses.pooling import pool
 from distilnlp.outputs import ModelInfo, Outputs

@@ -7,7 +7,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import check_count, check_positive, register_loss
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_count, check_positive
 from distilnlp.losses.pooling import unit
 from distilnlp.losses.relation.base import RelationalLoss
 

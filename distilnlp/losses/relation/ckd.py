@@ -10,14 +10,8 @@ from torch import Tensor, nn
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import (
-    Batch,
-    check_count,
-    check_weights,
-    register_loss,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import Batch, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_count, check_weights
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
 from distilnlp.losses.pooling import unit

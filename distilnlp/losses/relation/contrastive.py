@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import check_count, check_positive, register_loss, require_module, require_teacher
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_count, check_positive, require_module, require_teacher
 from distilnlp.losses.layers import check_widths
 from distilnlp.losses.pooling import unit
 from distilnlp.losses.relation.base import RelationalLoss

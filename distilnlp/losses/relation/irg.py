@@ -9,13 +9,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import (
-    Batch,
-    check_same_shape,
-    check_weights,
-    register_loss,
-    require_teacher,
-)
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import check_same_shape, check_weights, require_teacher
 from distilnlp.losses.layers import LayerLoss, check_steps
 from distilnlp.losses.pooling import pool
 from distilnlp.losses.relation.base import RelationalLoss

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, check_positive, register_loss
+from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import Head, ResponseLoss, check_exclusive, log_softmaxes
 from distilnlp.outputs import ModelInfo
 

@@ -7,15 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import (
-    Batch,
-    Loss,
-    check_positive,
-    check_same_shape,
-    example_mean,
-    require_teacher,
-    valid_counts,
-)
+from distilnlp.losses.base import Batch, Loss, example_mean, valid_counts
+from distilnlp.losses.checks import check_positive, check_same_shape, require_teacher
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = [

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, check_weights, register_loss
+from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.checks import check_weights
 from distilnlp.losses.response.base import EXCLUDED, ClassLoss, Head, kl_divergence
 from distilnlp.outputs import ModelInfo
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, register_loss
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import ClassLoss, Head, kl_divergence, log_softmaxes
 
 __all__ = ["CWSM", "FLSW"]

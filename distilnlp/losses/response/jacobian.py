@@ -7,15 +7,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import (
-    Batch,
-    Loss,
-    check_same_tokens,
-    register_loss,
-    require_teacher,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_same_tokens, require_teacher
 from distilnlp.losses.pooling import unit
 from distilnlp.losses.response.base import check_num_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs

@@ -8,7 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import Batch, Loss, check_positive, get_loss, loss_class, register_loss
+from distilnlp.losses.base import Batch, Loss, get_loss, loss_class, register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.outputs import ModelInfo, Outputs
 from distilnlp.problems import Problem, problem_of_head

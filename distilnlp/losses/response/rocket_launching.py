@@ -9,16 +9,8 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import (
-    Batch,
-    Loss,
-    check_count,
-    check_positive,
-    register_loss,
-    require_module,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_count, check_positive, require_module
 from distilnlp.losses.response.base import Head
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.outputs import ModelInfo, Needs, Outputs
