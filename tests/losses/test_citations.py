@@ -10,6 +10,7 @@ import pytest
 
 from distilnlp.losses import Citation, Loss, SoftTarget, list_losses, loss_class
 from distilnlp.losses import base as losses_base
+from distilnlp.recipe import load_recipe
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OURS = [name for name in list_losses() if loss_class(name).__module__.startswith("distilnlp.")]
@@ -75,3 +76,13 @@ def test_the_docs_name_the_same_kinds_and_publications() -> None:
         or loss_class(name).uncited.partition(";")[0]
         for name in OURS
     }
+
+
+def test_a_recipe_of_a_paper_has_a_loss_that_cites_it() -> None:
+    table = (DOCS / "methods.md").read_text("utf-8")
+    papers = re.findall(r"^\| `([\w-]+)` \| ([^|]* \d{4}, [^|]*) \|", table, re.MULTILINE)
+    assert len(papers) > 20
+    for recipe, paper in papers:
+        stages = load_recipe(f"methods/{recipe}.yaml").stages.values()
+        used = {name for stage in stages for name in stage.objective or {}}
+        assert paper in {each.short for name in used for each in loss_class(name).citations}, recipe
