@@ -21,8 +21,8 @@ class CoFi(AllLayersLoss):
     """``mean_i D(i, m(i))``: each teacher layer takes the student layer ``m(i)`` that is nearest, order kept.
 
     ``D(i, j) = mean (W h_s_j - h_t_i)^2`` over real tokens. ``m`` never falls and is the best of all such maps for the
-    batch, found anew each step. Depends on which examples meet in a batch: one map serves them all. ``W`` is learned
-    along, one for all layers, and starts as the identity where the widths are equal.
+    batch, found anew each step. Depends on which examples meet in a batch: one map serves them all. ``W`` is the
+    auxiliary module, one for all layers, and starts as the identity where the widths are equal.
 
     Args:
         student_layers: that may be taken, in rising order. None: all blocks.

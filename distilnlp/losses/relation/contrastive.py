@@ -73,7 +73,7 @@ class _ContrastiveLoss(RelationalLoss):
     dimension: int | None = 128
     queue: int = 0
 
-    learned: ClassVar[type[_Contrast]] = _Contrast
+    auxiliary: ClassVar[type[_Contrast]] = _Contrast
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,7 +87,7 @@ class _ContrastiveLoss(RelationalLoss):
         width = require_teacher(self.name, teacher).width
         return nn.ModuleDict(
             {
-                str(layer): self.learned(student.width, width, self.dimension, self.queue)
+                str(layer): self.auxiliary(student.width, width, self.dimension, self.queue)
                 for layer in self.pairs.student
             }
         )
@@ -187,9 +187,9 @@ class CRD(_ContrastiveLoss):
     """``-log h(s_i, t_i) - sum_j log(1 - h(s_i, t_j))``, ``h = e / (e + K)``, ``e = exp(s t / tau) / Z``.
 
     Each of the ``K`` negatives is told from the text itself by a yes or no. ``s`` and ``t`` are unit vectors out of
-    learned linear maps. The negatives are the other texts of the batch and those of the queue. ``Z`` is the mean
-    of ``exp(s t / tau)`` in the first batch, and stays. Maps, queue and ``Z`` live beside the student while it
-    trains, are kept in checkpoints and never saved in it.
+    linear maps. The negatives are the other texts of the batch and those of the queue. ``Z`` is the mean of
+    ``exp(s t / tau)`` in the first batch, and stays. Maps, queue and ``Z`` are the auxiliary modules, one a layer; they
+    live beside the student while it trains, are kept in checkpoints and never saved in it.
 
     Depends on which examples meet in a batch: micro-batches have other negatives and are another loss; with several
     processes all have the queue of the first.
@@ -227,7 +227,7 @@ class CRD(_ContrastiveLoss):
 
     queue: int = 16384
 
-    learned: ClassVar[type[_Contrast]] = _NoiseContrast
+    auxiliary: ClassVar[type[_Contrast]] = _NoiseContrast
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         contrast = require_module(self.name, module, _NoiseContrast)
