@@ -188,8 +188,8 @@ class CRD(_ContrastiveLoss):
 
     Each of the ``K`` negatives is told from the text itself by a yes or no. ``s`` and ``t`` are unit vectors out of
     linear maps. The negatives are the other texts of the batch and those of the queue. ``Z`` is the mean of
-    ``exp(s t / tau)`` in the first batch, and stays. Maps, queue and ``Z`` are the auxiliary modules, one a layer; they
-    live beside the student while it trains, are kept in checkpoints and never saved in it.
+    ``exp(s t / tau)`` in the first batch, and stays. Maps, queue and ``Z`` are the auxiliary modules, one a layer;
+    they live beside the student while it trains, are kept in checkpoints and never saved in it.
 
     Depends on which examples meet in a batch: micro-batches have other negatives and are another loss; with several
     processes all have the queue of the first.
