@@ -48,6 +48,7 @@ class Needs:
         values: layers whose values are used; the first is 1.
         input_gradients: whether the gradient of the label's logit with respect to the embeddings is used; it comes
             with the logits.
+        words: whether the word of each token is used, which the tokenizer tells and no model; of the student only.
     Raises:
         ValueError: ``input_gradients`` without ``logits``.
     """
@@ -57,6 +58,7 @@ class Needs:
     attention: frozenset[int] = frozenset()
     values: frozenset[int] = frozenset()
     input_gradients: bool = False
+    words: bool = False
 
     def __post_init__(self) -> None:
         if self.input_gradients and not self.logits:
@@ -69,9 +71,11 @@ class Needs:
             self.attention | other.attention,
             self.values | other.values,
             self.input_gradients or other.input_gradients,
+            self.words or other.words,
         )
 
     def __bool__(self) -> bool:
+        """Whether anything of the model is used, which has to run for it."""
         return self.logits or bool(self.layers)
 
     @property

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distilnlp.citation import Citation, source_section
+
 __all__ = ["LossEntry", "shipped_losses"]
 
 _SOURCES = Path(__file__).parents[1] / "losses"
@@ -30,7 +32,9 @@ def shipped_losses() -> dict[str, LossEntry]:
             fields = {key: field for key, field in _fields(node, classes).items() if _is_setting(field)}
             settings = ", ".join(map(ast.unparse, fields.values()))
             defaults = {key: ast.literal_eval(field.value) for key, field in fields.items() if field.value is not None}
-            found[name] = LossEntry(f"({settings})", defaults, ast.get_docstring(node) or "")
+            source = source_section(_citations(node, classes), _uncited(node, classes))
+            doc = "\n".join(filter(None, (ast.get_docstring(node), source)))
+            found[name] = LossEntry(f"({settings})", defaults, doc)
     return dict(sorted(found.items()))
 
 
@@ -50,6 +54,32 @@ def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, a
         if isinstance(line, ast.AnnAssign) and not ast.unparse(line.annotation).startswith("ClassVar"):
             fields[ast.unparse(line.target)] = line
     return fields
+
+
+def _citations(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[Citation]:
+    value = _class_attribute(node, classes, "citations")
+    calls = [each for each in value.elts if isinstance(each, ast.Call)] if isinstance(value, ast.Tuple) else []
+    return [
+        Citation(
+            *map(ast.literal_eval, call.args),
+            **{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords},
+        )
+        for call in calls
+    ]
+
+
+def _uncited(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> str:
+    value = _class_attribute(node, classes, "uncited")
+    return "" if value is None else ast.literal_eval(value)
+
+
+def _class_attribute(node: ast.ClassDef, classes: dict[str, ast.ClassDef], name: str) -> ast.expr | None:
+    """What a class sets ``name`` to, else the first of its bases that does."""
+    for line in node.body:
+        if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name:
+            return line.value
+    bases = [classes[base] for base in map(ast.unparse, node.bases) if base in classes]
+    return next(filter(None, (_class_attribute(base, classes, name) for base in bases)), None)
 
 
 def _is_setting(field: ast.AnnAssign) -> bool:

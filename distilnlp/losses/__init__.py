@@ -1,9 +1,10 @@
 """The losses: one class each, registered under the name that recipes use."""
 
+from distilnlp.citation import Citation
 from distilnlp.losses.attention.internal import Internal
 from distilnlp.losses.attention.maps import AttentionProbabilities, AttentionScores
 from distilnlp.losses.attention.minilm import MiniLM, MiniLMv2
-from distilnlp.losses.base import LayerLoss, Loss, get_loss, list_losses, loss_class, register_loss
+from distilnlp.losses.base import Loss, get_loss, list_losses, loss_class, register_loss
 from distilnlp.losses.feature.attention_transfer import AttentionTransfer
 from distilnlp.losses.feature.factor_transfer import FactorTransfer
 from distilnlp.losses.feature.fsp import FSP
@@ -17,6 +18,7 @@ from distilnlp.losses.layer_matching.bert_emd import BertEMD
 from distilnlp.losses.layer_matching.cofi import CoFi
 from distilnlp.losses.layer_matching.rail_kd import RAILKD
 from distilnlp.losses.layer_matching.semckd import SemCKD
+from distilnlp.losses.layers import LayerLoss
 from distilnlp.losses.objective import Objective, Term, hard_label_only
 from distilnlp.losses.relation.cc import CC
 from distilnlp.losses.relation.cka import CKA
@@ -73,6 +75,7 @@ __all__ = [
     "AttentionTransfer",
     "BernoulliSoftTarget",
     "BertEMD",
+    "Citation",
     "CoFi",
     "ConditionalTeacherStudent",
     "DarkRank",

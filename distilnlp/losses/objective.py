@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, check_positive, get_loss, loss_class
+from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -52,10 +53,11 @@ class Term:
 
     def needs(self, of: str) -> Needs:
         """What is read of a model over the whole training; a setting that starts at 0 may need nothing at first."""
-        first, last = ((loss.needs_student() if of == "student" else loss.needs_teacher()) for loss in self._ends())
+        first, last = ((loss.needs_student() if of == "student" else loss.needs_teacher()) for loss in self.ends())
         return first | last
 
-    def _ends(self) -> tuple[Loss, Loss]:
+    def ends(self) -> tuple[Loss, Loss]:
+        """The loss with its settings as they are in the first step and in the last."""
         return self.loss_at(0.0), self.loss_at(1.0)
 
 
@@ -132,6 +134,7 @@ class Objective:
         for term in self.terms:
             try:
                 loss = term.loss.resolve(student, teacher)
+                _check_words(loss)
             except RequestError as error:
                 raise error.under(term.name) from error
             # `response` may become a loss without a temperature, and says so.
@@ -151,8 +154,8 @@ class Objective:
 
     @property
     def reads_words(self) -> bool:
-        """Whether any term reads the word of each token."""
-        return any(term.loss.reads_words for term in self.terms)
+        """Whether any term reads the word of each token; no two models decide it: it is known from the start."""
+        return any(loss.needs_always().words for term in self.terms for loss in term.ends())
 
     @property
     def stops_terms(self) -> bool:
@@ -178,7 +181,7 @@ class Objective:
         return _union(term.needs("teacher") for term in self.terms)
 
     def make_modules(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.ModuleDict:
-        """The modules that are trained along, by term name; terms without one are absent."""
+        """The auxiliary modules, by term name; terms without one are absent."""
         modules = {term.name: term.loss.make_module(student, teacher) for term in self.terms}
         return nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
 
@@ -293,6 +296,17 @@ def _checked(loss: Loss, settings: Mapping[str, Schedule]) -> Loss:
                 raise RequestError(f"{end} of the schedule of {key}: {error}", key=[key, end]) from error
     starts = {key: schedule.start for key, schedule in settings.items()}
     return dataclasses.replace(loss, **starts) if starts else loss
+
+
+def _check_words(loss: Loss) -> None:
+    """Raise RequestError for a loss whose words would be missing, because it asks for them too late."""
+    if loss.needs_student().words and not loss.needs_always().words:
+        raise RequestError(
+            f"{loss.name} asks for words in needs_student(), when the texts are tokens already: ask for them in "
+            "needs_always()"
+        )
+    if loss.needs_teacher().words:
+        raise RequestError(f"{loss.name} asks the teacher for words, which only the student's outputs hold")
 
 
 def _union(needs: Iterator[Needs]) -> Needs:

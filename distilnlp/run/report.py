@@ -1,7 +1,5 @@
 """A run's end: all its models side by side, in ``report.json`` and the model card."""
 
-import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
 from distilnlp.models.loading import resolve_model
 from distilnlp.models.predictor import Predictor
-from distilnlp.recipe import Recipe
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
@@ -26,8 +23,6 @@ from distilnlp.run.plan import Plan
 from distilnlp.whole_files import write_text
 
 __all__ = ["eval_split", "make_report"]
-
-_SOURCE = re.compile(r"^Source: (.*?)(?=^\w+:|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def make_report(
@@ -68,7 +63,7 @@ def make_report(
         ],
         recipe=recipe.to_dict(),
         versions=library_versions(),
-        sources=_sources(recipe),
+        sources=_sources(plan),
     )
     write_text(folder.path / CARD, render_card(report, stage=plan.last.name))
     write_text(folder.path / REPORT, to_json(report))
@@ -131,12 +126,8 @@ def _text_columns(task: Task) -> list[str]:
     return [name for name in ("text", "text_pair") if name in columns]
 
 
-def _sources(recipe: Recipe) -> dict[str, str]:
-    """Where each loss of the recipe was published, from its docstring."""
-    used = {name for stage in recipe.stages.values() for name in stage.objective or {}}
-    sources = {}
-    for name in list_losses():
-        found = _SOURCE.search(inspect.getdoc(loss_class(name)) or "")
-        if name in used and found:
-            sources[name] = " ".join(found[1].split())
-    return sources
+def _sources(plan: Plan) -> dict[str, str]:
+    """Where each loss of the plan was published."""
+    used = {name for stage in plan.stages.values() for name in stage.spec.objective or {}}
+    losses = {name: loss_class(name) for name in list_losses() if name in used}
+    return {name: " ".join(map(str, cls.citations)) or cls.uncited for name, cls in losses.items()}

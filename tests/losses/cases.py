@@ -28,7 +28,7 @@ class Case:
         lowest: the value at equality, from the outputs; 0 where absent.
         constants: whether it takes something that it reads off the student for a constant, so that its gradient is
             not the derivative; it has a test of its own.
-        warm: whether what is learned along has seen another batch, of a loss that remembers.
+        warm: whether the auxiliary module has seen another batch, of a loss that remembers.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Case:
         return dataclasses.replace(info, **changes)
 
     def module(self, student: Outputs) -> nn.Module | None:
-        """What the loss learns along, the same numbers each time, of the dtype and on the device of the outputs."""
+        """The auxiliary module, the same numbers each time, of the dtype and on the device of the outputs."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = self.make().make_module(self.info(), self.info())
@@ -184,3 +184,31 @@ def mapped(out: Outputs, change: Callable[[Tensor, int], Tensor]) -> Outputs:
         words=change(out.words, 1),
         **by_layer,
     )
+
+
+ONE = [(1, 1)]
+TWO = [(1, 1), (2, 2)]
+# Logits of one text, of the teacher and of the student.
+Z_T = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+Z_S = torch.tensor([[3.0, 2.0, 1.0]], dtype=torch.float64)
+
+
+def points(rows: list[list[float]] | Tensor) -> Outputs:
+    """Texts of one token each, whose states are ``rows``."""
+    return Outputs(hidden_states={1: torch.as_tensor(rows)[:, None]})
+
+
+def tokens(rows: list[list[float]], valid: list[int] | None = None) -> Outputs:
+    """One text, with the same states at layers 1 and 2."""
+    states = torch.tensor([rows])
+    return Outputs(
+        hidden_states={1: states, 2: states}, attention_mask=None if valid is None else torch.tensor([valid])
+    )
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def random_points(seed: int, batch: int = 5, width: int = 4) -> Tensor:
+    return random(seed, batch, width)

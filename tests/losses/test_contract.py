@@ -15,10 +15,6 @@ from distilnlp.outputs import Needs, Outputs
 from tests.losses.cases import CASES, SAME_LAYERS, Case, mapped, outputs
 
 every_loss = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-every_comparison = pytest.mark.parametrize(
-    "case", [case for case in CASES if loss_class(case.name).uses_teacher], ids=lambda case: case.name
-)
-
 every_loss_with_a_teacher = pytest.mark.parametrize(
     "case", [case for case in CASES if loss_class(case.name).uses_teacher], ids=lambda case: case.name
 )
@@ -184,6 +180,15 @@ def test_a_loss_reads_only_what_it_declares(case: Case) -> None:
     torch.testing.assert_close(restricted, value(case, student, teacher))
 
 
+@every_loss
+def test_words_are_asked_for_before_the_models_are_known_and_never_of_the_teacher(case: Case) -> None:
+    """Texts are tokenised, with their words or without, before a layer map is resolved."""
+    loss = case.make()
+    assert loss.needs_always().words == loss.needs_student().words
+    assert loss.needs_student() | loss.needs_always() == loss.needs_student()
+    assert not loss.needs_teacher().words
+
+
 @every_loss_with_a_teacher
 def test_missing_outputs_are_an_error_that_names_them(case: Case) -> None:
     with pytest.raises(RequestError, match=r"needs|gave none|no teacher|there is none"):
@@ -261,5 +266,5 @@ def _restricted(out: Outputs, needs: Needs) -> Outputs:
         values={layer: out.values[layer] for layer in needs.values},
         input_gradients=out.input_gradients if needs.input_gradients else None,
         attention_mask=out.attention_mask,
-        words=out.words,
+        words=out.words if needs.words else None,
     )

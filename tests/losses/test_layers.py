@@ -1,168 +1,37 @@
-"""Losses on hidden states and attention: golden numbers, masks, heads, projections."""
+"""What losses on mapped layers share."""
 
 import pytest
-import torch
-from torch import nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import AttentionProbabilities, AttentionScores, Embedding, HiddenState, HiddenStateCosine
-from distilnlp.outputs import Outputs
-from tests.losses.cases import Case, mask, outputs
+from distilnlp.layer_map import LayerMap
+from distilnlp.losses import LayerLoss, get_loss, list_losses, loss_class
+from distilnlp.losses.layers import check_steps
+from distilnlp.outputs import ModelInfo
 
-ONE = [(1, 1)]
-
-
-def hidden(rows: list[list[float]], valid: list[int] | None = None, layer: int = 1) -> Outputs:
-    return Outputs(
-        hidden_states={layer: torch.tensor([rows])}, attention_mask=None if valid is None else torch.tensor([valid])
-    )
+MAP = {"layer_map": [[1, 2], [2, 3]]}
 
 
-def scores(rows: list[list[float]], valid: list[int] | None = None) -> Outputs:
-    """Outputs whose attention scores are ``rows``: the keys are unit vectors and the scale is 1."""
-    size = len(rows)
-    return Outputs(
-        queries={1: torch.tensor(rows).view(1, 1, size, size)},
-        keys={1: torch.eye(size).view(1, 1, size, size)},
-        scales={1: 1.0},
-        attention_mask=None if valid is None else torch.tensor([valid]),
-    )
+@pytest.mark.parametrize("name", ["mobilebert", "internal"])
+def test_a_map_is_learned_where_the_widths_differ_and_only_there(name: str) -> None:
+    narrow, wide = (ModelInfo("model", 3, width, 2, 3) for width in (8, 12))
+    loss = get_loss(name, **MAP)
+    assert loss.make_module(narrow, narrow) is None
+    module = loss.make_module(narrow, wide)
+    assert module is not None and {p.shape for p in module.parameters()} == {(12, 8), (12,)}
 
 
-H_T = [[1.0, 0.0], [0.0, 2.0], [9.0, 9.0]]
-H_S = [[0.0, 1.0], [1.0, 0.0], [-7.0, 3.0]]
+@pytest.mark.parametrize("name", [name for name in list_losses() if issubclass(loss_class(name), LayerLoss)])
+def test_what_is_read_is_that_of_each_models_own_layers(name: str) -> None:
+    loss = loss_class(name)
+    if not loss.__dataclass_fields__["layer_map"].init:
+        return  # the layers are the loss's own: embedding
+    made = get_loss(name, layer_map=[[1, 2], [2, 3]])
+    assert made.needs_student().layers == {1, 2} and made.needs_teacher().layers == {2, 3}
+    with pytest.raises(RequestError, match="depends on the two models"):
+        get_loss(name, layer_map="uniform").needs_student()
 
 
-def test_hidden_state_gives_the_golden_number_and_not_the_one_with_padding() -> None:
-    """Trap 9: 49.8333 is what the same tensors give when the padded row counts."""
-    assert float(HiddenState(ONE)(hidden(H_S, [1, 1, 0]), hidden(H_T), {})) == pytest.approx(1.75)
-    assert float(HiddenState(ONE)(hidden(H_S), hidden(H_T), {})) == pytest.approx(49.8333, abs=1e-4)
-
-
-def test_each_example_weighs_the_same_whatever_its_length() -> None:
-    student = Outputs(
-        hidden_states={1: torch.tensor([[[2.0], [2.0]], [[4.0], [9.0]]])}, attention_mask=mask((2, 1), 2)
-    )
-    teacher = Outputs(hidden_states={1: torch.zeros(2, 2, 1)})
-    assert float(HiddenState(ONE)(student, teacher, {})) == pytest.approx((4 + 16) / 2)
-
-
-def test_the_mean_is_over_the_mapped_layers() -> None:
-    student = Outputs(hidden_states={1: torch.ones(1, 1, 2), 2: 3 * torch.ones(1, 1, 2)})
-    teacher = Outputs(hidden_states={2: torch.zeros(1, 1, 2), 4: torch.zeros(1, 1, 2)})
-    assert float(HiddenState([(1, 2), (2, 4)])(student, teacher, {})) == pytest.approx((1 + 9) / 2)
-
-
-def test_cosine_gives_the_golden_number_and_forgets_scale() -> None:
-    student, teacher = hidden([[3.0, 4.0]]), hidden([[4.0, 3.0]])
-    assert float(HiddenStateCosine(ONE)(student, teacher, {})) == pytest.approx(0.04)
-    assert float(HiddenStateCosine(ONE)(hidden([[300.0, 400.0]]), teacher, {})) == pytest.approx(0.04)
-
-
-def test_embedding_compares_layer_zero() -> None:
-    assert float(Embedding()(hidden(H_S, [1, 1, 0], layer=0), hidden(H_T, layer=0), {})) == pytest.approx(1.75)
-
-
-def test_unequal_widths_get_a_projection_for_each_layer_and_equal_ones_none() -> None:
-    case = Case("x")
-    loss = HiddenState([(1, 1), (2, 3)])
-    assert loss.make_module(case.info(), case.info()) is None
-    module = loss.make_module(case.info(width=4), case.info())
-    assert isinstance(module, nn.ModuleDict) and sorted(module) == ["1", "2"]
-    assert all(projection.weight.shape == (8, 4) for projection in module.values())
-    narrow = Outputs(hidden_states={layer: torch.randn(4, 6, 4) for layer in (1, 2)}, attention_mask=mask())
-    loss(narrow, outputs(0), {}, module).backward()
-    assert all(projection.weight.grad is not None for projection in module.values())
-
-
-def test_an_identity_projection_of_equal_states_gives_zero() -> None:
-    identity = nn.Linear(2, 2)
-    with torch.no_grad():
-        identity.weight.copy_(torch.eye(2))
-        identity.bias.zero_()
-    assert HiddenState(ONE)(hidden(H_T), hidden(H_T), {}, nn.ModuleDict({"1": identity})).item() == 0
-
-
-def test_unequal_widths_without_the_projection_are_refused() -> None:
-    with pytest.raises(RequestError, match="wide"):
-        HiddenState(ONE)(hidden([[1.0]]), hidden([[1.0, 2.0]]), {})
-
-
-@pytest.mark.parametrize("loss", [HiddenState(ONE), AttentionScores(ONE)])
-def test_texts_cut_into_other_tokens_are_refused(loss: HiddenState) -> None:
-    student, teacher = (
-        (hidden(H_S), hidden(H_T[:2]))
-        if isinstance(loss, HiddenState)
-        else (
-            scores([[1.0, 2.0], [3.0, 4.0]]),
-            scores([[1.0]]),
-        )
-    )
-    with pytest.raises(RequestError, match="same tokens"):
-        loss(student, teacher, {})
-
-
-def test_an_example_of_nothing_but_padding_is_an_error_and_not_a_nan() -> None:
-    with pytest.raises(RequestError, match="no valid token"):
-        HiddenState(ONE)(hidden(H_S, [0, 0, 0]), hidden(H_T), {})
-
-
-def test_attention_scores_give_the_golden_numbers_with_and_without_padding() -> None:
-    zero = [[0.0, 0.0], [0.0, 0.0]]
-    teacher = scores([[1.0, 2.0], [3.0, 4.0]])
-    assert float(AttentionScores(ONE)(scores(zero), teacher, {})) == pytest.approx(7.5)
-    assert float(AttentionScores(ONE)(scores(zero, [1, 0]), teacher, {})) == pytest.approx(1.0)
-
-
-def test_a_constant_on_a_row_changes_the_scores_but_not_the_attention() -> None:
-    student, teacher = scores([[2.0, 3.0], [4.0, 5.0]]), scores([[1.0, 2.0], [3.0, 4.0]])
-    assert float(AttentionScores(ONE)(student, teacher, {})) == pytest.approx(1.0)
-    assert float(AttentionProbabilities(ONE)(student, teacher, {})) == pytest.approx(0.0, abs=1e-7)
-
-
-def test_attention_probabilities_give_the_golden_number() -> None:
-    """Rows (.5, .5) and (.9, .1) against uniform ones: .184032 nats on the average."""
-    teacher = scores([[0.0, 0.0], [0.9, 0.1]])
-    teacher.queries[1][0, 0, 1] = torch.tensor([0.9, 0.1]).log()  # type: ignore[index]
-    got = AttentionProbabilities(ONE)(scores([[0.0, 0.0], [0.0, 0.0]]), teacher, {})
-    assert float(got) == pytest.approx(0.184032, abs=1e-6)
-
-
-def test_given_probabilities_are_used_as_they_are() -> None:
-    """DeBERTa gives no queries and keys; what it gives must mean the same."""
-    teacher = scores([[1.0, 2.0], [3.0, 4.0]])
-    given = Outputs(attentions={1: torch.softmax(teacher.get_attention_scores(1), dim=-1)})
-    student = scores([[0.3, 0.1], [0.0, 2.0]])
-    torch.testing.assert_close(
-        AttentionProbabilities(ONE)(student, given, {}), AttentionProbabilities(ONE)(student, teacher, {})
-    )
-    with pytest.raises(RequestError, match="attention_probabilities"):
-        AttentionScores(ONE)(student, given, {})
-
-
-def test_a_local_window_of_one_model_leaves_the_rest_comparable() -> None:
-    """Where one model may not look, its probability is 0, and the KL of the other would be infinite."""
-    window = torch.tensor([[True, False], [True, True]]).view(1, 1, 2, 2)
-    local = Outputs(**{**vars(scores([[1.0, 2.0], [3.0, 4.0]])), "allowed": {1: window}})
-    full = scores([[5.0, 2.0], [3.0, 4.0]])
-    for loss in (AttentionProbabilities(ONE), AttentionScores(ONE)):
-        assert torch.isfinite(loss(local, full, {})) and torch.isfinite(loss(full, local, {}))
-    assert float(AttentionProbabilities(ONE)(local, full, {})) == pytest.approx(0.0, abs=1e-7)
-
-
-@pytest.mark.parametrize("loss", [AttentionScores, AttentionProbabilities])
-def test_unequal_heads_are_refused_unless_averaged(loss: type[AttentionScores]) -> None:
-    """Trap 16."""
-    case = Case("x")
-    with pytest.raises(RequestError, match="heads: mean"):
-        loss(ONE).resolve(case.info(heads=4), case.info(heads=2))
-    averaged = loss(ONE, heads="mean").resolve(case.info(heads=4), case.info(heads=2))
-    four = Outputs(queries={1: torch.randn(4, 4, 6, 4)}, keys={1: torch.randn(4, 4, 6, 4)}, attention_mask=mask())
-    assert torch.isfinite(averaged(four, outputs(0), {}))
-    with pytest.raises(RequestError, match="heads: mean"):
-        loss(ONE)(four, outputs(0), {})
-
-
-def test_attention_has_no_layer_zero() -> None:
-    with pytest.raises(RequestError, match="counted from 1"):
-        AttentionScores([(0, 1)])
+def test_layers_that_are_compared_in_steps_are_two_or_more() -> None:
+    with pytest.raises(RequestError, match="one pair only"):
+        check_steps("fsp", LayerMap(((1, 1),)), "goes from one layer to the next")
+    check_steps("fsp", LayerMap(((1, 1), (2, 2))), "goes from one layer to the next")

@@ -1,11 +1,14 @@
 """The weighted sum of losses."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, Response, SoftTarget, get_loss, register_loss
+from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, Schedule, SoftTarget, get_loss, register_loss
 from distilnlp.losses.base import Loss
+from distilnlp.outputs import Needs
 from tests.losses.cases import Case, outputs
 
 BATCH = {"labels": torch.tensor([0, 1, 2, 0])}
@@ -58,30 +61,36 @@ def test_the_kept_layers_of_a_student_seed_the_default_map() -> None:
     assert resolved.needs_teacher().hidden_states == {1, 4}
 
 
-@pytest.mark.parametrize(
-    ("problem_type", "name"),
-    [
-        ("single_label_classification", "soft_target"),
-        ("regression", "logit_mse"),
-        ("multi_label_classification", "bernoulli_soft_target"),
-    ],
-)
-def test_response_becomes_the_loss_that_fits_the_head(
-    problem_type: str, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    case = Case("x", problem_type=problem_type)
-    (term,) = Objective([(1.0, Response())]).resolve(case.info(), case.info())
-    assert (term.name, term.loss) == (name, get_loss(name))
-    if problem_type == "regression":
-        assert Response(4.0).resolve(case.info(), case.info()) == LogitMSE()
-        assert "temperature=4 is not used" in caplog.text
-    else:
-        assert Response(4.0).resolve(case.info(), case.info()) == get_loss(name, temperature=4.0)
-
-
 def test_a_name_is_never_given_twice() -> None:
     with pytest.raises(ValueError, match="taken"):
 
         @register_loss("soft_target")
         class Another(Loss):
             pass
+
+
+def test_words_are_known_of_before_the_layers_are() -> None:
+    assert Objective([(1.0, HardLabel()), (1.0, get_loss("mgskd"))]).reads_words
+    assert not Objective([(1.0, HardLabel()), (1.0, get_loss("mgskd", word_weight=0.0))]).reads_words
+    rises = {"word_weight": Schedule("linear", 0.0, 1.0)}
+    assert Objective([(1.0, get_loss("mgskd"), rises)]).reads_words
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "message"),
+    [(Needs(words=True), Needs(), "needs_always"), (Needs(), Needs(words=True), "only the student")],
+)
+def test_a_loss_that_would_find_no_words_is_refused_before_the_first_step(
+    student: Needs, teacher: Needs, message: str
+) -> None:
+    @dataclass(frozen=True)
+    class Late(Loss):
+        def needs_student(self) -> Needs:
+            return student
+
+        def needs_teacher(self) -> Needs:
+            return teacher
+
+    info = Case("soft_target").info()
+    with pytest.raises(RequestError, match=message):
+        Objective([(1.0, Late())]).resolve(info, info)

@@ -7,22 +7,8 @@ import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import (
-    VID,
-    HardLabel,
-    InfoNCE,
-    LogitMSE,
-    MiniLMv2,
-    Objective,
-    Response,
-    Schedule,
-    SoftTarget,
-    get_loss,
-)
+from distilnlp.losses import VID, HardLabel, InfoNCE, LogitMSE, MiniLMv2, Objective, Schedule, SoftTarget
 from tests.losses.cases import Case, outputs
-
-BATCH = {"labels": torch.tensor([0, 1, 2, 0])}
-DOWN = Schedule("linear", 1.0, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
@@ -73,6 +59,9 @@ def test_a_schedule_that_cannot_be_is_refused(spec: dict[str, object], message: 
         Objective.from_dict({"hard_label": {}, "soft_target": {"weight": spec}})
 
 
+BATCH = {"labels": torch.tensor([0, 1, 2, 0])}
+
+
 @pytest.mark.parametrize("progress", [0.0, 0.3, 0.79])
 def test_weight_and_temperature_are_those_of_the_moment(progress: float) -> None:
     spec = {
@@ -88,6 +77,9 @@ def test_weight_and_temperature_are_those_of_the_moment(progress: float) -> None
     torch.testing.assert_close(raw["soft_target"], SoftTarget(temperature)(student, teacher, BATCH))
     expected = 0.5 * HardLabel()(student, None, BATCH) + (1 - progress / 0.8) * raw["soft_target"]
     torch.testing.assert_close(total, expected)
+
+
+DOWN = Schedule("linear", 1.0, 0.0)
 
 
 def test_python_says_the_same_as_a_recipe() -> None:
@@ -178,13 +170,3 @@ def test_what_is_needed_at_the_end_is_captured_from_the_start() -> None:
     later = Objective([(1.0, loss, {"value_weight": Schedule("linear", 0.0, 1.0)})]).resolve(case.info(), case.info())
     assert not Objective([(1.0, loss)]).resolve(case.info(), case.info()).needs_student().values
     assert later.needs_student().values and later.needs_teacher().values
-
-
-def test_response_hands_its_temperature_to_the_loss_that_it_becomes(caplog: pytest.LogCaptureFixture) -> None:
-    objective = Objective([(DOWN, Response(), {"temperature": Schedule("linear", 8.0, 2.0)})])
-    case, number = Case("x"), Case("x", problem_type="regression")
-    (term,) = objective.resolve(case.info(), case.info())
-    assert term.loss_at(0.5) == SoftTarget(5.0) and term.weight_at(0.5) == 0.5
-    (term,) = objective.resolve(number.info(), number.info())
-    assert term.loss == get_loss("logit_mse") and term.scheduled == {"weight": DOWN}
-    assert "temperature=8 is not used" in caplog.text

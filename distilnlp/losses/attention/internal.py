@@ -1,14 +1,17 @@
 """Internal distillation: attention maps and the states of the first token."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.attention.maps import AttentionProbabilities
-from distilnlp.losses.base import Batch, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import check_widths, projections
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import require_teacher
+from distilnlp.losses.layers import to_teacher_width
 from distilnlp.losses.pooling import pool, unit
-from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.outputs import Needs, Outputs
 
 __all__ = ["Internal"]
 
@@ -18,7 +21,7 @@ __all__ = ["Internal"]
 class Internal(AttentionProbabilities):
     """``KL(A_t || A_s) + 1 - cos(s, t)``: the rows of the attention maps, and the [CLS] states, of mapped layers.
 
-    Where the widths differ, a linear map of the student's states is learned along, one a layer.
+    Where the widths differ, the auxiliary modules are linear maps of the student's states, one a layer.
 
     Args:
         layer_map: which layers; the first block is 1 (see `LayerMap.from_spec`).
@@ -28,20 +31,27 @@ class Internal(AttentionProbabilities):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per query token, mean over heads, real query tokens, examples and layers, plus a number in 0..2, mean
         over examples and layers.
-    Source: Aguilar et al. 2020, arXiv:1910.03723: both parts with weight 1 and all mapped layers at once, one of its
-        three ways (the others go layer after layer), with a projection, which the paper has not.
     Raises:
         RequestError: unequal numbers of heads with ``match``; layer 0; unequal widths without the module.
     """
 
-    def needs_student(self) -> Needs:
-        return super().needs_student() | Needs(hidden_states=frozenset(self.pairs.student))
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Aguilar et al.",
+            2020,
+            "Knowledge Distillation from Internal Representations",
+            "arXiv:1910.03723",
+            differs=(
+                "Both parts with weight 1 and all mapped layers at once, one of its three ways (the others go layer "
+                "after layer), with a projection, which the paper has not."
+            ),
+        ),
+    )
 
-    def needs_teacher(self) -> Needs:
-        return super().needs_teacher() | Needs(hidden_states=frozenset(self.pairs.teacher))
+    projects: ClassVar[bool] = True
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
+    def needs_of(self, layers: frozenset[int]) -> Needs:
+        return Needs(attention=layers, hidden_states=layers)
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
@@ -51,8 +61,6 @@ class Internal(AttentionProbabilities):
         for layer, teacher_layer in self.pairs:
             s = pool(student, layer, "cls")  # (batch, student width)
             t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
-            if isinstance(module, nn.ModuleDict):
-                s = module[str(layer)](s)  # (batch, teacher width)
-            check_widths(self.name, s, t)
+            s = to_teacher_width(self.name, s, t, module[str(layer)] if isinstance(module, nn.ModuleDict) else None)
             total = total + (1 - (unit(s) * unit(t)).sum(dim=-1)).mean() / len(self.pairs)
         return total

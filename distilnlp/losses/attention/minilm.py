@@ -6,80 +6,25 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.attention.maps import AttentionProbabilities
-from distilnlp.losses.base import (
-    Batch,
-    LayerLoss,
-    check_count,
-    check_weights,
-    example_mean,
-    register_loss,
-    require_teacher,
-)
+from distilnlp.losses.attention.maps import AttentionProbabilities, check_num_heads
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import check_count, check_same_tokens, check_weights, require_teacher
 from distilnlp.losses.chunks import sum_over_examples
+from distilnlp.losses.layers import LayerLoss
 from distilnlp.outputs import ModelInfo, Needs, Outputs, at_least_float32
 
 __all__ = ["MiniLM", "MiniLMv2"]
 
 Projected = Literal["queries", "keys", "values"]
-
-
-@dataclass(frozen=True)
-class _RelationLoss(LayerLoss):
-    """``KL(R_t || R_s)`` with ``R = softmax(a a^T / sqrt(d))``, between mapped layers."""
-
-    layer_map: LayerMap | LayerMapSpec = "final"
-
-    lowest_layer: ClassVar[int] = 1
-
-    def layer_term(self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int) -> Tensor:
-        """The term of one pair of layers, a mean over examples, ``()``."""
-        raise NotImplementedError
-
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
-    ) -> Tensor:
-        teacher = require_teacher(self.name, teacher)
-        terms = [self.layer_term(student, layer, teacher, teacher_layer) for layer, teacher_layer in self.pairs]
-        return sum(terms[1:], terms[0]) / len(terms)
-
-    def relation(
-        self,
-        what: Projected,
-        student: Outputs,
-        layer: int,
-        teacher: Outputs,
-        teacher_layer: int,
-        heads: int | None = None,
-    ) -> Tensor:
-        """The relation's divergence, ``()``; ``heads``: cut into so many, where it is not each model's own."""
-        s, t = student.get_projected(what, layer), teacher.get_projected(what, teacher_layer).detach()
-        if s.shape[2] != t.shape[2]:
-            raise RequestError(
-                f"{self.name} compares tokens one by one: the student read {s.shape[2]} tokens and the teacher "
-                f"{t.shape[2]}; both must read the same tokens"
-            )
-        if heads is not None:
-            s, t = _cut(self.name, s, heads), _cut(self.name, t, heads)
-        if s.shape[1] != t.shape[1]:
-            raise _unequal_heads(self.name, s.shape[1], t.shape[1])
-        real = student.token_mask(s)  # (batch, tokens)
-        examples, count, tokens = s.shape[:3]
-
-        def divergence(tensors: list[Tensor], part: slice) -> Tensor:
-            log_q = _log_relation(at_least_float32(tensors[0]), real[part])  # (part, heads, tokens, tokens)
-            log_p = _log_relation(at_least_float32(t[part]), real[part])
-            terms = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=1)  # (part, tokens)
-            return example_mean(terms, real[part]) * (len(terms) / examples)
-
-        return sum_over_examples(divergence, [s], count * tokens * tokens)
+FREE_HEADS = "use 'minilmv2', whose relation heads are free, or build the student with as many heads"
 
 
 @register_loss("minilm")
 @dataclass(frozen=True)
-class MiniLM(_RelationLoss):
+class MiniLM(LayerLoss):
     """``KL(A_t || A_s) + KL(VR_t || VR_s)`` with ``VR = softmax(V V^T / sqrt(d))``: attention and value relations.
 
     The widths are free, the numbers of heads are not.
@@ -89,34 +34,47 @@ class MiniLM(_RelationLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per query token; sum over keys and the two terms, mean over heads, real tokens, examples and layers.
-    Source: Wang et al. 2020 (MiniLM), arXiv:2002.10957, equations 6 to 10. Padded tokens are left out of rows and
-        columns; attention is taken before dropout. ``d`` is each model's own head_dim.
     Raises:
         RequestError: unequal numbers of heads (``minilmv2`` has no such limit); layer 0; a model whose attention is
             its own (DeBERTa) and gives no values.
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wang et al.",
+            2020,
+            "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers",
+            "arXiv:2002.10957",
+            where="equations 6 to 10",
+            differs=(
+                "Padded tokens are left out of rows and columns; attention is taken before dropout. ``d`` is each "
+                "model's own head_dim."
+            ),
+        ),
+    )
+
+    layer_map: LayerMap | LayerMapSpec = "final"
+
+    lowest_layer: ClassVar[int] = 1
+
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         resolved = super().resolve(student, teacher)
-        heads = require_teacher(self.name, teacher).heads
-        if student.heads != heads:
-            raise _unequal_heads(self.name, student.heads, heads)
+        check_num_heads(self.name, student.heads, require_teacher(self.name, teacher).heads, FREE_HEADS)
         return resolved
 
-    def needs_student(self) -> Needs:
-        return Needs(attention=frozenset(self.pairs.student), values=frozenset(self.pairs.student))
+    def needs_of(self, layers: frozenset[int]) -> Needs:
+        return Needs(attention=layers, values=layers)
 
-    def needs_teacher(self) -> Needs:
-        return Needs(attention=frozenset(self.pairs.teacher), values=frozenset(self.pairs.teacher))
-
-    def layer_term(self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int) -> Tensor:
-        values = self.relation("values", student, layer, teacher, teacher_layer)
+    def layer_term(
+        self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None
+    ) -> Tensor:
+        values = _relation(self.name, "values", student, layer, teacher, teacher_layer)
         return values + AttentionProbabilities([(layer, teacher_layer)])(student, teacher, {})
 
 
 @register_loss("minilmv2")
 @dataclass(frozen=True)
-class MiniLMv2(_RelationLoss):
+class MiniLMv2(LayerLoss):
     """``sum_a w_a KL(R_t^a || R_s^a)`` over queries, keys and values, ``R^a = softmax(a a^T / sqrt(d / A))``.
 
     ``A`` relation heads: heads are joined to the width ``d`` and cut again into ``A`` pieces, so that student and
@@ -132,17 +90,31 @@ class MiniLMv2(_RelationLoss):
     Shapes:
         queries, keys, values: ``(batch, heads, tokens, head_dim)``; returns ``()``, float32.
     Units: nats per token; sum over keys and relations, mean over relation heads, real tokens, examples and layers.
-    Source: Wang et al. 2021 (MiniLMv2), arXiv:2012.15828. Padded tokens are left out of rows and columns. Queries and
-        keys are those that the attention is computed from: with rotary positions, rotated.
     Raises:
         RequestError: a width that ``relation_heads`` does not divide; no weight above 0; layer 0; a model whose
             attention is its own (DeBERTa) and gives no queries, keys and values.
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wang et al.",
+            2021,
+            "MiniLMv2: Multi-Head Self-Attention Relation Distillation for Compressing Pretrained Transformers",
+            "arXiv:2012.15828",
+            differs=(
+                "Padded tokens are left out of rows and columns. Queries and keys are those that the attention is "
+                "computed from: with rotary positions, rotated."
+            ),
+        ),
+    )
+
+    layer_map: LayerMap | LayerMapSpec = "final"
     relation_heads: int = 48
     query_weight: float = 1.0
     key_weight: float = 1.0
     value_weight: float = 1.0
+
+    lowest_layer: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,25 +137,47 @@ class MiniLMv2(_RelationLoss):
                 raise _undivided(self.name, model.width, self.relation_heads)
         return resolved
 
-    def _needs(self, layers: tuple[int, ...]) -> Needs:
+    def needs_of(self, layers: frozenset[int]) -> Needs:
         attention = "queries" in self._weights or "keys" in self._weights
         return Needs(
-            attention=frozenset(layers if attention else ()),
-            values=frozenset(layers if "values" in self._weights else ()),
+            attention=layers if attention else frozenset(), values=layers if "values" in self._weights else frozenset()
         )
 
-    def needs_student(self) -> Needs:
-        return self._needs(self.pairs.student)
-
-    def needs_teacher(self) -> Needs:
-        return self._needs(self.pairs.teacher)
-
-    def layer_term(self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int) -> Tensor:
+    def layer_term(
+        self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None
+    ) -> Tensor:
         terms = [
-            weight * self.relation(what, student, layer, teacher, teacher_layer, self.relation_heads)
+            weight * _relation(self.name, what, student, layer, teacher, teacher_layer, self.relation_heads)
             for what, weight in self._weights.items()
         ]
         return sum(terms[1:], terms[0])
+
+
+def _relation(
+    name: str,
+    what: Projected,
+    student: Outputs,
+    layer: int,
+    teacher: Outputs,
+    teacher_layer: int,
+    heads: int | None = None,
+) -> Tensor:
+    """``KL(R_t || R_s)`` with ``R = softmax(a a^T / sqrt(d))``, ``()``; ``heads``: cut into so many, else its own."""
+    s, t = student.get_projected(what, layer), teacher.get_projected(what, teacher_layer).detach()
+    check_same_tokens(name, (len(s), s.shape[2]), (len(t), t.shape[2]))
+    if heads is not None:
+        s, t = _cut(name, s, heads), _cut(name, t, heads)
+    check_num_heads(name, s.shape[1], t.shape[1], FREE_HEADS)
+    real = student.token_mask(s)  # (batch, tokens)
+    examples, count, tokens = s.shape[:3]
+
+    def divergence(tensors: list[Tensor], part: slice) -> Tensor:
+        log_q = _log_relation(at_least_float32(tensors[0]), real[part])  # (part, heads, tokens, tokens)
+        log_p = _log_relation(at_least_float32(t[part]), real[part])
+        terms = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=1)  # (part, tokens)
+        return example_mean(terms, real[part]) * (len(terms) / examples)
+
+    return sum_over_examples(divergence, [s], count * tokens * tokens)
 
 
 def _log_relation(vectors: Tensor, real: Tensor) -> Tensor:
@@ -213,11 +207,4 @@ def _undivided(name: str, width: int, heads: int) -> RequestError:
     return RequestError(
         f"{name} cuts queries, keys and values into {heads} relation heads, which do not divide the width {width}: "
         f"set relation_heads to a divisor of both models' widths (of {width}: {', '.join(map(str, fitting))})"
-    )
-
-
-def _unequal_heads(name: str, student: int, teacher: int) -> RequestError:
-    return RequestError(
-        f"{name} compares attention heads one by one: the student has {student} and the teacher {teacher}; "
-        "use 'minilmv2', whose relation heads are free, or build the student with as many heads"
     )

@@ -1,12 +1,15 @@
 """Attention transfer: on which tokens the energy of a hidden state lies."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, example_mean, register_loss, without_padding
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
+from distilnlp.losses.base import example_mean, register_loss, without_padding
+from distilnlp.losses.checks import check_positive
+from distilnlp.losses.layers import HiddenLayerLoss
 from distilnlp.losses.pooling import unit
 
 __all__ = ["AttentionTransfer"]
@@ -25,12 +28,26 @@ class AttentionTransfer(HiddenLayerLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when either model's states are scaled. Mean over real tokens, examples and layers.
-    Source: Zagoruyko & Komodakis 2017, arXiv:1612.03928, equation 2 (the authors' code has this mean of squares, the
-        paper the norm of the difference), tokens for its pixels. Padding is left out before ``Q`` is scaled to 1; odd
-        powers are of absolute values.
     Raises:
         RequestError: ``power`` below 1; a layer out of range; unequal numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Zagoruyko & Komodakis",
+            2017,
+            (
+                "Paying More Attention to Attention: Improving the Performance of Convolutional Neural Networks via "
+                "Attention Transfer"
+            ),
+            "arXiv:1612.03928",
+            where="equation 2",
+            differs=(
+                "The authors' code has this mean of squares, the paper the norm of the difference; tokens for its "
+                "pixels. Padding is left out before ``Q`` is scaled to 1; odd powers are of absolute values."
+            ),
+        ),
+    )
 
     power: float = 2.0
 
@@ -40,7 +57,7 @@ class AttentionTransfer(HiddenLayerLoss):
         if self.power < 1:
             raise RequestError(f"power must be at least 1 (below, the gradient at 0 is infinite); got {self.power}")
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         difference = self._map(student, real) - self._map(teacher, real)  # (batch, tokens)
         return example_mean(difference.square(), real)
 

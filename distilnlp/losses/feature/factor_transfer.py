@@ -6,17 +6,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import (
-    check_positive,
-    example_mean,
-    register_loss,
-    require_teacher,
-    valid_counts,
-    without_padding,
-)
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths
+from distilnlp.losses.base import example_mean, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_positive, require_module, require_teacher
+from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.losses.pooling import unit
 from distilnlp.outputs import ModelInfo
 
@@ -46,9 +41,9 @@ class FactorTransfer(HiddenLayerLoss):
 
     The paraphraser makes the teacher's factors ``F_t = P(h_t)``, fewer than its states have numbers, and learns by the
     second term to restore the states from them; no gradient of the first term reaches it. The translator makes the
-    student's, ``F_s = T(h_s)``. Each has three layers with leaky ReLUs, works token by token, is learned along, one a
-    layer, and lives beside the student while it trains; none is ever saved with it. ``n`` is the number of a text's
-    factors. Widths are free.
+    student's, ``F_s = T(h_s)``. Each has three layers with leaky ReLUs and works token by token. They are the
+    auxiliary modules, one a layer, live beside the student while it trains and are never saved with it. ``n`` is the
+    number of a text's factors. Widths are free.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.
@@ -57,12 +52,23 @@ class FactorTransfer(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: the first term is dimensionless, in 0..2, and unchanged when either model's factors are scaled; the second
         is squared hidden units, mean over width and tokens. Both are means over examples and layers.
-    Source: Kim et al. 2018 (Factor Transfer), arXiv:1802.04977, with the rate of the authors' code, linear maps in
-        place of convolutions. They divide by ``n`` and give it the weight 500; by ``sqrt(n)`` a long text weighs as
-        much as a short one. They train the paraphraser before the student, ours learns beside it.
     Raises:
         RequestError: ``rate`` too small for one factor; a layer out of range; unequal numbers of tokens; no module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Kim et al.",
+            2018,
+            "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+            "arXiv:1802.04977",
+            differs=(
+                "With the rate of the authors' code, linear maps in place of convolutions. They divide by ``n`` and "
+                "give it the weight 500; by ``sqrt(n)`` a long text weighs as much as a short one. They train the "
+                "paraphraser before the student, ours learns beside it."
+            ),
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "final"
     rate: float = 0.5
@@ -80,13 +86,12 @@ class FactorTransfer(HiddenLayerLoss):
             raise RequestError(f"rate={self.rate} leaves no factor of a state of {width} numbers: give a larger one")
         return nn.ModuleDict({str(layer): _Factors(student.width, width, factors) for layer in self.pairs.student})
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        if not isinstance(module, _Factors):
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+        factors = require_module(self.name, module, _Factors)
         # What is learned here must meet no padding: its gradient would be 0 times NaN.
         s, t = (without_padding(states, real) for states in (student, teacher))
-        f_s, f_t = module.translate(s), module.paraphrase(t)  # (batch, tokens, factors)
-        restored = module.restore(f_t)
+        f_s, f_t = factors.translate(s), factors.paraphrase(t)  # (batch, tokens, factors)
+        restored = factors.restore(f_t)
         check_widths(self.name, restored, t)
         difference = (_unit_text(f_s, real) - _unit_text(f_t.detach(), real)).abs().sum(dim=(1, 2))  # (batch,)
         count = valid_counts(real).to(difference) * f_s.shape[-1]

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, check_steps, register_loss, valid_counts
+from distilnlp.losses.base import Batch, register_loss, valid_counts
 from distilnlp.losses.chunks import sum_over_examples
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths, projections
-from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.losses.layers import HiddenLayerLoss, check_steps, to_teacher_width
+from distilnlp.outputs import Outputs
 
 __all__ = ["FSP"]
 
@@ -19,8 +21,8 @@ __all__ = ["FSP"]
 class FSP(HiddenLayerLoss):
     """``mean (G_s - G_t)^2``, ``G = H_a^T H_b / tokens``: how a text flows from one mapped layer to the next.
 
-    Each mapped layer is followed by the next one of the map, in the student's order. Where the widths differ, a linear
-    projection of the student's states is learned along, one a layer.
+    Each mapped layer is followed by the next one of the map, in the student's order. Where the widths differ, the
+    auxiliary modules are linear projections of the student's states, one a layer.
 
     Args:
         layer_map: which layers, two pairs or more (see `LayerMap.from_spec`); 0 is the embeddings.
@@ -28,30 +30,38 @@ class FSP(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32. ``G``: ``(width, width)`` for each example.
     Units: hidden units to the power of four; mean over the ``width^2`` numbers of ``G``, examples and steps between
         layers. A text whose tokens all stand twice has the same ``G``.
-    Source: Yim et al. 2017 (FSP), A Gift from Knowledge Distillation, CVPR, equations 1 and 2, real tokens for their
-        pixels (padding is in neither the sum nor the number). They sum over ``G`` where we take the mean, and have no
-        projection.
     Raises:
         RequestError: a map of one pair; a layer out of range; an example without a token; unequal widths without the
             projection; unequal numbers of tokens (two tokenizers).
     """
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
-        check_steps(self.name, pairs, "is the flow from one mapped layer to the next")
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Yim et al.",
+            2017,
+            "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning",
+            "CVPR 2017",
+            where="equations 1 and 2",
+            differs=(
+                "Real tokens for their pixels (padding is in neither the sum nor the number). They sum over ``G`` "
+                "where we take the mean, and have no projection."
+            ),
+        ),
+    )
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
+    projects: ClassVar[bool] = True
+
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
+        check_steps(self.name, pairs, "is the flow from one mapped layer to the next")
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         states = []
         for layer, h_s, h_t in sorted(self.mapped_states(student, teacher), key=lambda mapped: mapped[0]):
-            if isinstance(module, nn.ModuleDict):
-                h_s = module[str(layer)](h_s)  # (batch, tokens, teacher width)
-            check_widths(self.name, h_s, h_t)
-            states.append((h_s, h_t))
+            own = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
+            states.append((to_teacher_width(self.name, h_s, h_t, own), h_t))
         real = student.token_mask(states[0][0])[..., None]  # (batch, tokens, 1)
         counts = valid_counts(real[..., 0])[:, None, None]  # (batch, 1, 1)
         terms = []

@@ -1,15 +1,15 @@
 """MobileBERT's transfer of feature maps."""
 
-import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
+from distilnlp.citation import Citation
 from distilnlp.losses.base import example_mean, register_loss
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths, projections
-from distilnlp.outputs import ModelInfo
+from distilnlp.losses.checks import check_weights
+from distilnlp.losses.layers import HiddenLayerLoss
 
 __all__ = ["MobileBERT"]
 
@@ -19,8 +19,8 @@ __all__ = ["MobileBERT"]
 class MobileBERT(HiddenLayerLoss):
     """``a mean_c (LN(h_s) - LN(h_t))^2 + b (mean(h_s) - mean(h_t))^2 + g |var(h_s) - var(h_t)|``, token by token.
 
-    ``LN`` is a layer norm without parameters; means and variances are over the width. Where the widths differ, a
-    linear map of the student's states is learned along, one a layer.
+    ``LN`` is a layer norm without parameters; means and variances are over the width. Where the widths differ, the
+    auxiliary modules are linear maps of the student's states, one a layer.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.
@@ -31,31 +31,37 @@ class MobileBERT(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: the first term is dimensionless, the other two are squared hidden units; mean over real tokens, examples and
         layers.
-    Source: Sun et al. 2020 (MobileBERT), arXiv:2004.02984, section 3.5, with the statistics and factors of the
-        authors' code. There each student layer is held to the statistics of all teacher layers at once; ours to those
-        of its own. The attention part is ``attention_probabilities``, of factor 1 there.
     Raises:
         RequestError: a factor that is negative or not finite, or all 0; a layer out of range; unequal widths without
             the module; unequal numbers of tokens (two tokenizers).
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sun et al.",
+            2020,
+            "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices",
+            "arXiv:2004.02984",
+            where="section 3.5",
+            differs=(
+                "With the statistics and factors of the authors' code. There each student layer is held to the "
+                "statistics of all teacher layers at once; ours to those of its own. The attention part is "
+                "``attention_probabilities``, of factor 1 there."
+            ),
+        ),
+    )
+
     feature_factor: float = 100.0
     mean_factor: float = 5000.0
     variance_factor: float = 5.0
 
+    projects: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        factors = {name: getattr(self, name) for name in ("feature_factor", "mean_factor", "variance_factor")}
-        if not all(math.isfinite(factor) and factor >= 0 for factor in factors.values()) or not any(factors.values()):
-            raise RequestError(f"the factors of {self.name} must be finite, >= 0 and not all 0; got {factors}")
+        check_weights(self, ("feature_factor", "mean_factor", "variance_factor"))
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
-
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        if module is not None:
-            student = module(student)  # (batch, tokens, teacher width)
-        check_widths(self.name, student, teacher)
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         features = (_normalised(student) - _normalised(teacher)).square().mean(dim=-1)  # (batch, tokens)
         means = (student.mean(dim=-1) - teacher.mean(dim=-1)).square()
         variances = (student.var(dim=-1, correction=0) - teacher.var(dim=-1, correction=0)).abs()

@@ -1,11 +1,13 @@
 """Neuron selectivity transfer: which tokens the same dimensions react to."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss, without_padding
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
+from distilnlp.losses.layers import HiddenLayerLoss
 from distilnlp.losses.pooling import unit
 
 __all__ = ["NST"]
@@ -25,13 +27,24 @@ class NST(HiddenLayerLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, in 0..2; summed over pairs of real tokens, mean over examples and layers. Unchanged when a
         dimension is scaled.
-    Source: Huang & Wang 2017 (NST), arXiv:1707.01219, with the polynomial kernel ``(x . y)^2``, whose squared maximum
-        mean discrepancy this is, on tokens for pixels. Padding is left out before ``f`` is scaled.
     Raises:
         RequestError: a layer out of range; unequal numbers of tokens (two tokenizers).
     """
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Huang & Wang",
+            2017,
+            "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer",
+            "arXiv:1707.01219",
+            differs=(
+                "With the polynomial kernel ``(x . y)^2``, whose squared maximum mean discrepancy this is, on tokens "
+                "for pixels. Padding is left out before ``f`` is scaled."
+            ),
+        ),
+    )
+
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         return (_selectivity(student, real) - _selectivity(teacher, real)).square().sum(dim=(1, 2)).mean()
 
 

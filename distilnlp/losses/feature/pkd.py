@@ -1,24 +1,26 @@
 """Patient knowledge distillation: the directions of the first token's states."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.feature.hidden_state import check_widths, projections
-from distilnlp.losses.pooling import PooledLoss, Pooling, unit
-from distilnlp.outputs import ModelInfo
+from distilnlp.losses.layers import LayerLoss, to_teacher_width
+from distilnlp.losses.pooling import pool, unit
+from distilnlp.outputs import Outputs
 
 __all__ = ["PKD"]
 
 
 @register_loss("pkd")
 @dataclass(frozen=True)
-class PKD(PooledLoss):
+class PKD(LayerLoss):
     """``|| h_s / ||h_s|| - h_t / ||h_t|| ||^2 = 2 - 2 cos`` of the [CLS] states of mapped layers. In 0..4.
 
-    Where the widths differ, a linear projection of the student's states is learned along, one a layer.
+    Where the widths differ, the auxiliary modules are linear projections of the student's states, one a layer.
 
     Args:
         layer_map: which layers: ``skip`` (default) or ``last`` of the paper, both without the last layer, which is
@@ -27,22 +29,36 @@ class PKD(PooledLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, summed over the width (their code takes the mean over it, and so is smaller by that factor);
         mean over examples and layers (the paper has the sum). Unchanged when either model's states are scaled.
-    Source: Sun et al. 2019 (PKD), arXiv:1908.09355, section 3.2, with a projection, which the paper has not. Half of
-        it, together with ``attention_probabilities``, is the internal distillation of Aguilar et al. 2020,
-        arXiv:1910.03723.
     Raises:
         RequestError: a layer out of range; unequal widths without the projection; a student of one layer with a map
             that leaves the last layer out.
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sun et al.",
+            2019,
+            "Patient Knowledge Distillation for BERT Model Compression",
+            "arXiv:1908.09355",
+            where="section 3.2",
+            differs="With a projection, which the paper has not.",
+        ),
+        Citation(
+            "Aguilar et al.",
+            2020,
+            "Knowledge Distillation from Internal Representations",
+            "arXiv:1910.03723",
+            differs="Half of this loss, together with ``attention_probabilities``, is their internal distillation.",
+        ),
+    )
+
     layer_map: LayerMap | LayerMapSpec = "skip"
-    pooling: Pooling = field(default="cls", init=False, repr=False)
 
-    def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        return projections(self.pairs, student, teacher)
+    projects: ClassVar[bool] = True
 
-    def compare(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
-        if module is not None:
-            student = module(student)  # (batch, teacher width)
-        check_widths(self.name, student, teacher)
-        return (unit(student) - unit(teacher)).square().sum(dim=-1).mean()
+    def layer_term(
+        self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None
+    ) -> Tensor:
+        t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
+        s = to_teacher_width(self.name, pool(student, layer, "cls"), t, module)
+        return (unit(s) - unit(t)).square().sum(dim=-1).mean()

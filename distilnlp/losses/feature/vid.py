@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, example_mean, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss, check_widths
+from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.checks import check_positive, require_module, require_teacher
+from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["VID"]
@@ -35,8 +37,8 @@ class _Gaussian(nn.Module):
 class VID(HiddenLayerLoss):
     """``mean_c [(t_c - mu_c(s))^2 / (2 v_c) + log(v_c) / 2]``: how unlikely the teacher's state is.
 
-    ``mu`` (linear) and the variances ``v = softplus(a) + 1e-5`` are learned along, one pair a layer; they live beside
-    the student while it trains and are never saved with it. May be negative; at a perfect ``mu`` it is not 0.
+    ``mu`` (linear) and the variances ``v = softplus(a) + 1e-5`` are the auxiliary modules, one a layer; they live
+    beside the student while it trains and are never saved with it. May be negative; at a perfect ``mu`` it is not 0.
 
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); 0 is the embeddings.
@@ -44,11 +46,22 @@ class VID(HiddenLayerLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats a dimension, without the constant ``log(2 pi) / 2``; mean over width, real tokens, examples and layers.
-    Source: Ahn et al. 2019 (VID), arXiv:1904.05835, on tokens, with the mean over dimensions (the paper has the sum),
-        the variance at the start and the 1e-5 of the authors' code; one linear map in place of their convolutions.
     Raises:
         RequestError: ``variance`` too small; a layer out of range; no module; unequal numbers of tokens.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Ahn et al.",
+            2019,
+            "Variational Information Distillation for Knowledge Transfer",
+            "arXiv:1904.05835",
+            differs=(
+                "On tokens, with the mean over dimensions (the paper has the sum), the variance at the start and the "
+                "1e-5 of the authors' code; one linear map in place of their convolutions."
+            ),
+        ),
+    )
 
     variance: float = 5.0
 
@@ -67,10 +80,9 @@ class VID(HiddenLayerLoss):
             {str(layer): _Gaussian(student.width, width, self.variance) for layer in self.pairs.student}
         )
 
-    def layer_term(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        if module is None:
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
-        mean, variance = module(student)  # (batch, tokens, teacher width), (teacher width,)
+    def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
+        gaussian = require_module(self.name, module, _Gaussian)
+        mean, variance = gaussian(student)  # (batch, tokens, teacher width), (teacher width,)
         check_widths(self.name, mean, teacher)
         terms = (teacher - mean).square() / (2 * variance) + variance.log() / 2
         return example_mean(terms.mean(dim=-1), real)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, example_mean, require_teacher
-from distilnlp.losses.feature.hidden_state import check_widths
+from distilnlp.losses.base import Loss, example_mean
+from distilnlp.losses.checks import check_same_tokens, require_teacher
+from distilnlp.losses.layers import check_widths
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["AllLayersLoss", "costs", "to_teacher_width"]
+__all__ = ["AllLayersLoss", "costs", "squares"]
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,6 @@ class AllLayersLoss(Loss):
         return Needs(hidden_states=frozenset(self.layers[1]))
 
 
-def to_teacher_width(layers: Sequence[int], student: ModelInfo, teacher: ModelInfo) -> nn.ModuleDict | None:
-    """A linear map for each student layer to the teacher's width; None where the widths are equal."""
-    if student.width == teacher.width:
-        return None
-    return nn.ModuleDict({str(layer): nn.Linear(student.width, teacher.width) for layer in layers})
-
-
 def costs(loss: AllLayersLoss, student: Outputs, teacher: Outputs, module: nn.Module | None) -> Tensor:
     """``(student layers, teacher layers)``: mean squared error of each pair over real tokens, mean over examples.
 
@@ -82,19 +76,15 @@ def costs(loss: AllLayersLoss, student: Outputs, teacher: Outputs, module: nn.Mo
     rows = []
     for layer in loss.layers[0]:
         h_s = student.get_hidden_state(layer)  # (batch, tokens, student width)
-        mapped = h_s if module is None else module(h_s)  # (batch, tokens, teacher width)
+        mapped = h_s if module is None else module(h_s)  # (batch, tokens, teacher width), once for all its pairs
         real = student.token_mask(h_s)
-        distances = [_squares(loss.name, mapped, teacher.get_hidden_state(other)) for other in loss.layers[1]]
+        distances = [squares(loss.name, mapped, teacher.get_hidden_state(other)) for other in loss.layers[1]]
         rows.append(torch.stack([example_mean(distance, real) for distance in distances]))
     return torch.stack(rows)
 
 
-def _squares(name: str, student: Tensor, teacher: Tensor) -> Tensor:
+def squares(name: str, student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over the width of the squared difference, ``(batch, tokens)``."""
     check_widths(name, student, teacher)
-    if student.shape[:2] != teacher.shape[:2]:
-        raise RequestError(
-            f"{name} compares tokens one by one: the student has (batch, tokens) {tuple(student.shape[:2])} and the "
-            f"teacher {tuple(teacher.shape[:2])}; both must read the same tokens"
-        )
+    check_same_tokens(name, student.shape[:2], teacher.shape[:2])
     return (student - teacher.detach()).square().mean(dim=-1)

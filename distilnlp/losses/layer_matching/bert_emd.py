@@ -6,7 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.citation import Citation
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss, costs
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -19,9 +21,9 @@ class BertEMD(AllLayersLoss):
     """``sum f D / sum f``, ``f`` the cheapest transport from student layers to teacher layers at cost ``D``.
 
     ``D_ij`` is the mean squared error between hidden states over real tokens. All layers of a model have the same
-    weight. ``f`` gets no gradient. Where the widths differ, one linear map of the student's states is learned along.
-    Depends on which examples meet in a batch: one plan serves them all. The plan is made on the CPU, so that an
-    accelerator is waited for once a step.
+    weight. ``f`` gets no gradient. Where the widths differ, one linear map of the student's states is the auxiliary
+    module. Depends on which examples meet in a batch: one plan serves them all. The plan is made on the CPU, so that
+    an accelerator is waited for once a step.
 
     Args:
         student_layers: in rising order; 0 is the embeddings. None: all blocks.
@@ -30,12 +32,23 @@ class BertEMD(AllLayersLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and the plan. 0 where the models are equal only
         if they have equally many layers.
-    Source: Li et al. 2020 (BERT-EMD), arXiv:2010.06133. Without their second transport, between attention
-        matrices, and without their update of the layers' weights.
     Raises:
         RequestError: a layer out of range; layers not in rising order; unequal widths without the module; unequal
             numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Li et al.",
+            2020,
+            "BERT-EMD: Many-to-Many Layer Mapping for BERT Compression with Earth Mover's Distance",
+            "arXiv:2010.06133",
+            differs=(
+                "Without their second transport, between attention matrices, and without their update of the layers' "
+                "weights."
+            ),
+        ),
+    )
 
     batch_dependent: ClassVar[bool] = True
     syncs_device: ClassVar[bool] = True

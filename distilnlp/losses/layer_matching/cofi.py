@@ -5,8 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import uniform_layers
-from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss, costs
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -19,8 +21,8 @@ class CoFi(AllLayersLoss):
     """``mean_i D(i, m(i))``: each teacher layer takes the student layer ``m(i)`` that is nearest, order kept.
 
     ``D(i, j) = mean (W h_s_j - h_t_i)^2`` over real tokens. ``m`` never falls and is the best of all such maps for the
-    batch, found anew each step. Depends on which examples meet in a batch: one map serves them all. ``W`` is learned
-    along, one for all layers, and starts as the identity where the widths are equal.
+    batch, found anew each step. Depends on which examples meet in a batch: one map serves them all. ``W`` is the
+    auxiliary module, one for all layers, and starts as the identity where the widths are equal.
 
     Args:
         student_layers: that may be taken, in rising order. None: all blocks.
@@ -29,13 +31,24 @@ class CoFi(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and teacher layers (the paper has the sum).
-    Source: Xia et al. 2022 (CoFi), arXiv:2204.00408, section 3.2. Their code goes down from the last layer
-        and takes the nearest below the one just taken, while there is one; ours is the least sum, and two teacher
-        layers may share a student layer.
     Raises:
         RequestError: a layer out of range; layers not in rising order; unequal widths without the module; unequal
             numbers of tokens (two tokenizers).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Xia et al.",
+            2022,
+            "Structured Pruning Learns Compact and Accurate Models",
+            "arXiv:2204.00408",
+            where="section 3.2",
+            differs=(
+                "Their code goes down from the last layer and takes the nearest below the one just taken, while there "
+                "is one; ours is the least sum, and two teacher layers may share a student layer."
+            ),
+        ),
+    )
 
     batch_dependent: ClassVar[bool] = True
 

@@ -2,12 +2,15 @@
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, register_loss, require_teacher
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import check_count, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.pooling import pool, unit
 from distilnlp.outputs import ModelInfo, Outputs
@@ -39,8 +42,8 @@ class RAILKD(AllLayersLoss):
     """``|| W_j s_j / ||W_j s_j|| - V_i t_i / ||V_i t_i|| ||^2``: each student layer with a teacher layer drawn anew.
 
     As many teacher layers as there are student layers are drawn, and taken in rising order. ``s`` and ``t`` are the
-    means over real tokens. ``W`` and ``V``, one for each layer, are learned along; they live beside the student while
-    it trains and are never saved with it. The number of draws is kept in checkpoints.
+    means over real tokens. ``W`` and ``V``, one for each layer, are the auxiliary module, which lives beside the
+    student while it trains and is never saved with it. The number of draws is kept in checkpoints.
 
     Args:
         student_layers: in rising order. None: all blocks but the last, which is left to the logits.
@@ -51,12 +54,23 @@ class RAILKD(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, in 0..4; mean over examples and student layers.
-    Source: Haidar et al. 2022 (RAIL-KD), arXiv:2109.10164, layer by layer (not their variant that joins the layers),
-        the sum over layers a mean here. They draw anew each epoch; ours after ``every`` batches.
     Raises:
         RequestError: fewer teacher layers than student layers; a model of one block without its layers named; a layer
             out of range; layers not in rising order; ``dimension`` or ``every`` below 1; no module.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Haidar et al.",
+            2022,
+            "RAIL-KD: RAndom Intermediate Layer Mapping for Knowledge Distillation",
+            "arXiv:2109.10164",
+            differs=(
+                "Layer by layer (not their variant that joins the layers), the sum over layers a mean here. They draw "
+                "anew each epoch; ours after ``every`` batches."
+            ),
+        ),
+    )
 
     dimension: int = 128
     every: int = 1
@@ -64,9 +78,8 @@ class RAILKD(AllLayersLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, number in (("dimension", self.dimension), ("every", self.every)):
-            if number < 1:
-                raise RequestError(f"{name} must be at least 1; got {number}")
+        check_count("dimension", self.dimension)
+        check_count("every", self.every)
         if self.student_layers and self.teacher_layers and len(self.student_layers) > len(self.teacher_layers):
             raise RequestError(
                 f"{self.name} draws a teacher layer for each student layer: it needs {len(self.student_layers)} and "
@@ -88,15 +101,14 @@ class RAILKD(AllLayersLoss):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         teacher = require_teacher(self.name, teacher)
-        if not isinstance(module, _Draw):
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
-        drawn = self.draw(module.calls // self.every)
-        module.calls += module.training
+        maps = require_module(self.name, module, _Draw)
+        drawn = self.draw(maps.calls // self.every)
+        maps.calls += maps.training
         terms = []
         for j, i in zip(self.layers[0], drawn, strict=True):
-            s = module.student[str(j)](pool(student, j, "mean"))  # (batch, dimension)
-            t = module.teacher[str(i)](pool(teacher, i, "mean").detach())  # (batch, dimension)
+            s = maps.student[str(j)](pool(student, j, "mean"))  # (batch, dimension)
+            t = maps.teacher[str(i)](pool(teacher, i, "mean").detach())  # (batch, dimension)
             terms.append((unit(s) - unit(t)).square().sum(dim=-1).mean())
         # A map that was not drawn has a gradient of 0: several processes wait for the gradient of every parameter.
-        unused = [parameter.sum() * 0.0 for parameter in module.parameters()]
+        unused = [parameter.sum() * 0.0 for parameter in maps.parameters()]
         return sum(terms[1:], terms[0]) / len(terms) + sum(unused[1:], unused[0])

@@ -1,13 +1,15 @@
 """SemCKD: weights of the pairs of layers that are learned."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, example_mean, register_loss, require_teacher
-from distilnlp.losses.layer_matching.base import AllLayersLoss, _squares
+from distilnlp.citation import Citation
+from distilnlp.losses.base import Batch, example_mean, register_loss
+from distilnlp.losses.checks import check_count, require_module, require_teacher
+from distilnlp.losses.layer_matching.base import AllLayersLoss, squares
 from distilnlp.losses.pooling import pool
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -31,8 +33,8 @@ class _Attention(nn.Module):
 class SemCKD(AllLayersLoss):
     """``mean_j sum_i a_ij mean_c (W_ij h_s_j - h_t_i)^2``, ``a_ij = softmax_i(q_j . k_i / sqrt(d))``.
 
-    The weights are learned along, for each example from the mean of each layer's real tokens; and so is a linear map
-    for each pair of layers. Both live beside the student while it trains and are never saved with it.
+    The auxiliary module makes the weights, for each example from the mean of each layer's real tokens, and holds a
+    linear map for each pair of layers. It lives beside the student while it trains and is never saved with it.
 
     Args:
         student_layers: in rising order; 0 is the embeddings. None: all blocks.
@@ -41,21 +43,31 @@ class SemCKD(AllLayersLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: squared hidden units, mean over width, real tokens, examples and student layers.
-    Source: Chen et al. 2021 (SemCKD), arXiv:2012.03236, on tokens. Their queries and keys come from the similarities
-        of the examples of a batch by two linear maps and have length 1, a quarter of the batch long, which fixes its
-        size; ours come from the example alone by one, are not scaled to length 1, and 128 is ours. One linear map in
-        place of their convolutions, products divided by ``sqrt(d)``.
     Raises:
         RequestError: a layer out of range; layers not in rising order; ``dimension`` below 1; no module; unequal
             numbers of tokens (two tokenizers).
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Chen et al.",
+            2021,
+            "Cross-Layer Distillation with Semantic Calibration",
+            "arXiv:2012.03236",
+            differs=(
+                "On tokens. Their queries and keys come from the similarities of the examples of a batch by two "
+                "linear maps and have length 1, a quarter of the batch long, which fixes its size; ours come from the "
+                "example alone by one, are not scaled to length 1, and 128 is ours. One linear map in place of their "
+                "convolutions, products divided by ``sqrt(d)``."
+            ),
+        ),
+    )
+
     dimension: int = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dimension < 1:
-            raise RequestError(f"dimension must be at least 1; got {self.dimension}")
+        check_count("dimension", self.dimension)
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return _Attention(self.layers, (student.width, require_teacher(self.name, teacher).width), self.dimension)
@@ -64,17 +76,16 @@ class SemCKD(AllLayersLoss):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         teacher = require_teacher(self.name, teacher)
-        if not isinstance(module, _Attention):
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+        attention = require_module(self.name, module, _Attention)
         own, others = self.layers
-        keys = torch.stack([module.keys[str(i)](pool(teacher, i, "mean").detach()) for i in others], dim=1)
+        keys = torch.stack([attention.keys[str(i)](pool(teacher, i, "mean").detach()) for i in others], dim=1)
         terms = []
         for j in own:
             h_s = student.get_hidden_state(j)  # (batch, tokens, student width)
             real = student.token_mask(h_s)
-            query = module.queries[str(j)](pool(student, j, "mean"))  # (batch, dimension)
+            query = attention.queries[str(j)](pool(student, j, "mean"))  # (batch, dimension)
             weights = (keys @ query[:, :, None] * self.dimension**-0.5).softmax(dim=1)  # (batch, teacher layers, 1)
             for index, i in enumerate(others):
-                distance = _squares(self.name, module.maps[f"{j}_{i}"](h_s), teacher.get_hidden_state(i))
+                distance = squares(self.name, attention.maps[f"{j}_{i}"](h_s), teacher.get_hidden_state(i))
                 terms.append(example_mean(weights[:, index] * distance, real))
         return sum(terms[1:], terms[0]) / len(own)

@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from distilnlp.losses.base import check_count, check_positive, register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.citation import Citation
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_count, check_positive
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 
 __all__ = ["CC"]
 
@@ -30,12 +34,23 @@ class CC(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over all ``batch^2`` pairs, those
         of an example with itself (which are 0) included, and over layers.
-    Source: Peng et al. 2019 (correlation congruence), arXiv:1904.01802; gamma 0.4 and order 2 as in torchdistill.
-        The paper has labels and soft targets beside it: ``hard_label`` and ``soft_target``.
     Raises:
         RequestError: ``gamma`` not positive; ``order`` not a whole number above 0; a layer out of range; an example
             without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Peng et al.",
+            2019,
+            "Correlation Congruence for Knowledge Distillation",
+            "arXiv:1904.01802",
+            differs=(
+                "gamma 0.4 and order 2 as in torchdistill. The paper has labels and soft targets beside it: "
+                "``hard_label`` and ``soft_target``."
+            ),
+        ),
+    )
 
     gamma: float = 0.4
     order: int = 2

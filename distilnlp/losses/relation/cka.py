@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit, warn_of_small_batch
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss, different, warn_of_small_batch
 
 __all__ = ["CKA"]
 
@@ -29,11 +30,27 @@ class CKA(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, 0..1 (0..2 with ``unbiased``); unchanged when a model's states are rotated, shifted or
         scaled as a whole. Mean over layers.
-    Source: Kornblith et al. 2019, arXiv:1905.00414, section 3, an index, used as a loss here; the unbiased HSIC is
-        that of Song et al. 2012, Feature selection via dependence maximization.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Kornblith et al.",
+            2019,
+            "Similarity of Neural Network Representations Revisited",
+            "arXiv:1905.00414",
+            where="section 3",
+            differs="There an index, used as a loss here.",
+        ),
+        Citation(
+            "Song et al.",
+            2012,
+            "Feature Selection via Dependence Maximization",
+            "JMLR 2012",
+            differs="The unbiased HSIC is theirs.",
+        ),
+    )
 
     unbiased: bool = False
 
@@ -52,11 +69,6 @@ class CKA(RelationalLoss):
         if not self.unbiased:
             return kernel
         size = len(kernel)
-        kernel = kernel * _others(kernel)
+        kernel = kernel * different(len(kernel), kernel)
         rows = kernel.sum(dim=1, keepdim=True) / (size - 2)
-        return (kernel - rows - rows.T + kernel.sum() / ((size - 1) * (size - 2))) * _others(kernel)
-
-
-def _others(square: Tensor) -> Tensor:
-    """bool, ``(batch, batch)``: False on the diagonal."""
-    return ~torch.eye(len(square), dtype=torch.bool, device=square.device)
+        return (kernel - rows - rows.T + kernel.sum() / ((size - 1) * (size - 2))) * different(len(kernel), kernel)

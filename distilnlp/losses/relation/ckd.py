@@ -2,24 +2,20 @@
 
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import (
-    Batch,
-    LayerLoss,
-    check_count,
-    check_weights,
-    register_loss,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import Batch, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_count, check_weights
 from distilnlp.losses.chunks import sum_over_examples
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
+from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
 from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import different
 from distilnlp.losses.response.base import kl_divergence
 from distilnlp.outputs import ModelInfo, Outputs
 
@@ -51,16 +47,27 @@ class CKD(HiddenLayerLoss):
     Units: nats per token for pairs, squared cosines for angles; mean over tokens (of layers over layers, then tokens),
         over the angles at a token, over examples and, for words, over layers. Unchanged when a model's states are
         rotated or scaled.
-    Source: Park et al. 2021 (CKD), arXiv:2109.08359, with the defaults of the authors' code: KL of cosines for pairs,
-        window 21, squared error for angles, weights of 1; those of its tasks are between 0.1 and 1000. Its KL is
-        divided by the number of pairs, ours by that of tokens (of states for layers), and so larger. An angle is the
-        mean over angles of three different real tokens (theirs also counts the window's clamped edges, a token with
-        itself, and padding inside of the window).
     Raises:
         RequestError: an even window; a weight below 0, or none above; fewer than three pairs for the
             layer-transforming relation alone; a layer out of range; an example without a token; unequal
             numbers of tokens.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Park et al.",
+            2021,
+            "Distilling Linguistic Context for Language Model Compression",
+            "arXiv:2109.08359",
+            differs=(
+                "With the defaults of the authors' code: KL of cosines for pairs, window 21, squared error for "
+                "angles, weights of 1; those of its tasks are between 0.1 and 1000. Its KL is divided by the number "
+                "of pairs, ours by that of tokens (of states for layers), and so larger. An angle is the mean over "
+                "angles of three different real tokens (theirs also counts the window's clamped edges, a token with "
+                "itself, and padding inside of the window)."
+            ),
+        ),
+    )
 
     window: int = 21
     word_pair_weight: float = 1.0
@@ -78,8 +85,8 @@ class CKD(HiddenLayerLoss):
         names = ("word_pair_weight", "word_angle_weight", "layer_pair_weight", "layer_angle_weight")
         check_weights(self, names)
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
         if len(pairs) < 3 and not self._relates_words:
             raise RequestError(
                 f"{self.name} relates a token's states in three mapped layers or more and the layer map has "
@@ -138,7 +145,7 @@ class CKD(HiddenLayerLoss):
         student, teacher = (without_padding(x, real) for x in (student, teacher))
         total = student.sum(dim=-1) * 0.0  # (batch, tokens), in the graph also where there is no angle
         if self.word_pair_weight:
-            others = real[:, None, :] & ~torch.eye(tokens, dtype=torch.bool, device=real.device)
+            others = real[:, None, :] & different(tokens, real)
             total = total + self.word_pair_weight * _pairs(student, teacher, others)  # (batch, tokens)
         if self.word_angle_weight:
             reach = self.window // 2
@@ -156,7 +163,7 @@ class CKD(HiddenLayerLoss):
         """The layer-transforming relation, summed over the real tokens of each example, ``(batch,)``."""
         student, teacher = (x.where(real[..., None, None], x.new_zeros(())) for x in (student, teacher))
         count = student.shape[2]
-        others = ~torch.eye(count, dtype=torch.bool, device=real.device)
+        others = different(count, real)
         total = student.sum(dim=-1) * 0.0  # (batch, tokens, layers)
         if self.layer_pair_weight:
             total = total + self.layer_pair_weight * _pairs(student, teacher, others)  # (batch, tokens, layers)
@@ -186,7 +193,7 @@ def _angles(student: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
         counted: bool, ``(..., points, neighbours)``: which neighbours count.
     """
     both = counted[..., None] & counted[..., None, :]
-    both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
+    both = both & different(both.shape[-1], both)
     squares = (student @ student.transpose(-1, -2) - teacher @ teacher.transpose(-1, -2)).square()
     return (squares * both).sum(dim=(-1, -2)) / both.sum(dim=(-1, -2)).clamp_min(1)
 

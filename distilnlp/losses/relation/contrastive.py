@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_count, check_positive, register_loss, require_teacher
-from distilnlp.losses.feature.hidden_state import check_widths
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.citation import Citation
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_count, check_positive, require_module, require_teacher
+from distilnlp.losses.layers import check_widths
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["CRD", "InfoNCE", "Queue"]
@@ -71,7 +73,7 @@ class _ContrastiveLoss(RelationalLoss):
     dimension: int | None = 128
     queue: int = 0
 
-    learned: ClassVar[type[_Contrast]] = _Contrast
+    auxiliary: ClassVar[type[_Contrast]] = _Contrast
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,7 +87,7 @@ class _ContrastiveLoss(RelationalLoss):
         width = require_teacher(self.name, teacher).width
         return nn.ModuleDict(
             {
-                str(layer): self.learned(student.width, width, self.dimension, self.queue)
+                str(layer): self.auxiliary(student.width, width, self.dimension, self.queue)
                 for layer in self.pairs.student
             }
         )
@@ -126,28 +128,54 @@ class InfoNCE(_ContrastiveLoss):
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
         temperature: ``tau`` > 0, dimensionless.
-        dimension: size of the vectors; two linear maps to it are learned along, one for each model. None compares the
-            states themselves, which must be equally wide.
+        dimension: size of the vectors; the auxiliary module has two linear maps to it, one for each model. None
+            compares the states themselves, which must be equally wide.
         queue: how many texts of earlier batches are negatives too; 0 leaves them out.
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example, mean over examples and layers; ``log(batch + queue)`` where all similarities are equal.
         Not 0 where the models are equal.
-    Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4, with the embeddings, size 128 and temperature 0.07
-        of the code of Tian et al. 2020 (CRD), arXiv:1910.10699; a queue as in He et al. 2020 (MoCo), arXiv:1911.05722,
-        of what the teacher gave, which does not change, so that no second encoder is needed. A text that stands twice
-        (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself.
     Raises:
         RequestError: ``temperature``, ``dimension`` or ``queue`` not positive; unequal widths with ``dimension=None``;
             a queue and no module.
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "van den Oord et al.",
+            2018,
+            "Representation Learning with Contrastive Predictive Coding",
+            "arXiv:1807.03748",
+            where="equation 4",
+            differs=(
+                "A text that stands twice (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself."
+            ),
+        ),
+        Citation(
+            "Tian et al.",
+            2020,
+            "Contrastive Representation Distillation",
+            "arXiv:1910.10699",
+            differs="The embeddings, size 128 and temperature 0.07 of the authors' code.",
+        ),
+        Citation(
+            "He et al.",
+            2020,
+            "Momentum Contrast for Unsupervised Visual Representation Learning",
+            "arXiv:1911.05722",
+            differs=(
+                "A queue as theirs, but of what the teacher gave, which does not change, so that no second encoder is "
+                "needed."
+            ),
+        ),
+    )
+
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return None if self.dimension is None and not self.queue else super().make_module(student, teacher)
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
-        if self.queue and module is None:
-            raise _no_module(self.name)
+        if self.queue:
+            require_module(self.name, module, _Contrast)
         similarities, negative = self.similarities(student, teacher, module)
         itself = _itself(similarities)
         return -F.log_softmax(similarities.masked_fill(~(negative | itself), -torch.inf), dim=-1).diagonal().mean()
@@ -159,9 +187,9 @@ class CRD(_ContrastiveLoss):
     """``-log h(s_i, t_i) - sum_j log(1 - h(s_i, t_j))``, ``h = e / (e + K)``, ``e = exp(s t / tau) / Z``.
 
     Each of the ``K`` negatives is told from the text itself by a yes or no. ``s`` and ``t`` are unit vectors out of
-    learned linear maps. The negatives are the other texts of the batch and those of the queue. ``Z`` is the mean
-    of ``exp(s t / tau)`` in the first batch, and stays. Maps, queue and ``Z`` live beside the student while it
-    trains, are kept in checkpoints and never saved in it.
+    linear maps. The negatives are the other texts of the batch and those of the queue. ``Z`` is the mean of
+    ``exp(s t / tau)`` in the first batch, and stays. Maps, queue and ``Z`` are the auxiliary modules, one a layer;
+    they live beside the student while it trains, are kept in checkpoints and never saved in it.
 
     Depends on which examples meet in a batch: micro-batches have other negatives and are another loss; with several
     processes all have the queue of the first.
@@ -176,30 +204,40 @@ class CRD(_ContrastiveLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example; sum over the negatives, mean over examples and layers. Not 0 where the models are equal.
-    Source: Tian et al. 2020 (CRD), arXiv:1910.10699, with the defaults of the authors' code, and its ``Z`` in place of
-        the number of texts. Their negatives are drawn from a memory of the whole data set, which needs the number of
-        each text; ours are the latest texts, as the teacher gave them, mapped anew each time. Their code adds the
-        same loss with student and teacher exchanged, which needs a memory of the student that ages; ours has not. A
-        text that stands twice (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself.
     Raises:
         RequestError: ``temperature``, ``dimension`` or ``queue`` not positive; no module; unequal widths with
             ``dimension=None``.
     """
 
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Tian et al.",
+            2020,
+            "Contrastive Representation Distillation",
+            "arXiv:1910.10699",
+            differs=(
+                "With the defaults of the authors' code, and its ``Z`` in place of the number of texts. Their "
+                "negatives are drawn from a memory of the whole data set, which needs the number of each text; ours "
+                "are the latest texts, as the teacher gave them, mapped anew each time. Their code adds the same loss "
+                "with student and teacher exchanged, which needs a memory of the student that ages; ours has not. A "
+                "text that stands twice (cosine of the teacher's vectors above 1 - 1e-6) is no negative of itself."
+            ),
+        ),
+    )
+
     queue: int = 16384
 
-    learned: ClassVar[type[_Contrast]] = _NoiseContrast
+    auxiliary: ClassVar[type[_Contrast]] = _NoiseContrast
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
-        if not isinstance(module, _NoiseContrast):
-            raise _no_module(self.name)
+        contrast = require_module(self.name, module, _NoiseContrast)
         similarities, negative = self.similarities(student, teacher, module)
         counted = negative | _itself(similarities)
         constant = _log_mean_exp(similarities.detach(), counted)
-        constant = torch.where(module.log_constant.isnan(), constant, module.log_constant).to(similarities)
-        if module.training:
+        constant = torch.where(contrast.log_constant.isnan(), constant, contrast.log_constant).to(similarities)
+        if contrast.training:
             with torch.no_grad():
-                module.log_constant.copy_(constant)
+                contrast.log_constant.copy_(constant)
         negatives = negative.sum(dim=-1, keepdim=True)  # (batch, 1)
         # The log odds of h. Without a negative there is nothing to tell apart: such a row is 0 below.
         odds = similarities - constant - negatives.clamp_min(1).log()
@@ -215,7 +253,3 @@ def _itself(similarities: Tensor) -> Tensor:
 
 def _log_mean_exp(values: Tensor, counted: Tensor) -> Tensor:
     return values.masked_fill(~counted, -torch.inf).flatten().logsumexp(dim=0) - counted.sum().log()
-
-
-def _no_module(name: str) -> RequestError:
-    return RequestError(f"{name} needs what it learns along: pass the module that make_module() gives")

@@ -7,9 +7,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import check_count, check_positive, register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_count, check_positive
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 from distilnlp.losses.response.base import kl_divergence
 
 __all__ = ["DarkRank"]
@@ -38,14 +41,25 @@ class DarkRank(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example, mean over examples and layers; unchanged when a model's states are rotated or scaled.
         ``soft`` is 0 where the models are equal and ``hard`` is not.
-    Source: Chen et al. 2018 (DarkRank), arXiv:1707.01220, with alpha, beta and candidates of the code of RKD (the
-        authors' example has 12.25, 4 and 4, for ``soft``). Every text of the batch is a query once; the authors' code
-        takes half of them, and ranks all others for ``hard``. Vectors have length 1, as theirs, for the score grows
-        with the power ``beta`` of their size.
     Raises:
         RequestError: an unknown kind; ``candidates`` out of range; ``alpha`` not positive; ``beta`` below 1 (the
             gradient at distance 0 would be infinite); a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Chen et al.",
+            2018,
+            "DarkRank: Accelerating Deep Metric Learning via Cross Sample Similarities Transfer",
+            "arXiv:1707.01220",
+            differs=(
+                "With alpha, beta and candidates of the code of RKD (the authors' example has 12.25, 4 and 4, for "
+                "``soft``). Every text of the batch is a query once; the authors' code takes half of them, and ranks "
+                "all others for ``hard``. Vectors have length 1, as theirs, for the score grows with the power "
+                "``beta`` of their size."
+            ),
+        ),
+    )
 
     kind: Literal["hard", "soft"] = "hard"
     candidates: int = 4

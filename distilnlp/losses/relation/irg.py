@@ -7,18 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import (
-    Batch,
-    LayerLoss,
-    check_same_shape,
-    check_steps,
-    check_weights,
-    register_loss,
-    require_teacher,
-)
-from distilnlp.losses.pooling import RelationalLoss, pool
-from distilnlp.losses.response.base import Head, check_heads
+from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.checks import check_same_shape, check_weights, require_teacher
+from distilnlp.losses.layers import LayerLoss, check_steps
+from distilnlp.losses.pooling import pool
+from distilnlp.losses.relation.base import RelationalLoss
+from distilnlp.losses.response.base import Head, check_num_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["IRG"]
@@ -46,15 +42,25 @@ class IRG(RelationalLoss):
     Units: edges and transformations dimensionless, unchanged when a model's states are rotated, shifted or scaled;
         vertices in squared logits. Edges are the mean over all ``batch^2`` pairs, those of an example with itself
         (which are 0) included, and layers; transformations over examples and steps between layers.
-    Source: Liu et al. 2019 (IRG), Knowledge Distillation via Instance Relationship Graph, CVPR, on one vector an
-        example in place of a feature map. Each relation is divided by the largest of its batch, as in the authors'
-        code (for which it is a constant; ours has its gradient); the paper's formulas are not. They sum the squares
-        where we take the mean, and may hold the teacher's last layer against several of the student's. Weights of 1
-        are ours.
     Raises:
         RequestError: a weight below 0, or none above; ``transformation_weight`` with a map of one pair;
             ``vertex_weight`` with unequal numbers of logits; a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Liu et al.",
+            2019,
+            "Knowledge Distillation via Instance Relationship Graph",
+            "CVPR 2019",
+            differs=(
+                "On one vector an example in place of a feature map. Each relation is divided by the largest of its "
+                "batch, as in the authors' code (for which it is a constant; ours has its gradient); the paper's "
+                "formulas are not. They sum the squares where we take the mean, and may hold the teacher's last layer "
+                "against several of the student's. Weights of 1 are ours."
+            ),
+        ),
+    )
 
     layer_map: LayerMap | LayerMapSpec = "auto"
     edge_weight: float = 1.0
@@ -67,14 +73,14 @@ class IRG(RelationalLoss):
         super().__post_init__()
         check_weights(self, ("edge_weight", "vertex_weight", "transformation_weight"))
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
         if self.transformation_weight:
             check_steps(self.name, pairs, "with transformation_weight looks from one mapped layer to the next")
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         if self.vertex_weight:
-            check_heads(self.name, student, teacher)
+            check_num_logits(self.name, student, teacher)
         return super().resolve(student, teacher)
 
     def needs_student(self) -> Needs:

@@ -7,22 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import (
-    Batch,
-    LayerLoss,
-    check_count,
-    check_weights,
-    register_loss,
-    require_teacher,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import Batch, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_count, check_weights, require_teacher
 from distilnlp.losses.chunks import sum_over_examples
-from distilnlp.losses.feature.hidden_state import HiddenLayerLoss
-from distilnlp.losses.pooling import pool, unit, warn_of_small_batch
-from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
+from distilnlp.losses.pooling import pool, unit
+from distilnlp.losses.relation.base import different, warn_of_small_batch
+from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["MGSKD"]
 
@@ -57,15 +51,26 @@ class MGSKD(HiddenLayerLoss):
         heads and all ``batch^3`` triples, those that name a text twice (which are 0) included. Mean over layers
         (theirs is the sum). A text without words (special tokens only) counts 0 there.
         The text term is unchanged when each relation head of a model is rotated, shifted and scaled.
-    Source: Liu et al. 2022 (MGSKD), Multi-Granularity Structural Knowledge Distillation for Language Model
-        Compression, ACL 2022, section 3; 64 heads, 20 and 20 tokens, two token layers (of a student of four) and
-        weights 4, 1 and 1 as in the authors' code. There the spans between tokens and texts are phrases that a chunker
-        found, of texts with three of them or more; ours are words, of which the tokenizer knows.
     Raises:
         RequestError: ``relation_heads`` does not divide a width; a weight below 0, or no term left with one above; a
             number that is no count; a layer out of range; an example without a token; unequal numbers of tokens;
             ``word_weight`` and no words.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Liu et al.",
+            2022,
+            "Multi-Granularity Structural Knowledge Distillation for Language Model Compression",
+            "ACL 2022",
+            where="section 3",
+            differs=(
+                "64 heads, 20 and 20 tokens, two token layers (of a student of four) and weights 4, 1 and 1 as in the "
+                "authors' code. There the spans between tokens and texts are phrases that a chunker found, of texts "
+                "with three of them or more; ours are words, of which the tokenizer knows."
+            ),
+        ),
+    )
 
     token_layers: int = 2
     relation_heads: int = 64
@@ -86,8 +91,8 @@ class MGSKD(HiddenLayerLoss):
         check_weights(self, ("token_weight", "word_weight", "sample_weight"))
         super().__post_init__()
 
-    def _check_lowest(self, pairs: LayerMap) -> None:
-        super()._check_lowest(pairs)
+    def check_pairs(self, pairs: LayerMap) -> None:
+        super().check_pairs(pairs)
         low = (self.token_weight or self.word_weight) and self.token_layers
         if not (low or (self.sample_weight and len(pairs) > self.token_layers)):
             raise RequestError(
@@ -96,9 +101,8 @@ class MGSKD(HiddenLayerLoss):
                 f"{self.sample_weight}; give all weights, or other layers"
             )
 
-    @property
-    def reads_words(self) -> bool:
-        return bool(self.word_weight and self.token_layers)
+    def needs_always(self) -> Needs:
+        return Needs(words=bool(self.word_weight and self.token_layers))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         for model in (student, require_teacher(self.name, teacher)):
@@ -200,7 +204,7 @@ class MGSKD(HiddenLayerLoss):
         attention = scores.masked_fill(~real[:, None, None], lowest).softmax(dim=-1) * real[:, None, :, None]
         # A probability is at least 0: what may not be chosen comes last with -1.
         centres = attention.sum(dim=(1, 2)).masked_fill(~real, -1.0).topk(min(self.central, tokens), dim=1)
-        others = real[:, None, :] & ~torch.eye(tokens, dtype=torch.bool, device=real.device)
+        others = real[:, None, :] & different(tokens, real)
         local = attention.sum(dim=1).masked_fill(~others, -1.0)  # (batch, tokens, tokens)
         rows = torch.arange(len(real), device=real.device)[:, None]
         nearest = local[rows, centres.indices].topk(min(self.neighbours, tokens), dim=2)
@@ -210,7 +214,7 @@ class MGSKD(HiddenLayerLoss):
             directions = states[rows[..., None], nearest.indices] - states[rows, centres.indices][:, :, None]
             cosines.append(unit(directions) @ unit(directions).transpose(-1, -2))
         both = near[..., None] & near[..., None, :]
-        both = both & ~torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
+        both = both & different(both.shape[-1], both)
         # (batch, centres, neighbours, neighbours)
         gaps = F.smooth_l1_loss(cosines[0], cosines[1], reduction="none") * both
         return gaps.sum(dim=(1, 2, 3)) / both.sum(dim=(1, 2, 3)).clamp_min(1)

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
-from distilnlp.losses.relation.cka import _others
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss, different
 
 __all__ = ["PKT"]
 
@@ -28,10 +29,19 @@ class PKT(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: nats per example; sum over the other examples, mean over examples and layers (their code divides by
         ``batch^2``). Unchanged when a model's states are rotated or scaled.
-    Source: Passalis & Tefas 2018 (PKT), arXiv:1803.10837, the cosine kernel.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Passalis & Tefas",
+            2018,
+            "Learning Deep Representations with Probabilistic Knowledge Transfer",
+            "arXiv:1803.10837",
+            differs="The cosine kernel.",
+        ),
+    )
 
     include_self: bool = False
 
@@ -39,7 +49,7 @@ class PKT(RelationalLoss):
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         p, q = self._probabilities(teacher), self._probabilities(student)  # (batch, batch)
-        others = _others(p) | self.include_self
+        others = different(len(p), p) | self.include_self
         # 1 in both outside of `others`, whose log is 0 and has a finite gradient.
         p, q = (x.where(others, x.new_ones(())) for x in (p, q))
         return (p * (p.log() - q.log())).sum(dim=-1).mean()
@@ -48,5 +58,5 @@ class PKT(RelationalLoss):
         directions = unit(vectors)
         # 1e-7 keeps the logarithm of opposite directions finite.
         kernel = ((directions @ directions.T + 1) / 2).clamp_min(0) + 1e-7
-        kernel = kernel * (_others(kernel) | self.include_self)
+        kernel = kernel * (different(len(kernel), kernel) | self.include_self)
         return kernel / kernel.sum(dim=-1, keepdim=True)

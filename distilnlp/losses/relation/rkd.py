@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 
 __all__ = ["RKDAngle", "RKDDistance"]
 
@@ -28,12 +30,23 @@ class RKDDistance(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated, shifted or scaled. Mean over all
         ``batch^2`` pairs, those of an example with itself (which are 0) included, and over layers.
-    Source: Park et al. 2019 (RKD), arXiv:1904.05068, section 3.2.1; its weight is 25 for classes, and 1 for
-        embeddings. Mean distances are those of different examples; the mean over the pairs is that of their code, to
-        which the weight belongs.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Park et al.",
+            2019,
+            "Relational Knowledge Distillation",
+            "arXiv:1904.05068",
+            where="section 3.2.1",
+            differs=(
+                "Its weight is 25 for classes, and 1 for embeddings. Mean distances are those of different examples; "
+                "the mean over the pairs is that of their code, to which the weight belongs."
+            ),
+        ),
+    )
 
     smallest_batch: ClassVar[int] = 3
 
@@ -56,11 +69,23 @@ class RKDAngle(RelationalLoss):
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated, shifted or scaled. Mean over all
         ``batch^3`` triples, those that name an example twice (which are 0) included, and over layers.
-    Source: Park et al. 2019 (RKD), arXiv:1904.05068, section 3.2.2; its weight is 50 for classes, and 2 for
-        embeddings. The mean over the triples is that of their code, to which the weight belongs.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Park et al.",
+            2019,
+            "Relational Knowledge Distillation",
+            "arXiv:1904.05068",
+            where="section 3.2.2",
+            differs=(
+                "Its weight is 50 for classes, and 2 for embeddings. The mean over the triples is that of their code, "
+                "to which the weight belongs."
+            ),
+        ),
+    )
 
     smallest_batch: ClassVar[int] = 3
 

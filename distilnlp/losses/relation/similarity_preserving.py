@@ -1,11 +1,14 @@
 """Similarities between the examples of a batch, row by row."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
-from distilnlp.losses.pooling import RelationalLoss, unit
+from distilnlp.losses.pooling import unit
+from distilnlp.losses.relation.base import RelationalLoss
 
 __all__ = ["SimilarityPreserving"]
 
@@ -24,10 +27,19 @@ class SimilarityPreserving(RelationalLoss):
     Shapes:
         hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over layers.
-    Source: Tung & Mori 2019, arXiv:1907.09682, on one vector an example in place of a flattened feature map.
     Raises:
         RequestError: a layer out of range; an example without a token.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Tung & Mori",
+            2019,
+            "Similarity-Preserving Knowledge Distillation",
+            "arXiv:1907.09682",
+            differs="On one vector an example in place of a flattened feature map.",
+        ),
+    )
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         g_s, g_t = (unit(a @ a.T) for a in (student, teacher))  # (batch, batch)

@@ -6,8 +6,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, check_positive, register_loss
+from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import Head, ResponseLoss, check_exclusive, log_softmaxes
 from distilnlp.outputs import ModelInfo
 
@@ -26,12 +28,23 @@ class TeacherAnnealing(ResponseLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example; its lowest value is the entropy of the target, not 0.
-    Source: Clark et al. 2019 (BAM), arXiv:1907.04829 (teacher annealing), for classes; there is no temperature. Theirs
-        does the same for a number, which here is ``hard_label`` and ``logit_mse`` with schedules.
     Raises:
         RequestError: ``label_share`` outside its range; no labels, or not one class each; unequal logit shapes; one
             logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Clark et al.",
+            2019,
+            "BAM! Born-Again Multi-Task Networks for Natural Language Understanding",
+            "arXiv:1907.04829",
+            differs=(
+                "Teacher annealing, for classes; there is no temperature. Theirs does the same for a number, which "
+                "here is ``hard_label`` and ``logit_mse`` with schedules."
+            ),
+        ),
+    )
 
     label_share: float = 0.0
 
@@ -76,12 +89,23 @@ class AnnealingKD(ResponseLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, outputs)`` or ``(batch, tokens, outputs)``; returns ``()``, float32.
     Units: squared logits, mean over examples and outputs.
-    Source: Jafari et al. 2021, Annealing Knowledge Distillation, arXiv:2104.07163, stage I, whose sum over the outputs
-        is a mean here. Its factor rises by epochs, ours with every step. Stage II, the labels alone, is another stage
-        of the recipe.
     Raises:
         RequestError: ``factor`` not positive and finite; unequal logit shapes.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Jafari et al.",
+            2021,
+            "Annealing Knowledge Distillation",
+            "arXiv:2104.07163",
+            where="stage I",
+            differs=(
+                "Its sum over the outputs is a mean here. Its factor rises by epochs, ours with every step. Stage II, "
+                "the labels alone, is another stage of the recipe."
+            ),
+        ),
+    )
 
     factor: float = 1.0
 

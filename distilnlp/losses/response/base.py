@@ -7,15 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import (
-    Batch,
-    Loss,
-    check_positive,
-    check_same_shape,
-    example_mean,
-    require_teacher,
-    valid_counts,
-)
+from distilnlp.losses.base import Batch, Loss, example_mean, valid_counts
+from distilnlp.losses.checks import check_positive, check_same_shape, require_teacher
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = [
@@ -24,6 +17,7 @@ __all__ = [
     "Head",
     "ResponseLoss",
     "check_exclusive",
+    "check_num_logits",
     "cross_entropy",
     "kl_divergence",
     "log_softmaxes",
@@ -149,7 +143,7 @@ class ResponseLoss(Loss):
     spans: ClassVar[bool] = True
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        check_heads(self.name, student, teacher)
+        check_num_logits(self.name, student, teacher)
         return self
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
@@ -188,7 +182,7 @@ class ClassLoss(ResponseLoss):
         check_positive("temperature", self.temperature)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        check_heads(self.name, student, teacher)
+        check_num_logits(self.name, student, teacher)
         check_exclusive(self.name, student)
         self.check_classes(student.num_logits)
         return self
@@ -224,7 +218,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.movedim(-1, 1), labels, reduction="none")
 
 
-def check_heads(name: str, student: ModelInfo, teacher: ModelInfo | None) -> None:
+def check_num_logits(name: str, student: ModelInfo, teacher: ModelInfo | None) -> None:
     """Raise RequestError unless there is a teacher, with as many logits as the student."""
     teacher = require_teacher(name, teacher)
     if student.num_logits != teacher.num_logits:

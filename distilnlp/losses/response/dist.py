@@ -7,10 +7,11 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.checks import check_weights
 from distilnlp.losses.response.base import ClassLoss, Head
-from distilnlp.losses.response.dkd import _check_weights
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["DIST"]
@@ -39,13 +40,24 @@ class DIST(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``, of which all tokens of
             the batch that count are the rows of the second part; returns ``()``, float32.
     Units: dimensionless, in 0..2 (beta + gamma) T^2.
-    Source: Huang et al. 2022 (DIST), arXiv:2205.10536, equations 8 to 10. The defaults are those of the authors' code;
-        for classes the paper gives both parts a weight of 2 beside 1 for the labels, with temperature 1 (ImageNet) or
-        4 (CIFAR-100).
     Raises:
         RequestError: ``temperature`` not positive and finite; ``beta`` or ``gamma`` negative or both 0; unequal logit
             shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Huang et al.",
+            2022,
+            "Knowledge Distillation from A Stronger Teacher",
+            "arXiv:2205.10536",
+            where="equations 8 to 10",
+            differs=(
+                "The defaults are those of the authors' code; for classes the paper gives both parts a weight of 2 "
+                "beside 1 for the labels, with temperature 1 (ImageNet) or 4 (CIFAR-100)."
+            ),
+        ),
+    )
 
     temperature: float = 1.0
     beta: float = 1.0
@@ -56,7 +68,7 @@ class DIST(ClassLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_weights(self.name, beta=self.beta, gamma=self.gamma)
+        check_weights(self, ("beta", "gamma"))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         resolved = super().resolve(student, teacher)

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses.base import register_loss
 from distilnlp.losses.response.base import ClassLoss, Head, kl_divergence, log_softmaxes
@@ -29,11 +30,27 @@ class SoftCrossEntropy(ClassLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, sum over classes.
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2; the prediction loss of Jiao et al. 2020 (TinyBERT),
-        arXiv:1909.10351, equation 10. TinyBERT's code divides by the number of classes too; ours does not.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Hinton et al.",
+            2015,
+            "Distilling the Knowledge in a Neural Network",
+            "arXiv:1503.02531",
+            where="section 2",
+        ),
+        Citation(
+            "Jiao et al.",
+            2020,
+            "TinyBERT: Distilling BERT for Natural Language Understanding",
+            "arXiv:1909.10351",
+            where="equation 10",
+            differs="Their code divides by the number of classes too; ours does not.",
+        ),
+    )
 
     temperature: float = 1.0
 
@@ -63,12 +80,25 @@ class Divergence(ClassLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example (``tvd``: a probability), times ``T^2`` (``tvd``: ``T``).
-    Source: Lin 1991, Divergence measures based on the Shannon entropy; generalised and reversed for distillation by
-        Agarwal et al. 2024 (GKD), arXiv:2306.13649, equation 1, which has no factor of the temperature.
     Raises:
         RequestError: an unknown ``kind``; ``beta`` outside its range, or given for a kind that has none;
             ``temperature`` not positive and finite; unequal logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation("Lin", 1991, "Divergence Measures Based on the Shannon Entropy", "doi:10.1109/18.61115"),
+        Citation(
+            "Agarwal et al.",
+            2024,
+            "On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes",
+            "arXiv:2306.13649",
+            where="equation 1",
+            differs=(
+                "The generalised and the reversed divergence, for distillation; theirs have no factor of the "
+                "temperature."
+            ),
+        ),
+    )
 
     kind: Kind = "jsd"
     beta: float = 0.5

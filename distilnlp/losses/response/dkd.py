@@ -1,15 +1,16 @@
 """Decoupled knowledge distillation: the target class and the other classes in two terms."""
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.checks import check_weights
 from distilnlp.losses.response.base import EXCLUDED, ClassLoss, Head, kl_divergence
 from distilnlp.outputs import ModelInfo
 
@@ -35,12 +36,23 @@ class DKD(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Zhao et al. 2022 (DKD), arXiv:2203.08679, with the defaults of the authors' code (ImageNet has temperature
-        1). Without the warm-up of the weight in their code.
     Raises:
         RequestError: no labels, or not one class each; ``temperature`` not positive and finite; ``alpha`` or ``beta``
             negative or both 0; unequal logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Zhao et al.",
+            2022,
+            "Decoupled Knowledge Distillation",
+            "arXiv:2203.08679",
+            differs=(
+                "With the defaults of the authors' code (ImageNet has temperature 1), without its warm-up of the "
+                "weight."
+            ),
+        ),
+    )
 
     temperature: float = 4.0
     alpha: float = 1.0
@@ -50,7 +62,7 @@ class DKD(ClassLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_weights(self.name, alpha=self.alpha, beta=self.beta)
+        check_weights(self, ("alpha", "beta"))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         resolved = super().resolve(student, teacher)
@@ -76,11 +88,3 @@ class DKD(ClassLoss):
             others.append(without.log_softmax(dim=-1))
         tckd, nckd = kl_divergence(*target), kl_divergence(*others)  # (batch, rows)
         return (self.alpha * tckd + self.beta * nckd) * self.temperature**2
-
-
-def _check_weights(name: str, **weights: float) -> None:
-    for key, value in weights.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise RequestError(f"{key} must be at least 0 and finite; got {value!r}")
-    if not any(weights.values()):
-        raise RequestError(f"{name} with {' and '.join(f'{key}=0' for key in weights)} is always 0: set one of them")

@@ -6,8 +6,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import check_positive, register_loss
+from distilnlp.losses.base import register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import ClassLoss, Head, kl_divergence, log_softmaxes
 
 __all__ = ["CWSM", "FLSW"]
@@ -69,13 +71,23 @@ class FLSW(_ExampleTemperature):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, times ``T_i^2``.
-    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471 (focal loss style weights). Formula and defaults are
-        those of TextBrewer and its examples, which leave out ``T_i^2``. Difficulties are averaged as the loss is, over
-        each example's tokens first.
     Raises:
         RequestError: a setting not positive and finite; ``temperature`` too low for ``beta`` and ``gamma``; unequal
             logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wen et al.",
+            2019,
+            "Preparing Lessons: Improve Knowledge Distillation with Better Supervision",
+            "arXiv:1911.07471",
+            differs=(
+                "Focal loss style weights. Formula and defaults are those of TextBrewer and its examples, which leave "
+                "out ``T_i^2``. Difficulties are averaged as the loss is, over each example's tokens first."
+            ),
+        ),
+    )
 
     gamma: float = 2.0
 
@@ -105,13 +117,24 @@ class CWSM(_ExampleTemperature):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, times ``T_i^2``.
-    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471 (confidence weighted by the student's maximum).
-        Formula and defaults are those of TextBrewer and its examples, which leave out ``T_i^2`` and add 1e-3 to the
-        maximum. Difficulties are averaged as the loss is, over each example's tokens first.
     Raises:
         RequestError: a setting not positive and finite; ``temperature`` too low for ``beta`` and the classes; unequal
             logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wen et al.",
+            2019,
+            "Preparing Lessons: Improve Knowledge Distillation with Better Supervision",
+            "arXiv:1911.07471",
+            differs=(
+                "Confidence weighted by the student's maximum. Formula and defaults are those of TextBrewer and its "
+                "examples, which leave out ``T_i^2`` and add 1e-3 to the maximum. Difficulties are averaged as the "
+                "loss is, over each example's tokens first."
+            ),
+        ),
+    )
 
     def difficulty(self, student: Tensor, teacher: Tensor) -> Tensor:
         return 1 / student.softmax(dim=-1).amax(dim=-1)  # in 1..classes

@@ -27,12 +27,15 @@ class HardLabel(Loss):
         student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; of a span head
             ``(batch, tokens, 2)`` and ``(batch, 2)``, the positions of start and end; returns ``()``, float32.
     Units: nats per example (squared units of the target for regression).
-    Source: the usual task losses; as in transformers' sequence classification heads, but that one integer label
-        with one logit is an error here and not a regression.
     Raises:
         RequestError: no labels in the batch; a label outside the classes; one logit with class labels (its softmax
             is constant and trains nothing).
     """
+
+    uncited: ClassVar[str] = (
+        "the usual task losses; as in transformers' sequence classification heads, but that one integer label with "
+        "one logit is an error here and not a regression."
+    )
 
     uses_labels: ClassVar[bool] = True
     uses_teacher: ClassVar[bool] = False

@@ -5,10 +5,12 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import Batch, Loss, register_loss, require_teacher, valid_counts, without_padding
+from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_same_tokens, require_teacher
 from distilnlp.losses.pooling import unit
-from distilnlp.losses.response.base import check_heads
+from distilnlp.losses.response.base import check_num_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["Jacobian"]
@@ -30,12 +32,23 @@ class Jacobian(Loss):
     Shapes:
         input_gradients: ``(batch, tokens, width)``; returns ``()``, float32.
     Units: dimensionless, in 0..4, unchanged when either gradient is scaled; mean over examples.
-    Source: Srinivas & Fleuret 2018, arXiv:1803.00443, on hidden state 0, as token ids have no gradient.
-        Padding is left out before a gradient is scaled to length 1.
     Raises:
         RequestError: unequal widths with ``vectors``; unequal numbers of tokens; no labels, or several an example; an
             unknown word for ``compare``; a label outside the logits.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Srinivas & Fleuret",
+            2018,
+            "Knowledge Transfer with Jacobian Matching",
+            "arXiv:1803.00443",
+            differs=(
+                "On hidden state 0, as token ids have no gradient. Padding is left out before a gradient is scaled to "
+                "length 1."
+            ),
+        ),
+    )
 
     compare: Compare = "vectors"
 
@@ -46,7 +59,7 @@ class Jacobian(Loss):
             raise unknown(f"value of compare for {self.name}:", str(self.compare), get_args(Compare))
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        check_heads(self.name, student, teacher)
+        check_num_logits(self.name, student, teacher)
         if student.problem.several_labels:
             raise RequestError(f"{self.name} takes one label an example and the task has several: leave it out")
         self._check_widths(student.width, require_teacher(self.name, teacher).width)
@@ -64,11 +77,7 @@ class Jacobian(Loss):
         teacher = require_teacher(self.name, teacher)
         g_s, g_t = student.get_input_gradients(), teacher.get_input_gradients().detach()
         self._check_widths(g_s.shape[-1], g_t.shape[-1])
-        if g_s.shape[:2] != g_t.shape[:2]:
-            raise RequestError(
-                f"{self.name} compares tokens one by one: the student has (batch, tokens) {tuple(g_s.shape[:2])} and "
-                f"the teacher {tuple(g_t.shape[:2])}; both must read the same tokens"
-            )
+        check_same_tokens(self.name, g_s.shape[:2], g_t.shape[:2])
         real = student.token_mask(g_s)
         valid_counts(real)  # refuses a text without any real token
         return (self._direction(g_s, real) - self._direction(g_t, real)).square().sum(dim=1).mean()

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss
 from distilnlp.losses.response.base import (
@@ -36,10 +37,26 @@ class LabelSmoothing(Loss):
         student.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example.
-    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; as distillation Yuan et al. 2020, arXiv:1909.11723.
     Raises:
         RequestError: ``epsilon`` outside its range; no labels, or not one class each; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Szegedy et al.",
+            2016,
+            "Rethinking the Inception Architecture for Computer Vision",
+            "arXiv:1512.00567",
+            where="section 7",
+        ),
+        Citation(
+            "Yuan et al.",
+            2020,
+            "Revisiting Knowledge Distillation via Label Smoothing Regularization",
+            "arXiv:1909.11723",
+            differs="As distillation.",
+        ),
+    )
 
     epsilon: float = 0.1
 
@@ -80,11 +97,27 @@ class PseudoLabel(ResponseLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example.
-    Source: Lee 2013, Pseudo-label (there the model is its own teacher); the threshold as in Sohn et al. 2020
-        (FixMatch), arXiv:2001.07685, equation 4, without its augmentation.
     Raises:
         RequestError: ``confidence`` outside its range; unequal logit shapes; one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Lee",
+            2013,
+            "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks",
+            "ICML 2013 workshop",
+            differs="There the model is its own teacher.",
+        ),
+        Citation(
+            "Sohn et al.",
+            2020,
+            "FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence",
+            "arXiv:2001.07685",
+            where="equation 4",
+            differs="The threshold, without its augmentation.",
+        ),
+    )
 
     confidence: float = 0.0
 
@@ -119,12 +152,22 @@ class ConditionalTeacherStudent(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example (times ``T^2`` where the teacher is right).
-    Source: Meng et al. 2019, Conditional Teacher-Student Learning, arXiv:1904.12399. With KL for cross-entropy, which
-        has the same gradient and is 0 at equality, and with a temperature.
     Raises:
         RequestError: no labels, or not one class each; ``temperature`` not positive and finite; unequal logit shapes;
             one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Meng et al.",
+            2019,
+            "Conditional Teacher-Student Learning",
+            "arXiv:1904.12399",
+            differs=(
+                "With KL for cross-entropy, which has the same gradient and is 0 at equality, and with a temperature."
+            ),
+        ),
+    )
 
     temperature: float = 1.0
 
@@ -149,12 +192,23 @@ class ProbabilityShift(ClassLoss):
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; labels: ``(batch,)`` or
             ``(batch, tokens)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Wen et al. 2019, Preparing Lessons, arXiv:1911.07471 (knowledge adjustment by probability shift). The
-        teacher's logits stay as they are; TextBrewer's are changed in place.
     Raises:
         RequestError: no labels, or not one class each; ``temperature`` not positive and finite; unequal logit shapes;
             one logit; a multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Wen et al.",
+            2019,
+            "Preparing Lessons: Improve Knowledge Distillation with Better Supervision",
+            "arXiv:1911.07471",
+            differs=(
+                "Knowledge adjustment by probability shift. The teacher's logits stay as they are; TextBrewer's are "
+                "changed in place."
+            ),
+        ),
+    )
 
     temperature: float = 2.0
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, register_loss
 from distilnlp.losses.response.base import Head, ResponseLoss
@@ -25,10 +26,19 @@ class LogitMSE(ResponseLoss):
         student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32.
     Units: squared logits, mean over examples and outputs. Centred it is twice the limit of ``soft_target`` for
         ``T`` to infinity (that one divides by 2C).
-    Source: Ba & Caruana 2014, arXiv:1312.6184 (regression on logits, without its factor 1/2).
     Raises:
         RequestError: unequal logit shapes; ``center`` with one logit.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Ba & Caruana",
+            2014,
+            "Do Deep Nets Really Need to be Deep?",
+            "arXiv:1312.6184",
+            differs="Without its factor 1/2.",
+        ),
+    )
 
     center: bool = False
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.losses.base import register_loss
 from distilnlp.losses.response.base import ClassLoss, Head, kl_divergence, log_softmaxes
 
@@ -27,13 +28,25 @@ class LogitStandardization(ClassLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)`` or ``(batch, tokens, classes)``; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Sun et al. 2024, Logit Standardization in Knowledge Distillation, arXiv:2403.01427, algorithm 1
-        for the logits. The authors' code takes torch's ``std``, which divides by C - 1: ours at the temperature
-        ``T * sqrt(C / (C - 1))``, its factor still ``T^2``. Its temperature of 2 goes with a weight of 9.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; fewer than three classes; a
             multi-label head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Sun et al.",
+            2024,
+            "Logit Standardization in Knowledge Distillation",
+            "arXiv:2403.01427",
+            where="algorithm 1",
+            differs=(
+                "For the logits. The authors' code takes torch's ``std``, which divides by C - 1: ours at the "
+                "temperature ``T * sqrt(C / (C - 1))``, its factor still ``T^2``. Its temperature of 2 goes with a "
+                "weight of 9."
+            ),
+        ),
+    )
 
     temperature: float = 2.0
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Loss, register_loss
 from distilnlp.losses.response.base import Head, ResponseLoss
@@ -25,11 +26,19 @@ class MarginMSE(ResponseLoss):
         student.logits, teacher.logits: ``(batch, candidates)``, the right one first, as many for each query; returns
             ``()``, float32.
     Units: squared score, mean over the other candidates and the examples.
-    Source: Hofstaetter et al. 2020 (Margin-MSE), arXiv:2010.02666, which has one wrong candidate a query; here the
-        mean over any number of them.
     Raises:
         RequestError: one candidate (it has no margin); unequal logit shapes; a span head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Hofstätter et al.",
+            2020,
+            "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation",
+            "arXiv:2010.02666",
+            differs="The paper has one wrong candidate a query; here the mean over any number of them.",
+        ),
+    )
 
     spans: ClassVar[bool] = False
 

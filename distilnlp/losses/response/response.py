@@ -3,10 +3,13 @@
 import dataclasses
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from distilnlp.losses.base import Batch, Loss, check_positive, get_loss, loss_class, register_loss
+from distilnlp.citation import Citation
+from distilnlp.losses.base import Batch, Loss, get_loss, loss_class, register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.outputs import ModelInfo, Outputs
 from distilnlp.problems import Problem, problem_of_head
@@ -31,11 +34,26 @@ class Response(ResponseLoss):
         student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32. Unresolved, it takes the
             problem of the student's outputs; where they name none, one logit is a number and more are classes.
     Units: those of the loss that it becomes.
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2; Ba & Caruana 2014, arXiv:1312.6184.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes. A temperature for one number is
             named in a warning and not used.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Hinton et al.",
+            2015,
+            "Distilling the Knowledge in a Neural Network",
+            "arXiv:1503.02531",
+            where="section 2",
+        ),
+        Citation(
+            "Ba & Caruana",
+            2014,
+            "Do Deep Nets Really Need to be Deep?",
+            "arXiv:1312.6184",
+        ),
+    )
 
     temperature: float | None = None
 

@@ -7,16 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import (
-    Batch,
-    Loss,
-    check_count,
-    check_positive,
-    register_loss,
-    valid_counts,
-    without_padding,
-)
+from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
+from distilnlp.losses.checks import check_count, check_positive, require_module
 from distilnlp.losses.response.base import Head
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -59,8 +53,8 @@ class RocketLaunching(Loss):
     """``L(z_b, y) + hint_weight * mean((z_s - z_b)^2)``: a booster ``b`` learns the labels, the student its logits.
 
     The booster is a stack of new blocks with a head of its own on the student's hidden state of layer ``shared``; the
-    layers up to there are the student's, and learn from both. It is trained along, lives beside the student and is
-    never saved with it. No gradient of the second term reaches it. There is no teacher. The student's own task loss
+    layers up to there are the student's, and learn from both. It is the auxiliary module, lives beside the student and
+    is never saved with it. No gradient of the second term reaches it. There is no teacher. The student's own task loss
     is ``hard_label``, another term of the objective.
 
     Args:
@@ -72,12 +66,23 @@ class RocketLaunching(Loss):
         student.logits: ``(batch, outputs)`` or ``(batch, tokens, classes)``; hidden state ``(batch, tokens, width)``;
         returns ``()``, float32.
     Units: nats (squared units of the target for a regression) plus squared logits, mean over outputs and examples.
-    Source: Zhou et al. 2018 (Rocket Launching), arXiv:1708.04106, with its gradient block, and the weight of the
-        authors' commands. Their light and booster nets share blocks one by one or at the bottom; ours at the bottom.
     Raises:
         RequestError: ``shared`` out of range; ``blocks`` or ``hint_weight`` not positive; no labels; no module; a
             span head.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Zhou et al.",
+            2018,
+            "Rocket Launching: A Universal and Efficient Framework for Training Well-performing Light Net",
+            "arXiv:1708.04106",
+            differs=(
+                "With its gradient block, and the weight of the authors' commands. Their light and booster nets share "
+                "blocks one by one or at the bottom; ours at the bottom."
+            ),
+        ),
+    )
 
     shared: int = 1
     blocks: int = 4
@@ -116,13 +121,12 @@ class RocketLaunching(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        if module is None:
-            raise RequestError(f"{self.name} needs what it learns along: pass the module that make_module() gives")
+        booster = require_module(self.name, module, _Booster)
         head = Head(self.name, student, batch, spans=False)
         states = student.get_hidden_state(self.shared)
         real = student.token_mask(states)
         valid_counts(real)  # refuses a text without any real token
-        logits = module(states, real, every_token=student.get_logits().ndim == 3)
+        logits = booster(states, real, every_token=student.get_logits().ndim == 3)
         boosted = dataclasses.replace(student, logits=logits)
         hint = (head.rows(student) - head.rows(boosted).detach()).square().mean(dim=-1)  # (batch, rows)
         return HardLabel()(boosted, None, batch) + self.hint_weight * head.mean(hint)

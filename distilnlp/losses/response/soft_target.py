@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Loss, check_positive, register_loss
+from distilnlp.losses.base import Loss, register_loss
+from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import ClassLoss, Head, ResponseLoss, kl_divergence, log_softmaxes
 from distilnlp.outputs import ModelInfo
 
@@ -25,12 +27,22 @@ class SoftTarget(ClassLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, classes)``, any float dtype; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2 (which takes T = 20 to 1; 2 is DistilBERT's).
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; one logit only (both softmaxes
             are then constant and nothing trains: use ``logit_mse``); a multi-label head (use
             ``bernoulli_soft_target``).
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Hinton et al.",
+            2015,
+            "Distilling the Knowledge in a Neural Network",
+            "arXiv:1503.02531",
+            where="section 2",
+            differs="The paper takes T = 20 to 1; 2 is DistilBERT's.",
+        ),
+    )
 
     temperature: float = 2.0
 
@@ -51,10 +63,20 @@ class BernoulliSoftTarget(ResponseLoss):
     Shapes:
         student.logits, teacher.logits: ``(batch, labels)``; returns ``()``, float32.
     Units: nats per example (sum over labels), times ``T^2``.
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2, with the softmax replaced by one sigmoid a label.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; a head of another kind.
     """
+
+    citations: ClassVar[tuple[Citation, ...]] = (
+        Citation(
+            "Hinton et al.",
+            2015,
+            "Distilling the Knowledge in a Neural Network",
+            "arXiv:1503.02531",
+            where="section 2",
+            differs="The softmax is replaced by one sigmoid a label.",
+        ),
+    )
 
     temperature: float = 2.0
 
