@@ -1,4 +1,4 @@
-"""A teacher that is asked once for every example, and whose answers are read from disk from then on."""
+"""A teacher that answers every example once, and whose answers are read from disk from then on."""
 
 import fcntl
 import hashlib
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.outputs import Needs, Outputs
-from distilnlp.teachers.frozen import FrozenTeacher
+from distilnlp.teachers.base import Cacheable
 from distilnlp.teachers.layout import Layout, Rows, layout_of
 from distilnlp.teachers.store import Store
 
@@ -74,7 +74,7 @@ class CacheSettings:
 
 
 class CachedTeacher:
-    """A `Teacher` whose answers to known examples are read, and who is asked about new ones.
+    """A `Teacher` whose answers to known examples are read; new ones the live teacher answers.
 
     Its `collator` puts the answers into each batch, where a data loader's workers read them while the student learns.
 
@@ -83,7 +83,7 @@ class CachedTeacher:
         store: its answers.
     """
 
-    def __init__(self, live: FrozenTeacher, store: Store) -> None:
+    def __init__(self, live: Cacheable, store: Store) -> None:
         self.live = live
         self.store = store
         self.info, self.tokenizer, self.columns = live.info, live.tokenizer, live.columns
@@ -93,6 +93,10 @@ class CachedTeacher:
     def prepare(self, where: torch.device, needs: Needs) -> None:
         """As the live teacher's."""
         self.live.prepare(where, needs)
+
+    def release(self) -> None:
+        """As the live teacher's."""
+        self.live.release()
 
     def reorder_labels(self, order: tuple[int, ...]) -> None:
         """The stored answers have an order already. Raises RuntimeError."""
@@ -133,7 +137,7 @@ class _AnsweringCollator:
 
 
 def cache_answers(
-    teacher: FrozenTeacher,
+    teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
     *,
@@ -181,7 +185,7 @@ def cache_answers(
     return CachedTeacher(teacher, store)
 
 
-def _key(teacher: FrozenTeacher, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
+def _key(teacher: Cacheable, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
     """Everything that the answers depend on."""
     kind = teacher.device.type
     with autocast():
@@ -205,7 +209,7 @@ def _key(teacher: FrozenTeacher, rows: Rows, settings: CacheSettings, autocast: 
 
 
 def _ask(
-    teacher: FrozenTeacher,
+    teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
     rows: Rows,
@@ -247,7 +251,7 @@ def _fits(store: Store, size: int, device: torch.device, settings: CacheSettings
 def _fill(
     store: Store,
     layout: Layout,
-    teacher: FrozenTeacher,
+    teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
     autocast: Autocast,
