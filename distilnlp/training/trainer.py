@@ -143,6 +143,10 @@ class DistillationTrainer(Trainer):
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
+        # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
+        read = {"label", "label_ids", *self.label_names, *(["words"] if self._reads_words else [])}
+        self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
+        self._label_names = self.label_names_of_data or label_names_of(self.student)
         self._terms = TermLog(self.distillation_objective)
         self._hook = ObjectiveHook(self.distillation_objective, info)
         # The teacher first, which may copy the student before anything hangs on it; the objective's hook, which
@@ -171,10 +175,9 @@ class DistillationTrainer(Trainer):
             return
         needs = self.distillation_objective.needs_teacher()
         self.teacher.prepare(self.args.device, needs)
-        reference = self.label_names_of_data or label_names_of(self.student)
         unnamed = self.teacher.label_names is None and self.teacher.info.num_logits > 1
         # One that follows the training has nothing to show before it.
-        if unnamed and reference is not None and needs.logits and not isinstance(self.teacher, Part):
+        if unnamed and self._label_names is not None and needs.logits and not isinstance(self.teacher, Part):
             loader = DataLoader(
                 self.get_train_dataloader().dataset,
                 batch_size=self.args.train_batch_size,
@@ -182,14 +185,14 @@ class DistillationTrainer(Trainer):
             )
             batches = (send_to_device(batch, self.args.device) for batch in loader)
             shown = itertools.islice(batches, compatibility.CONFIRM_BATCHES)
-            compatibility.confirm_label_order(self.teacher, shown, reference)
+            compatibility.confirm_label_order(self.teacher, shown, self._label_names)
 
     def _cache_answers(self) -> CachedTeacher | None:
         """The teacher with its answers on disk, where that is wished for and possible."""
         teacher, data, steps = self.teacher, self.train_dataset, self.args.max_steps
         if isinstance(teacher, Cacheable) and isinstance(data, datasets.Dataset) and "input_ids" in data.features:
             passes = steps * self._batch_and_seed()[0] / len(data) if steps > 0 else self.args.num_train_epochs
-            read = set(self._columns_of_training()) if self.args.remove_unused_columns else set(data.column_names)
+            read = set(self._columns) if self.args.remove_unused_columns else set(data.column_names)
             return cache_answers(
                 teacher,
                 data.select_columns([name for name in data.column_names if name in read]),
@@ -285,18 +288,13 @@ class DistillationTrainer(Trainer):
         """What only a training reads is left in its batches, and not in those of an evaluation."""
         # The only list that decides which columns a loader drops; `remove_unused_columns` is all or nothing.
         columns, collate = self._signature_columns, self.data_collator
-        self._signature_columns = cast("None", self._columns_of_training())  # upstream declares what it begins with
+        self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
             self.data_collator = self._cached.collator(collate)
         try:
             yield
         finally:
             self._signature_columns, self.data_collator = columns, collate
-
-    def _columns_of_training(self) -> list[str]:
-        teacher = self.teacher.columns if self.teacher is not None else frozenset()
-        words = {"words"} if self._reads_words else set()
-        return sorted(self._student_columns() | teacher | words | {"label", "label_ids", *self.label_names})
 
     def _student_columns(self) -> frozenset[str]:
         return frozenset(inspect.signature(self.student.forward).parameters)
