@@ -11,7 +11,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from distilnlp.data.sampler import LengthBucketSampler, bucket_stream
 from distilnlp.errors import RequestError
 
-__all__ = ["EpochOfSampler", "by_length", "examples", "prepare_for_stream"]
+__all__ = ["EpochOfSampler", "by_length", "examples", "prepare_for_stream", "share_of_step"]
 
 
 class EpochOfSampler(TrainerCallback):
@@ -49,3 +49,17 @@ def by_length(data: Any, args: TrainingArguments, batch: int, seed: int) -> Any:
 def examples(batch: Mapping[str, Tensor]) -> int:
     """How many examples a batch holds."""
     return len(next(iter(batch.values())))
+
+
+def share_of_step(in_batch: int, in_step: Tensor | int | None, micro_batches: int) -> Tensor | float:
+    """What makes the mean of the micro-batches' means the mean over the examples of the optimizer step.
+
+    Trainer divides by the accumulation steps and DistributedDataParallel by the processes, as if all micro-batches
+    were equally large; the last of an epoch may be smaller.
+
+    Args:
+        in_batch: examples of this micro-batch.
+        in_step: examples of the step, over all processes; None where they were not counted.
+        micro_batches: of the step, over all processes.
+    """
+    return 1.0 if in_step is None else in_batch * micro_batches / in_step

@@ -2,8 +2,6 @@
 
 import copy
 import inspect
-import itertools
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any, cast
 
 import datasets
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
@@ -33,10 +30,10 @@ from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.outputs import Outputs
 from distilnlp.report.metrics import make_compute_metrics
-from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, Teacher, load_teacher
-from distilnlp.teachers.cached import cache_answers
+from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.training import checkpoints, compatibility, publishing
-from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream
+from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
+from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
 from distilnlp.training.objective_hook import ObjectiveHook
 from distilnlp.training.parts import Part, Parts, Training
 from distilnlp.training.term_log import TermLog
@@ -168,55 +165,6 @@ class DistillationTrainer(Trainer):
             raise RequestError("there is no student: give model= or model_init=")
         return self.model
 
-    # ---- the teacher before step 0 ----
-
-    def _prepare_teacher(self) -> None:
-        if self.teacher is None:
-            return
-        needs = self.distillation_objective.needs_teacher()
-        self.teacher.prepare(self.args.device, needs)
-        unnamed = self.teacher.label_names is None and self.teacher.info.num_logits > 1
-        # One that follows the training has nothing to show before it.
-        if unnamed and self._label_names is not None and needs.logits and not isinstance(self.teacher, Part):
-            loader = DataLoader(
-                self.get_train_dataloader().dataset,
-                batch_size=self.args.train_batch_size,
-                collate_fn=self.data_collator,
-            )
-            batches = (send_to_device(batch, self.args.device) for batch in loader)
-            shown = itertools.islice(batches, compatibility.CONFIRM_BATCHES)
-            compatibility.confirm_label_order(self.teacher, shown, self._label_names)
-
-    def _cache_answers(self) -> CachedTeacher | None:
-        """The teacher with its answers on disk, where that is wished for and possible."""
-        teacher, data, steps = self.teacher, self.train_dataset, self.args.max_steps
-        if isinstance(teacher, Cacheable) and isinstance(data, datasets.Dataset) and "input_ids" in data.features:
-            passes = steps * self._batch_and_seed()[0] / len(data) if steps > 0 else self.args.num_train_epochs
-            read = set(self._columns) if self.args.remove_unused_columns else set(data.column_names)
-            return cache_answers(
-                teacher,
-                data.select_columns([name for name in data.column_names if name in read]),
-                self.data_collator,
-                settings=self.cache,
-                folder=Path(self.cache.folder) if self.cache.folder else self._own_cache,
-                passes=passes * self.distillation_objective.teacher_until,
-                autocast=self.accelerator.autocast,
-            )
-        if teacher is not None and self.cache.use == "always":
-            raise RequestError(
-                "cache.use=always needs a teacher that never changes and a tokenised data set (no stream): use auto "
-                "or never"
-            )
-        return None
-
-    @property
-    def _own_cache(self) -> Path:
-        return Path(self.args.output_dir or ".") / "teacher-cache"
-
-    def _drop_own_cache(self) -> None:
-        if self.args.should_save:
-            shutil.rmtree(self._own_cache, ignore_errors=True)
-
     # ---- the training ----
 
     def train(
@@ -234,10 +182,10 @@ class DistillationTrainer(Trainer):
         self._terms.reset()
         self._prepare_teacher()
         try:
-            self._cached = self._cache_answers()
+            self._cached = self._kept_answers()
             result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
             if trial is None:  # and not after a failure: what was answered serves the run that resumes
-                self._drop_own_cache()
+                drop_own_cache(self.args)
             return result
         finally:
             self._cached = self._resumed = None
@@ -250,7 +198,37 @@ class DistillationTrainer(Trainer):
         try:
             return super().hyperparameter_search(*args, **kwargs)
         finally:
-            self._drop_own_cache()
+            drop_own_cache(self.args)
+
+    def _prepare_teacher(self) -> None:
+        if self.teacher is None:
+            return
+        needs = self.distillation_objective.needs_teacher()
+        self.teacher.prepare(self.args.device, needs)
+        if needs.logits:
+            confirm_labels(
+                self.teacher,
+                lambda: self.get_train_dataloader().dataset,
+                self.data_collator,
+                self.args,
+                self._label_names,
+            )
+
+    def _kept_answers(self) -> CachedTeacher | None:
+        data, steps = self.train_dataset, self.args.max_steps
+        passes = self.args.num_train_epochs
+        if steps > 0 and isinstance(data, datasets.Dataset):
+            passes = steps * self._batch_and_seed()[0] / len(data)
+        return keep_answers(
+            self.teacher,
+            data,
+            self._columns,
+            self.data_collator,
+            self.cache,
+            self.args,
+            passes=passes * self.distillation_objective.teacher_until,
+            autocast=self.accelerator.autocast,
+        )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As in Trainer, over the student and the auxiliary modules.
@@ -334,23 +312,13 @@ class DistillationTrainer(Trainer):
         self._hook.feed(teacher, inputs, progress)
         output = model(**student_inputs)
         self._terms.note(output["terms"], progress, self.state.global_step)
-        loss = output["loss"] * self._share(examples(inputs), num_items_in_batch)
+        micro_batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
+        loss = output["loss"] * share_of_step(examples(inputs), num_items_in_batch, micro_batches)
         return (loss, output) if return_outputs else loss
 
     def _progress(self) -> float:
         """The share of the optimizer steps that are done, which a resumed training finds in its state."""
         return self.state.global_step / self.state.max_steps if self.state.max_steps > 0 else 0.0
-
-    def _share(self, in_batch: int, in_step: Tensor | int | None) -> Tensor | float:
-        """What makes the mean of the micro-batches' means the mean over the examples of the step.
-
-        Trainer divides by the accumulation steps and DistributedDataParallel by the processes, as if all micro-batches
-        were equally large; the last of an epoch may be smaller.
-        """
-        if in_step is None:
-            return 1.0
-        scale: float = in_batch * self.current_gradient_accumulation_steps * self.accelerator.num_processes
-        return scale / in_step
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in Trainer; beside the loss stands each term, raw and weighted, as a mean since the last log.
