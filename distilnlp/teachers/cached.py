@@ -146,9 +146,9 @@ def cache_answers(
     passes: float,
     autocast: Autocast,
 ) -> CachedTeacher | None:
-    """Ask a teacher about every example of a data set, unless it was asked before, and keep the answers on disk.
+    """Let a teacher answer every example of a data set, unless it has before, and keep the answers on disk.
 
-    Every process calls it, and each asks about its part. A run that was killed goes on where it was. The answers are
+    Every process calls it, and in each it answers a part. A run that was killed goes on where it was. The answers are
     known by the teacher's weights and config, the order of its labels, the token ids (and so by tokenizer, texts and
     truncation), what the objective needs, precision and versions: a change of any is another cache.
 
@@ -174,7 +174,7 @@ def cache_answers(
     rows = Rows(dataset, sorted(names, key=lambda name: name != "input_ids"))
     store = Store(folder / _key(teacher, rows, settings, autocast), rows)
     if not store.complete:
-        longest = _ask(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
+        longest = _answers_to(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
         layout = layout_of(*longest, None if settings.dtype == "teacher" else getattr(torch, settings.dtype))
         if not _fits(store, layout.bytes(rows), teacher.device, settings):
             return None
@@ -208,7 +208,7 @@ def _key(teacher: Cacheable, rows: Rows, settings: CacheSettings, autocast: Auto
     return hashed.hexdigest()[:24]
 
 
-def _ask(
+def _answers_to(
     teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
@@ -257,7 +257,7 @@ def _fill(
     autocast: Autocast,
     settings: CacheSettings,
 ) -> bool:
-    """Every process asks about its share of what is missing; False when the answers have no place, which is said."""
+    """In every process it answers a share of what is missing; False when the answers have no place, which is said."""
     state = PartialState()
     started, examples, size = time.monotonic(), len(store.rows.source), layout.bytes(store.rows)
     with _only_one(store.folder) if state.is_main_process else nullcontext():
@@ -278,7 +278,7 @@ def _fill(
         mine = store.missing()[state.process_index :: state.num_processes]
         hidden = None if state.is_main_process else True  # None: shown on a terminal
         for chunk in tqdm(mine, desc="teacher", unit="batch", leave=False, disable=hidden):
-            store.write(chunk, *_ask(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
+            store.write(chunk, *_answers_to(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
         store.finish()
         state.wait_for_everyone()
         if state.is_main_process:

@@ -83,7 +83,7 @@ class Part(Protocol):
             self.auxiliary_modules.load_state_dict(dict(state))
 
     def finish(self) -> None:
-        """The training is over or broken off: leave the student plain. Called without `attach` too."""
+        """The training is over or broken off: leave the student plain. Called once for each `attach`."""
         return
 
 
@@ -105,6 +105,7 @@ class Parts(TrainerCallback):
             )
         self.parts = tuple(parts)
         self.attached = False
+        self._begun: list[Part] = []
         self._model: nn.Module | None = None
         self._handles: list[RemovableHandle] = []
 
@@ -118,6 +119,7 @@ class Parts(TrainerCallback):
             training.model.register_load_state_dict_post_hook(_not_missed),
         ]
         for part in self.parts:
+            self._begun.append(part)
             part.attach(training)
             if part.auxiliary_modules is not None and part.auxiliary_modules.state_dict():
                 training.model.add_module(PREFIX + part.name, part.auxiliary_modules)
@@ -126,7 +128,8 @@ class Parts(TrainerCallback):
     def finish(self) -> None:
         """Give back a plain model, whatever has happened."""
         self.attached = False
-        for part in self.parts:
+        while self._begun:
+            part = self._begun.pop()
             if self._model is not None:
                 self._model._modules.pop(PREFIX + part.name, None)
             part.finish()
@@ -166,15 +169,18 @@ class Parts(TrainerCallback):
             if not expected:
                 continue
             if not path.is_file():
-                raise RequestError(f"the checkpoint {checkpoint} lacks {path.name}: {_OTHER}")
+                raise RequestError(
+                    f"the checkpoint {checkpoint} lacks {path.name}: it is of another objective or teacher; resume "
+                    "with those that it was made with, or begin anew"
+                )
             found = load_file(str(path))
             other = {name for name in {*expected, *found} if _shape(expected, name) != _shape(found, name)}
             if other:
-                raise RequestError(f"{min(other)} in {path} is not what the training has: {_OTHER}")
+                raise RequestError(
+                    f"{min(other)} in {path} has not the shape that the training needs: the checkpoint is of another "
+                    "objective, teacher or student; resume with those that it was made with, or begin anew"
+                )
             part.load_state(found)
-
-
-_OTHER = "it is of another objective or teacher; resume with those that it was made with, or begin anew"
 
 
 def _file_of(part: Part) -> str:

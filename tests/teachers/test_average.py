@@ -180,7 +180,7 @@ def test_a_checkpoint_without_the_average_or_with_that_of_another_student_is_ref
     from safetensors.torch import save_file
 
     save_file({"bert.pooler.dense.bias": torch.zeros(3)}, str(path))
-    with pytest.raises(RequestError, match="is not what the training has"):
+    with pytest.raises(RequestError, match="has not the shape that the training needs"):
         make_trainer(tmp_path, teacher=EMATeacher(), **same).train(resume_from_checkpoint=True)
 
 

@@ -136,7 +136,8 @@ def test_the_logged_terms_are_means_over_the_processes(runs: Path, tmp_path: Pat
     logged = [[{key: log[key] for key in log if "/" in key} for log in logs if "loss" in log] for logs in (one, two)]
     assert len(logged[0]) == 3 and len(logged[0][0]) == 8
     for expected, got in zip(*logged, strict=True):
-        assert got == pytest.approx(expected, rel=1e-4)
+        # abs: the divergence of two models that hardly differ, 2e-5, is a difference of sums near 1 in float32.
+        assert got == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
 def test_two_processes_fill_one_cache_with_what_one_process_fills_it(runs: Path, tmp_path: Path) -> None:
