@@ -130,8 +130,9 @@ class Parts(TrainerCallback):
         self.attached = False
         while self._begun:
             part = self._begun.pop()
-            if self._model is not None:
-                self._model._modules.pop(PREFIX + part.name, None)
+            child = PREFIX + part.name
+            if self._model is not None and child in dict(self._model.named_children()):
+                delattr(self._model, child)
             part.finish()
         while self._handles:
             self._handles.pop().remove()

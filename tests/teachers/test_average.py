@@ -236,6 +236,54 @@ def test_each_training_starts_with_a_copy_of_its_student(tmp_path: Path) -> None
     assert largest_difference(teacher.model, begin) == 0.0
 
 
+@pytest.mark.slow
+def test_each_trial_of_a_search_has_an_average_of_its_own_student(tmp_path: Path) -> None:
+    teacher = EMATeacher(decay=0.5)
+    averages: list[PreTrainedModel] = []
+
+    class Keep(TrainerCallback):
+        def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+            averages.append(teacher.model)
+
+    trainer = make_trainer(
+        tmp_path,
+        model=None,
+        model_init=lambda trial=None: student_model(),
+        teacher=teacher,
+        objective=consistency(),
+        eval_dataset=dataset(20, 1),
+        args={"eval_strategy": "epoch"},
+        callbacks=[Keep()],
+    )
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-2, 1e-1, log=True)},
+        n_trials=2,
+        direction="maximize",
+        backend="optuna",
+    )
+    assert len(averages) == 2 and largest_difference(*averages) > 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"bf16": True},
+        {"gradient_checkpointing": True},
+        pytest.param({"torch_compile": True, "torch_compile_backend": "aot_eager"}, marks=pytest.mark.slow),
+    ],
+    ids=["bf16", "gradient checkpointing", "compiled"],
+)
+def test_it_teaches_in_every_way_of_training(tmp_path: Path, args: dict[str, Any]) -> None:
+    """The average moves as the weights of the student do, which stay in float32."""
+    teacher, keep = EMATeacher(decay=0.5), KeepStudents()
+    more = {**args, "max_steps": 2, "learning_rate": 0.1}
+    make_trainer(tmp_path, teacher=teacher, objective=consistency(), args=more, callbacks=[keep]).train()
+    first, second, third = keep.kept
+    for name, average in teacher.model.named_parameters():
+        torch.testing.assert_close(average.detach(), 0.25 * first[name] + 0.25 * second[name] + 0.5 * third[name])
+    assert any(not torch.equal(first[name], third[name]) for name in first)
+
+
 @pytest.mark.parametrize("decay", [1.0, -0.1, 1.5, math.nan, math.inf, True])
 def test_a_decay_that_would_not_average_is_refused(decay: float) -> None:
     with pytest.raises(RequestError, match=r"lies in \[0, 1\)"):

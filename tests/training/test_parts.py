@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainerCallback
@@ -80,6 +82,16 @@ def test_a_part_is_told_of_every_optimizer_step_and_of_the_end(tmp_path: Path) -
     trainer.train()
     steps = [round(step / 6, 3) for step in range(1, 7)]
     assert part.told == ["accept", ("attach", 7, True), *steps, "finish"]
+
+
+def test_a_step_that_fp16_leaves_out_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient that overflowed moves nothing, and so nothing follows it."""
+    skips = iter([True, False, False, True, False, False])
+    monkeypatch.setattr(AcceleratedOptimizer, "step_was_skipped", property(lambda self: next(skips)))
+    monkeypatch.setattr(Accelerator, "optimizer_step_was_skipped", False)
+    part = Watch()
+    make_trainer(tmp_path, parts=[part]).train()
+    assert part.told[2:-1] == [round(step / 6, 3) for step in (2, 3, 5, 6)]
 
 
 def test_a_part_is_finished_also_when_the_training_breaks_off(tmp_path: Path) -> None:
