@@ -17,10 +17,12 @@ from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
 from distilnlp.teachers import Teacher
+from distilnlp.training.parts import Part
 
 __all__ = [
     "CONFIRM_BATCHES",
     "check_same_tokens",
+    "check_teacher",
     "confirm_label_order",
     "match_labels",
     "refuse_arguments",
@@ -110,6 +112,15 @@ def confirm_label_order(teacher: Teacher, batches: Iterable[Mapping[str, Tensor]
             f"better than always giving the commonest ({commonest:.0%}): fine-tune it, or {hint}"
         )
     logger.info("the teacher's labels have no names; it is right on %.0f %% of %d answers", 100 * right, seen)
+
+
+def check_teacher(teacher: object) -> None:
+    """Raise RequestError for what is no `Teacher`; a part becomes one when it gets to know the student."""
+    if teacher is not None and not isinstance(teacher, Teacher | Part):
+        raise RequestError(
+            f"{type(teacher).__name__} is no teacher: give a folder, a Hub id, a model of transformers, or an object "
+            "with info, tokenizer, columns, label_names, prepare, reorder_labels, release and a call that gives outputs"
+        )
 
 
 def refuse_arguments(args: TrainingArguments, compute_loss_func: object) -> None:

@@ -97,6 +97,7 @@ class DistillationTrainer(Trainer):
     ) -> None:
         if isinstance(teacher, PreTrainedModel | str | Path):
             teacher = load_teacher(teacher)
+        compatibility.check_teacher(teacher)
         self.teacher = teacher
         self.keep_adapter = keep_adapter
         self.cache = cache or CacheSettings()
