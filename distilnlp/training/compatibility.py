@@ -119,7 +119,8 @@ def check_teacher(teacher: object) -> None:
     if teacher is not None and not isinstance(teacher, Teacher | Part):
         raise RequestError(
             f"{type(teacher).__name__} is no teacher: give a folder, a Hub id, a model of transformers, or an object "
-            "with info, tokenizer, columns, label_names, prepare, reorder_labels, release and a call that gives outputs"
+            "with info, tokenizer, columns, label_names, prepare, reorder_labels, release and a call that gives "
+            "outputs"
         )
 
 
