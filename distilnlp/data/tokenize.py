@@ -195,7 +195,8 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *,
     special = tokenizer.num_special_tokens_to_add(pair=pair)
     if limit <= special:
         raise RequestError(
-            f"max_length is {limit}: the tokenizer adds {special} special tokens, so {special + 1} or more are needed",
+            f"max_length is {limit}: the tokenizer adds {special} special tokens, so at least {special + 1} are"
+            " needed",
             key=["max_length"],
         )
     if limit > tokenizer.model_max_length:

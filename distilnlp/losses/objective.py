@@ -162,7 +162,7 @@ class Objective:
         """Whether any weight is 0 at some step, so that what only its term trains gets no gradient there."""
         return any(isinstance(term.weight, Schedule) and term.weight.touches_zero for term in self.terms)
 
-    def asks_teacher(self, progress: float) -> bool:
+    def uses_teacher_at(self, progress: float) -> bool:
         """Whether a term reads the teacher's outputs after a share ``progress`` of the training."""
         return any(term.loss.uses_teacher and term.weight_at(progress) > 0 for term in self.terms)
 
@@ -196,7 +196,7 @@ class Objective:
         """The weighted sum ``()`` and each term's raw value ``()``, by name; 0 for a term that has weight 0 now.
 
         Args:
-            student, teacher, batch: as for a `Loss`. The teacher may be None where `asks_teacher` is False.
+            student, teacher, batch: as for a `Loss`. The teacher may be None where `uses_teacher_at` is False.
             modules: what `make_modules` made.
             progress: the share of the training that is over, 0 <= progress < 1; only schedules read it.
         """

@@ -341,7 +341,7 @@ def _check_stages(recipe: Recipe) -> None:
         if stage.kind == "transform" and (stage.objective is not None or stage.lora is not None):
             path = recipe.latest(*((*here, key) for key in ("kind", "train", "objective", "lora")))
             raise recipe.error(path, f"stages.{name} is of kind transform and has losses or adapters to train")
-        if stage.problem is not None and stage.data is not None and stage.data.problem_type is not None:
+        if stage.problem and stage.data and stage.data.problem_type:
             path = recipe.latest((*here, "problem"), (*here, "data", "problem_type"))
             raise recipe.error(path, f"stages.{name} says its problem twice: leave out data.problem_type")
         for key, reason in _RESERVED.items():

@@ -27,8 +27,7 @@ from distilnlp.run.plan import Plan, StagePlan, loss_culprit
 from distilnlp.run.sources import Sources, plain_copy
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
-from distilnlp.training.compatibility import check_same_tokens, confirm_label_order
-from distilnlp.training.trainer import CONFIRM_BATCHES
+from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, confirm_label_order
 
 __all__ = ["Models", "add_adapter"]
 

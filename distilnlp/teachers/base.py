@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["Teacher"]
+__all__ = ["Cacheable", "Teacher"]
 
 
 @runtime_checkable
@@ -33,5 +33,24 @@ class Teacher(Protocol):
     def reorder_labels(self, order: tuple[int, ...]) -> None:
         """From now on give logit ``order[i]`` as the i-th."""
 
+    def release(self) -> None:
+        """Called when the training is over or broken off: let go of what `prepare` took."""
+
     def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
         """The outputs for a batch, without any gradient."""
+
+
+@runtime_checkable
+class Cacheable(Teacher, Protocol):
+    """A teacher that gives the same answer to the same text for ever, so that its answers may be kept on disk.
+
+    Attributes:
+        needs: what it was prepared to give.
+        device: where it answers.
+    """
+
+    needs: Needs
+    device: device
+
+    def fingerprint(self) -> str:
+        """A digest of everything in the teacher that its answers depend on: another answer, another digest."""

@@ -1,4 +1,4 @@
-"""A teacher that is asked once for every example, and whose answers are read from disk from then on."""
+"""A teacher that answers every example once, and whose answers are read from disk from then on."""
 
 import fcntl
 import hashlib
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.outputs import Needs, Outputs
-from distilnlp.teachers.frozen import FrozenTeacher
+from distilnlp.teachers.base import Cacheable
 from distilnlp.teachers.layout import Layout, Rows, layout_of
 from distilnlp.teachers.store import Store
 
@@ -74,7 +74,7 @@ class CacheSettings:
 
 
 class CachedTeacher:
-    """A `Teacher` whose answers to known examples are read, and who is asked about new ones.
+    """A `Teacher` whose answers to known examples are read; new ones the live teacher answers.
 
     Its `collator` puts the answers into each batch, where a data loader's workers read them while the student learns.
 
@@ -83,7 +83,7 @@ class CachedTeacher:
         store: its answers.
     """
 
-    def __init__(self, live: FrozenTeacher, store: Store) -> None:
+    def __init__(self, live: Cacheable, store: Store) -> None:
         self.live = live
         self.store = store
         self.info, self.tokenizer, self.columns = live.info, live.tokenizer, live.columns
@@ -93,6 +93,10 @@ class CachedTeacher:
     def prepare(self, where: torch.device, needs: Needs) -> None:
         """As the live teacher's."""
         self.live.prepare(where, needs)
+
+    def release(self) -> None:
+        """As the live teacher's."""
+        self.live.release()
 
     def reorder_labels(self, order: tuple[int, ...]) -> None:
         """The stored answers have an order already. Raises RuntimeError."""
@@ -133,7 +137,7 @@ class _AnsweringCollator:
 
 
 def cache_answers(
-    teacher: FrozenTeacher,
+    teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
     *,
@@ -142,9 +146,9 @@ def cache_answers(
     passes: float,
     autocast: Autocast,
 ) -> CachedTeacher | None:
-    """Ask a teacher about every example of a data set, unless it was asked before, and keep the answers on disk.
+    """Let a teacher answer every example of a data set, unless it has before, and keep the answers on disk.
 
-    Every process calls it, and each asks about its part. A run that was killed goes on where it was. The answers are
+    Every process calls it, and in each it answers a part. A run that was killed goes on where it was. The answers are
     known by the teacher's weights and config, the order of its labels, the token ids (and so by tokenizer, texts and
     truncation), what the objective needs, precision and versions: a change of any is another cache.
 
@@ -170,7 +174,7 @@ def cache_answers(
     rows = Rows(dataset, sorted(names, key=lambda name: name != "input_ids"))
     store = Store(folder / _key(teacher, rows, settings, autocast), rows)
     if not store.complete:
-        longest = _ask(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
+        longest = _answers_to(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
         layout = layout_of(*longest, None if settings.dtype == "teacher" else getattr(torch, settings.dtype))
         if not _fits(store, layout.bytes(rows), teacher.device, settings):
             return None
@@ -181,7 +185,7 @@ def cache_answers(
     return CachedTeacher(teacher, store)
 
 
-def _key(teacher: FrozenTeacher, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
+def _key(teacher: Cacheable, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
     """Everything that the answers depend on."""
     kind = teacher.device.type
     with autocast():
@@ -204,8 +208,8 @@ def _key(teacher: FrozenTeacher, rows: Rows, settings: CacheSettings, autocast: 
     return hashed.hexdigest()[:24]
 
 
-def _ask(
-    teacher: FrozenTeacher,
+def _answers_to(
+    teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
     rows: Rows,
@@ -247,13 +251,13 @@ def _fits(store: Store, size: int, device: torch.device, settings: CacheSettings
 def _fill(
     store: Store,
     layout: Layout,
-    teacher: FrozenTeacher,
+    teacher: Cacheable,
     dataset: Dataset,
     collate: Collate,
     autocast: Autocast,
     settings: CacheSettings,
 ) -> bool:
-    """Every process asks about its share of what is missing; False when the answers have no place, which is said."""
+    """In every process it answers a share of what is missing; False when the answers have no place, which is said."""
     state = PartialState()
     started, examples, size = time.monotonic(), len(store.rows.source), layout.bytes(store.rows)
     with _only_one(store.folder) if state.is_main_process else nullcontext():
@@ -274,7 +278,7 @@ def _fill(
         mine = store.missing()[state.process_index :: state.num_processes]
         hidden = None if state.is_main_process else True  # None: shown on a terminal
         for chunk in tqdm(mine, desc="teacher", unit="batch", leave=False, disable=hidden):
-            store.write(chunk, *_ask(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
+            store.write(chunk, *_answers_to(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
         store.finish()
         state.wait_for_everyone()
         if state.is_main_process:

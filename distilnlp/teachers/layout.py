@@ -1,4 +1,4 @@
-"""How a teacher's answers lie on disk: each example as long as it is, found by the tokens that were asked about."""
+"""How a teacher's answers lie on disk: each example as long as it is, found by its tokens."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from distilnlp.outputs import Outputs
 
 __all__ = ["Layout", "Per", "Rows", "Stored", "items_of", "layout_of"]
 
-CHUNK_TOKENS, CHUNK_ROWS = 4096, 256  # of one pass of the teacher while it is asked
+CHUNK_TOKENS, CHUNK_ROWS = 4096, 256  # of one forward pass of the teacher that fills the cache
 
 Per = Literal["example", "token", "pair"]
 # What one item of a group belongs to, and where in the model's tensor (batch, ...) the tokens stand.

@@ -27,7 +27,7 @@ class Store:
     """The answers in one folder. `create` it, `write` every chunk, `finish`, `mark_complete`; from then on `read`.
 
     Another process may fill other chunks of the same folder at the same time. After a kill the chunks that are on the
-    disk are not asked for again.
+    disk are not filled again.
 
     Args:
         folder: its name must stand for everything that the answers depend on.
@@ -140,11 +140,11 @@ class Store:
 
     def find(self, features: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
         """The place of each example, or None where one is not known (its text is new)."""
-        asked = np.stack([self.rows.digest(feature) for feature in features])  # (batch, 2)
+        wanted = np.stack([self.rows.digest(feature) for feature in features])  # (batch, 2)
         first = self.rows.digests[:, 0]
-        places = np.searchsorted(first, asked[:, 0], sorter=self._by_digest).clip(max=len(first) - 1)
+        places = np.searchsorted(first, wanted[:, 0], sorter=self._by_digest).clip(max=len(first) - 1)
         places = self._by_digest[places]
-        return places if bool((self.rows.digests[places] == asked).all()) else None
+        return places if bool((self.rows.digests[places] == wanted).all()) else None
 
     def read(self, places: np.ndarray, mask: Tensor) -> dict[str, Any]:
         """The answers for a batch, as a dict that a data loader can move to a device.

@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from transformers import TrainerState, TrainingArguments
 from transformers.trainer_utils import sort_checkpoints
 
 from distilnlp.errors import RunError
-from distilnlp.training.objective_hook import Attachment
 
-__all__ = ["STAGING", "full_disk_is_named", "hidden", "publish", "remove_incomplete", "staged_files"]
+__all__ = ["STAGING", "full_disk_is_named", "remove_incomplete", "staged_checkpoint", "staged_files"]
 
 STAGING = ".incomplete"
 
@@ -53,33 +52,53 @@ def staged_files(target: Path, writes: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def hidden(attachment: Attachment | None) -> Iterator[None]:
-    """The student without what is learned beside it, for the time of saving or loading it."""
-    if attachment is None:
-        yield
-        return
-    attachment.hide_modules()
+def staged_checkpoint(
+    state: TrainerState, args: TrainingArguments, run_dir: Path, wait_for_everyone: Callable[[], object]
+) -> Iterator[None]:
+    """The checkpoint that is written meanwhile appears in ``run_dir`` in one rename when it is whole, or never.
+
+    It is written where ``args.output_dir`` says, which is another folder as long as this lasts. Every process calls
+    it.
+
+    Args:
+        state, args: of the training.
+        run_dir: where its checkpoints belong: ``args.output_dir``, or a folder in there for a trial of a search.
+        wait_for_everyone: returns when every process has called it.
+    Raises:
+        RunError: the disk is full; what was written is removed.
+    """
+    staging, place = run_dir / STAGING, args.output_dir
+    written = staging / run_dir.relative_to(Path(place or "."))
+    args.output_dir = str(staging)
     try:
-        yield
+        with full_disk_is_named(run_dir):
+            yield
+    except Exception:
+        remove_incomplete(run_dir)  # a full disk has better uses for the space
+        raise
     finally:
-        attachment.show_modules()
+        args.output_dir = place
+    wait_for_everyone()
+    with full_disk_is_named(run_dir):
+        _publish(state, args, written, run_dir)
+    wait_for_everyone()
 
 
-def publish(state: TrainerState, args: TrainingArguments, staging: Path, run_dir: Path) -> None:
+def _publish(state: TrainerState, args: TrainingArguments, written: Path, run_dir: Path) -> None:
     """Rename a finished checkpoint into its place and delete those that ``save_total_limit`` makes superfluous.
 
-    Every process calls it: each holds the path of the best checkpoint, which was noted as the staged one.
+    Each process holds the path of the best checkpoint, which was noted as the staged one.
     """
-    best = state.best_model_checkpoint
-    if best is not None and Path(best).parent == staging:
+    staging, best = run_dir / STAGING, state.best_model_checkpoint
+    if best is not None and Path(best).parent == written:
         state.best_model_checkpoint = str(run_dir / Path(best).name)
     if not args.should_save:
         return
     name = f"checkpoint-{state.global_step}"
-    state.save_to_json(str(staging / name / "trainer_state.json"))
+    state.save_to_json(str(written / name / "trainer_state.json"))
     # One left by a run that was resumed from an earlier step.
     _delete(run_dir / name, staging)
-    os.replace(staging / name, run_dir / name)
+    os.replace(written / name, run_dir / name)
     for checkpoint in _superfluous(run_dir, args.save_total_limit, state.best_model_checkpoint):
         _delete(checkpoint, staging)
     shutil.rmtree(staging)

@@ -1,17 +1,36 @@
-"""What must hold before step 0: the two models read the same tokens and mean the same by their labels."""
+"""What must hold before step 0: settings that work together, one vocabulary, one meaning of the labels."""
 
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
+from distilnlp.data.inspect import has_labels, visible_part
 from distilnlp.errors import RequestError
+from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
+from distilnlp.models.capture import model_info
+from distilnlp.models.labels import label_names_of, label_order
+from distilnlp.outputs import ModelInfo
+from distilnlp.teachers import Teacher
+from distilnlp.training.parts import Part
 
-__all__ = ["check_same_tokens", "confirm_label_order"]
+__all__ = [
+    "CONFIRM_BATCHES",
+    "check_same_tokens",
+    "check_teacher",
+    "confirm_label_order",
+    "match_labels",
+    "refuse_arguments",
+    "refuse_sharding",
+    "resolve_objective",
+]
+
+CONFIRM_BATCHES = 8
 
 logger = logging.getLogger(__name__)
 
@@ -90,3 +109,114 @@ def confirm_label_order(answers: Iterable[tuple[Tensor, Tensor]], reference: Seq
             f"better than always giving the commonest ({commonest:.0%}): fine-tune it, or {hint}"
         )
     logger.info("the teacher's labels have no names; it is right on %.0f %% of %d answers", 100 * right, seen)
+
+
+def check_teacher(teacher: object) -> None:
+    """Raise RequestError for what is no `Teacher`; a part becomes one when it gets to know the student."""
+    if teacher is not None and not isinstance(teacher, Teacher | Part):
+        raise RequestError(
+            f"{type(teacher).__name__} is no teacher: give a folder, a Hub id, a model of transformers, or an object "
+            "with info, tokenizer, columns, label_names, prepare, reorder_labels, release and a call that gives "
+            "outputs"
+        )
+
+
+def refuse_arguments(args: TrainingArguments, compute_loss_func: object) -> None:
+    """Raise RequestError for what Trainer would take and a distillation would ignore, or do wrong."""
+    if args.push_to_hub:
+        raise RequestError(
+            "push_to_hub=True would publish half-trained models, and the token in a pickle of the arguments: "
+            "leave it out, and call trainer.push_to_hub() after train()"
+        )
+    if compute_loss_func is not None:
+        raise RequestError("compute_loss_func would replace the objective: register a loss and put it in there")
+    if args.label_smoothing_factor:
+        raise RequestError("label_smoothing_factor has no effect on an objective: leave it out")
+
+
+def refuse_sharding(args: TrainingArguments, *, fsdp: bool, deepspeed: bool) -> None:
+    """Raise RequestError where student or teacher would not be whole in every process."""
+    if args.n_gpu > 1:
+        raise RequestError(
+            f"{args.n_gpu} GPUs in one process (DataParallel) would leave the teacher on one of them: "
+            "start with 'accelerate launch', or choose one with CUDA_VISIBLE_DEVICES"
+        )
+    if fsdp or deepspeed:
+        raise RequestError(
+            f"{'FSDP' if fsdp else 'DeepSpeed'} shards parameters that capture and projections need whole, and an "
+            "encoder that has to be distilled fits on one device: use DistributedDataParallel (accelerate launch "
+            "--multi_gpu)"
+        )
+
+
+def resolve_objective(
+    objective: Objective | None,
+    student: PreTrainedModel,
+    teacher: ModelInfo | None,
+    train_dataset: Any,
+    args: TrainingArguments,
+) -> Objective:
+    """The objective fixed to the two models.
+
+    Args:
+        objective: None takes the labels alone, or with a teacher half labels and half the loss that fits the head.
+        student: the student.
+        teacher: the teacher's sizes; None without one.
+        train_dataset: has labels or not.
+        args: ``ddp_find_unused_parameters`` is set where nobody chose and some parameters get no gradient.
+    Raises:
+        RequestError: something would not be trained, or could not be.
+    """
+    if objective is None:
+        objective = hard_label_only() if teacher is None else Objective([(0.5, HardLabel()), (0.5, Response())])
+    if teacher is not None and not objective.uses_teacher:
+        raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
+    if objective.uses_labels and not has_labels(visible_part(train_dataset)):
+        names = " and ".join(term.name for term in objective if term.loss.uses_labels)
+        raise RequestError(
+            f"the objective has {names} and the training data has no label column: name the column, or leave "
+            f"{names} out and learn from the teacher's outputs alone"
+        )
+    resolved = objective.resolve(model_info(student), teacher)
+    if resolved.needs_student().input_gradients and args.torch_compile:
+        names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
+        raise RequestError(f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}")
+    unused = not resolved.needs_student().logits or resolved.stops_terms
+    if unused and args.ddp_find_unused_parameters is None:
+        # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.
+        args.ddp_find_unused_parameters = True
+    return resolved
+
+
+def match_labels(
+    student: PreTrainedModel, teacher: Teacher | None, data: Sequence[str] | None, objective: Objective
+) -> None:
+    """The order of the labels in the data, in the student and in the teacher's logits must be one.
+
+    A student without names takes the data's; the logits of a teacher with another order are put into ours.
+
+    Args:
+        student: the student.
+        teacher: the teacher.
+        data: the labels as the data counts them; None where it does not tell.
+        objective: resolved.
+    Raises:
+        RequestError: other labels, or a student that counts them in another order than the data.
+    """
+    own = label_names_of(student)
+    if data is not None and own is not None and label_order(data, own, "the data") is not None:
+        raise RequestError(
+            f"the data counts its labels as {', '.join(data)} and the student as {', '.join(own)}: put the "
+            "student's in the data's order with distilnlp.models.align_labels(model, label_names)"
+        )
+    if data is not None and own is None and len(data) == student.config.num_labels:
+        student.config.id2label = dict(enumerate(data))
+        student.config.label2id = {name: index for index, name in enumerate(data)}
+    reference = data or own
+    if teacher is None or teacher.label_names is None or reference is None:
+        return
+    if objective.needs_teacher().logits:
+        order = label_order(reference, teacher.label_names, "the data" if data else "the student")
+        if order is not None:
+            logger.info("the teacher counts the labels in another order; its logits are put into ours")
+            teacher.reorder_labels(order)

@@ -1,10 +1,11 @@
-"""The part of the trainer that publishes: the model with its card, in one commit."""
+"""What the trainer publishes: the model with its card, in one commit."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, TrainingArguments
 
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective, Term
@@ -12,109 +13,84 @@ from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of
 from distilnlp.report.card import render_card
 from distilnlp.report.from_training import training_report
-from distilnlp.teachers import Teacher
 from distilnlp.whole_files import write_text
 
-__all__ = ["PublishingTrainer"]
+__all__ = ["publish", "refuse_other_branches", "repo_of", "write_card"]
 
 
-class PublishingTrainer(Trainer):
-    """A Trainer whose model card tells of a distillation; the base of `DistillationTrainer`."""
+def repo_of(args: TrainingArguments) -> str:
+    """The repository that a model is published in: ``hub_model_id``, or the name of the folder it is saved in."""
+    return args.hub_model_id or _folder(args).name
 
-    teacher: Teacher | None
-    distillation_objective: Objective
 
-    @property
-    def student(self) -> PreTrainedModel:
-        """The student as a model of transformers, whatever is wrapped around it."""
-        raise NotImplementedError
+def publish(args: TrainingArguments, *, token: str | None, private: bool | None, commit_message: str | None) -> str:
+    """Publish what is in ``args.output_dir`` in one commit; return the address.
 
-    def push_to_hub(  # type: ignore[override]  # the address, where Trainer gives the commit
-        self,
-        commit_message: str | None = None,
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs: Any,
-    ) -> str:
-        """Save the model into ``args.output_dir``, with its card, publish both in one commit; return the address.
+    Raises:
+        RequestError, RunError: as `distilnlp.hub.push`.
+    """
+    from distilnlp.hub.push import push
 
-        Args:
-            commit_message: what the history of the repository shows.
-            token, private: default: ``args.hub_token`` and ``args.hub_private_repo``.
-            blocking, revision: not supported; it waits, and writes to the main branch.
-            kwargs: as for `create_model_card`.
-        Raises:
-            RequestError, RunError: as `distilnlp.hub.push`.
-        """
-        if not blocking or revision is not None or self.args.hub_revision is not None:
-            raise RequestError("push_to_hub waits and writes to the main branch: leave out blocking and revision")
-        folder = Path(self.args.output_dir or ".").absolute()
-        repo_id = self.args.hub_model_id or folder.name
-        self.save_model(_internal_call=True)
-        self.create_model_card(model_name=repo_id, **kwargs)
-        if not self.is_world_process_zero():
-            return ""
-        from distilnlp.hub.push import push
+    return push(
+        _folder(args),
+        repo_of(args),
+        private=bool(args.hub_private_repo if private is None else private),
+        token=token or args.hub_token,
+        commit_message=commit_message,
+    )
 
-        return push(
-            folder,
-            repo_id,
-            private=bool(self.args.hub_private_repo if private is None else private),
-            token=token or self.args.hub_token,
-            commit_message=commit_message,
-        )
 
-    def create_model_card(
-        self,
-        language: str | None = None,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-        tasks: str | list[str] | None = None,
-        dataset_tags: str | list[str] | None = None,
-        dataset: str | list[str] | None = None,
-        dataset_args: str | list[str] | None = None,
-    ) -> None:
-        """Write ``README.md`` into ``args.output_dir``: what was evaluated, trained and compared, nothing besides.
+def refuse_other_branches(args: TrainingArguments, blocking: bool, revision: str | None) -> None:
+    """Raise RequestError for what Trainer's ``push_to_hub`` can do and ours cannot."""
+    if not blocking or revision is not None or args.hub_revision is not None:
+        raise RequestError("push_to_hub waits and writes to the main branch: leave out blocking and revision")
 
-        Args:
-            language, license: of the model.
-            model_name: the repository that the code in the card names; default: the folder.
-            finetuned_from: the start weights, where the model does not know them.
-            dataset: the name of the data.
-            dataset_tags: its Hub id.
-            tags, tasks, dataset_args: not used: they follow from the training.
-        """
-        evaluation = self.evaluate() if self.eval_dataset is not None else {}
-        if not self.is_world_process_zero():
-            return
-        folder = Path(self.args.output_dir or ".").absolute()
-        student = self.student
-        report = training_report(
-            folder.name,
-            student,
-            self.args,
-            counts=isinstance(self.model, PreTrainedModel),  # adapters would be counted, and are merged when saved
-            teacher=self.teacher.info.name if self.teacher is not None else None,
-            problem=model_info(student).problem,
-            label_names=label_names_of(student),
-            objective={term.name: _settings_of(term) for term in self.distillation_objective},
-            evaluation=evaluation,
-            further_sets=list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else [],
-            known={
-                "language": language,
-                "license": license,
-                "task": _first(dataset),
-                "dataset_id": _first(dataset_tags),
-                "teacher": finetuned_from,
-            },
-        )
-        card = render_card(report, stage=folder.name, repo_id=model_name)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "README.md", card)
+
+def write_card(
+    student: PreTrainedModel,
+    args: TrainingArguments,
+    *,
+    merged: bool,
+    teacher: str | None,
+    objective: Objective,
+    evaluation: Mapping[str, float],
+    eval_dataset: object,
+    known: Mapping[str, Any],
+    model_name: str | None,
+) -> None:
+    """Write ``README.md`` into ``args.output_dir``: what was evaluated, trained and compared, nothing besides.
+
+    Args:
+        student: the student.
+        args: of its training.
+        merged: whether adapters are merged when it is saved, so that its parameters are not counted.
+        teacher: the teacher's name; None without one.
+        objective: resolved.
+        evaluation: what `Trainer.evaluate` gave.
+        eval_dataset: a dict of several sets, or one.
+        known: see `training_report`.
+        model_name: the repository that the code in the card names; None takes the folder.
+    """
+    folder = _folder(args)
+    report = training_report(
+        folder.name,
+        student,
+        args,
+        counts=not merged,
+        teacher=teacher,
+        problem=model_info(student).problem,
+        label_names=label_names_of(student),
+        objective={term.name: _settings_of(term) for term in objective},
+        evaluation=evaluation,
+        further_sets=list(eval_dataset) if isinstance(eval_dataset, dict) else [],
+        known={key: _first(value) for key, value in known.items()},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "README.md", render_card(report, stage=folder.name, repo_id=model_name))
+
+
+def _folder(args: TrainingArguments) -> Path:
+    return Path(args.output_dir or ".").absolute()
 
 
 def _settings_of(term: Term) -> dict[str, Any]:

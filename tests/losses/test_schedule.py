@@ -97,7 +97,7 @@ def test_a_term_at_weight_0_is_not_computed_and_its_teacher_not_asked() -> None:
     """I12, step by step: the term would fail on outputs that it cannot compare."""
     stopped = Schedule("constant", 1.0, until=0.4)
     objective = Objective([(1.0, HardLabel()), (stopped, SoftTarget())])
-    assert objective.asks_teacher(0.39) and not objective.asks_teacher(0.4)
+    assert objective.uses_teacher_at(0.39) and not objective.uses_teacher_at(0.4)
     total, raw = objective(outputs(0), None, BATCH, progress=0.4)
     assert list(raw) == ["hard_label", "soft_target"] and raw["soft_target"] == 0.0
     torch.testing.assert_close(total, HardLabel()(outputs(0), None, BATCH))

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
-from distilnlp.teachers import CacheSettings, layout
+from distilnlp.teachers import CacheSettings, EMATeacher, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import all_losses, dataset, make_trainer, student_model
 
@@ -40,13 +40,16 @@ OBJECTIVES = {
 
 
 class _KeepWeights(TrainerCallback):
-    """Notes the student and what is learned beside it at the end of the training, after which the latter is gone."""
+    """Notes the student, its auxiliary modules and its average at the end of the training, which takes them off."""
 
-    def __init__(self) -> None:
+    def __init__(self, average: EMATeacher | None) -> None:
+        self.average = average
         self.weights: dict[str, Tensor] = {}
 
     def on_train_end(self, *args: Any, model: Any, **kwargs: Any) -> None:
-        self.weights = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+        average = {} if self.average is None else self.average.state()
+        tensors = {**dict(model.named_parameters()), **{f"average.{name}": each for name, each in average.items()}}
+        self.weights = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def weights_file(folder: Path, rank: int = 0) -> Path:
@@ -63,18 +66,22 @@ def train_tiny(
     rows: int = 48,
     resume: str | None = None,
     cache: str | None = None,
+    average: bool = False,
     args: dict[str, Any] | None = None,
 ) -> DistillationTrainer:
     """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`.
 
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
+    With ``average`` the teacher is an average of the student.
     """
     place = Path(folder)
-    keep, chosen = _KeepWeights(), OBJECTIVES[objective]()
+    teacher = EMATeacher(decay=0.9) if average else None
+    keep, chosen = _KeepWeights(teacher), OBJECTIVES[objective]()
     trainer = make_trainer(
         place,
         model=student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
         objective=chosen,
+        **({} if teacher is None else {"teacher": teacher}),
         **({} if chosen.uses_teacher else {"teacher": None}),
         train_dataset=dataset(rows),
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,

@@ -21,7 +21,7 @@ from distilnlp.errors import RequestError
 from distilnlp.losses import AttentionProbabilities, HiddenState, Objective, SoftTarget
 from distilnlp.outputs import Needs, Outputs
 from distilnlp.recipe.schema import CacheSpec
-from distilnlp.teachers import CachedTeacher, CacheSettings, FrozenTeacher, layout
+from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, EMATeacher, FrozenTeacher, Teacher, layout
 from distilnlp.teachers.cached import cache_answers
 from tests.runs import largest_difference, make_trainer, student_model, teacher_model
 from tests.tiny import BACKBONES, tiny_tokenizer, toy_dataset
@@ -400,18 +400,48 @@ def test_workers_of_the_data_loader_read_the_answers(tmp_path: Path, counted: li
     assert len(counted) == 2
 
 
-def test_always_is_refused_where_nothing_can_be_kept(tmp_path: Path) -> None:
-    class Other:
-        """A teacher of another kind."""
+class Other:
+    """A teacher of another kind: all that `Teacher` names, and nothing by which its answers could be known again."""
 
-        def __init__(self) -> None:
-            self.frozen = FrozenTeacher(teacher_model(), tiny_tokenizer())
+    def __init__(self) -> None:
+        self.frozen = FrozenTeacher(teacher_model(), tiny_tokenizer())
+        self.info, self.tokenizer, self.columns = self.frozen.info, self.frozen.tokenizer, self.frozen.columns
+        self.label_names = self.frozen.label_names
+        self.prepare, self.reorder_labels = self.frozen.prepare, self.frozen.reorder_labels
+        self.released = 0
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.frozen, name)
+    def release(self) -> None:
+        self.released += 1
+        self.frozen.release()
 
-        def __call__(self, batch: dict[str, Tensor]) -> Outputs:
-            return self.frozen(batch)
+    def __call__(self, batch: dict[str, Tensor]) -> Outputs:
+        return self.frozen(batch)
 
-    with pytest.raises(RequestError, match="frozen teacher"):
-        make_trainer(tmp_path, teacher=Other(), cache=ALWAYS).train()
+
+@pytest.mark.parametrize("make", [Other, EMATeacher])
+def test_always_is_refused_for_a_teacher_whose_answers_may_change(tmp_path: Path, make: Callable[[], Teacher]) -> None:
+    assert not isinstance(make(), Cacheable)
+    with pytest.raises(RequestError, match="a teacher that never changes"):
+        make_trainer(tmp_path, teacher=make(), cache=ALWAYS).train()
+
+
+def test_a_teacher_of_another_kind_teaches_is_released_and_is_never_cached(tmp_path: Path) -> None:
+    teacher, models = Other(), [student_model(), student_model()]
+    for model, taught_by in zip(models, (teacher, teacher_model()), strict=True):
+        args = {"num_train_epochs": 2}
+        never = CacheSettings(use="never") if taught_by is not teacher else None
+        make_trainer(tmp_path, model=model, teacher=taught_by, args=args, cache=never).train()
+    assert teacher.released == 1 and not list(tmp_path.rglob("plan.json"))
+    assert largest_difference(*models) == 0.0
+
+
+def test_what_has_a_fingerprint_is_cached_whatever_its_class(tmp_path: Path, counted: list[int]) -> None:
+    class Known(Other):
+        needs, device = Needs(logits=True), torch.device("cpu")
+
+        def fingerprint(self) -> str:
+            return self.frozen.fingerprint()
+
+    objective = Objective([(1.0, SoftTarget())])
+    make_trainer(tmp_path, teacher=Known(), objective=objective, cache=ALWAYS).train()
+    assert len(counted) == 2

@@ -1,11 +1,28 @@
 """A teacher whose labels have no names has to show that it counts them as the data does."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from distilnlp.errors import RequestError
-from distilnlp.training.compatibility import confirm_label_order
+from distilnlp.training.compatibility import check_teacher, confirm_label_order
+from tests.runs import make_trainer
+
+
+def test_what_is_no_teacher_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Without `release` it would fail when the training is over."""
+
+    class Old:
+        info = tokenizer = columns = label_names = None
+        prepare = reorder_labels = __call__ = lambda *_: None
+
+    for wrong in (Old(), torch.nn.Linear(2, 2)):
+        with pytest.raises(RequestError, match=r"is no teacher: .* release and a call that gives outputs"):
+            make_trainer(tmp_path, teacher=wrong)
+    check_teacher(None)
+
 
 NAMES = ("red", "green", "blue")
 CLASSES = torch.arange(60) % 3

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.killing import KILLS, Killer, check_checkpoints, largest_difference, report, starter, until_finished
 from tests.scripts.train_tiny import train_tiny, weights_file
@@ -17,12 +18,13 @@ ADAMW = {"optim": "adamw_torch", "num_train_epochs": 5, "save_strategy": "steps"
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("average", [False, True], ids=["projections", "an average of the student as the teacher"])
 def test_a_training_that_is_killed_ends_with_the_same_weights(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Callable[[str, object], None], average: bool
 ) -> None:
-    """Dropout, AdamW, projections; a save at every step, of which two are kept."""
-    settings: dict[str, Any] = {"args": {**ADAMW, "save_total_limit": 2}}
-    train_tiny(str(tmp_path / "whole"), args={**ADAMW, "save_strategy": "no"})
+    """Dropout, AdamW; a save at every step, of which two are kept. The average is among the weights."""
+    settings: dict[str, Any] = {"average": average, "args": {**ADAMW, "save_total_limit": 2}}
+    train_tiny(str(tmp_path / "whole"), average=average, args={**ADAMW, "save_strategy": "no"})
     folder = tmp_path / "killed"
     killer = Killer(folder, seed=KILLS)
 
@@ -32,5 +34,6 @@ def test_a_training_that_is_killed_ends_with_the_same_weights(
     assert check_checkpoints(folder) == [29, 30]
     assert not killer.saving()
     difference = largest_difference(weights_file(folder), weights_file(tmp_path / "whole"))
-    report("training", killer, difference, record_property)
+    report("training with an average" if average else "training", killer, difference, record_property)
     assert difference == 0.0
+    assert any(name.startswith("average.") for name in load_file(weights_file(folder))) is average

@@ -28,7 +28,7 @@ from distilnlp.losses import (
 from distilnlp.losses.base import Loss
 from distilnlp.outputs import Outputs
 from distilnlp.teachers import CacheSettings, FrozenTeacher
-from distilnlp.training.objective_hook import Attachment
+from distilnlp.training.objective_hook import ObjectiveHook
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import (
     NAMES,
@@ -297,7 +297,7 @@ def test_the_teacher_is_not_asked_once_its_terms_have_ended(tmp_path: Path, cach
     )
     assert trainer.args.ddp_find_unused_parameters
     asked: list[bool] = []
-    with mock.patch.object(Attachment, "feed", autospec=True, side_effect=Attachment.feed) as feed:
+    with mock.patch.object(ObjectiveHook, "feed", autospec=True, side_effect=ObjectiveHook.feed) as feed:
         trainer.train()
         asked = [call.args[1] is not None for call in feed.call_args_list]
     assert asked == [True] * 4 + [False] * 2
@@ -388,8 +388,8 @@ def test_an_evaluation_between_two_steps_is_not_recorded(tmp_path: Path) -> None
 
     class Look(TrainerCallback):
         def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
-            assert trainer._attachment is not None
-            seen.append(trainer._attachment._capture._records)
+            assert trainer._hook._capture is not None
+            seen.append(trainer._hook._capture._records)
 
     args = {"eval_strategy": "steps", "eval_steps": 2}
     trainer = make_trainer(tmp_path, eval_dataset=dataset(10, 1), args=args, callbacks=[Look()])
@@ -675,9 +675,9 @@ def test_hyperparameter_search_builds_a_student_for_each_trial(tmp_path: Path) -
 def test_the_order_of_the_batches_depends_on_the_seed_and_the_epoch_alone(tmp_path: Path) -> None:
     def order(seed: int, epoch: int, size: int, accumulation: int) -> list[int]:
         args = {"seed": seed, "per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
-        sampler = make_trainer(tmp_path, args=args)._get_train_sampler()
-        sampler.set_epoch(epoch)  # type: ignore[union-attr]
-        return list(sampler)  # type: ignore[arg-type]
+        sampler = make_trainer(tmp_path, args=args).get_train_dataloader().batch_sampler.sampler  # type: ignore[union-attr]
+        sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        return list(sampler)
 
     assert order(0, 0, 8, 1) == order(0, 0, 2, 4)
     assert order(0, 0, 8, 1) != order(0, 1, 8, 1) and order(0, 0, 8, 1) != order(1, 0, 8, 1)

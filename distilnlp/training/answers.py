@@ -1,0 +1,101 @@
+"""Before step 0: the teacher shows what it counts as which label, and its answers are kept on disk where that pays."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+from accelerate.utils import send_to_device
+from torch.utils.data import DataLoader
+from transformers import TrainingArguments
+
+from distilnlp.errors import RequestError
+from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, Teacher
+from distilnlp.teachers.cached import Autocast, Collate, cache_answers
+from distilnlp.training.compatibility import CONFIRM_BATCHES, confirm_label_order
+from distilnlp.training.parts import Part
+
+__all__ = ["confirm_labels", "drop_own_cache", "keep_answers"]
+
+
+def confirm_labels(
+    teacher: Teacher,
+    data: Callable[[], Any],
+    collate: Collate,
+    args: TrainingArguments,
+    label_names: tuple[str, ...] | None,
+) -> None:
+    """Let a teacher whose labels have no names show that it counts them as we do.
+
+    Args:
+        teacher: prepared. One that follows the training has nothing to show before it.
+        data: gives the training data, without what no model reads.
+        collate: makes a batch of its rows.
+        args: of the training.
+        label_names: as we count them; None where nobody tells.
+    Raises:
+        RequestError: as `confirm_label_order`.
+    """
+    named = teacher.label_names is not None or teacher.info.num_logits == 1
+    if named or label_names is None or isinstance(teacher, Part):
+        return
+    loader = DataLoader(data(), batch_size=args.train_batch_size, collate_fn=collate)
+    batches = (send_to_device(batch, args.device) for batch in itertools.islice(loader, CONFIRM_BATCHES))
+    answers = ((teacher(batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch)
+    confirm_label_order(answers, label_names)
+
+
+def keep_answers(
+    teacher: Teacher | None,
+    data: Any,
+    columns: list[str],
+    collate: Collate,
+    settings: CacheSettings,
+    args: TrainingArguments,
+    *,
+    passes: float,
+    autocast: Autocast,
+) -> CachedTeacher | None:
+    """The teacher with its answers on disk, where that is wished for and possible.
+
+    Args:
+        teacher: prepared.
+        data: the training data.
+        columns: those that any model reads.
+        collate: makes a batch of its rows.
+        settings: whether, and in which folder; by default one in ``args.output_dir``.
+        args: of the training.
+        passes: how often the teacher would answer every example.
+        autocast: the context of the student's training.
+    Raises:
+        RequestError: ``use: always`` for a teacher that may change, or a stream; or as `cache_answers`.
+    """
+    if isinstance(teacher, Cacheable) and isinstance(data, datasets.Dataset) and "input_ids" in data.features:
+        read = columns if args.remove_unused_columns else data.column_names
+        return cache_answers(
+            teacher,
+            data.select_columns([name for name in data.column_names if name in read]),
+            collate,
+            settings=settings,
+            folder=Path(settings.folder) if settings.folder else _own_cache(args),
+            passes=passes,
+            autocast=autocast,
+        )
+    if teacher is not None and settings.use == "always":
+        raise RequestError(
+            "cache.use=always needs a teacher that never changes and a tokenised data set (no stream): use auto or "
+            "never"
+        )
+    return None
+
+
+def drop_own_cache(args: TrainingArguments) -> None:
+    """Remove the answers of a training that has finished; a folder that was named is kept."""
+    if args.should_save:
+        shutil.rmtree(_own_cache(args), ignore_errors=True)
+
+
+def _own_cache(args: TrainingArguments) -> Path:
+    return Path(args.output_dir or ".") / "teacher-cache"

@@ -1,0 +1,202 @@
+"""Parts that follow a training: what hangs on the student while it learns, and is gone afterwards."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from distilnlp.errors import RequestError
+
+__all__ = ["Part", "Parts", "Training"]
+
+PREFIX = "distilnlp_"  # of a part's file in a checkpoint, and of its auxiliary modules as a child of the student
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a part is told of the training that begins.
+
+    Args:
+        model: the model that the trainer calls: a model of transformers, or a PeftModel around one.
+        student: the model of transformers itself (the same, without PEFT).
+        device: where both are.
+        seed: of the training; draw from a generator of your own, so that the student's dropout stays as it is.
+    """
+
+    model: nn.Module
+    student: PreTrainedModel
+    device: torch.device
+    seed: int
+
+
+@runtime_checkable
+class Part(Protocol):
+    """Follows a training. Subclass it and write what you need: every method has a default that does nothing.
+
+    The order: `accept` when the trainer is made; then for every training `attach`, `load_state` if it is resumed,
+    `on_step` after each optimizer step, `state` whenever a checkpoint is written, and `finish`. A teacher may be a
+    part too (`EMATeacher` is one), and then needs no base class.
+
+    Attributes:
+        name: of the part in checkpoints and messages, unique in a training: letters, digits and underscores.
+        auxiliary_modules: modules that are trained with the student; read after `attach`. While the training lasts
+            they are a child of the model, so that the optimizer and DistributedDataParallel see their parameters, and
+            they are in no model that is saved. Call them within the student's own forward pass (from a hook), or the
+            processes of a distributed training drift apart.
+    """
+
+    name: str
+    auxiliary_modules: nn.Module | None = None
+
+    def accept(self, student: PreTrainedModel) -> None:
+        """Refuse a student that cannot be followed. Raises RequestError."""
+        return
+
+    def attach(self, training: Training) -> None:
+        """A training begins: hang on the student what is needed. Called again for the new student of every trial.
+
+        Raises:
+            RequestError: it cannot work; nothing has been trained yet.
+        """
+        return
+
+    def on_step(self, progress: float) -> None:
+        """An optimizer step is done, and with it a share ``progress`` of the training, 0 < progress <= 1."""
+        return
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All that a resumed training needs besides the student; a number is a tensor of shape ``()``.
+
+        By default that of the auxiliary modules. In several processes it is the first one's that is saved.
+        """
+        return {} if self.auxiliary_modules is None else self.auxiliary_modules.state_dict()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave, with the same keys and shapes."""
+        if self.auxiliary_modules is not None:
+            self.auxiliary_modules.load_state_dict(dict(state))
+
+    def finish(self) -> None:
+        """The training is over or broken off: leave the student plain. Called once for each `attach`."""
+        return
+
+
+class Parts(TrainerCallback):
+    """All parts of a trainer, and what they have in common: auxiliary modules, files, the end of a step.
+
+    Args:
+        parts: attached in this order.
+    Raises:
+        RequestError: two of one name, which would write one file.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+            raise RequestError(
+                f"the parts of a training are told apart by name; got {', '.join(names)}: give each a name of its "
+                "own, of letters, digits and underscores"
+            )
+        self.parts = tuple(parts)
+        self.attached = False
+        self._begun: list[Part] = []
+        self._model: nn.Module | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, training: Training) -> None:
+        """Attach every part, and make its auxiliary modules a child of the model."""
+        self.finish()
+        self._model = training.model
+        # Whoever saves or loads the model's weights meets a plain model.
+        self._handles = [
+            training.model.register_state_dict_post_hook(_leave_out),
+            training.model.register_load_state_dict_post_hook(_not_missed),
+        ]
+        for part in self.parts:
+            self._begun.append(part)
+            part.attach(training)
+            if part.auxiliary_modules is not None and part.auxiliary_modules.state_dict():
+                training.model.add_module(PREFIX + part.name, part.auxiliary_modules)
+        self.attached = True
+
+    def finish(self) -> None:
+        """Give back a plain model, whatever has happened."""
+        self.attached = False
+        while self._begun:
+            part = self._begun.pop()
+            child = PREFIX + part.name
+            if self._model is not None and child in dict(self._model.named_children()):
+                delattr(self._model, child)
+            part.finish()
+        while self._handles:
+            self._handles.pop().remove()
+        self._model = None
+
+    @property
+    def trained(self) -> list[str]:
+        """The names of the parts whose auxiliary modules have parameters, once they are attached."""
+        modules = {part.name: part.auxiliary_modules for part in self.parts}
+        return [name for name, each in modules.items() if each is not None and any(True for _ in each.parameters())]
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the parts of a step, unless fp16 left it out because a gradient overflowed."""
+        if self.attached and not kwargs["optimizer"].step_was_skipped:
+            for part in self.parts:
+                part.on_step(state.global_step / state.max_steps)
+
+    def save(self, checkpoint: Path) -> None:
+        """Write the state of each part that has one into a checkpoint's folder."""
+        for part in self.parts:
+            tensors = {name: tensor.detach().contiguous() for name, tensor in part.state().items()}
+            if tensors:
+                save_file(tensors, str(checkpoint / _file_of(part)))
+
+    def load(self, checkpoint: Path) -> None:
+        """Take up the state of each part from a checkpoint's folder.
+
+        Raises:
+            RequestError: the checkpoint is of other parts.
+        """
+        for part in self.parts:
+            expected, path = part.state(), checkpoint / _file_of(part)
+            if not expected:
+                continue
+            if not path.is_file():
+                raise RequestError(
+                    f"the checkpoint {checkpoint} lacks {path.name}: it is of another objective or teacher; resume "
+                    "with those that it was made with, or begin anew"
+                )
+            found = load_file(str(path))
+            other = {name for name in {*expected, *found} if _shape(expected, name) != _shape(found, name)}
+            if other:
+                raise RequestError(
+                    f"{min(other)} in {path} has not the shape that the training needs: the checkpoint is of another "
+                    "objective, teacher or student; resume with those that it was made with, or begin anew"
+                )
+            part.load_state(found)
+
+
+def _file_of(part: Part) -> str:
+    return f"{PREFIX}{part.name}.safetensors"
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None
+
+
+def _leave_out(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
+    for key in [key for key in state if key.startswith(prefix + PREFIX)]:
+        del state[key]
+
+
+def _not_missed(module: nn.Module, keys: Any) -> None:
+    """A hook of torch: ``missing_keys`` are told in full, and only those of the model itself are missed."""
+    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.startswith(PREFIX) and f".{PREFIX}" not in key]
