@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file", "write_text"]
+__all__ = ["temporary_name", "whole_file", "write_text"]
+
+
+def temporary_name(name: str) -> str:
+    """What a file is called until it is complete; a process that is killed leaves one behind."""
+    return f".{name}.tmp"
 
 
 @contextmanager
@@ -15,7 +20,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Args:
         path: in a folder that is there. The temporary file is hidden beside it, so that both are on one disk.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
         os.replace(temporary, path)

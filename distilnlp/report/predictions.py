@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.errors import RequestError
+from distilnlp.report.schema import again
 from distilnlp.whole_files import whole_file
 
 __all__ = ["Predictions", "predictions_file", "read_predictions", "write_predictions"]
@@ -24,11 +25,20 @@ class Predictions:
         rows: ``(examples,)`` int64, each example's place in the held-out data as the recipe loads it, from 0.
         labels: ``(examples,)`` class ids or numbers, or ``(examples, labels)`` of 0 and 1.
         logits: ``(examples, classes)`` float32, in the order of the task's labels.
+    Raises:
+        RequestError: arrays that are not of the same examples, or no numbers.
     """
 
     rows: NDArray[np.int64]
     labels: NDArray[Any]
     logits: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        shapes = [self.rows.shape, self.labels.shape, self.logits.shape]
+        if not len(self.rows) == len(self.labels) == len(self.logits) or self.rows.ndim != 1 or self.logits.ndim != 2:
+            raise RequestError(f"rows, labels and logits of the same examples needed; got the shapes {shapes}")
+        if self.rows.dtype.kind not in "iu" or self.labels.dtype.kind not in "iufb":
+            raise RequestError(f"rows and labels have to be numbers; got {self.rows.dtype} and {self.labels.dtype}")
 
     @classmethod
     def of(cls, labels: Sequence[Any], logits: NDArray[np.float32]) -> Predictions:
@@ -41,14 +51,13 @@ class Predictions:
         Raises:
             RequestError: they are not of the same examples.
         """
-        order = np.argsort(other.rows, kind="stable")
-        places = order[np.searchsorted(other.rows, self.rows, sorter=order).clip(max=len(order) - 1)]
-        if len(self.rows) != len(other.rows) or not np.array_equal(other.rows[places], self.rows):
+        own, others = (np.argsort(rows, kind="stable") for rows in (self.rows, other.rows))
+        if not np.array_equal(self.rows[own], other.rows[others]):
             raise RequestError(
                 f"{names[0]} and {names[1]} answered other examples ({len(self.rows)} and {len(other.rows)} rows), so "
                 "their agreement cannot be told: measure both on the same held-out data"
             )
-        return self.logits, other.logits[places]
+        return self.logits, other.logits[others[np.argsort(own)]]
 
 
 def predictions_file(folder: Path, further: str | None = None) -> Path:
@@ -84,7 +93,10 @@ def read_predictions(path: Path) -> Predictions:
     try:
         table = pq.read_table(path)
         rows, labels, logits = (table[name].to_pylist() for name in ("row", "label", "logits"))
-    except (OSError, KeyError, pa.ArrowException) as error:
+        # float64 first: None would become NaN in one step, and a text that looks like a number that number.
+        return Predictions(
+            np.asarray(rows), np.asarray(labels), np.asarray(logits).astype(np.float32, casting="same_kind")
+        )
+    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise RequestError(f"the answers in '{path}' cannot be read ({reason}): run the recipe again") from error
-    return Predictions(np.asarray(rows), np.asarray(labels), np.asarray(logits, dtype=np.float32))
+        raise RequestError(f"the answers in '{path}' cannot be read ({reason}): {again(path.parent)}") from error

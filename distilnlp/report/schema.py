@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, get_problem
@@ -19,6 +19,7 @@ __all__ = [
     "Report",
     "Role",
     "StageResult",
+    "again",
     "read_report",
     "read_stage_result",
     "to_json",
@@ -31,8 +32,16 @@ Role = Literal["teacher", "control", "student"]
 Kind = Literal["finetune", "distill", "transform"]
 
 
+def _known(name: str) -> str:
+    return get_problem(name).name
+
+
+ProblemName = Annotated[str, AfterValidator(_known)]
+
+
 class _Typed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no number for what is not finite. With a text any tool can read the file, and pydantic reads it back.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Cost(_Typed):
@@ -55,10 +64,11 @@ class Cost(_Typed):
     throughput_batches: int | None = None
 
 
-class Fidelity(BaseModel):
+class Fidelity(_Typed):
     """How closely a model answers as its teacher: ``agreement``, and the distances that the problem names (``kl``)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
 
     agreement: float
 
@@ -81,7 +91,7 @@ class StageResult(_Typed):
     role: Role | None = None
     kind: Kind | None = None
     task: str | None = None
-    problem_type: str | None = None
+    problem_type: ProblemName | None = None
     main_metric: str | None = None
     score: float | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
@@ -122,7 +132,7 @@ class Report(_Typed):
     source: str | None = None
     dataset_id: str | None = None
     eval_split: str | None = None
-    problem_type: str | None = None
+    problem_type: ProblemName | None = None
     label_names: list[str] | None = None
     text_columns: list[str] = Field(default_factory=list)
     main_metric: str | None = None
@@ -145,9 +155,10 @@ class Report(_Typed):
 
 
 def to_json(value: Report | StageResult) -> str:
-    """As a file holds it, with the version first."""
-    values = value.model_dump(exclude={"run"} if isinstance(value, StageResult) else {"stages": {"__all__": {"run"}}})
-    return json.dumps({"version": VERSION, **values}, indent=2) + "\n"
+    """As a file holds it: strict JSON, the version first; what is not finite as ``"NaN"`` or ``"Infinity"``."""
+    left_out: Any = {"run"} if isinstance(value, StageResult) else {"stages": {"__all__": {"run"}}}
+    values = json.loads(value.model_dump_json(exclude=left_out))
+    return json.dumps({"version": VERSION, **values}, indent=2, allow_nan=False) + "\n"
 
 
 def read_report(path: Path) -> Report:
@@ -156,46 +167,53 @@ def read_report(path: Path) -> Report:
     Raises:
         RequestError: it cannot be read, is damaged, or is of another version; names the file.
     """
-    values = _read(path)
+    way_out = "delete it and run the recipe again, which keeps the finished stages"
+    values = _read(path, way_out)
+    if "version" in values:
+        _check_version(path, values["version"])
     if not isinstance(values.get("stages"), list) or not values["stages"]:
         raise RequestError(f"'{path}' lists no stages: it is not the report of a run of distilnlp")
     _check_version(path, values.get("version"))
-    return _parse(path, Report, values)
+    return _parse(path, Report, values, way_out)
 
 
 def read_stage_result(path: Path) -> StageResult:
     """The result of a stage in a file. Raises RequestError as `read_report`."""
-    values = _read(path)
+    values = _read(path, again(path.parent))
     _check_version(path, values.pop("version", None))
-    return _parse(path, StageResult, values)
+    return _parse(path, StageResult, values, again(path.parent))
+
+
+def again(folder: Path) -> str:
+    """What to do when a finished stage's files are damaged: without its folder, the stage is trained again."""
+    return f"delete '{folder}' and run the recipe again, or start over with --fresh"
 
 
 Parsed = TypeVar("Parsed", Report, StageResult)
 
 
-def _parse(path: Path, kind: type[Parsed], values: dict[str, Any]) -> Parsed:
+def _parse(path: Path, kind: type[Parsed], values: dict[str, Any], way_out: str) -> Parsed:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"'{path}' is damaged ({where}: {first['msg']}): {_WAY_OUT}") from None
+        raise RequestError(f"'{path}' is damaged ({where}: {first['msg']}): {way_out}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, way_out: str) -> dict[str, Any]:
+    """The keys and values in a file; none where it holds something else, which then lacks what is asked for."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RequestError(f"'{path}' is not valid JSON ({error}): {_WAY_OUT}") from error
-    if not isinstance(values, dict):
-        raise RequestError(f"'{path}' lists no stages: it is not the report of a run of distilnlp")
-    return values
+    except OSError as error:
+        raise RequestError(f"'{path}' cannot be read ({error.strerror}): give the folder of a finished run") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"'{path}' is not valid JSON ({error}): {way_out}") from error
+    return values if isinstance(values, dict) else {}
 
 
 def _check_version(path: Path, version: object) -> None:
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         said = f"of version {version}" if version is not None else "without a version, of an older distilnlp"
-        raise RequestError(f"'{path}' is {said}, and this one reads version {VERSION}: {_WAY_OUT}")
-
-
-_WAY_OUT = "run the recipe again with --fresh to write it anew"
+        way_out = "run the recipe again with --fresh to write it anew"
+        raise RequestError(f"'{path}' is {said}, and this one reads version {VERSION}: {way_out}")

@@ -13,8 +13,8 @@ import yaml
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
 from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
-from distilnlp.report.schema import Report, StageResult, read_report, read_stage_result, to_json
-from distilnlp.whole_files import write_text
+from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
+from distilnlp.whole_files import temporary_name, write_text
 
 __all__ = ["RunFolder"]
 
@@ -38,7 +38,8 @@ class RunFolder:
         """Hold the folder for this recipe: nobody else runs in it, and what stands in it is of the same recipe.
 
         Raises:
-            RequestError: another process runs in it; it holds something else, or a run of another recipe.
+            RequestError: another process runs in it; it holds something else, or a run of another recipe; its
+                disk knows no locks.
         """
         created = not self.path.exists()
         try:
@@ -47,17 +48,25 @@ class RunFolder:
             raise RequestError(f"{self.path} is a file, and a run needs a folder: give another --output") from error
         if not created:
             self._refuse_strangers()
-        with open(self.path / LOCK, "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it even after kill -9
-            except OSError as error:
-                raise RequestError(f"another process runs in {self.path}: wait for it, or give --output") from error
+        with self._lock():
             if fresh:
                 self._clear()
             else:
                 self._refuse_other_recipe(recipe)
             write_text(self.path / RECIPE, recipe.to_yaml())
             write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+            yield
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with open(self.path / LOCK, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it even after kill -9
+            except BlockingIOError as error:
+                raise RequestError(f"another process runs in {self.path}: wait for it, or give --output") from error
+            except OSError as error:
+                way_out = "two runs could mix there: give an --output on another disk"
+                raise RequestError(f"{self.path} cannot be locked ({error.strerror}), so {way_out}") from error
             yield
 
     def stage(self, name: str) -> Path:
@@ -72,9 +81,14 @@ class RunFolder:
         """What a finished stage measured.
 
         Raises:
-            RequestError: the file is damaged, or of another version.
+            RequestError: the file is damaged, of another version, or the result of something else.
         """
-        return read_stage_result(self.stage(name) / METRICS)
+        path = self.stage(name) / METRICS
+        result = read_stage_result(path)
+        if result.stage != name or result.score is None:
+            said = "has no score" if result.stage == name else f"is the result of a stage '{result.stage}'"
+            raise RequestError(f"'{path}' {said}, and that of '{name}' is needed: {again(path.parent)}")
+        return result
 
     def predictions(self, name: str) -> Predictions:
         """A finished stage's answers to the held-out examples, from which agreement is computed."""
@@ -106,18 +120,24 @@ class RunFolder:
             shutil.rmtree(path)
 
     def _old_recipe(self) -> dict[str, Any] | None:
+        # Which files are of the run only its recipe says, so that --fresh is no way out of a damaged one.
+        way_out = "delete the folder if it is that of a run, or give another with --output"
         try:
-            old = yaml.safe_load((self.path / RECIPE).read_text(encoding="utf-8"))
+            old: Any = yaml.safe_load((self.path / RECIPE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RequestError(f"{self.path / RECIPE} cannot be read ({error}): {_WAY_OUT}") from error
-        if not isinstance(old, dict) or not isinstance(old.get("stages"), dict):
-            raise RequestError(f"{self.path / RECIPE} is not the recipe of a run: give another --output")
+            reason = " ".join(str(error).split())
+            raise RequestError(f"{self.path / RECIPE} cannot be read ({reason}): {way_out}") from error
+        stages = old.get("stages") if isinstance(old, dict) else None
+        if not isinstance(old, dict) or not isinstance(stages, dict) or not all(map(_names_a_folder, stages)):
+            raise RequestError(f"{self.path / RECIPE} is not the recipe of a run: {way_out}")
         return old
 
     def _refuse_strangers(self) -> None:
-        others = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
+        # A run that was killed before its recipe was written leaves these behind.
+        ours = {LOCK, temporary_name(RECIPE)}
+        others = sorted(path.name for path in self.path.iterdir() if path.name not in ours)
         if others and self._old_recipe() is None:
             raise RequestError(f"{self.path} is no run and holds {others[0]}: give another folder with --output")
 
@@ -147,10 +167,15 @@ class RunFolder:
         """Delete an earlier run: what its recipe and the file names say is of it, nothing else."""
         old = self._old_recipe()
         for name in (old or {"stages": {}})["stages"]:
-            if Path(name).name == name and self.stage(name).is_dir():
+            if self.stage(name).is_dir():
                 shutil.rmtree(self.stage(name))
         for file in (REPORT, CARD, ENVIRONMENT, RECIPE):
             (self.path / file).unlink(missing_ok=True)
+
+
+def _names_a_folder(name: object) -> bool:
+    """Whether it is a stage's name and no path: what stands in its place is deleted by --fresh."""
+    return isinstance(name, str) and bool(name) and name.replace("-", "").replace("_", "").isalnum()
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

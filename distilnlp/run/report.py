@@ -100,7 +100,7 @@ def _fidelities(
             continue
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
-        found[name] = Fidelity(**fidelity(*own.matched(theirs, (name, reference)), tasks[name].problem))
+        found[name] = Fidelity.model_validate(fidelity(*own.matched(theirs, (name, reference)), tasks[name].problem))
     return found
 
 

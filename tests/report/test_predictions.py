@@ -1,6 +1,7 @@
 """A model's answers are kept with rows and labels, so that a later analysis needs no model."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -36,9 +37,17 @@ def test_two_models_are_compared_on_the_same_rows():
     assert np.array_equal(other, 10 * own)
 
 
-@pytest.mark.parametrize("rows", [[0, 1], [0, 1, 3], [0, 1, 1]])
+def test_both_may_be_in_any_order():
+    first = Predictions(np.array([5, 3, 4]), np.array([0, 1, 1]), LOGITS)
+    second = Predictions(np.array([4, 5, 3]), np.array([1, 0, 1]), LOGITS[[2, 0, 1]])
+    own, other = first.matched(second, ("student", "teacher"))
+    assert np.array_equal(own, LOGITS)
+    assert np.array_equal(other, LOGITS)
+
+
+@pytest.mark.parametrize("rows", [[], [0, 1], [0, 1, 3], [0, 1, 1]])
 def test_answers_to_other_rows_are_not_compared(rows):
-    other = Predictions(np.array(rows), np.zeros(len(rows)), LOGITS[: len(rows)])
+    other = Predictions(np.array(rows, dtype=np.int64), np.zeros(len(rows)), LOGITS[: len(rows)])
     with pytest.raises(RequestError, match="student and teacher answered other examples"):
         Predictions.of([0, 1, 1], LOGITS).matched(other, ("student", "teacher"))
 
@@ -50,3 +59,35 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(RequestError, match=str(path)):
         read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("row", [0, None]),
+        ("row", [0.5, 1.0]),
+        ("label", ["bad", "good"]),
+        ("label", [0, None]),
+        ("logits", [[0.5, 1.0], [0.5]]),
+        ("logits", [[0.5, 1.0], None]),
+        ("logits", [[0.5, 1.0], [0.5, None]]),
+        ("logits", [["0.5", "1"], ["2", "3"]]),
+        ("logits", [0.5, 1.0]),
+        (None, None),
+    ],
+)
+def test_columns_that_are_no_answers_are_refused_with_the_file_and_a_way_out(tmp_path, column, values):
+    """A gap in the logits would be read as NaN; running the recipe again alone would skip the finished stage."""
+    columns = {"row": [0, 1], "label": [0, 1], "logits": [[0.5, 1.0], [1.0, 0.5]]}
+    changed = {**columns, column: values} if column else {"row": [0, 1]}
+    path = predictions_file(tmp_path / "student")
+    path.parent.mkdir()
+    pq.write_table(pa.table(changed), path)
+    with pytest.raises(RequestError, match=f"{path}.*delete '{path.parent}' and run the recipe again") as error:
+        read_predictions(path)
+    assert "\n" not in str(error.value)
+
+
+def test_answers_and_labels_of_other_numbers_are_refused_before_they_are_written():
+    with pytest.raises(RequestError, match=r"\(3,\), \(2,\), \(3, 2\)"):
+        Predictions.of([0, 1], LOGITS)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from distilnlp.errors import RequestError
@@ -56,7 +57,10 @@ def test_a_stage_is_read_as_it_was_written(tmp_path):
     [
         ({"version": None}, "without a version, of an older distilnlp"),
         ({"version": VERSION + 1}, f"of version {VERSION + 1}, and this one reads version {VERSION}"),
+        ({"version": True}, "of version True"),
         ({"score": "high"}, r"damaged \(score: "),
+        ({"problem_type": "rerank"}, r"damaged \(problem_type: .*unknown problem_type 'rerank'"),
+        ({"fidelity": {"agreement": 1.0, "kl": "low"}}, r"damaged \(fidelity\.kl: "),
         ({"scoer": 0.5}, r"damaged \(scoer: "),
     ],
 )
@@ -70,7 +74,42 @@ def test_what_is_damaged_or_of_another_version_is_refused_with_the_file_and_the_
     assert "--fresh" in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"stages": []}'])
+def test_a_number_that_is_not_finite_is_kept_in_json_that_any_tool_reads(tmp_path):
+    values = {"f1": float("nan"), "mse": float("inf"), "pearson": float("-inf")}
+    result = RESULT.model_copy(update={"metrics": values, "fidelity": Fidelity(agreement=1.0, kl=float("inf"))})
+    (tmp_path / "metrics.json").write_text(to_json(result))
+    json.loads(to_json(result), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    read = read_stage_result(tmp_path / "metrics.json")
+    assert np.isnan(read.metrics.pop("f1"))
+    assert read.metrics == {"mse": float("inf"), "pearson": float("-inf")}
+    assert read.fidelity == result.fidelity
+
+
+def test_a_file_of_another_version_is_said_to_be_one_whatever_else_it_holds(tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps({"version": VERSION + 1, "models": []}))
+    with pytest.raises(RequestError, match=f"of version {VERSION + 1}"):
+        read_report(tmp_path / "report.json")
+
+
+def test_a_damaged_report_does_not_cost_the_finished_stages(tmp_path):
+    """It is written from them; only a stage whose own result is damaged has to be trained again."""
+    (tmp_path / "report.json").write_text("")
+    with pytest.raises(RequestError, match="delete it and run the recipe again, which keeps the finished stages"):
+        read_report(tmp_path / "report.json")
+    (tmp_path / "metrics.json").write_text("")
+    with pytest.raises(
+        RequestError, match=f"delete '{tmp_path}' and run the recipe again, or start over with --fresh"
+    ):
+        read_stage_result(tmp_path / "metrics.json")
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path):
+    for read in (read_report, read_stage_result):
+        with pytest.raises(RequestError, match=r"cannot be read \(Is a directory\)"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"stages": []}', "[" * 100_000])
 def test_an_empty_or_broken_report_is_refused_by_its_name(tmp_path, content):
     path = tmp_path / "report.json"
     path.write_text(content)
