@@ -1,0 +1,26 @@
+"""An error knows what it is about, so that nobody has to read its text to find the place."""
+
+import pickle
+
+from distilnlp.errors import RequestError, nearest, unknown
+
+
+def test_a_key_is_seen_from_further_out_at_every_hand() -> None:
+    error = RequestError("temperature must be positive", key=["temperature"])
+    outer = error.under("soft_target").under("stages", "student", "objective")
+    assert outer.key == ("stages", "student", "objective", "soft_target", "temperature")
+    assert str(outer) == str(error)
+    assert error.key == ("temperature",)
+    assert RequestError("as a whole").key == ()
+
+
+def test_an_error_survives_the_way_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(RequestError("no", key=["a", 1])))
+    assert (str(error), error.key, error.exit_status) == ("no", ("a", 1), 2)
+
+
+def test_a_name_that_is_unknown_gets_the_nearest_and_all_that_is_accepted() -> None:
+    error = unknown("task", "mrcp", ["mrpc", "rte"], key=["task"])
+    assert str(error) == "unknown task 'mrcp': did you mean 'mrpc'? accepted: mrpc, rte"
+    assert error.key == ("task",)
+    assert nearest("zzz", ["mrpc"]) is None
