@@ -119,7 +119,8 @@ def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
 def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     """Whether the outputs say which problem it is, or the labels alone tell."""
     problem, logits, labels = problem_of(case), torch.tensor(case.logits), batch_of(case)
-    assert problem.has_labels(labels) == (problem_of_labels(labels) == problem) == case.alone
+    assert problem.has_labels(labels)
+    assert (problem_of_labels(labels) == problem) == case.alone
     targets = labels if labels.is_floating_point() else labels[:, None]
     expected = problem.row_loss(logits[:, None], targets).mean()
     for known in (problem, None) if case.alone else (problem,):
