@@ -1,28 +1,33 @@
-"""Errors name the nearest match, and carry the place that they are about."""
+"""An error knows what it is about, so that nobody has to read its text to find the place."""
 
-import pytest
+import pickle
 
 from distilnlp.errors import DistilError, RequestError, RunError, nearest, unknown
 
 
-def test_the_exit_status_says_whose_fault_it_is():
+def test_a_key_is_seen_from_further_out_at_every_hand() -> None:
+    error = RequestError("temperature must be positive", key=["temperature"])
+    outer = error.under("soft_target").under("stages", "student", "objective")
+    assert outer.key == ("stages", "student", "objective", "soft_target", "temperature")
+    assert str(outer) == str(error)
+    assert error.key == ("temperature",)
+    assert RequestError("as a whole").key == ()
+
+
+def test_an_error_survives_the_way_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(RequestError("no", key=["a", 1])))
+    assert (str(error), error.key, error.exit_status) == ("no", ("a", 1), 2)
+
+
+def test_a_name_that_is_unknown_gets_the_nearest_and_all_that_is_accepted() -> None:
+    error = unknown("task", "mrcp", ["mrpc", "rte"], key=["task"])
+    assert str(error) == "unknown task 'mrcp': did you mean 'mrpc'? accepted: mrpc, rte"
+    assert error.key == ("task",)
+    assert nearest("zzz", ["mrpc"]) is None
+
+
+def test_the_exit_status_says_whose_fault_it_is() -> None:
     assert (RequestError("").exit_status, RunError("").exit_status) == (2, 1)
     for error, usual in ((RequestError, ValueError), (RunError, RuntimeError)):
         assert issubclass(error, DistilError)
         assert issubclass(error, usual)
-
-
-def test_an_unknown_name_is_answered_with_the_nearest_and_all():
-    error = unknown("metric", "acuracy", ["f1", "accuracy"], key=["data"])
-    assert str(error) == "unknown metric 'acuracy': did you mean 'accuracy'? accepted: f1, accuracy"
-    assert error.key == ("data",)
-
-
-@pytest.mark.parametrize(("name", "match"), [("acuracy", "accuracy"), ("zzz", None)])
-def test_only_what_is_close_is_offered(name, match):
-    assert nearest(name, ["f1", "accuracy"]) == match
-
-
-def test_whoever_hands_an_error_on_puts_its_own_keys_in_front():
-    error = RequestError("no", ("layers", 0)).under("stages", "student")
-    assert (str(error), error.key) == ("no", ("stages", "student", "layers", 0))

@@ -1,28 +1,28 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how the commands that train take all of them at once."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 __all__ = [
-    "BatchSize",
     "DataDir",
     "DryRun",
-    "Epochs",
     "Fresh",
     "Label",
-    "LearningRate",
-    "MaxLength",
     "Output",
-    "Precision",
     "ProblemType",
-    "Seed",
     "Set",
     "TaskName",
     "Text",
     "TextPair",
+    "Training",
     "Validation",
+    "with_training_options",
 ]
 
 TaskName = Annotated[
@@ -33,9 +33,8 @@ TextPair = Annotated[str | None, typer.Option(help="Column of the second text, f
 Label = Annotated[str | None, typer.Option(help="Column of the label, where its name does not tell.")]
 ProblemType = Annotated[
     str | None,
-    typer.Option(
-        help="regression, single_label_classification or multi_label_classification. [default: as the labels look]"
-    ),
+    # Not listed: the kinds come with numpy, for which --help would wait. A wrong one is answered with all of them.
+    typer.Option(help="Kind of task, such as regression or multi_label_classification. [default: as the labels look]"),
 ]
 Validation = Annotated[str | None, typer.Option(help="File of the held-out examples. [default: hold out a part]")]
 DataDir = Annotated[
@@ -54,3 +53,72 @@ Set = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder, and start anew.")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every command that makes a recipe of its options takes: data, training, and how it is run."""
+
+    text: Text = None
+    text_pair: TextPair = None
+    label: Label = None
+    problem_type: ProblemType = None
+    validation: Validation = None
+    data_dir: DataDir = None
+    max_length: MaxLength = None
+    epochs: Epochs = None
+    batch_size: BatchSize = None
+    learning_rate: LearningRate = None
+    precision: Precision = None
+    seed: Seed = None
+    output: Output = None
+    settings: Set = None
+    dry_run: DryRun = False
+    fresh: Fresh = False
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The recipe's `data`, but for its task; None where nothing is said."""
+        names = ("text", "text_pair", "label", "problem_type", "validation", "max_length")
+        return {
+            **{name: vars(self)[name] for name in names},
+            "data_dir": str(self.data_dir) if self.data_dir else None,
+        }
+
+    @property
+    def top(self) -> dict[str, Any]:
+        """Other keys at the recipe's top."""
+        return {"precision": self.precision, "seed": self.seed}
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """A stage's `training`."""
+        return {
+            "num_train_epochs": self.epochs,
+            "per_device_train_batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+        }
+
+
+def with_training_options(function: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes all of `Training` as options, and hands them on as one: its parameter ``options``.
+
+    Typer reads a command's options off its signature, so that is what is put together here.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    shared = get_type_hints(Training, include_extras=True)
+    own = [each for name, each in inspect.signature(function).parameters.items() if name != "options"]
+    names = {field.name: field.default for field in fields(Training)}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    taken = [
+        *(inspect.Parameter(each.name, kind, default=each.default, annotation=hints[each.name]) for each in own),
+        *(inspect.Parameter(name, kind, default=names[name], annotation=shared[name]) for name in names),
+    ]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        function(**{each.name: values.pop(each.name) for each in own}, options=Training(**values))
+
+    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in taken}
+    return command

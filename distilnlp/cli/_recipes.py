@@ -1,8 +1,10 @@
 """From options to a recipe, so that every command that trains runs the same code."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from distilnlp.cli._options import Training
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -18,37 +20,28 @@ _NAMES = {
 }
 
 
-def recipe_from_options(
-    command: str,
-    *,
-    data: Mapping[str, Any],
-    top: Mapping[str, Any],
-    stages: Mapping[str, Any],
-    settings: Sequence[str],
-) -> "Recipe":
+def recipe_from_options(command: str, task: str, options: Training, stages: Mapping[str, Any]) -> "Recipe":
     """The GLUE recipes' base with the options over it; an option that was not given is None and changes nothing.
 
     Args:
         command: for the recipe's name, ``mrpc-finetune``.
-        data: of the recipe, ``task`` among it.
-        top: other keys at the recipe's top.
+        task: of its data.
+        options: of the command.
         stages: changes of the base's stages; None takes a stage out.
-        settings: of ``--set``, applied last.
     """
     from distilnlp.recipe import make_recipe
 
     values = {
-        "data": _given(data),
-        **_given(top),
+        "data": _given({"task": task, **options.data}),
+        **_given(options.top),
         "stages": {name: None if stage is None else _given(stage) for name, stage in stages.items()},
     }
-    task = str(data["task"])
     short = Path(task).stem if Path(task).suffix else task.rstrip("/").rpartition("/")[2]
     return make_recipe(
         values,
         name=f"{short}-{command}",
         extends="glue/_base.yaml",
-        settings=settings,
+        settings=options.settings or (),
         origin=f"distilnlp {command}",
         places={path: option for path, option in _options(values, command) if path != ("data", "task")},
     )

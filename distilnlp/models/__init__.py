@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from distilnlp.models.capture import Capture
     from distilnlp.models.labels import align_labels, label_names_of, label_order
     from distilnlp.models.loading import load_classifier, load_tokenizer
-    from distilnlp.models.predictor import Predictor
+    from distilnlp.models.predictor import Predictor, TorchBackend
 
 __all__ = [
     "Capture",
     "Predictor",
+    "TorchBackend",
     "align_labels",
     "label_names_of",
     "label_order",
@@ -25,6 +26,7 @@ __all__ = [
 _HOMES = {
     "Capture": "capture",
     "Predictor": "predictor",
+    "TorchBackend": "predictor",
     "align_labels": "labels",
     "label_names_of": "labels",
     "label_order": "labels",

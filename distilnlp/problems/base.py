@@ -199,7 +199,7 @@ class Problem:
         raise NotImplementedError
 
     def has_feature(self, feature: Any) -> bool:
-        """Whether a column of this type (a feature of `datasets`) holds labels of this kind."""
+        """Whether a column of this type (a feature of `datasets`) is told by it to hold labels of this kind."""
         return False
 
     # ---- the model ----
@@ -221,7 +221,7 @@ class Problem:
         return num_logits
 
     def has_labels(self, labels: Tensor) -> bool:
-        """Whether a batch's labels are of this kind, by their type and shape."""
+        """Whether a batch's labels can be of this kind, by their type and shape."""
         return False
 
     def row_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -341,8 +341,8 @@ def problem_of_feature(feature: Any) -> Problem | None:
 
 
 def problem_of_labels(labels: Tensor) -> Problem:
-    """The problem that a batch's labels are of, by their type and shape alone."""
-    found = next((problem for problem in reversed(_REGISTRY.values()) if problem.has_labels(labels)), None)
+    """The problem that a batch's labels are of, by their type and shape alone: the first registered that fits."""
+    found = next((problem for problem in _REGISTRY.values() if problem.has_labels(labels)), None)
     if found is None:
         raise RequestError(f"labels of type {labels.dtype} and shape {tuple(labels.shape)} are of no known problem")
     return found

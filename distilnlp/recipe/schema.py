@@ -375,7 +375,10 @@ def recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["properties"]["extends"] = {"type": "string", "description": "a recipe that this one changes"}
-    schema["$defs"]["Stage"]["properties"]["like"] = {"type": "string", "description": "a stage that this one changes"}
+    stage = schema["$defs"]["Stage"]["properties"]
+    stage["like"] = {"type": "string", "description": "a stage that this one changes"}
+    stage["train"] = {"type": "boolean", "description": "false: kind transform"}
+    stage["teacher"]["anyOf"].append({"type": "array", "items": {"type": "string"}, "maxItems": 1})
     for part in (schema, *schema["$defs"].values()):
         part.pop("required", None)
         # null removes a key of the recipe that is extended

@@ -18,6 +18,8 @@ class Case:
         logits: of three texts.
         decisions: what they stand for, worked out by hand.
         batch: labels as a batch has them, of the three texts.
+        alone: whether the kind is told by such labels alone; False where another kind has the same ones, so that it
+            is known by the data set or the model's config only.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Case:
     logits: list[list[float]]
     decisions: list[Any]
     batch: list[Any]
+    alone: bool = True
 
 
 CASES = [

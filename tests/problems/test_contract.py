@@ -66,7 +66,7 @@ def test_its_labels_are_told_by_their_values_and_encoded(case: Case) -> None:
     assert labels.problem == problem_of(case)
     assert labels.names == case.names
     assert len(labels.values) == len(case.column)
-    assert problem_of_feature(labels.feature) == labels.problem
+    assert (problem_of_feature(labels.feature) == labels.problem) == case.alone
     again = read_labels(case.column[:1], None, "other data", train=labels)
     assert again.problem == labels.problem and again.names == labels.names
 
@@ -120,10 +120,10 @@ def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     """Whether the outputs say which problem it is, or the labels alone tell."""
     problem, logits, labels = problem_of(case), torch.tensor(case.logits), batch_of(case)
     assert problem.has_labels(labels)
-    assert problem_of_labels(labels) == problem
+    assert (problem_of_labels(labels) == problem) == case.alone
     targets = labels if labels.is_floating_point() else labels[:, None]
     expected = problem.row_loss(logits[:, None], targets).mean()
-    for known in (problem, None):
+    for known in (problem, None) if case.alone else (problem,):
         got = HardLabel()(Outputs(logits=logits, problem=known), None, {"labels": labels})
         torch.testing.assert_close(got, expected)
 

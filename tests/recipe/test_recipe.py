@@ -181,6 +181,85 @@ def test_stages_that_cannot_be_are_refused(stage, message):
     assert message in refused({"data": {"task": "mrpc"}, "stages": stages})
 
 
+TAUGHT = {"model": "y", "objective": {"response": {}}}
+
+
+def stages(**stage):
+    """The recipe's second stage, learning from the first."""
+    values = {
+        "data": {"task": "mrpc", "max_length": 64},
+        "stages": {"one": {"model": "x"}, "two": {**TAUGHT, **stage}},
+    }
+    return make_recipe(values, name="r")
+
+
+@pytest.mark.parametrize("teacher", ["one", ["one"], {"model": "one"}])
+def test_a_teacher_is_a_name_a_list_of_one_or_a_mapping_and_resolves_to_the_same(teacher):
+    recipe = stages(teacher=teacher)
+    assert recipe.stages["two"].taught_by == "one"
+    assert recipe.to_dict()["stages"]["two"]["teacher"] == "one"
+    assert recipe.cache_of("two") == recipe.cache
+
+
+def test_a_teacher_may_have_a_cache_of_its_own():
+    recipe = stages(teacher={"model": "one", "cache": {"use": "never"}})
+    assert recipe.stages["two"].taught_by == "one"
+    assert (recipe.cache_of("two").use, recipe.cache.use) == ("never", "auto")
+    assert make_recipe(recipe.to_dict(), name="r").to_dict() == recipe.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (["one", "z"], "stages.two.teacher is ['one', 'z']: should be one teacher: this version learns from one"),
+        ([], "should be one teacher"),
+        ({"modle": "one"}, "stages.two.teacher has no 'model'"),
+        ({"model": "one", "cahce": {}}, "unknown key 'cahce' in stages.two.teacher: did you mean 'cache'?"),
+        ({"model": "tow"}, "stages.two.teacher is 'tow': no such stage or folder"),
+        (3, "stages.two.teacher is 3: should be a valid string"),
+    ],
+)
+def test_other_teachers_are_refused(teacher, message):
+    with pytest.raises(RequestError) as caught:
+        stages(teacher=teacher)
+    assert message in str(caught.value)
+
+
+def test_a_stage_may_have_data_and_a_problem_of_its_own():
+    """What it does not say is the recipe's, but for the columns of another task."""
+    values = {"task": "a.csv", "text": "body", "label": "kind", "max_length": 64, "seed": 3}
+    data = {"data": values, "stages": {"one": {"model": "x"}, "two": {"model": "x", "data": {"max_train": 10}}}}
+    recipe = make_recipe(data, name="r")
+    assert recipe.data_of("one") is recipe.data
+    assert recipe.data_of("two").model_dump(exclude_none=True) == {**values, "max_train": 10}
+    data["stages"]["two"] = {"model": "x", "data": {"task": "b.csv"}, "problem": "regression"}
+    other = make_recipe(data, name="r").data_of("two").model_dump(exclude_none=True)
+    assert other == {"task": "b.csv", "problem_type": "regression", "max_length": 64, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"data": {"tsk": "x"}}, "unknown key 'tsk' in stages.two.data: did you mean 'task'?"),
+        ({"data": {"max_train": 0}}, "stages.two.data.max_train is 0"),
+        ({"problem": "regresion"}, "stages.two.problem is 'regresion': should be 'single_label_classification', "),
+        ({"problem": "regression", "data": {"problem_type": "regression"}}, "says its problem twice"),
+        ({"kind": "transfrom"}, "stages.two.kind is 'transfrom': should be 'train' or 'transform'"),
+    ],
+)
+def test_what_a_stage_cannot_say_of_its_data_and_kind_is_refused(stage, message):
+    with pytest.raises(RequestError) as caught:
+        stages(teacher="one", **stage)
+    assert message in str(caught.value)
+
+
+def test_a_stage_that_is_not_trained_is_of_kind_transform_however_it_is_written():
+    for written in ({"train": False}, {"kind": "transform"}):
+        recipe = make_recipe({"data": {"task": "mrpc"}, "stages": {"one": {"model": "x", **written}}}, name="r")
+        assert recipe.to_dict()["stages"]["one"] == {"kind": "transform", "model": "x", "training": {}}
+    assert stages(teacher="one", train=True).stages["two"].kind == "train"
+
+
 @pytest.mark.parametrize("name", ["a.b", "../up", "a b", ""])
 def test_a_stage_name_has_to_fit_a_folder(name):
     assert "it names a folder" in refused({"data": {"task": "mrpc"}, "stages": {name: STAGE}})

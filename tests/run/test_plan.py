@@ -1,11 +1,18 @@
 """What needs the libraries to be checked: training arguments, losses, and the schema that names them."""
 
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
 import pytest
+from transformers import Trainer, TrainingArguments
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import list_losses
-from distilnlp.recipe import load_recipe, shipped_recipes
-from distilnlp.run import full_schema, make_plan
+from distilnlp.losses import Objective, list_losses
+from distilnlp.models import loading
+from distilnlp.recipe import Recipe, load_recipe, make_recipe, shipped_recipes
+from distilnlp.run import full_schema, make_plan, run_recipe, sources
+from distilnlp.run.plan import loss_culprit
 
 
 @pytest.mark.parametrize("name", list(shipped_recipes()))
@@ -149,3 +156,67 @@ def test_the_schema_knows_every_loss_and_training_argument():
     assert {"learning_rate", "num_train_epochs", "seed"} <= set(training)
     assert {"$ref": "#/$defs/Schedule"} in objective["soft_target"]["anyOf"][0]["properties"]["temperature"]["anyOf"]
     assert "anyOf" not in objective["vid"]["anyOf"][0]["properties"]["variance"]
+
+
+def test_everything_is_parsed_and_made_once_a_run(values, tmp_path):
+    """From the recipe to the end of the run: no objective is made, no argument checked, no weights read twice."""
+    counted = Counter()
+
+    def count(owner, name):
+        original = getattr(owner, name)
+
+        def counting(*args, **kwargs):
+            counted[name] += 1
+            return original(*args, **kwargs)
+
+        return mock.patch.object(owner, name, counting)
+
+    before_training = {}
+
+    def first_step(original):
+        def training_step(*args, **kwargs):
+            before_training.setdefault("loads", counted["load_model"])
+            return original(*args, **kwargs)
+
+        return training_step
+
+    with (
+        count(Recipe, "model_validate"),
+        count(Objective, "from_dict"),
+        count(loading, "load_model"),
+        mock.patch.object(sources, "load_model", lambda *a, **k: loading.load_model(*a, **k)),
+        count(TrainingArguments, "__post_init__"),
+        mock.patch.object(Trainer, "training_step", first_step(Trainer.training_step)),
+    ):
+        recipe = make_recipe(values, name="films")
+        run_recipe(recipe, tmp_path / "run")
+    assert counted["model_validate"] == 1
+    assert counted["from_dict"] == 1  # one stage has an objective
+    assert counted["__post_init__"] == 3  # one for each stage
+    assert before_training["loads"] == 1  # of the start weights
+
+
+def test_a_plan_knows_the_data_the_teacher_and_the_role_of_every_stage(values):
+    values["stages"]["student"]["data"] = {"max_train": 20}
+    values["stages"]["student"]["teacher"] = {"model": "teacher", "cache": {"use": "never"}}
+    plan = make_plan(make_recipe(values, name="films"))
+    assert {name: stage.role for name, stage in plan.stages.items()} == {
+        "teacher": "teacher",
+        "control": "control",
+        "student": "student",
+    }
+    student = plan.stages["student"]
+    assert (student.start, student.teacher, student.seed) == ("teacher", "teacher", 42)
+    assert (student.data.max_train, plan.stages["teacher"].data.max_train) == (20, None)
+    assert (student.cache.use, plan.stages["teacher"].cache.use) == ("never", "auto")
+    assert plan.reference_teacher == "teacher" and plan.outsiders == {}
+    folder = student.arguments_in(Path("runs/x"))
+    assert folder.output_dir == "runs/x" and student.arguments.output_dir != "runs/x"
+
+
+@pytest.mark.parametrize(
+    ("settings", "guilty"),
+    [({"layer_map": "unifrm"}, ["layer_map"]), ({"layer_map": [[0, 0]], "heads": "match"}, ["layer_map"])],
+)
+def test_the_setting_that_makes_a_loss_impossible_is_found_without_reading_the_message(settings, guilty):
+    assert loss_culprit("attention_probabilities", settings, lambda loss: loss) == guilty

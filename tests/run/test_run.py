@@ -5,10 +5,12 @@ import fcntl
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import datasets
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -16,19 +18,19 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from distilnlp.data import Task, load_task
 from distilnlp.errors import RequestError
 from distilnlp.models.labels import align_labels
-from distilnlp.models.loading import load_classifier
+from distilnlp.models.loading import load_classifier, load_model
 from distilnlp.problems import get_problem
 from distilnlp.recipe import Recipe, load_recipe, make_recipe
 from distilnlp.report.predictions import read_predictions
 from distilnlp.report.schema import Report, StageResult, read_report, read_stage_result
-from distilnlp.run import evaluate_model, run_recipe
+from distilnlp.run import evaluate_model, run_recipe, sources
 from distilnlp.run import runner as runner_module
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models
 from distilnlp.run.plan import make_plan
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.report import eval_split
-from tests.run.conftest import recipe_values
+from tests.run.conftest import TRAINING, recipe_values
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -346,6 +348,60 @@ def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, val
     recipe = make_recipe({**values, "data": {"task": "films.csv", "max_length": 4}}, name="films")
     Models(make_plan(recipe), dict.fromkeys(recipe.stages, task), RunFolder(tmp_path / "run")).check()
     assert not caplog.records
+
+
+def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path, values):
+    """First a task of three classes, then the run's own: the body goes on, the head is new; no agreement across."""
+    rows = [f"the meal is {word} and {word},{label}\n" for word, label in (("blue", "a"), ("one", "b"), ("good", "c"))]
+    (tmp_path / "three.csv").write_text("text,label\n" + "".join(rows * 20))
+    teacher = values["stages"]["teacher"]
+    stages = {
+        "before": {"model": teacher["model"], "data": {"task": str(tmp_path / "three.csv")}, "training": TRAINING},
+        "teacher": {"model": "before", "training": TRAINING},
+        "student": {**values["stages"]["student"], "data": {"max_train": 30}},
+    }
+    report = run_recipe(make_recipe({**values, "stages": stages}, name="films"), tmp_path / "run")
+    assert {row.stage: row.task for row in report.stages} == {
+        "before": "three",
+        "teacher": "films",
+        "student": "films",
+    }
+    labels = {name: load_classifier(tmp_path / "run" / name).config.num_labels for name in stages}
+    assert labels == {"before": 3, "teacher": 2, "student": 2}
+    body = "bert.encoder.layer.0.output.dense.weight"
+    before, after = (weights(tmp_path / "run" / name)[body] for name in ("before", "teacher"))
+    assert 0 < np.abs(before - after).max() < 0.1  # it went on from there
+    assert report.task == "films" and report.stage("before").fidelity is None
+    assert report.stage("student").steps == 4  # 30 rows in batches of 8
+
+
+def test_a_problem_that_the_labels_do_not_fit_is_refused(tmp_path: Path, values):
+    values["stages"]["student"]["problem"] = "regression"
+    with pytest.raises(RequestError, match="where regression needs a finite number"):
+        run_recipe(make_recipe(values, name="films"), tmp_path / "run")
+
+
+def test_a_model_from_outside_is_loaded_once_for_all_who_use_it(tmp_path: Path, finished: Path, values):
+    """Teacher and start of two stages: the file is read once, and the teacher's weights are nobody's to change."""
+    outside = str(finished / "teacher")
+    student = {**values["stages"]["student"], "student": {"from": outside, "layers": 1}, "teacher": outside}
+    stages = {"control": {"like": "student", "teacher": None, "objective": None}, "student": student}
+    recipe = make_recipe({**values, "stages": stages}, name="films")
+    plan = make_plan(recipe)
+    task = load_task(plan.recipe.data.task)
+    models = Models(plan, dict.fromkeys(plan.stages, task), RunFolder(tmp_path / "run"))
+    with mock.patch.object(sources, "load_model", side_effect=load_model) as loaded:
+        models.check()
+        before = {name: tensor.clone() for name, tensor in models.sources.teacher(outside).state_dict().items()}
+        starts = [models.start(stage) for stage in plan.stages.values()]
+        teacher = models.teacher(plan.stages["student"])
+    assert loaded.call_count == 1
+    assert all(parameter.requires_grad for start in starts for parameter in start.parameters())
+    for start in starts:
+        for parameter in start.parameters():
+            parameter.data.fill_(0.0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.model.state_dict().items())
+    assert not models.sources._kept  # after its last use it is let go
 
 
 def test_a_teacher_that_is_no_stage_has_its_row(tmp_path: Path, finished: Path, values):
