@@ -48,7 +48,7 @@ def read_labels(
 
 
 def _recognised(labels: LabelColumn) -> Problem:
-    """The kind that the values look like; the kind that takes all others is asked last."""
+    """The kind that the values look like; the kind that takes all others comes last."""
     problems = [get_problem(name) for name in list_problems()]
     return next(problem for problem in reversed(problems) if problem.recognises(labels))
 

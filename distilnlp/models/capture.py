@@ -104,7 +104,7 @@ class Capture:
         self._stops = False
         highest = max(needs.layers, default=0)
         if highest > self.layers:
-            raise RequestError(f"layer {highest} is asked of {model_info(model).name}, which has {self.layers} layers")
+            raise RequestError(f"layer {highest} is needed, and {model_info(model).name} has {self.layers} layers")
         if needs.layers or needs.input_gradients:
             self._attach()
 

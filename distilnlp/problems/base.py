@@ -131,7 +131,7 @@ class Answer:
 class Problem:
     """Base of all kinds of task. A kind is a class in a file of its own, registered under the name that configs use.
 
-    Nothing outside this folder compares a problem by its name: what differs between kinds is asked of the object.
+    Nothing outside this folder compares a problem by its name: the object has what differs between kinds.
 
     Class attributes:
         name: the registry's name: ``config.problem_type`` of transformers.
@@ -175,7 +175,7 @@ class Problem:
     def recognises(self, column: LabelColumn) -> bool:
         """Whether a label column that nobody described looks like this kind.
 
-        The kinds are asked from the last registered to the first, which takes what no other one wanted.
+        Called from the last registered kind to the first, which takes what no other one does.
 
         Raises:
             RequestError: it may be meant, and something in the column makes that doubtful.

@@ -1,4 +1,4 @@
-"""Nothing outside of `distilnlp/problems/` compares a problem by its name: what differs is asked of the object."""
+"""Nothing outside of `distilnlp/problems/` compares a problem by its name: the object has what differs."""
 
 import ast
 from collections.abc import Iterator
