@@ -77,8 +77,9 @@ class _Records:
 
 
 # Which capture notes what a module's attention is given. By module, so that two models can be in their forward pass at
-# once: one inside the other, or in two threads.
-_CAPTURES: "weakref.WeakKeyDictionary[nn.Module, Capture]" = weakref.WeakKeyDictionary()
+# once: one inside the other, or in two threads. Weak on both sides: a capture holds its model, so that one that nobody
+# removed would keep the model in memory. The hooks on the model keep the capture while the model is there.
+_CAPTURES: "weakref.WeakKeyDictionary[nn.Module, weakref.ref[Capture]]" = weakref.WeakKeyDictionary()
 
 
 class Capture:
@@ -134,13 +135,13 @@ class Capture:
                 f"the attention of {model_info(self.model).name} is captured already: one model cannot be teacher and "
                 "student at once, give each its own (copy.deepcopy), or remove() the other capture first"
             )
-        _CAPTURES.update(dict.fromkeys(modules, self))
+        _CAPTURES.update(dict.fromkeys(modules, weakref.ref(self)))
 
     def remove(self) -> None:
         """Take everything off the model; it computes as before it was attached."""
         while self._handles:
             self._handles.pop().remove()
-        claimed = [module for module, capture in list(_CAPTURES.items()) if capture is self]
+        claimed = [module for module, capture in list(_CAPTURES.items()) if capture() is self]
         for module in claimed:
             del _CAPTURES[module]
         if claimed:
@@ -372,7 +373,8 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """The usual fast attention, telling the model's capture what it was given."""
-    capture = _CAPTURES.get(module)
+    claimed = _CAPTURES.get(module)
+    capture = None if claimed is None else claimed()
     if capture is not None:
         capture.note_attention(query, key, value, attention_mask, scaling)
     return sdpa_attention_forward(

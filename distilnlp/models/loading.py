@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -123,7 +123,8 @@ def load_classifier(
         seed: of the head, where a new one is made; the global random state is left alone.
         require_head: refuse a model whose head would have to be made new.
     Raises:
-        RequestError: it cannot be loaded (no such model, no safetensors, offline), or has no head and needs one.
+        RequestError: it cannot be loaded (no such model, no safetensors, offline), or has no head and needs one;
+            adapters that do not fit their base.
     """
     return load_model(name, label_names=label_names, problem=problem, seed=seed, require_head=require_head)[0]
 
@@ -144,16 +145,14 @@ def load_model(
         settings = get_problem(problem).config_settings(label_names)
     try:
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False, **settings)
-        model, whole = _load(base or source, config, seed, require_head and base is None, str(name))
+        model, new = _load(base or source, config, seed, require_head and base is None, str(name))
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         if isinstance(error, RequestError):
             raise
         raise _cannot_load("model", name, error) from error
     if base is None:
-        return model, whole
-    from peft import PeftModel
-
-    return merge_adapter(PeftModel.from_pretrained(model, source)), False
+        return model, not new
+    return _merged(model, Path(source), new if require_head else []), False
 
 
 def load_config(name: str | Path) -> PreTrainedConfig:
@@ -174,7 +173,8 @@ def load_config(name: str | Path) -> PreTrainedConfig:
 
 def _load(
     source: str, config: PreTrainedConfig, seed: int, require_head: bool, name: str
-) -> tuple[PreTrainedModel, bool]:
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of its weights that did not come from the file."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # the report of new and unused weights; what matters of it is checked below
     logging.disable_progress_bar()
@@ -201,11 +201,42 @@ def _load(
     if body:
         raise RequestError(f"{name} lacks {len(body)} weights of its own body (the first is {body[0]}): a broken file")
     if new and require_head:
+        raise _no_head(name, new[0])
+    return model, new + sorted(key for key, *_ in report["mismatched_keys"])
+
+
+def _merged(model: PreTrainedModel, folder: Path, needed: Sequence[str]) -> PreTrainedModel:
+    """The base with the adapters of a folder merged into it; ``needed`` are the weights that only they can bring."""
+    from peft import PeftModel
+
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise RequestError(f"{folder} has no adapter_model.safetensors: save the adapters again, as safetensors")
+    try:
+        with safe_open(weights, framework="pt") as file:
+            brought = {key.removeprefix("base_model.model.") for key in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise RequestError(f"{weights} is damaged ({error}): copy or save the adapters again") from error
+    missing = [key for key in needed if key not in brought]
+    if missing:
+        raise _no_head(str(folder), missing[0])
+    try:
+        return merge_adapter(PeftModel.from_pretrained(model, folder))
+    except RuntimeError as error:
         raise RequestError(
-            f"{name} has no classification head of its own ({new[0]} is missing): fine-tune it first "
-            "(distilnlp finetune), then use that folder"
-        )
-    return model, not new and not report["mismatched_keys"]
+            f"the adapters in {folder} do not fit {model.name_or_path} with {model.config.num_labels} labels: save "
+            "them merged, by load_classifier(folder, label_names=...).save_pretrained(...), and use that "
+            f"({' '.join(str(error).split()):.300})"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _cannot_load("adapters", folder, error) from error
+
+
+def _no_head(name: str, missing: str) -> RequestError:
+    return RequestError(
+        f"{name} has no classification head of its own ({missing} is missing): fine-tune it first "
+        "(distilnlp finetune), then use that folder"
+    )
 
 
 def merge_adapter(model: nn.Module) -> PreTrainedModel:
@@ -223,7 +254,13 @@ def _adapter_base(source: str) -> str | None:
     path = Path(source) / "adapter_config.json"
     if not path.is_file():
         return None
-    return resolve_model(json.loads(path.read_text())["base_model_name_or_path"])
+    try:
+        base = json.loads(path.read_text("utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
+        raise RequestError(f"{path} is damaged ({error}): copy or save the adapters again") from error
+    if not base:
+        raise RequestError(f"{path} names no base model: set its base_model_name_or_path to a folder or Hub id")
+    return resolve_model(base)
 
 
 def _cannot_load(what: str, name: str | Path, error: BaseException) -> RequestError:

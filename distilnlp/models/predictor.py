@@ -28,11 +28,16 @@ DEFAULT_LENGTH = 512  # tokens, where neither the caller nor the model sets a li
 COUNTED_FROM_PADDING = (
     "camembert",
     "data2vec-text",
+    "esm",
+    "ibert",
     "longformer",
+    "luke",
     "mpnet",
     "roberta",
+    "roberta-prelayernorm",
     "xlm-roberta",
     "xlm-roberta-xl",
+    "xmod",
 )
 
 
@@ -139,7 +144,9 @@ class Predictor:
         tokenizer: the model's.
         max_length: tokens that texts are cut to, 1 or more beyond the special ones; never more than the model takes.
             None: as many as the model takes, at most 512.
-        batch_size: texts at a time.
+        batch_size: texts at a time, 1 or more.
+    Raises:
+        RequestError: a ``max_length`` that leaves no token for the text, a ``batch_size`` below 1.
     """
 
     def __init__(
@@ -154,6 +161,10 @@ class Predictor:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = token_limit(backend.config, tokenizer, max_length)
+        if batch_size < 1:
+            raise RequestError(f"batch_size={batch_size}: a batch needs at least one text, give 1 or more")
+        self._check_length(parts=1)
+        self._vocabulary: int | None = backend.config.to_dict().get("vocab_size")
 
     @classmethod
     def load(
@@ -192,35 +203,77 @@ class Predictor:
 
         Args:
             texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind.
+        Raises:
+            RequestError: texts that are none or of two kinds; a tokenizer that is not the model's.
         """
-        rows = [(text,) if isinstance(text, str) else text for text in texts]
+        return self._encode(self._rows(texts))
+
+    def _encode(self, rows: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         columns = [list(column) for column in zip(*rows, strict=True)]
         batch = self.tokenizer(
             *columns, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
         )
+        highest = int(batch["input_ids"].max())
+        if self._vocabulary is not None and highest >= self._vocabulary:
+            raise RequestError(
+                f"the tokenizer gives token {highest} and the model knows {self._vocabulary}, counted from 0: it is "
+                "another model's, load the tokenizer of the model's own folder"
+            )
         return {name: batch[name].to(self.backend.device) for name in batch if name in self.backend.columns}
+
+    def _rows(self, texts: Sequence[Text]) -> list[tuple[str, ...]]:
+        """The texts as tuples of one length, of strings and nothing else."""
+        if isinstance(texts, str):
+            raise RequestError("texts is one string, which would be read letter by letter: give a list of texts")
+        rows = [(text,) if isinstance(text, str) else text for text in texts]
+        if not rows:
+            raise RequestError("there is nothing to predict: give at least one text")
+        for place, row in enumerate(rows):
+            if not isinstance(row, tuple | list) or len(row) not in (1, 2) or not all(isinstance(s, str) for s in row):
+                raise RequestError(f"texts[{place}] is {row!r:.60}: a string, (text,) or (text, pair) is needed")
+            if len(row) != len(rows[0]):
+                kind = "a pair" if len(row) == 2 else "one text"
+                raise RequestError(
+                    f"texts[{place}] is {kind} and texts[0] is not: give single texts only, or pairs only"
+                )
+        self._check_length(parts=len(rows[0]))
+        return [tuple(row) for row in rows]
+
+    def _check_length(self, parts: int) -> None:
+        """A tokenizer leaves texts uncut, without a word, where not even the special tokens have room."""
+        special = self.tokenizer.num_special_tokens_to_add(pair=parts == 2)
+        if self.max_length <= special:
+            what = "a pair" if parts == 2 else "a text"
+            raise RequestError(
+                f"max_length={self.max_length}: {what} has {special} special tokens, give {special + 1} or more"
+            )
 
     def batches(self, texts: Sequence[Text]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """The texts in batches of like length, each with the places of its texts in ``texts``."""
-        order = sorted(range(len(texts)), key=lambda i: _characters(texts[i]))
+        rows = self._rows(texts)
+        order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
-            yield places, self.encode([texts[i] for i in places])
+            yield places, self._encode([rows[i] for i in places])
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
-        """``(texts, classes)``, in the order of the texts.
+        """``(texts, classes)``, in the order of the texts; float32 whatever the precision of the model.
 
         Raises:
-            RequestError: no texts.
+            RequestError: as `encode`, before the model is asked; or no texts.
         """
-        if not len(texts):
-            raise RequestError("there is nothing to predict: give at least one text")
-        rows: list[Any] = [None] * len(texts)
+        order: list[int] = []
+        parts: list[Tensor] = []
         with self.backend.evaluating():
             for places, batch in self.batches(texts):
-                for place, row in zip(places, self.backend(batch).float().cpu().numpy(), strict=True):
-                    rows[place] = row
-        return np.stack(rows)
+                order += places
+                # Left on the device: to fetch them would be to wait for it, when the next texts can be tokenised.
+                # A copy, for a runtime may write its next answer over this one.
+                parts.append(self.backend(batch).to(torch.float32, copy=True))
+        found = torch.cat(parts).cpu().numpy()
+        logits = np.empty_like(found)
+        logits[order] = found
+        return logits
 
     def decide(self, texts: Sequence[Text]) -> NDArray[Any]:
         """The decisions: classes ``(texts,)``, numbers ``(texts,)``, or 0 and 1 ``(texts, labels)``."""
@@ -245,13 +298,10 @@ def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, ma
         tokenizer: for its own limit; some have none.
         max_length: what the user says.
     """
+    asked = DEFAULT_LENGTH if max_length is None else max_length
     positions = config.to_dict().get("max_position_embeddings")
     if isinstance(positions, int) and positions > 0:
         reserved = config.model_type in COUNTED_FROM_PADDING
         taken = positions - (int(config.pad_token_id or 0) + 1 if reserved else 0)
-        return min(max_length or DEFAULT_LENGTH, int(tokenizer.model_max_length), taken)
-    return min(max_length or DEFAULT_LENGTH, int(tokenizer.model_max_length))
-
-
-def _characters(text: Text) -> int:
-    return len(text) if isinstance(text, str) else sum(map(len, text))
+        return min(asked, int(tokenizer.model_max_length), taken)
+    return min(asked, int(tokenizer.model_max_length))

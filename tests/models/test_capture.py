@@ -1,5 +1,7 @@
 """What is taken out of a model equals what the model computed, for every backbone and any attention kernel."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -336,3 +338,21 @@ def test_one_model_in_two_captures_of_attention_is_refused() -> None:
     first.remove()
     assert model.config._attn_implementation == "sdpa"
     Capture(model, Needs(attention=frozenset({1}))).remove()
+
+
+def test_a_capture_that_nobody_removes_keeps_no_model_in_memory() -> None:
+    """As where a training breaks off in a notebook, and is begun anew again and again."""
+    model = tiny_model("bert")
+    Capture(model, Needs(attention=frozenset({1})))
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+def test_the_hooks_keep_a_capture_while_its_model_is_there() -> None:
+    model = tiny_model("bert")
+    Capture(model, Needs(attention=frozenset({1})))
+    gc.collect()
+    with pytest.raises(RequestError, match="captured already"):
+        Capture(model, Needs(attention=frozenset({1})))

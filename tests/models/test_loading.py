@@ -1,4 +1,4 @@
-"""Model folders that must not be loaded: damaged, pickled, with code of their own, without a vocabulary."""
+"""Model folders that must not be loaded: damaged, pickled, with code of their own, without vocabulary or head."""
 
 import json
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import load_classifier, load_tokenizer, resolve_model
@@ -90,3 +91,68 @@ def test_a_tokenizer_is_whole(folder: Path) -> None:
         (folder / name).unlink()
     with pytest.raises(RequestError, match=r"has no vocabulary|cannot load the tokenizer"):
         load_tokenizer(folder)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> Callable[..., Path]:
+    """Saves adapters, and the head that was trained with them, on a base that has no head."""
+
+    def save(num_labels: int = 3, **settings: str) -> Path:
+        tiny_model("bert").base_model.save_pretrained(tmp_path / "base")
+        model = load_classifier(tmp_path / "base", label_names=[f"LABEL_{i}" for i in range(num_labels)])
+        config = LoraConfig(r=2, target_modules=["query"], **settings)
+        get_peft_model(model, config).save_pretrained(tmp_path / "adapters")
+        return tmp_path / "adapters"
+
+    return save
+
+
+def test_adapters_bring_the_head_or_are_refused(adapters: Callable[..., Path]) -> None:
+    """Made new, the head would answer at random; adapters of an unknown task do not save it."""
+    load_classifier(adapters(task_type="SEQ_CLS"), require_head=True)
+    headless = adapters()
+    with pytest.raises(RequestError, match=r"adapters has no classification head of its own \(classifier.bias is"):
+        load_classifier(headless, require_head=True)
+    load_classifier(headless)
+
+
+def test_adapters_for_other_labels_than_their_base_are_refused_in_one_line(adapters: Callable[..., Path]) -> None:
+    """Adapters do not save how many labels they are for: the base's number is taken, which may be another."""
+    folder = adapters(num_labels=2, task_type="SEQ_CLS")
+    with pytest.raises(
+        RequestError, match=r"^the adapters in .* do not fit .*base with 3 labels: save them merged.*$"
+    ):
+        load_classifier(folder, require_head=True)
+    assert load_classifier(folder, label_names=["no", "yes"], require_head=True).config.num_labels == 2
+
+
+def unknown_adapters(folder: Path) -> None:
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "NONE"}))
+
+
+def pickled_adapters(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "adapter_config.json is damaged .*: copy"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "adapter_config.json is damaged .*: copy"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "names no base model: set its base_model"),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").write_bytes(b""),
+            "adapter_model.safetensors is damaged",
+        ),
+        (unknown_adapters, "^cannot load the adapters of .*adapters: "),
+        (pickled_adapters, "has no adapter_model.safetensors"),
+    ],
+)
+def test_adapters_are_whole_and_name_their_base(
+    adapters: Callable[..., Path], change: Callable[[Path], object], message: str
+) -> None:
+    folder = adapters(task_type="SEQ_CLS")
+    change(folder)
+    with pytest.raises(RequestError, match=message):
+        load_classifier(folder)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from distilnlp.errors import RequestError
-from distilnlp.models.predictor import Predictor, TorchBackend, token_limit
+from distilnlp.errors import RequestError, RunError
+from distilnlp.models.predictor import COUNTED_FROM_PADDING, Predictor, TorchBackend, token_limit
 from tests.tiny import BACKBONES, POSITIONS, tiny_model, tiny_tokenizer
 
 NAMES = ("bad", "good", "mixed")
@@ -73,6 +73,115 @@ def test_no_text_is_longer_than_model_and_tokenizer_take(
     assert np.isfinite(predictor.logits(["good " * 500])).all()
 
 
+@pytest.mark.parametrize("kind", COUNTED_FROM_PADDING)
+def test_positions_that_begin_behind_the_padding_are_not_run_out_of(
+    kind: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A token more than the limit is an index error; the published models have 514 positions for 512 tokens."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    own = {"attention_window": 4} if kind == "longformer" else {}
+    config = AutoConfig.for_model(kind, vocab_size=50, max_position_embeddings=20, pad_token_id=1, **sizes, **own)
+    if kind == "xmod":
+        config.default_language = config.languages[0]
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    tokenizer.model_max_length = int(1e30)
+    limit = token_limit(config, tokenizer)
+    assert limit == 18
+    model(input_ids=torch.full((1, limit), 7), attention_mask=torch.ones(1, limit, dtype=torch.long))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, limit + 1), 7), attention_mask=torch.ones(1, limit + 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_length": 0}, "max_length=0: a text has 2 special tokens, give 3 or more"),
+        ({"max_length": -1}, "max_length=-1: .* give 3 or more"),
+        ({"max_length": 2}, "max_length=2: .* give 3 or more"),
+        ({"batch_size": 0}, "batch_size=0: .* give 1 or more"),
+        ({"batch_size": -1}, "batch_size=-1: .* give 1 or more"),
+    ],
+)
+def test_settings_that_leave_nothing_to_read_are_refused(
+    settings: dict[str, int], message: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A tokenizer that is asked for fewer tokens than the special ones leaves the text uncut, without a word."""
+    with pytest.raises(RequestError, match=f"^{message}$"):
+        Predictor(TorchBackend(tiny_model("bert")), tokenizer, **settings)
+
+
+def test_a_pair_needs_more_tokens_than_a_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    predictor = Predictor(TorchBackend(tiny_model("bert")), tokenizer, max_length=3)
+    assert predictor.encode(["a film"])["input_ids"].shape == (1, 3)
+    with pytest.raises(RequestError, match="max_length=3: a pair has 3 special tokens, give 4 or more"):
+        predictor.encode([("a film", "good")])
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("good", "texts is one string, which would be read letter by letter: give a list"),
+        (["good", ("a", "b")], r"texts\[1\] is a pair and texts\[0\] is not: give single texts only"),
+        ([("a", "b"), "good"], r"texts\[1\] is one text and texts\[0\] is not: give single texts only"),
+        ([("a", "b", "c")], r"texts\[0\] is \('a', 'b', 'c'\): a string, \(text,\) or \(text, pair\) is needed"),
+        ([()], r"texts\[0\] is \(\): a string"),
+        (["good", None], r"texts\[1\] is None: a string"),
+        (["good", float("nan")], r"texts\[1\] is nan: a string"),
+        ([("good", None)], r"texts\[0\] is \('good', None\): a string"),
+    ],
+)
+def test_what_is_no_list_of_texts_of_one_kind_is_refused_before_the_model_is_asked(
+    texts: list[str], message: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = tiny_model("bert")
+    model.register_forward_pre_hook(lambda *_: pytest.fail("the model was asked"))
+    with pytest.raises(RequestError, match=f"^{message}"):
+        Predictor(TorchBackend(model), tokenizer, batch_size=1).logits(texts)
+
+
+def test_the_tokenizer_of_a_larger_vocabulary_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    """On an accelerator an id that is not in the table breaks the whole process."""
+    model = tiny_model("bert")
+    model.resize_token_embeddings(20)
+    predictor = Predictor(TorchBackend(model), tokenizer)
+    assert predictor.logits(["the film was"]).shape == (1, 3)
+    with pytest.raises(RequestError, match="token 27 and the model knows 20, counted from 0: it is another model's"):
+        predictor.logits(["good"])
+
+
+def test_a_model_in_half_precision_answers_in_float32(tokenizer: PreTrainedTokenizerBase) -> None:
+    """numpy has no bfloat16."""
+    model = tiny_model("bert")
+    expected = Predictor(TorchBackend(model), tokenizer).logits(TEXTS)
+    backend = TorchBackend(model.bfloat16())
+    got = Predictor(backend, tokenizer).logits(TEXTS)
+    assert (backend.dtype, got.dtype) == ("bfloat16", np.float32)
+    np.testing.assert_allclose(got, expected, atol=5e-3)
+
+
+def test_answers_that_are_no_numbers_are_an_error(tokenizer: PreTrainedTokenizerBase) -> None:
+    model = tiny_model("bert", label_names=NAMES)
+    torch.nn.init.constant_(model.classifier.bias, float("nan"))
+    predictor = Predictor(TorchBackend(model), tokenizer)
+    for ask in (predictor.decide, predictor.answers):
+        with pytest.raises(RunError, match="4 of 4 examples have logits that are not finite"):
+            ask(TEXTS)
+
+
+def test_every_module_is_left_in_the_mode_it_was_in(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A trainer's model is asked in the middle of a training, with parts of it that are frozen."""
+    model = tiny_model("bert").train()
+    model.bert.embeddings.eval()
+    before = [module.training for module in model.modules()]
+    predictor = Predictor(TorchBackend(model), tokenizer)
+    assert np.array_equal(predictor.logits(TEXTS), predictor.logits(TEXTS))  # no dropout
+    assert [module.training for module in model.modules()] == before
+    model.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predictor.logits(TEXTS)
+    assert [module.training for module in model.modules()] == before
+
+
 def test_decisions_have_names_and_probabilities(tokenizer: PreTrainedTokenizerBase) -> None:
     predictor = Predictor(TorchBackend(tiny_model("bert", label_names=NAMES)), tokenizer)
     logits = predictor.logits(TEXTS)
@@ -108,6 +217,18 @@ def test_any_backend_will_do(tokenizer: PreTrainedTokenizerBase) -> None:
             return 0, 0
 
     assert Predictor(Lengths(), tokenizer, batch_size=2).logits(TEXTS)[:, 0].tolist() == [4, 16, 3, 7]
+
+
+def test_a_runtime_may_write_each_answer_over_the_last(tokenizer: PreTrainedTokenizerBase) -> None:
+    class OneBuffer(TorchBackend):
+        buffer = torch.empty(1, 3)
+
+        def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
+            return self.buffer.copy_(super().__call__(batch))
+
+    model = tiny_model("bert")
+    expected = Predictor(TorchBackend(model), tokenizer, batch_size=1).logits(TEXTS)
+    assert np.array_equal(Predictor(OneBuffer(model), tokenizer, batch_size=1).logits(TEXTS), expected)
 
 
 def test_adapters_answer_with_the_model_that_they_are_on(tokenizer: PreTrainedTokenizerBase) -> None:
