@@ -42,6 +42,7 @@ from benchmarks._harness import (
 
 METHODS = sorted(path.stem for path in (ROOT / "tasks" / "methods").glob("[a-z]*.yaml"))
 CONTROL = "control"
+MODULE = "benchmarks.knowledge"  # each run is a process of this
 BEST = 10
 Runs = dict[str, dict[str, Any]]
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         answer(**cost(arguments.cost))
     elif arguments.costs:
         for method in dict.fromkeys([CONTROL, *arguments.methods]):
-            made = in_process("benchmarks.knowledge", "--cost", method)
+            made = in_process(MODULE, "--cost", method)
             before = _read()["costs"].get(method, made)
             # Whatever else the machine does only ever slows a step: of several passes the quickest counts.
             _write(costs={method: min(made, before, key=lambda figures: figures["ms/step"])})
@@ -154,7 +155,8 @@ def leaderboard(arguments: argparse.Namespace) -> None:
     """Make the runs that are missing, the best methods' other seeds last."""
     for task in arguments.tasks:
         if not (teacher_folder(task) / "metrics.json").is_file():
-            print(f"teacher of {task}: {in_process('benchmarks.knowledge', '--teacher', task)}", flush=True)
+            options = ("--teacher-rows", arguments.teacher_rows, "--validation-rows", arguments.validation_rows)
+            print(f"teacher of {task}: {in_process(MODULE, *options, '--teacher', task)}", flush=True)
     everyone = [CONTROL, *arguments.methods]
     _make_all(arguments, [(method, task, 1) for method in everyone for task in arguments.tasks])
     best = sorted(arguments.methods, key=lambda method: -_mean_gain(_read()["runs"], method, arguments.tasks))[:BEST]
@@ -175,7 +177,7 @@ def _make_all(arguments: argparse.Namespace, wanted: Sequence[tuple[str, str, in
     def make(method: str, task: str, seed: int) -> None:
         started = time.monotonic()
         try:
-            made = in_process("benchmarks.knowledge", *options, "--one", method, task, seed)
+            made = in_process(MODULE, *options, "--one", method, task, seed)
         except RuntimeError as error:  # the others are worth having
             print(f"{task} {method} {seed}: {error}", file=sys.stderr, flush=True)
             return

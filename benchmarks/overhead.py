@@ -192,7 +192,7 @@ class ProfiledTrainer(DistillationTrainer):
     def profile_into(self, steps: Steps) -> None:
         """From now on."""
         self.steps = steps
-        self.distillation_objective = _TimedObjective(self.distillation_objective, steps)
+        self._hook.objective = _TimedObjective(self._hook.objective, steps)
         assert isinstance(self.teacher, FrozenTeacher)
         self.teacher = _TimedTeacher(self.teacher, steps)
         self.accelerator.backward = _timed(self.accelerator.backward, steps, "backward")

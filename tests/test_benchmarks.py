@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _harness, cache, knowledge
+from benchmarks import _harness, cache, knowledge, overhead, startup
 from benchmarks._harness import Spread, alternate, ratio
+from distilnlp.data import tokenize
 
 
 def test_sides_take_turns_and_warm_up_is_not_counted() -> None:
@@ -40,6 +41,44 @@ def test_the_leaderboard_compares_a_method_with_the_control_of_the_same_seeds() 
     assert (rows["pkd"]["over control"], rows["pkd"]["deviation"], rows["pkd"]["seeds"]) == (0.1, "-", 1)
     assert (rows["rkd"]["f1"], rows["rkd"]["over control"]) == (0.75, 0.05)
     assert set(knowledge.METHODS) == {path.stem for path in (Path("tasks") / "methods").glob("[a-z]*.yaml")}
+
+
+def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def pretend(*command: object) -> dict[str, object]:
+        asked.append(command[1:])
+        return {"metric": "accuracy", "score": 0.5}
+
+    monkeypatch.setattr(knowledge, "in_process", pretend)
+    monkeypatch.setattr(knowledge, "SCRATCH", tmp_path)
+    monkeypatch.setattr(knowledge, "RESULTS", tmp_path)
+    options = "--tasks rte --methods hinton --rows 8 --teacher-rows 64 --validation-rows 32 --seeds 1 --jobs 1"
+    knowledge.leaderboard(knowledge._parse(options.split()))
+    assert asked == [
+        ("--teacher-rows", 64, "--validation-rows", 32, "--teacher", "rte"),
+        ("--rows", 8, "--validation-rows", 32, "--one", "control", "rte", 1),
+        ("--rows", 8, "--validation-rows", 32, "--one", "hinton", "rte", 1),
+    ]
+
+
+def test_a_command_that_fails_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(startup.SIDES, "broken", (["-c", "raise SystemExit('no such module')"], None))
+    with pytest.raises(RuntimeError, match="broken: exit status 1 in place of 0; it said: no such module"):
+        startup.start("broken")
+    startup.start("python, nothing imported")
+
+
+@pytest.mark.slow
+def test_the_profile_of_a_step_finds_every_part_on_both_sides() -> None:
+    task, tokenizer = _harness.load_data(24), _harness.make_tokenizer()
+    teacher = _harness.make_teacher(task)
+    data = tokenize(task.train, tokenizer, max_length=32)
+    work = overhead.Work(data, tokenizer, teacher, _harness.make_student(teacher), batch_size=8, seed=0)
+    for side in (overhead.trainer_side(work, profiled=True), overhead.bare_loop(work)):
+        assert [part for part, seconds in side.profile().items() if seconds <= 0] == []
 
 
 @pytest.mark.slow
