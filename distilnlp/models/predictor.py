@@ -182,7 +182,7 @@ class Predictor:
             max_length, batch_size: as for `Predictor`.
             device: default: the accelerator where there is one (`best_device`).
         Raises:
-            RequestError: no such model, or one without a head of its own.
+            RequestError: no such model, one without a head of its own or without a tokenizer; as `Predictor`.
         """
         backend = TorchBackend(load_classifier(name, require_head=True), best_device() if device is None else device)
         return cls(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size)
@@ -276,11 +276,16 @@ class Predictor:
         return logits
 
     def decide(self, texts: Sequence[Text]) -> NDArray[Any]:
-        """The decisions: classes ``(texts,)``, numbers ``(texts,)``, or 0 and 1 ``(texts, labels)``."""
+        """The decisions: classes ``(texts,)``, numbers ``(texts,)``, or 0 and 1 ``(texts, labels)``.
+
+        Raises:
+            RequestError: as `logits`.
+            RunError: logits that are not finite numbers.
+        """
         return self.problem.decide(self.logits(texts))
 
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
-        """The decisions with names and probabilities."""
+        """The decisions with names and probabilities. Raises: as `decide`."""
         return self.problem.answers(self.logits(texts), self.label_names)
 
 
