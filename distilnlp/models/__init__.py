@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distilnlp.models.backend import TorchBackend
     from distilnlp.models.capture import Capture
     from distilnlp.models.labels import align_labels, label_names_of, label_order
     from distilnlp.models.loading import load_classifier, load_tokenizer
-    from distilnlp.models.predictor import Predictor, TorchBackend
+    from distilnlp.models.predictor import Predictor
 
 __all__ = [
     "Capture",
@@ -26,7 +27,7 @@ __all__ = [
 _HOMES = {
     "Capture": "capture",
     "Predictor": "predictor",
-    "TorchBackend": "predictor",
+    "TorchBackend": "backend",
     "align_labels": "labels",
     "label_names_of": "labels",
     "label_order": "labels",

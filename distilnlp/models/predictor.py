@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
-from distilnlp.models.encoder import base_model, count_parameters
+from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.problems import Answer, Problem, problem_of_config
 
-__all__ = ["Backend", "Predictor", "Text", "TorchBackend", "best_device", "token_limit"]
+__all__ = ["Predictor", "Text", "token_limit"]
 
 Text = str | tuple[str, ...]
 
@@ -39,98 +37,6 @@ COUNTED_FROM_PADDING = (
     "xlm-roberta-xl",
     "xmod",
 )
-
-
-class Backend(Protocol):
-    """Whatever turns a tokenised batch into logits: a model of torch, or one that was exported to another runtime.
-
-    Attributes:
-        config: of the model: its problem, its labels, how many tokens it takes.
-        columns: the names of the inputs that it reads.
-        device: where its inputs belong.
-        dtype: of its weights, ``float32`` for example.
-    """
-
-    config: PreTrainedConfig
-    columns: frozenset[str]
-
-    @property
-    def device(self) -> torch.device:
-        """Where its inputs belong."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """Of its weights."""
-        ...
-
-    def evaluating(self) -> AbstractContextManager[None]:
-        """While it holds the backend answers as in evaluation; afterwards all is as it was before."""
-        ...
-
-    def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(batch, classes)``. The device may still be computing them."""
-        ...
-
-    def wait(self) -> None:
-        """Wait until the device has finished."""
-        ...
-
-    def count_parameters(self) -> tuple[int, int]:
-        """All parameters, and those that are no embeddings."""
-        ...
-
-
-class TorchBackend:
-    """A model of transformers, where it is and in the precision that it has.
-
-    Args:
-        model: with a head; may be wrapped (PEFT).
-        device: where it is moved; None leaves it where it is.
-    """
-
-    def __init__(self, model: nn.Module, device: torch.device | None = None) -> None:
-        inner = base_model(model)
-        self.model = model if device is None else nn.Module.to(model, device)
-        self.config: PreTrainedConfig = inner.config
-        self.columns = frozenset(inspect.signature(inner.forward).parameters) - {"labels"}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
-
-    @property
-    def dtype(self) -> str:
-        """Of the weights."""
-        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients, for every module; afterwards each is as it was, frozen parts included."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            # Not inference_mode: tables that a model makes on its first call would be unusable in training afterwards.
-            with torch.no_grad():
-                yield
-        finally:
-            for module, training in modes:
-                module.training = training
-
-    def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(batch, classes)``."""
-        logits: Tensor = self.model(**batch).logits
-        return logits
-
-    def wait(self) -> None:
-        """Wait for an accelerator."""
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize(self.device)
-
-    def count_parameters(self) -> tuple[int, int]:
-        """As `distilnlp.models.encoder.count_parameters`."""
-        return count_parameters(self.model)
 
 
 class Predictor:
@@ -287,12 +193,6 @@ class Predictor:
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
         """The decisions with names and probabilities. Raises: as `decide`."""
         return self.problem.answers(self.logits(texts), self.label_names)
-
-
-def best_device() -> torch.device:
-    """The accelerator where there is one, else the CPU."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return torch.device("cpu") if accelerator is None else accelerator
 
 
 def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> int:

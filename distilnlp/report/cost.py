@@ -17,7 +17,8 @@ from distilnlp.report.schema import Cost
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distilnlp.models.predictor import Backend, Predictor, Text
+    from distilnlp.models.backend import Backend
+    from distilnlp.models.predictor import Predictor, Text
 
 __all__ = ["BATCH", "disk_mb", "measure_cost", "measure_costs"]
 

@@ -6,9 +6,10 @@ from datasets import Dataset
 
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
+from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.labels import align_labels
 from distilnlp.models.loading import load_classifier, load_tokenizer
-from distilnlp.models.predictor import Predictor, Text, TorchBackend, best_device
+from distilnlp.models.predictor import Predictor, Text
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import compute_scores
 

@@ -13,10 +13,11 @@ from distilnlp.data.load import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
+from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import align_labels, label_names_of, label_order
 from distilnlp.models.loading import load_classifier, load_config
-from distilnlp.models.predictor import Predictor, TorchBackend, best_device
+from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec

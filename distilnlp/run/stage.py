@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.data.load import Task
-from distilnlp.models.predictor import Predictor, TorchBackend
+from distilnlp.models.backend import TorchBackend
+from distilnlp.models.predictor import Predictor
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Kind, StageResult
 from distilnlp.run.evaluation import Answers, answer

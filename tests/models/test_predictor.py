@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError, RunError
-from distilnlp.models.predictor import Predictor, TorchBackend, token_limit
+from distilnlp.models.backend import TorchBackend
+from distilnlp.models.predictor import Predictor, token_limit
 from tests.tiny import BACKBONES, POSITIONS, tiny_model, tiny_tokenizer
 
 NAMES = ("bad", "good", "mixed")

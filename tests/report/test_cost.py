@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.models.predictor import Predictor, TorchBackend
+from distilnlp.models import Predictor, TorchBackend
 from distilnlp.report import cost
 from distilnlp.report.cost import disk_mb, measure_cost, measure_costs
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
