@@ -123,6 +123,7 @@ class Stage(_Strict):
     kind: Literal["train", "transform"] = Field(
         "train", description="transform: take the model, or make the student, without training"
     )
+    train: bool | None = Field(None, description="false: the same as kind: transform")
     data: StageData | None = Field(None, description="other examples than the recipe's")
     problem: ProblemName | None = Field(None, description="the kind of task; default: that of the data")
     model: str | None = Field(None, description="start from this model: an earlier stage, a folder, or one of the Hub")
@@ -141,9 +142,8 @@ class Stage(_Strict):
         if not isinstance(values, Mapping):
             return values
         plain = dict(values)
-        if "train" in plain and "kind" not in plain:
-            train = plain.pop("train")
-            plain["kind"] = ("train" if train else "transform") if isinstance(train, bool) else train
+        if "kind" not in plain and isinstance(plain.get("train"), bool):
+            plain["kind"] = "train" if plain.pop("train") else "transform"
         return plain
 
     @field_validator("teacher", mode="before")
@@ -338,6 +338,9 @@ def _check_stages(recipe: Recipe) -> None:
         if stage.teacher is not None and not stage.objective:
             path = recipe.latest((*here, "teacher"), (*here, "objective"))
             raise recipe.error(path, f"stages.{name} has a teacher and no 'objective': which losses?")
+        if stage.train is not None:
+            path = recipe.latest((*here, "kind"), (*here, "train"))
+            raise recipe.error(path, f"stages.{name} has both 'kind' and 'train': leave out 'train'")
         if stage.kind == "transform" and (stage.objective is not None or stage.lora is not None):
             path = recipe.latest(*((*here, key) for key in ("kind", "train", "objective", "lora")))
             raise recipe.error(path, f"stages.{name} is of kind transform and has losses or adapters to train")
@@ -377,7 +380,6 @@ def recipe_schema() -> dict[str, Any]:
     schema["properties"]["extends"] = {"type": "string", "description": "a recipe that this one changes"}
     stage = schema["$defs"]["Stage"]["properties"]
     stage["like"] = {"type": "string", "description": "a stage that this one changes"}
-    stage["train"] = {"type": "boolean", "description": "false: kind transform"}
     stage["teacher"]["anyOf"].append({"type": "array", "items": {"type": "string"}, "maxItems": 1})
     for part in (schema, *schema["$defs"].values()):
         part.pop("required", None)

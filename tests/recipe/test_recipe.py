@@ -169,6 +169,8 @@ def test_training_keys_that_would_do_nothing_or_harm_are_refused(key, advice):
             {"model": "x", "train": False, "objective": {"label_smoothing": {}}},
             "is of kind transform and has losses or adapters",
         ),
+        ({"model": "x", "train": "no"}, "stages.two.train is 'no': should be a valid boolean"),
+        ({"model": "x", "train": True, "kind": "transform"}, "stages.two has both 'kind' and 'train'"),
         ({"model": "x", "kind": "transform", "lora": {}}, "is of kind transform and has losses or adapters"),
         ({"model": "x", "teacher": "three", "objective": {"hard_label": {}}}, "'three', a stage that does not come"),
         ({"model": "two"}, "'two', a stage that does not come earlier"),
