@@ -52,7 +52,6 @@ TESTED_ELSEWHERE = {
     "run/progress": ("run/test_run.py", "as run/evaluation"),
     "run/report": ("run/test_run.py", "as run/evaluation"),
     "run/runner": ("run/test_run.py", "as run/evaluation"),
-    "run/sources": ("run/test_plan.py", "where a plan's models come from is tested by the plan"),
     "run/stage": ("run/test_run.py", "as run/evaluation"),
     "students/spec": ("students/test_build.py", "a spec is tested by the student that it gives"),
     "students/weights": ("students/test_build.py", "as students/spec"),

@@ -23,7 +23,7 @@ from distilnlp.report.schema import Role
 from distilnlp.run.environment import choose_precision
 from distilnlp.teachers import CacheSettings
 
-__all__ = ["Plan", "StagePlan", "loss_settings", "make_plan"]
+__all__ = ["Plan", "StagePlan", "loss_culprit", "loss_settings", "make_plan"]
 
 # Trainer takes a zero for these and trains nothing, or fails after the first stage has been trained.
 _ABOVE_ZERO = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size")

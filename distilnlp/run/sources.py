@@ -50,21 +50,22 @@ class Sources:
             key = (name, seed)
         if key not in self._kept:
             if fits:
-                return self._own(name, seed, require_head=False)
+                return self._own(key=(name, seed), seed=seed, require_head=False)
             self._kept[key] = load_model(name, label_names=labels, problem=task.problem, seed=seed)[0]
         return self._kept[key]
 
     def teacher(self, name: str) -> PreTrainedModel:
         """A fine-tuned model as it is. Raises RequestError where it has no head of its own."""
-        for key in ((name,), (name, 0)):
+        # Not what a start left under its seed: that may have a head made new.
+        for key in ((name,), (name, "teacher")):
             if key in self._kept:
                 return self._kept[key]
-        return self._own(name, 0, require_head=True)
+        return self._own(key=(name, "teacher"), seed=0, require_head=True)
 
-    def _own(self, name: str, seed: int, *, require_head: bool) -> PreTrainedModel:
-        """A model with its own head; kept for every seed where all of it came from the file."""
-        model, whole = load_model(name, seed=seed, require_head=require_head)
-        self._kept[(name,) if whole else (name, seed)] = model
+    def _own(self, key: tuple[str, object], seed: int, *, require_head: bool) -> PreTrainedModel:
+        """A model with its own head; kept for every use where all of it came from the file, else under ``key``."""
+        model, whole = load_model(key[0], seed=seed, require_head=require_head)
+        self._kept[key[:1] if whole else key] = model
         return model
 
     def used(self, name: str) -> None:

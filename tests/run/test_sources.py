@@ -1,0 +1,54 @@
+"""Models from outside of a run are loaded once, and none that has no head of its own teaches."""
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from distilnlp.data.load import Task, load_task
+from distilnlp.errors import RequestError
+from distilnlp.models import loading
+from distilnlp.run import sources
+from distilnlp.run.sources import Sources
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    rows = "".join(f"text {i},{'no' if i % 2 else 'yes'}\n" for i in range(60))
+    (tmp_path / "films.csv").write_text(f"text,label\n{rows}")
+    return load_task(str(tmp_path / "films.csv"))
+
+
+def saved(folder: Path, *, head: bool) -> str:
+    """A model whose config names the task's labels, with its head or without."""
+    model = tiny_model("bert", label_names=["no", "yes"])
+    (model if head else model.base_model).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_model_that_starts_and_teaches_is_read_once(tmp_path: Path, task: Task) -> None:
+    found, name = Sources({}), saved(tmp_path / "whole", head=True)
+    with mock.patch.object(sources, "load_model", wraps=loading.load_model) as load:
+        assert found.start(name, task, 42) is found.teacher(name) is found.start(name, task, 0)
+    assert load.call_count == 1
+
+
+@pytest.mark.parametrize("seed", [0, 42])
+def test_a_head_that_was_made_for_a_start_never_teaches(tmp_path: Path, task: Task, seed: int) -> None:
+    """Its config names the labels, so nothing but the weights shows that the head is missing."""
+    found, name = Sources({}), saved(tmp_path / "headless", head=False)
+    found.start(name, task, seed)
+    with pytest.raises(RequestError, match="has no classification head of its own"):
+        found.teacher(name)
+
+
+def test_after_its_last_use_a_model_is_let_go(tmp_path: Path, task: Task) -> None:
+    name = saved(tmp_path / "whole", head=True)
+    found = Sources({name: 2})
+    first = found.start(name, task, 42)
+    found.used(name)
+    assert found.teacher(name) is first
+    found.used(name)
+    assert found.teacher(name) is not first
