@@ -68,7 +68,10 @@ def markdown_table(rows: Sequence[StageResult]) -> str:
 
 
 def relative_lines(rows: Sequence[StageResult]) -> list[str]:
-    """For each student and control, its score, size and speed relative to the teacher of the same run."""
+    """For each student and control, its score, size and speed relative to the teacher of the same run.
+
+    A score says nothing of one on other held-out examples, so such two are not set against each other.
+    """
     lines = []
     for row in rows:
         teacher = _of_same_run(rows, row, "teacher")
@@ -81,16 +84,22 @@ def relative_lines(rows: Sequence[StageResult]) -> list[str]:
 
 
 def _score_facts(row: StageResult, teacher: StageResult, control: StageResult | None) -> list[str]:
-    if row.score is None or teacher.score is None:
+    if row.score is None:
         return []
     facts, metric = [], _metric(row)
+    of_teacher, of_control = _score_beside(row, teacher), _score_beside(row, control)
     known = SCORES.get(row.main_metric or "")
     # A share of a correlation <= 0, or of an error, says nothing.
-    if (known is None or known.higher_is_better) and teacher.score > 0:
-        facts.append(f"keeps {100 * row.score / teacher.score:.1f} % of the teacher's {metric}")
-    if row.role == "student" and control is not None and control.score is not None:
-        facts.append(f"{row.score - control.score:+.3f} {metric} over the control")
+    if (known is None or known.higher_is_better) and of_teacher is not None and of_teacher > 0:
+        facts.append(f"keeps {100 * row.score / of_teacher:.1f} % of the teacher's {metric}")
+    if row.role == "student" and of_control is not None:
+        facts.append(f"{row.score - of_control:+.3f} {metric} over the control")
     return facts
+
+
+def _score_beside(row: StageResult, other: StageResult | None) -> float | None:
+    """The score of another model, where it is on the same examples."""
+    return None if other is None or other.held_out != row.held_out else other.score
 
 
 def _cost_facts(row: StageResult, teacher: StageResult) -> list[str]:
@@ -107,7 +116,9 @@ def _cost_facts(row: StageResult, teacher: StageResult) -> list[str]:
 
 
 def _of_same_run(rows: Iterable[StageResult], row: StageResult, role: Role) -> StageResult | None:
-    return next((each for each in rows if each.role == role and each.run == row.run), None)
+    """The first of a role; one that was measured on the same examples before any other."""
+    found = [each for each in rows if each.role == role and each.run == row.run]
+    return min(found, key=lambda each: each.held_out != row.held_out, default=None)
 
 
 def footnotes(rows: Sequence[StageResult]) -> list[str]:
@@ -122,6 +133,12 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     if any(cost.latency_p50_ms is not None for cost in costs):
         where = f", on {' / '.join(sorted(how))}" if how else ""
         notes.append(f"ms: one text at a time; texts/s: batches of 32; without tokenising{where}.")
+    last = {row.run: row.held_out for row in rows}
+    others = [_name(row, rows) for row in rows if row.held_out != last[row.run]]
+    if others:
+        notes.append(
+            f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
+        )
     meanings = dict.fromkeys(row.problem.agreement_meaning for row in rows if row.fidelity is not None)
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")

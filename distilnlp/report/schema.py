@@ -80,6 +80,7 @@ class StageResult(_Typed):
         stage: its name; the folder or Hub id of a teacher that is no stage.
         role, kind: what it is in its run, and how it was made.
         task, problem_type, main_metric: what it is measured on and by.
+        held_out: a digest of the held-out examples; only where it is the same may two scores be compared.
         score: of the main metric, on the held-out examples.
         metrics: all metrics there; ``extra``: the same on each further set.
         seconds, steps: of its training.
@@ -93,6 +94,7 @@ class StageResult(_Typed):
     task: str | None = None
     problem_type: ProblemName | None = None
     main_metric: str | None = None
+    held_out: str | None = None
     score: float | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     extra: dict[str, dict[str, float]] = Field(default_factory=dict)

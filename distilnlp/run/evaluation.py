@@ -1,5 +1,6 @@
 """Measures a model on a task's held-out examples."""
 
+import hashlib
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -23,12 +24,14 @@ class Answers:
     Args:
         predictions: on the held-out examples; ``further``: on each further set.
         metrics: of the held-out examples; ``extra``: of each further set.
+        held_out: a digest of the held-out examples (see `distilnlp.report.schema.StageResult`).
     """
 
     predictions: Predictions
     metrics: dict[str, float]
     further: dict[str, Predictions]
     extra: dict[str, dict[str, float]]
+    held_out: str
 
 
 def answer(predictor: Predictor, task: Task) -> Answers:
@@ -47,6 +50,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         metrics,
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
+        _digest(task, task.validation),
     )
 
 
@@ -86,6 +90,14 @@ def evaluate_model(
     """
     answers = answer_of(name, task, max_length=max_length, batch_size=batch_size)
     return {"validation": answers.metrics, **answers.extra}
+
+
+def _digest(task: Task, data: Dataset) -> str:
+    """Of the texts, their labels and what the labels mean."""
+    digest = hashlib.sha256(repr((task.problem.name, task.label_names)).encode())
+    for text, label in zip(texts_of(data), data["label"], strict=True):
+        digest.update(repr((text, label)).encode())
+    return digest.hexdigest()[:16]
 
 
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:

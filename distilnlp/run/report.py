@@ -45,7 +45,7 @@ def make_report(
     rows = {name: _of_outsider(name, answers, tasks[plan.outsiders[name].name]) for name, answers in outside.items()}
     rows.update({name: folder.result(name) for name in plan.stages})
     costs = _costs(plan, task, folder, list(rows))
-    fidelities = _fidelities(plan, tasks, folder, outside)
+    fidelities = _fidelities(plan, tasks, folder, outside, rows)
     report = Report(
         name=recipe.name,
         task=task.name,
@@ -77,6 +77,7 @@ def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
         task=task.name,
         problem_type=task.problem.name,
         main_metric=task.main_metric,
+        held_out=answers.held_out,
         score=answers.metrics[task.main_metric],
         metrics=answers.metrics,
         extra=answers.extra,
@@ -84,19 +85,22 @@ def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
 
 
 def _fidelities(
-    plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: Mapping[str, Answers]
+    plan: Plan,
+    tasks: Mapping[str, Task],
+    folder: RunFolder,
+    outside: Mapping[str, Answers],
+    rows: Mapping[str, StageResult],
 ) -> dict[str, Fidelity]:
     """How often each model answers as its teacher does; the control, which has none, as the last student's.
 
-    A teacher that was measured on other data, as that of another stage, is not compared.
+    A teacher that was measured on other examples, as that of another stage, is not compared.
     """
     found = {}
     for name, stage in plan.stages.items():
         reference = stage.teacher or plan.reference_teacher
         if reference is None or stage.role == "teacher":
             continue
-        measured = plan.outsiders[reference] if reference in outside else plan.stages[reference]
-        if measured.data != stage.data:
+        if rows[reference].held_out != rows[name].held_out:
             continue
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)

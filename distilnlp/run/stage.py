@@ -93,6 +93,7 @@ def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, step
         task=task.name,
         problem_type=task.problem.name,
         main_metric=task.main_metric,
+        held_out=answers.held_out,
         score=answers.metrics[task.main_metric],
         metrics=answers.metrics,
         extra=answers.extra,

@@ -102,6 +102,18 @@ def test_the_table_fits_100_columns_at_its_widest():
         assert max(map(len, render_table(some).splitlines())) <= 100
 
 
+def test_scores_on_other_examples_are_not_set_against_each_other():
+    """A teacher that was trained and measured on a larger set: the table has its score, and no share of it."""
+    other = changed(ROWS[0], held_out="other")
+    text = " ".join(render_table([other, *ROWS[1:]]).split())
+    assert "of the teacher's f1" not in text and "over the control" in text
+    assert "faster at batch 1" in text
+    assert "on other held-out examples than the last model, so not to be compared with it: teacher." in text
+    own = changed(ROWS[0], stage="again", score=0.88)
+    assert "student: keeps 100.0 % of the teacher's f1" in " ".join(render_table([other, own, *ROWS[1:]]).split())
+    assert "other held-out" not in render_table(ROWS)
+
+
 def test_different_metrics_are_named_at_their_scores():
     text = render_table([ROWS[0], changed(ROWS[1], main_metric="matthews_correlation")])
     assert "0.900 f1" in text

@@ -373,6 +373,9 @@ def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path,
     assert 0 < np.abs(before - after).max() < 0.1  # it went on from there
     assert report.task == "films" and report.stage("before").fidelity is None
     assert report.stage("student").steps == 4  # 30 rows in batches of 8
+    # Fewer rows to learn from, the same to be measured on.
+    assert report.stage("student").held_out == report.stage("teacher").held_out != report.stage("before").held_out
+    assert report.stage("student").fidelity is not None
 
 
 def test_a_problem_that_the_labels_do_not_fit_is_refused(tmp_path: Path, values):
