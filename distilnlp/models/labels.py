@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError
+from distilnlp.label_names import match_names
 
 __all__ = ["align_labels", "label_names_of", "label_order"]
 
@@ -49,7 +50,7 @@ def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrain
 def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> tuple[int, ...] | None:
     """For each reference label its place in another list, or None when the order is the same.
 
-    Upper case, spaces and punctuation do not distinguish labels.
+    The names are compared as `distilnlp.label_names.match_names` says.
 
     Args:
         reference: the labels in the order that counts.
@@ -58,15 +59,10 @@ def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> t
     Raises:
         RequestError: the two lists are not the same labels.
     """
-    places = {_plain(name): index for index, name in enumerate(other)}
-    if any(_plain(name) not in places for name in reference) or len(places) != len(reference):
+    order = match_names(reference, other)
+    if order is None:
         raise RequestError(
             f"the labels of {whose} are {', '.join(reference)} and the model's are {', '.join(other)}: fine-tune it "
             "on this task, or correct id2label in its config"
         )
-    order = tuple(places[_plain(name)] for name in reference)
     return None if order == tuple(range(len(order))) else order
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in str(name).lower() if character.isalnum())

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from distilnlp.data.load import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
+from distilnlp.label_names import match_names
 from distilnlp.losses import Objective
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
@@ -241,7 +242,7 @@ def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:
     """The model with the labels of a task, as it will be loaded; itself where it has them."""
     own, labels = label_names_of(model), task.label_names
     same = model.config.num_labels == task.problem.num_logits(labels)
-    if same and (labels is None or own is None or sorted(own) == sorted(labels)):
+    if same and (labels is None or own is None or match_names(labels, own) is not None):
         return model
     config = copy.deepcopy(model.config)
     for key, value in task.problem.config_settings(labels).items():

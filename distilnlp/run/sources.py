@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data.load import Task
+from distilnlp.label_names import match_names
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import load_config, load_model, load_tokenizer
 
@@ -44,7 +45,7 @@ class Sources:
         fits = config.num_labels == task.problem.num_logits(labels)
         if labels is not None:
             own = label_names_of(config)
-            fits = own is not None and sorted(own) == sorted(labels)
+            fits = own is not None and match_names(labels, own) is not None
         key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name)
         if key not in self._kept and (name, seed) in self._kept:
             key = (name, seed)
