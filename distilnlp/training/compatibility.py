@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from distilnlp.data.inspect import has_labels, visible_part
@@ -16,17 +16,18 @@ from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
+from distilnlp.problems import Problem, problem_of_config
 from distilnlp.teachers import Teacher
 from distilnlp.training.parts import Part
 
 __all__ = [
     "CONFIRM_BATCHES",
+    "check_apart",
     "check_same_tokens",
     "check_teacher",
     "confirm_label_order",
     "match_labels",
-    "refuse_arguments",
-    "refuse_sharding",
+    "match_problem",
     "resolve_objective",
 ]
 
@@ -111,6 +112,21 @@ def confirm_label_order(answers: Iterable[tuple[Tensor, Tensor]], reference: Seq
     logger.info("the teacher's labels have no names; it is right on %.0f %% of %d answers", 100 * right, seen)
 
 
+def check_apart(student: PreTrainedModel, teacher: object) -> None:
+    """Raise RequestError where student and teacher share parameters: the teacher's are frozen, or would move."""
+    theirs = getattr(teacher, "model", None)
+    if not isinstance(theirs, nn.Module):
+        return
+    frozen = {id(parameter) for parameter in theirs.parameters()}
+    shared = [name for name, parameter in student.named_parameters() if id(parameter) in frozen]
+    if shared:
+        whole = "are one model" if len(shared) == len(list(student.parameters())) else f"share {len(shared)} weights"
+        raise RequestError(
+            f"student and teacher {whole} ({shared[0]} first), and what the teacher has is frozen: give the student "
+            "weights of its own, by build_student(teacher, ...) or copy.deepcopy(model), before load_teacher"
+        )
+
+
 def check_teacher(teacher: object) -> None:
     """Raise RequestError for what is no `Teacher`; a part becomes one when it gets to know the student."""
     if teacher is not None and not isinstance(teacher, Teacher | Part):
@@ -118,34 +134,6 @@ def check_teacher(teacher: object) -> None:
             f"{type(teacher).__name__} is no teacher: give a folder, a Hub id, a model of transformers, or an object "
             "with info, tokenizer, columns, label_names, prepare, reorder_labels, release and a call that gives "
             "outputs"
-        )
-
-
-def refuse_arguments(args: TrainingArguments, compute_loss_func: object) -> None:
-    """Raise RequestError for what Trainer would take and a distillation would ignore, or do wrong."""
-    if args.push_to_hub:
-        raise RequestError(
-            "push_to_hub=True would publish half-trained models, and the token in a pickle of the arguments: "
-            "leave it out, and call trainer.push_to_hub() after train()"
-        )
-    if compute_loss_func is not None:
-        raise RequestError("compute_loss_func would replace the objective: register a loss and put it in there")
-    if args.label_smoothing_factor:
-        raise RequestError("label_smoothing_factor has no effect on an objective: leave it out")
-
-
-def refuse_sharding(args: TrainingArguments, *, fsdp: bool, deepspeed: bool) -> None:
-    """Raise RequestError where student or teacher would not be whole in every process."""
-    if args.n_gpu > 1:
-        raise RequestError(
-            f"{args.n_gpu} GPUs in one process (DataParallel) would leave the teacher on one of them: "
-            "start with 'accelerate launch', or choose one with CUDA_VISIBLE_DEVICES"
-        )
-    if fsdp or deepspeed:
-        raise RequestError(
-            f"{'FSDP' if fsdp else 'DeepSpeed'} shards parameters that capture and projections need whole, and an "
-            "encoder that has to be distilled fits on one device: use DistributedDataParallel (accelerate launch "
-            "--multi_gpu)"
         )
 
 
@@ -188,6 +176,31 @@ def resolve_objective(
     return resolved
 
 
+def match_problem(student: PreTrainedModel, data: Problem | None) -> None:
+    """The student's config must name the kind of task that the data are; where it names none, it does from now on.
+
+    Args:
+        student: the student.
+        data: the kind of task of the training data, by the type of its labels; None where that cannot be seen.
+    Raises:
+        RequestError: another kind is named.
+    """
+    config = student.config
+    if data is None:
+        return
+    if not config.problem_type:
+        if type(problem_of_config(config)) is not type(data):
+            config.update({"problem_type": data.name})
+        return
+    if type(problem_of_config(config)) is not type(data):
+        raise RequestError(
+            f"the student's config says problem_type='{config.problem_type}' and the labels of the data are for "
+            f"'{data.name}': set model.config.problem_type = '{data.name}' (the teacher's too, if it has the same "
+            "head), or cast the label column: whole numbers are classes, fractions are targets, lists are several "
+            "labels"
+        )
+
+
 def match_labels(
     student: PreTrainedModel, teacher: Teacher | None, data: Sequence[str] | None, objective: Objective
 ) -> None:
@@ -213,7 +226,16 @@ def match_labels(
         student.config.id2label = dict(enumerate(data))
         student.config.label2id = {name: index for index, name in enumerate(data)}
     reference = data or own
-    if teacher is None or teacher.label_names is None or reference is None:
+    if teacher is None:
+        return
+    theirs, ours = teacher.info.problem, problem_of_config(student.config)
+    if objective.needs_teacher().logits and type(theirs) is not type(ours):
+        raise RequestError(
+            f"the teacher's head is for '{theirs.name}' and the student's for '{ours.name}', so that their logits "
+            "mean different things: take a teacher that was fine-tuned for the same kind of task, or correct "
+            "problem_type in its config"
+        )
+    if teacher.label_names is None or reference is None:
         return
     if objective.needs_teacher().logits:
         order = label_order(reference, teacher.label_names, "the data" if data else "the student")

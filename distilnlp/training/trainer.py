@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import EvalPrediction, TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput, get_last_checkpoint
 
+from distilnlp.data.accept import as_dataset, as_datasets, check_class_ids, count_labels_as
 from distilnlp.data.collate import make_collator
 from distilnlp.data.inspect import (
     dataset_label_names,
@@ -29,10 +30,10 @@ from distilnlp.losses import HardLabel, Objective
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.outputs import Outputs
-from distilnlp.problems import problem_of_config
+from distilnlp.problems import Problem, problem_of_config
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
-from distilnlp.training import checkpoints, compatibility, publishing
+from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
 from distilnlp.training.objective_hook import ObjectiveHook
@@ -42,6 +43,7 @@ from distilnlp.training.term_log import TermLog
 __all__ = ["DistillationTrainer"]
 
 Logits = Tensor | tuple[Tensor, ...]
+EVAL = "eval_dataset"
 
 
 class DistillationTrainer(Trainer):
@@ -59,8 +61,9 @@ class DistillationTrainer(Trainer):
             `Response`, the loss between logits that fits the head.
         args: `transformers.TrainingArguments`.
         train_dataset, eval_dataset: with the columns ``text``, optional ``text_pair`` and ``label`` (as `load_task`
-            gives them), or already tokenised. ``eval_dataset`` may be a dict of them. Both may be streams
-            (`datasets.IterableDataset`), for which ``args.max_steps`` says when training ends.
+            gives them), or already tokenised: a `datasets.Dataset`, a DataFrame or a list of rows (see `as_dataset`).
+            ``eval_dataset`` may be a dict of them; classes that it counts in another order are put into ours. Both
+            may be streams (`datasets.IterableDataset`), for which ``args.max_steps`` says when training ends.
         processing_class: the student's tokenizer; default: the teacher's.
         max_length: tokens to which texts are truncated; default: what the tokenizer allows, at most 512.
         compute_metrics: as for Trainer; default: accuracy, or Pearson and Spearman, by the kind of the labels.
@@ -70,8 +73,10 @@ class DistillationTrainer(Trainer):
             where that pays (see `CacheSettings`).
         kwargs: passed on to Trainer (``model_init``, ``callbacks``, ``optimizers``, ...).
     Raises:
-        RequestError: the two models cannot be compared as the objective asks, read different tokens, or mean
-            different labels; label smoothing, FSDP, DeepSpeed or DataParallel, which would be ignored or wrong.
+        RequestError: an argument of a wrong type; the two models are one, cannot be compared as the objective asks,
+            read different tokens, or mean different labels; data of another kind of task than the student's config
+            names, or of labels that its head lacks; label smoothing, FSDP, DeepSpeed or DataParallel, which would be
+            ignored or wrong.
         RunError: in `train`: a term is not a finite number, or the disk is full.
     """
 
@@ -96,6 +101,7 @@ class DistillationTrainer(Trainer):
         parts: Sequence[Part] = (),
         **kwargs: Any,
     ) -> None:
+        arguments.check_types(model, objective, args, processing_class, max_length, cache, parts)
         if isinstance(teacher, PreTrainedModel | str | Path):
             teacher = load_teacher(teacher)
         compatibility.check_teacher(teacher)
@@ -105,24 +111,33 @@ class DistillationTrainer(Trainer):
         self._cached: CachedTeacher | None = None
         self._resumed: Path | None = None
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
+        train_dataset, eval_dataset = as_dataset(train_dataset, "train_dataset"), as_datasets(eval_dataset, EVAL)
         if isinstance(train_dataset, datasets.IterableDataset):
             prepare_for_stream(args)
         if args is not None:
-            compatibility.refuse_arguments(args, kwargs.get("compute_loss_func"))
+            arguments.refuse_arguments(args, kwargs.get("compute_loss_func"))
+        train_dataset = count_labels_as(train_dataset, None, "train_dataset")
         visible = visible_part(train_dataset)
         self.label_names_of_data = dataset_label_names(visible)
+        student = arguments.classifier(model)
+        self._label_names = self.label_names_of_data or (None if student is None else label_names_of(student))
         if tokenizer is not None and kwargs.get("data_collator") is None:
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
-        makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
+        self._makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
+        self._max_length = max_length
+        eval_dataset = self._to_tokens(eval_dataset, EVAL)
+        problem = dataset_problem(visible if visible is not None else eval_dataset)
+        if problem is None and student is not None:
+            problem = problem_of_config(student.config)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=to_tokens(train_dataset, makers, max_length, words=self._reads_words),
-            eval_dataset=to_tokens(eval_dataset, makers, max_length),
+            train_dataset=to_tokens(train_dataset, self._makers, max_length, words=self._reads_words),
+            eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            compute_metrics=compute_metrics or _metrics_for(visible if visible is not None else eval_dataset),
+            compute_metrics=compute_metrics or _metrics_of(problem),
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
@@ -130,11 +145,13 @@ class DistillationTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.
         self.args.logging_nan_inf_filter = False
-        compatibility.refuse_sharding(self.args, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
+        arguments.refuse_sharding(self.args, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         following: list[Part] = [*([teacher] if isinstance(teacher, Part) else []), *parts]
         for part in following:
             part.accept(self.student)
         info = teacher.info if teacher is not None else None
+        compatibility.check_apart(self.student, teacher)
+        compatibility.match_problem(self.student, dataset_problem(visible))
         # Not `objective`: hyperparameter_search keeps its own under that name.
         self.distillation_objective = compatibility.resolve_objective(
             objective, self.student, info, self.train_dataset, self.args
@@ -146,6 +163,8 @@ class DistillationTrainer(Trainer):
         read = {"label", "label_ids", *self.label_names, *(["words"] if self._reads_words else [])}
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
+        self._check_class_ids(self.train_dataset, "train_dataset")
+        self._check_class_ids(self.eval_dataset, EVAL)
         self._terms = TermLog(self.distillation_objective)
         self._hook = ObjectiveHook(self.distillation_objective, info)
         # The teacher first, which may copy the student before anything hangs on it; the objective's hook, which
@@ -176,6 +195,9 @@ class DistillationTrainer(Trainer):
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """As `Trainer.train`; afterwards nothing is left on the student or the teacher."""
+        if self.train_dataset is None:
+            raise RequestError("there is nothing to train on: give train_dataset= to the trainer")
+        arguments.check_trainable(self._trained)
         folder = self.args.output_dir or "."
         if self.args.should_save:
             checkpoints.remove_incomplete(Path(folder))
@@ -238,19 +260,17 @@ class DistillationTrainer(Trainer):
         Called at the start of every training, also for the new student of each trial of ``hyperparameter_search``.
 
         Raises:
-            RequestError: a part cannot be attached or resumed, or has parameters that a given optimizer lacks.
+            RequestError: a part cannot be attached or resumed; a given optimizer lacks what it would have to train.
         """
         self._parts.attach(Training(self._trained, self.student, self.args.device, self.args.seed))
-        if self._parts.trained:
-            if self._optimizer_is_given:
-                raise RequestError(
-                    "the optimizer that is given does not hold the auxiliary modules of the objective or of a part, "
-                    "which would not be trained: give optimizer_cls_and_kwargs= in place of optimizers="
-                )
+        if self._parts.trained and not self._optimizer_is_given:
             self.optimizer = None  # that of an earlier training holds the auxiliary modules of then
         if self._resumed is not None:
             self._parts.load(self._resumed)
-        return super().create_optimizer(*args, **kwargs)
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self._optimizer_is_given or self.optimizer_cls_and_kwargs is not None:
+            arguments.check_optimizer(optimizer, self._trained, self._parts.trained)
+        return optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """As in Trainer, in batches of like length; with a cache each comes with the teacher's answers to it."""
@@ -283,6 +303,56 @@ class DistillationTrainer(Trainer):
         """The examples of an optimizer step over all processes, and the seed of their order."""
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.accelerator.num_processes
         return batch, self.args.data_seed if self.args.data_seed is not None else self.args.seed
+
+    # ---- other data than those of the training ----
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As `Trainer.evaluate`; ``eval_dataset`` is whatever the constructor takes, tokenised or not.
+
+        Raises:
+            RequestError: there is nothing to evaluate on, or other labels.
+        """
+        if eval_dataset is None and self.eval_dataset is None:
+            raise RequestError("there is nothing to evaluate on: give eval_dataset= here or to the trainer")
+        if not isinstance(eval_dataset, str):  # the name of one of several
+            eval_dataset = self._accepted(as_datasets(eval_dataset, EVAL), EVAL)
+        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """As `Trainer.predict`; ``test_dataset`` is whatever the constructor takes for one data set.
+
+        Raises:
+            RequestError: no data set, or other labels.
+        """
+        if test_dataset is None:
+            raise RequestError("there is nothing to predict: give test_dataset=")
+        dataset = self._accepted(as_dataset(test_dataset, "test_dataset"), "test_dataset")
+        return super().predict(dataset, ignore_keys, metric_key_prefix)
+
+    def _accepted(self, dataset: Any, argument: str) -> Any:
+        """Data as the student reads them, whose labels it has."""
+        dataset = self._to_tokens(dataset, argument)
+        self._check_class_ids(dataset, argument)
+        return dataset
+
+    def _to_tokens(self, dataset: Any, argument: str) -> Any:
+        if isinstance(dataset, dict):
+            return {name: self._to_tokens(each, f"{argument}[{name!r}]") for name, each in dataset.items()}
+        return to_tokens(count_labels_as(dataset, self._label_names, argument), self._makers, self._max_length)
+
+    def _check_class_ids(self, dataset: Any, argument: str) -> None:
+        if isinstance(dataset, dict):
+            for name, each in dataset.items():
+                self._check_class_ids(each, f"{argument}[{name!r}]")
+        else:
+            check_class_ids(dataset, int(self.student.config.num_labels or 0), argument)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """As in Trainer, but what is counted is the examples of the step, over all processes."""
@@ -434,9 +504,8 @@ class DistillationTrainer(Trainer):
         )
 
 
-def _metrics_for(dataset: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
-    problem = dataset_problem(visible_part(dataset))
-    return make_compute_metrics(problem.metrics, problem) if problem is not None else None
+def _metrics_of(problem: Problem | None) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    return None if problem is None else make_compute_metrics(problem.metrics, problem)
 
 
 def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:
