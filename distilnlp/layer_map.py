@@ -34,11 +34,14 @@ class LayerMap:
     pairs: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
-        pairs = tuple((int(student), int(teacher)) for student, teacher in self.pairs)
+        try:
+            pairs = tuple((int(student), int(teacher)) for student, teacher in self.pairs)
+        except (TypeError, ValueError):
+            pairs = ()
         if not pairs or min(map(min, pairs)) < 0:
             raise RequestError(
                 f"a layer map is a list of pairs [student layer, teacher layer] of numbers >= 0 with at least one "
-                f"pair; got {[list(pair) for pair in self.pairs]}"
+                f"pair; got {self.pairs!r:.200}"
             )
         students = [pair[0] for pair in pairs]
         if len(set(students)) != len(students):

@@ -63,8 +63,8 @@ def as_dataset(given: Any, argument: str) -> Any:
         raise RequestError(
             f"{argument} has the splits {names}: give one of them, {argument}[{next(iter(given), '')!r}]"
         )
-    rows = not isinstance(given, str | bytes | Sequence) and hasattr(given, "__getitem__")
-    if rows or (hasattr(given, "__iter__") and not isinstance(given, str | bytes | Sequence)):
+    plain = isinstance(given, str | bytes | Sequence | type) or hasattr(given, "shape")  # or an array
+    if not plain and (hasattr(given, "__getitem__") or hasattr(given, "__iter__")):
         return given  # a data set of torch
     raise RequestError(f"{argument} is a {kind}: {NEEDED}")
 

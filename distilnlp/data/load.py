@@ -19,6 +19,7 @@ from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo,
 from distilnlp.data.split import subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
 from distilnlp.problems import Problem
+from distilnlp.typed import typed
 
 __all__ = ["Task", "load_task"]
 
@@ -54,6 +55,7 @@ class Task:
     extra: dict[str, Dataset] = field(default_factory=dict)
 
 
+@typed
 def load_task(
     name: str | Path,
     *,
@@ -93,6 +95,8 @@ def load_task(
     for option, value in (("max_train", max_train), ("max_validation", max_validation)):
         if value is not None and value < 1:
             raise RequestError(f"{option} is {value}: it must be 1 or more, or left out for all rows")
+    if seed < 0:
+        raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
     request = Request(text=text, text_pair=text_pair, label=label, problem=problem_type, seed=seed)
     own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     known = _known_name(name)

@@ -15,6 +15,7 @@ from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
 from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.typed import typed
 
 __all__ = ["Objective", "Term", "hard_label_only", "says_schedule", "takes_schedule"]
 
@@ -76,6 +77,7 @@ class Objective:
             on, at any time of the training.
     """
 
+    @typed
     def __init__(
         self,
         terms: Sequence[tuple[float | Schedule, Loss] | tuple[float | Schedule, Loss, Mapping[str, Schedule]]],
@@ -103,6 +105,7 @@ class Objective:
         self._check_that_something_is_trained()
 
     @classmethod
+    @typed
     def from_dict(cls, spec: Mapping[str, Mapping[str, object]]) -> "Objective":
         """From a recipe's mapping: loss name to its settings and ``weight`` (1.0 where absent).
 

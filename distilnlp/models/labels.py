@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError
 from distilnlp.label_names import match_names
+from distilnlp.typed import typed
 
 __all__ = ["align_labels", "label_names_of", "label_order"]
 
@@ -19,6 +20,7 @@ def label_names_of(model: PreTrainedModel | PreTrainedConfig) -> tuple[str, ...]
     return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
+@typed
 def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel:
     """Put a classifier's labels into another order: the rows of its last layer and the names in its config.
 

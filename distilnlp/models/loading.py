@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from distilnlp.errors import RequestError, nearest
 from distilnlp.problems import Problem, get_problem, label_settings
+from distilnlp.typed import typed
 
 __all__ = [
     "MINILM",
@@ -87,6 +88,7 @@ def _packaged_minilm() -> str:
     return str(folder)
 
 
+@typed
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model.
 
@@ -106,6 +108,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+@typed
 def load_classifier(
     name: str | Path,
     *,
@@ -155,6 +158,7 @@ def load_model(
     return _merged(model, Path(source), new if require_head else []), False
 
 
+@typed
 def load_config(name: str | Path) -> PreTrainedConfig:
     """The config of a model; of LoRA adapters that of their base.
 

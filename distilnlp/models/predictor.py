@@ -16,6 +16,7 @@ from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.problems import Answer, Problem, problem_of_config
+from distilnlp.typed import typed
 
 __all__ = ["Predictor", "Text", "token_limit"]
 
@@ -73,6 +74,7 @@ class Predictor:
         self._vocabulary: int | None = backend.config.to_dict().get("vocab_size")
 
     @classmethod
+    @typed
     def load(
         cls,
         name: str | Path,

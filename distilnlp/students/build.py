@@ -13,6 +13,7 @@ from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
 from distilnlp.students.spec import student_config
 from distilnlp.students.weights import copy_weights
+from distilnlp.typed import typed
 
 __all__ = ["INITS", "HoldsModel", "build_student"]
 
@@ -32,6 +33,7 @@ class HoldsModel(Protocol):
 Teacher = PreTrainedModel | HoldsModel | str | PathLike[str]
 
 
+@typed
 def build_student(
     teacher: Teacher,
     *,

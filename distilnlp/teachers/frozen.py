@@ -16,6 +16,7 @@ from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import load_classifier, load_tokenizer, merge_adapter
 from distilnlp.outputs import Needs, Outputs
+from distilnlp.typed import typed
 
 __all__ = ["FrozenTeacher", "load_teacher"]
 
@@ -79,6 +80,7 @@ class FrozenTeacher:
         return outputs
 
 
+@typed
 def load_teacher(
     model: PreTrainedModel | str | Path, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> FrozenTeacher:

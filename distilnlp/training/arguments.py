@@ -30,6 +30,7 @@ def check_types(
     max_length: object,
     cache: object,
     parts: object,
+    compute_metrics: object,
 ) -> None:
     """Raise RequestError for an argument of `DistillationTrainer` of a type that it cannot take."""
     if model is not None:
@@ -50,6 +51,11 @@ def check_types(
             raise RequestError(f"{name} is of type {type(value).__name__}: give {needed}")
     if max_length is not None and (not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 1):
         raise RequestError(f"max_length is {max_length!r}: give a number of tokens, 1 or more, or None")
+    if compute_metrics is not None and not callable(compute_metrics):
+        raise RequestError(
+            f"compute_metrics is of type {type(compute_metrics).__name__}: give a function of an EvalPrediction, as "
+            "make_compute_metrics makes"
+        )
     if not isinstance(parts, Sequence) or not all(isinstance(part, Part) for part in parts):
         raise RequestError("parts is a list of objects of the class Part: see distilnlp.training.parts")
 

@@ -25,7 +25,7 @@ from distilnlp.data.inspect import (
     visible_part,
 )
 from distilnlp.data.sampler import LengthBucketSampler
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
@@ -101,7 +101,7 @@ class DistillationTrainer(Trainer):
         parts: Sequence[Part] = (),
         **kwargs: Any,
     ) -> None:
-        arguments.check_types(model, objective, args, processing_class, max_length, cache, parts)
+        arguments.check_types(model, objective, args, processing_class, max_length, cache, parts, compute_metrics)
         if isinstance(teacher, PreTrainedModel | str | Path):
             teacher = load_teacher(teacher)
         compatibility.check_teacher(teacher)
@@ -319,7 +319,10 @@ class DistillationTrainer(Trainer):
         """
         if eval_dataset is None and self.eval_dataset is None:
             raise RequestError("there is nothing to evaluate on: give eval_dataset= here or to the trainer")
-        if not isinstance(eval_dataset, str):  # the name of one of several
+        if isinstance(eval_dataset, str) and isinstance(self.eval_dataset, dict):
+            if eval_dataset not in self.eval_dataset:
+                raise unknown("evaluation set", eval_dataset, self.eval_dataset)
+        else:
             eval_dataset = self._accepted(as_datasets(eval_dataset, EVAL), EVAL)
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 

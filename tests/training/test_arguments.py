@@ -36,6 +36,7 @@ PROJECTED = Objective([(1.0, SoftTarget()), (1.0, HiddenState())])
         ({"max_length": 0}, "max_length is 0"),
         ({"cache": "always"}, "cache is of type str: give CacheSettings"),
         ({"parts": [SoftTarget()]}, "parts is a list of objects of the class Part"),
+        ({"compute_metrics": "f1"}, "compute_metrics is of type str: give a function"),
         ({"teacher": 3}, "int is no teacher"),
         ({"train_dataset": "data.csv"}, "train_dataset is a str"),
         ({"eval_dataset": ["a text"]}, "eval_dataset is a list"),
@@ -157,6 +158,15 @@ def test_evaluate_and_predict_take_texts_as_the_constructor_does(tmp_path: Path,
             trainer.predict(given)
     else:
         assert trainer.predict(given).predictions.shape == (12, 3)
+
+
+def test_one_of_several_evaluation_sets_is_named(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, eval_dataset={"matched": dataset(), "mismatched": dataset(seed=1)})
+    assert "eval_accuracy" in trainer.evaluate("matched")
+    with pytest.raises(RequestError, match="unknown evaluation set 'matchd': did you mean 'matched'"):
+        trainer.evaluate("matchd")
+    with pytest.raises(RequestError, match="eval_dataset is a str"):
+        make_trainer(tmp_path, eval_dataset=dataset()).evaluate("matched")
 
 
 def test_texts_without_labels_are_predicted(tmp_path: Path) -> None:
