@@ -1,6 +1,6 @@
 """The labels of a model's head: their names, and the order that its logits have them in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -8,9 +8,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError
 from distilnlp.label_names import match_names
+from distilnlp.problems import DECISION_THRESHOLDS
 from distilnlp.typed import typed
 
-__all__ = ["align_labels", "label_names_of", "label_order"]
+__all__ = ["align_labels", "drop_thresholds", "label_names_of", "label_order", "relabel"]
 
 
 def label_names_of(model: PreTrainedModel | PreTrainedConfig) -> tuple[str, ...] | None:
@@ -20,9 +21,28 @@ def label_names_of(model: PreTrainedModel | PreTrainedConfig) -> tuple[str, ...]
     return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
+def relabel(config: PreTrainedConfig, settings: Mapping[str, object]) -> PreTrainedConfig:
+    """Change the problem or the labels in a config, in place; decision thresholds for other ones are dropped.
+
+    Args:
+        settings: fields and their values, as `Problem.config_settings` gives them.
+    """
+    before = (config.problem_type, list((config.id2label or {}).values()))
+    for key, value in settings.items():
+        setattr(config, key, value)
+    if before != (config.problem_type, list((config.id2label or {}).values())):
+        drop_thresholds(config)
+    return config
+
+
+def drop_thresholds(config: PreTrainedConfig) -> None:
+    """Forget the decision thresholds in a config, in place, because the model is to be another one."""
+    vars(config).pop(DECISION_THRESHOLDS, None)
+
+
 @typed
 def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel:
-    """Put a classifier's labels into another order: the rows of its last layer and the names in its config.
+    """Put a classifier's labels into another order: the rows of its last layer, names and thresholds in its config.
 
     Args:
         model: changed in place. Labels without names (``LABEL_0``, ...) are taken to be in the given order already.
@@ -43,6 +63,9 @@ def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrain
             last.weight.copy_(last.weight[rows])
             if last.bias is not None:
                 last.bias.copy_(last.bias[rows])
+        thresholds = getattr(model.config, DECISION_THRESHOLDS, None)
+        if isinstance(thresholds, list) and len(thresholds) == len(rows):  # others are refused where they are read
+            setattr(model.config, DECISION_THRESHOLDS, [thresholds[row] for row in rows])
     if model.config.num_labels == len(label_names):
         model.config.id2label = dict(enumerate(label_names))
         model.config.label2id = {name: index for index, name in enumerate(label_names)}

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from distilnlp.errors import RequestError, nearest
+from distilnlp.models.labels import relabel
 from distilnlp.problems import Problem, get_problem, label_settings
 from distilnlp.typed import typed
 
@@ -147,7 +148,7 @@ def load_model(
     if problem is not None:
         settings = get_problem(problem).config_settings(label_names)
     try:
-        config = AutoConfig.from_pretrained(base or source, trust_remote_code=False, **settings)
+        config = relabel(AutoConfig.from_pretrained(base or source, trust_remote_code=False), settings)
         model, new = _load(base or source, config, seed, require_head and base is None, str(name))
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         if isinstance(error, RequestError):

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.loading import load_classifier, load_tokenizer
-from distilnlp.problems import Answer, Problem, problem_of_config
+from distilnlp.problems import DECISION_THRESHOLDS, Answer, Problem, problem_of_config
 from distilnlp.typed import typed
 
 __all__ = ["Predictor", "Text", "token_limit"]
@@ -191,6 +191,22 @@ class Predictor:
             RunError: logits that are not finite numbers.
         """
         return self.problem.decide(self.logits(texts))
+
+    def choose_thresholds(self, texts: Sequence[Text], labels: ArrayLike, *, one: bool = False) -> tuple[float, ...]:
+        """Choose the probability above which each label holds, and keep it in the model's config.
+
+        From then on `decide` and `answers` use it, and so does who loads the model once it is saved.
+
+        Args:
+            texts: that the model was not trained on: on others its probabilities, and so the thresholds, are too high.
+            labels: ``(texts, labels)`` of 0 and 1, in the order of the logits.
+            one: the same threshold for all labels.
+        Raises:
+            RequestError: as `logits`; a model that is not for several labels a text; labels of another shape.
+        """
+        chosen = self.problem.decided_by(None).choose_thresholds(self.logits(texts), labels, one=one)
+        setattr(self.backend.config, DECISION_THRESHOLDS, list(chosen))
+        return chosen
 
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
         """The decisions with names and probabilities. Raises: as `decide`."""

@@ -7,6 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from distilnlp.problems.base import (
+    DECISION_THRESHOLDS,
     Answer,
     LabelColumn,
     Labels,
@@ -22,6 +23,7 @@ from distilnlp.problems.base import (
 )
 
 __all__ = [
+    "DECISION_THRESHOLDS",
     "Answer",
     "LabelColumn",
     "Labels",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "DECISION_THRESHOLDS",
     "Answer",
     "LabelColumn",
     "Labels",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+# The field of a model's config that holds the probability above which each label holds, in the order of the logits.
+DECISION_THRESHOLDS = "decision_thresholds"
 
 # What one row of classes stands for: a text, a token, or the start and the end of an answer among a text's tokens.
 Rows = Literal["text", "token", "span"]
@@ -216,6 +220,14 @@ class Problem:
         """
         return {"problem_type": self.name, **label_settings(names)}
 
+    def of_config(self, config: Any) -> Problem:
+        """This kind, as a model with this config decides: with the config's thresholds, where the kind has any.
+
+        Raises:
+            RequestError: thresholds that cannot be.
+        """
+        return self
+
     def num_classes(self, num_logits: int) -> int:
         """How many classes a head of so many logits chooses from; labels that are class ids lie below."""
         return num_logits
@@ -235,6 +247,19 @@ class Problem:
 
     # ---- from logits to answers ----
 
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The probability above which each label holds; None where none were chosen, or the kind has none."""
+        return None
+
+    def decided_by(self, thresholds: Sequence[float] | None) -> Problem:
+        """This kind with a model's own thresholds; itself where the kind has none.
+
+        Raises:
+            RequestError: they are no probabilities.
+        """
+        return self
+
     def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
         """The logits as an array, one dimension for a number and two otherwise.
 
@@ -252,6 +277,14 @@ class Problem:
         """
         raise NotImplementedError
 
+    def choose_thresholds(self, logits: ArrayLike, labels: ArrayLike, *, one: bool = False) -> tuple[float, ...]:
+        """The thresholds that fit labelled examples best, as `distilnlp.problems.thresholds.choose_thresholds`.
+
+        Raises:
+            RequestError: the kind has none, or labels that are not 0 and 1 by example and label.
+        """
+        raise RequestError(f"{self.name} has no decision thresholds to choose: they are for several labels a text")
+
     def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
         """What the logits say of each text, for a reader."""
         raise NotImplementedError
@@ -259,11 +292,12 @@ class Problem:
     def check_decisions(self, values: Floats, which: str) -> None:
         """Raise RequestError unless the values can be decisions of this kind; ``which``: what they are, in words."""
 
-    def agreement(self, student: Floats, teacher: Floats) -> dict[str, float]:
+    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """``agreement`` with a teacher on the same texts, and how far the two are apart.
 
         Args:
             student, teacher: logits of one shape, as `check_logits` gives them.
+            teachers: the kind as the teacher decides it, where that differs.
         """
         raise NotImplementedError
 
@@ -278,7 +312,7 @@ class Problem:
         raise NotImplementedError
 
     def card_code(self) -> str:
-        """The line of Python in the card that prints the answer, from ``logits`` and ``model``."""
+        """The lines of Python in the card that print the answer, from ``logits`` and ``model``."""
         raise NotImplementedError
 
 
@@ -326,8 +360,13 @@ def get_problem(name: str | Problem) -> Problem:
 
 
 def problem_of_config(config: Any) -> Problem:
-    """The problem that a model's config names; without a name, that of its number of labels, as transformers does."""
-    return get_problem(str(config.problem_type)) if config.problem_type else problem_of_head(config.num_labels)
+    """The problem that a model's config names; without a name, that of its number of labels, as transformers does.
+
+    Raises:
+        RequestError: an unknown name, or decision thresholds that cannot be.
+    """
+    named = get_problem(str(config.problem_type)) if config.problem_type else problem_of_head(config.num_labels)
+    return named.of_config(config)
 
 
 def problem_of_head(num_logits: int) -> Problem:

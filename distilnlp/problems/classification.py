@@ -136,7 +136,7 @@ class Classification(Problem):
     def check_decisions(self, values: Floats, which: str) -> None:
         check_classes(values, which, "class numbers from 0")
 
-    def agreement(self, student: Floats, teacher: Floats) -> dict[str, float]:
+    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """The share of texts with the same largest logit, and the mean of ``KL(teacher || student)``."""
         log_q, log_p = _log_softmax(student), _log_softmax(teacher)  # (examples, classes)
         divergence = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)  # (examples,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
+    DECISION_THRESHOLDS,
     Answer,
     Floats,
     LabelColumn,
@@ -22,6 +23,7 @@ from distilnlp.problems.base import (
     register_problem,
     sorted_names,
 )
+from distilnlp.problems.thresholds import choose_thresholds, logit, sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,16 +34,32 @@ __all__ = ["MultiLabel"]
 @register_problem("multi_label_classification")
 @dataclass(frozen=True)
 class MultiLabel(Problem):
-    """Any number of labels a text, each a yes or no of its own: a sigmoid, binary cross-entropy, logits above 0.
+    """Any number of labels a text, each a yes or no of its own: a sigmoid, binary cross-entropy, a threshold a label.
 
+    Args:
+        thresholds: the probability above which each label holds, in the order of the logits, each between 0 and 1
+            without them; None is 0.5 for all. A model keeps its own in ``config.decision_thresholds``, a list. Two
+            kinds that differ in them alone are the same kind.
     Units: binary cross-entropy in nats a label; KL in nats a text, summed over the labels.
+    Raises:
+        RequestError: thresholds that are no such numbers.
     """
+
+    thresholds: tuple[float, ...] | None = field(default=None, compare=False)
 
     several_labels: ClassVar[bool] = True
     response_loss: ClassVar[str] = "bernoulli_soft_target"
-    # F1 over all decisions, and the mean of the labels' own F1.
-    metrics: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1")
-    accepted_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "micro_f1")
+    # The main one needs no threshold: with one that fits badly, a model that has learned much can have an F1 of 0.
+    metrics: ClassVar[tuple[str, ...]] = ("micro_average_precision", "macro_average_precision", "micro_f1", "macro_f1")
+    accepted_metrics: ClassVar[tuple[str, ...]] = ("accuracy", *metrics)
+
+    def __post_init__(self) -> None:
+        if self.thresholds is not None and not (self.thresholds and all(map(_is_threshold, self.thresholds))):
+            wrong = next((value for value in self.thresholds if not _is_threshold(value)), "none at all")
+            raise RequestError(
+                f"{DECISION_THRESHOLDS} needs a probability between 0 and 1, without them, for each label; got "
+                f"{wrong!r:.40}: correct it in the model's config, or remove it, and 0.5 is used"
+            )
 
     def recognises(self, column: LabelColumn) -> bool:
         """Lists of names, or of zeros and ones."""
@@ -102,42 +120,84 @@ class MultiLabel(Problem):
             )
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
 
+    def of_config(self, config: Any) -> MultiLabel:
+        thresholds = getattr(config, DECISION_THRESHOLDS, None)
+        if thresholds is None:
+            return self
+        if not isinstance(thresholds, (list, tuple)):
+            raise RequestError(
+                f"{DECISION_THRESHOLDS} in the model's config is {thresholds!r:.40}: a list of probabilities is needed"
+            )
+        if len(thresholds) != config.num_labels:
+            raise RequestError(
+                f"{DECISION_THRESHOLDS} in the model's config has {len(thresholds)} numbers and the head "
+                f"{config.num_labels} labels: one for each is needed; remove it, and 0.5 is used"
+            )
+        return self.decided_by(thresholds)
+
+    def decided_by(self, thresholds: Sequence[float] | None) -> MultiLabel:
+        return replace(self, thresholds=None if thresholds is None else tuple(thresholds))
+
     def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
         values = np.asarray(logits)
         if values.ndim != 2 or values.shape[1] < 1:
             raise RequestError(f"{self.name} needs logits of shape (examples, labels); got {np.shape(logits)}")
+        if self.thresholds is not None and values.shape[1] != len(self.thresholds):
+            raise RequestError(
+                f"{len(self.thresholds)} decision thresholds do not fit logits of shape {np.shape(logits)}: one for"
+                " each label is needed"
+            )
         check_finite(values)
         return values
 
     def decide(self, logits: ArrayLike) -> NDArray[Any]:
-        """1 where a logit is above 0, ``(examples, labels)``."""
-        return (self.check_logits(logits) > 0).astype(np.int64)
+        """1 where a label's probability is above its threshold, ``(examples, labels)``."""
+        return (self.check_logits(logits) > self._cuts()).astype(np.int64)
+
+    def _cuts(self) -> NDArray[np.float64]:
+        """The thresholds as logits, which tell apart what rounds to one probability; 0 is 0.5."""
+        return np.zeros(1) if self.thresholds is None else logit(np.array(self.thresholds))
+
+    def choose_thresholds(self, logits: ArrayLike, labels: ArrayLike, *, one: bool = False) -> tuple[float, ...]:
+        values, present = self.check_logits(logits), np.asarray(labels, dtype=np.float64)
+        if present.shape != values.shape or not len(values):
+            raise RequestError(
+                f"thresholds are chosen on logits and labels of one shape; got {values.shape} and {present.shape}"
+            )
+        self.check_decisions(present, "labels")
+        return choose_thresholds(values, present, one=one)
 
     def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
         values = self.check_logits(logits).astype(np.float64)
-        probabilities = np.exp(-np.logaddexp(0.0, -values))
         return [
             Answer(
-                ",".join(name for name, logit in zip(names, row, strict=True) if logit > 0),
+                ",".join(name for name, holds in zip(names, row, strict=True) if holds),
                 None,
                 dict(zip(names, shares.tolist(), strict=True)),
             )
-            for row, shares in zip(values.tolist(), probabilities, strict=True)
+            for row, shares in zip(self.decide(values).tolist(), sigmoid(values), strict=True)
         ]
 
     def check_decisions(self, values: Floats, which: str) -> None:
         check_classes(values, which, "0 and 1", highest=1)
 
-    def agreement(self, student: Floats, teacher: Floats) -> dict[str, float]:
+    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """The share of equal decisions over texts and labels, and the mean Bernoulli ``KL(teacher || student)``."""
-        same = (student > 0) == (teacher > 0)
+        same = self.decide(student) == (teachers or self).decide(teacher)
         return {"agreement": float(np.mean(same)), "kl": max(0.0, float(_bernoulli_kl(student, teacher).mean()))}
 
     def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
         return [f"Classifies {inputs}", *([f"The answer is any of: {', '.join(names)}."] if names else [])]
 
     def card_code(self) -> str:
-        return "print([model.config.id2label[i] for i, logit in enumerate(logits[0].tolist()) if logit > 0])"
+        return f"""# Each label holds above its own probability, which was chosen on held-out training rows; else above 0.5.
+thresholds = getattr(model.config, "{DECISION_THRESHOLDS}", None) or [0.5] * model.config.num_labels
+probabilities = logits.sigmoid()[0].tolist()
+print([model.config.id2label[i] for i, p in enumerate(probabilities) if p > thresholds[i]])"""
+
+
+def _is_threshold(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1
 
 
 def _is_multi_hot(values: list[Any], width: int) -> bool:

@@ -111,7 +111,7 @@ class Regression(Problem):
     def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
         return [Answer(f"{number:.4f}", None, {}) for number in self.check_logits(logits).tolist()]
 
-    def agreement(self, student: Floats, teacher: Floats) -> dict[str, float]:
+    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """Pearson correlation (1.0 for equal numbers, else 0.0 where undefined) and the mean absolute difference."""
         same = bool(np.array_equal(student, teacher))
         agreement = 1.0 if same else correlation(student, teacher, "agreement with the teacher")

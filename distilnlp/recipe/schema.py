@@ -46,6 +46,9 @@ def _known_problem(name: str) -> str:
 ProblemName = Annotated[str, AfterValidator(_known_problem), WithJsonSchema({"enum": list(list_problems())})]
 
 
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
 class _Strict(BaseModel):
     # strict: 'yes' is no bool and '3' no int; extra: a misspelt key is an error, never ignored.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
@@ -62,13 +65,18 @@ class DataSpec(_Strict):
     label: str | None = Field(None, description="column of the label")
     problem_type: ProblemName | None = None
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
+    decision_thresholds: Literal["each", "one"] | Probability | None = Field(
+        None,
+        description="several labels a text: chosen for 'each' label (default) or as 'one' for all, on training rows kept"
+        " for it; a number is taken as it is, and no rows are kept",
+    )
     max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
     max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")
     seed: int = Field(0, description="of the held-out split and of max_train")
 
 
 # What is said of one file's columns says nothing of another's.
-_OF_ONE_TASK = ("validation", "text", "text_pair", "label", "problem_type")
+_OF_ONE_TASK = ("validation", "text", "text_pair", "label", "problem_type", "decision_thresholds")
 
 
 class StageData(DataSpec):

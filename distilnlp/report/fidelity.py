@@ -9,18 +9,26 @@ from distilnlp.problems import Problem, get_problem
 __all__ = ["fidelity"]
 
 
-def fidelity(student_logits: ArrayLike, teacher_logits: ArrayLike, problem: Problem | str) -> dict[str, float]:
+def fidelity(
+    student_logits: ArrayLike,
+    teacher_logits: ArrayLike,
+    problem: Problem | str,
+    teacher_problem: Problem | None = None,
+) -> dict[str, float]:
     """Agreement of a student with its teacher on the same examples, computed in float64.
 
     - classes: ``agreement``, the share of examples with the same largest logit, and ``kl``, the mean of
       ``KL(teacher || student)``;
-    - multi-label: ``agreement``, the share of (example, label) decisions that are the same, and ``kl``, the Bernoulli
-      ``KL(teacher || student)`` summed over labels, mean over examples;
+    - multi-label: ``agreement``, the share of (example, label) decisions that are the same, each model's by its
+      own thresholds, and ``kl``, the Bernoulli ``KL(teacher || student)`` summed over labels, mean over examples;
     - regression: ``agreement``, the Pearson correlation (1.0 when the numbers are the same, else 0.0 where it is not
       defined), and ``mae``, the mean absolute difference.
 
     A student compared with itself has agreement 1.0 and ``kl`` or ``mae`` 0.0.
 
+    Args:
+        problem: the kind of task, as the student decides it (`Problem.decided_by`), or its name.
+        teacher_problem: the same as the teacher decides it; default: as the student.
     Shapes:
         student_logits, teacher_logits: ``(examples, classes)``, ``(examples, labels)``, ``(examples, 1)`` or
             ``(examples,)``; the same for both.
@@ -38,4 +46,4 @@ def fidelity(student_logits: ArrayLike, teacher_logits: ArrayLike, problem: Prob
             f"fidelity needs student and teacher logits of one shape, with at least one example; "
             f"got {student.shape} and {teacher.shape}"
         )
-    return problem.agreement(problem.check_logits(student), problem.check_logits(teacher))
+    return problem.agreement(problem.check_logits(student), problem.check_logits(teacher), teacher_problem)

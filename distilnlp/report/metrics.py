@@ -1,7 +1,7 @@
 """From a Trainer's predictions to the task's metrics."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> object:
 
 
 def make_compute_metrics(
-    metrics: Sequence[str], problem: Problem | str
+    metrics: Sequence[str], problem: Problem | str, config: Callable[[], Any] | None = None
 ) -> Callable[["EvalPrediction"], dict[str, float]]:
     """A ``compute_metrics`` for `transformers.Trainer`.
 
@@ -35,6 +35,8 @@ def make_compute_metrics(
     Args:
         metrics: names from `distilnlp.report.scores.SCORES`.
         problem: the kind of task (``task.problem``), or its name.
+        config: gives the config of the model that is evaluated, whose decision thresholds are then used; None decides
+            as ``problem`` does.
     Raises:
         RequestError: an unknown metric or one that does not fit the problem.
     """
@@ -48,9 +50,12 @@ def make_compute_metrics(
             values[0] if isinstance(values, tuple) else values
             for values in (prediction.predictions, prediction.label_ids)
         )
-        decisions = kind.decide(logits)
-        scores = TaskMetric(names, kind).compute(
-            predictions=decisions, references=np.asarray(labels).reshape(-1) if decisions.ndim == 1 else labels
+        decisions = (kind if config is None else kind.of_config(config())).decide(logits)
+        metric = TaskMetric(names, kind)
+        scores = metric.compute(
+            predictions=decisions,
+            references=np.asarray(labels).reshape(-1) if decisions.ndim == 1 else labels,
+            **({"logits": logits} if metric.reads_logits else {}),
         )
         return {name: float(score) for name, score in scores.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.errors import RequestError
+from distilnlp.problems import DECISION_THRESHOLDS, Problem
 from distilnlp.report.schema import again
 from distilnlp.whole_files import whole_file
 
@@ -25,6 +27,8 @@ class Predictions:
         rows: ``(examples,)`` int64, each example's place in the held-out data as the recipe loads it, from 0.
         labels: ``(examples,)`` class ids or numbers, or ``(examples, labels)`` of 0 and 1.
         logits: ``(examples, classes)`` float32, in the order of the task's labels.
+    Args:
+        thresholds: the probability above which the model lets each label hold, where it has its own.
     Raises:
         RequestError: arrays that are not of the same examples, or no numbers.
     """
@@ -32,6 +36,7 @@ class Predictions:
     rows: NDArray[np.int64]
     labels: NDArray[Any]
     logits: NDArray[np.float32]
+    thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         shapes = [self.rows.shape, self.labels.shape, self.logits.shape]
@@ -41,9 +46,19 @@ class Predictions:
             raise RequestError(f"rows and labels have to be numbers; got {self.rows.dtype} and {self.labels.dtype}")
 
     @classmethod
-    def of(cls, labels: Sequence[Any], logits: NDArray[np.float32]) -> Predictions:
+    def of(
+        cls, labels: Sequence[Any], logits: NDArray[np.float32], thresholds: tuple[float, ...] | None = None
+    ) -> Predictions:
         """Of a whole data set, in its order."""
-        return cls(np.arange(len(logits)), np.asarray(labels), logits)
+        return cls(np.arange(len(logits)), np.asarray(labels), logits, thresholds)
+
+    def decisions(self, problem: Problem) -> NDArray[Any]:
+        """What the model decided, as `Problem.decide` with its own thresholds.
+
+        Args:
+            problem: the kind of task.
+        """
+        return problem.decided_by(self.thresholds).decide(self.logits)
 
     def matched(self, other: Predictions, names: tuple[str, str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits of both on the same examples, in the order of these.
@@ -66,7 +81,7 @@ def predictions_file(folder: Path, further: str | None = None) -> Path:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all."""
+    """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all; thresholds in the file's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -77,6 +92,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             "logits": pa.array(list(predictions.logits), type=pa.list_(pa.float32())),
         }
     )
+    if predictions.thresholds is not None:
+        table = table.replace_schema_metadata({DECISION_THRESHOLDS: json.dumps(predictions.thresholds)})
     with whole_file(path) as temporary:
         pq.write_table(table, temporary)
 
@@ -93,9 +110,13 @@ def read_predictions(path: Path) -> Predictions:
     try:
         table = pq.read_table(path)
         rows, labels, logits = (table[name].to_pylist() for name in ("row", "label", "logits"))
-        # float64 first: None would become NaN in one step, and a text that looks like a number that number.
+        thresholds = (table.schema.metadata or {}).get(DECISION_THRESHOLDS.encode())
         return Predictions(
-            np.asarray(rows), np.asarray(labels), np.asarray(logits).astype(np.float32, casting="same_kind")
+            np.asarray(rows),
+            np.asarray(labels),
+            # float64 first: None would become NaN in one step, and a text that looks like a number that number.
+            np.asarray(logits).astype(np.float32, casting="same_kind"),
+            None if thresholds is None else tuple(json.loads(thresholds)),
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

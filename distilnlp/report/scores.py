@@ -4,8 +4,10 @@ They agree with scikit-learn and scipy where those give a number, and with the c
 those give NaN or a warning.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,8 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
 
 
 def accuracy(predictions: Floats, references: Floats) -> float:
@@ -100,13 +104,54 @@ def mse(predictions: Floats, references: Floats) -> float:
     return float(np.mean((predictions - references) ** 2))
 
 
+def micro_average_precision(logits: Floats, references: Floats) -> float:
+    """Average precision of all logits pooled: the precision at each step of recall, at whatever threshold.
+
+    0.0 and a logged warning where no label holds anywhere. A ranking by chance has about the share of labels that hold.
+    """
+    return _average_precision("micro_average_precision", logits.reshape(-1, 1), references.reshape(-1, 1))
+
+
+def macro_average_precision(logits: Floats, references: Floats) -> float:
+    """Mean over the labels of their own average precision.
+
+    A label that no example has is left out of the mean, since it has no recall. 0.0 and a logged warning where that
+    leaves none.
+    """
+    return _average_precision("macro_average_precision", logits, references)
+
+
+def _average_precision(name: str, logits: Floats, references: Floats) -> float:
+    columns = [(logits[:, i], references[:, i] == 1) for i in range(references.shape[1]) if references[:, i].any()]
+    if not columns:
+        logger.warning("%s is not defined: no label holds for any example; reported as 0.0", name)
+        return 0.0
+    return float(np.mean([_precision_of_ranking(values, present) for values, present in columns]))
+
+
+def _precision_of_ranking(values: Floats, present: NDArray[np.bool_]) -> float:
+    """The sum over the distinct values, from the highest, of the precision there times the recall that it adds."""
+    order = np.argsort(-values, kind="stable")
+    ranked, hits = values[order], np.cumsum(present[order], dtype=np.float64)
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # equal values are one step
+    return float(np.sum(hits[last] / (last + 1) * np.diff(hits[last], prepend=0.0)) / hits[-1])
+
+
 @dataclass(frozen=True)
 class Score:
-    """One metric: how it is computed, its id among the Hub's metrics, and whether a higher one is better."""
+    """One metric.
+
+    Args:
+        compute: of ``(predictions, references)``, or of ``(logits, references)``.
+        hub_id: its id among the Hub's metrics.
+        higher_is_better: whether a higher one is better.
+        reads: what it is computed of; what reads logits needs no threshold.
+    """
 
     compute: Callable[[Floats, Floats], float]
     hub_id: str
     higher_is_better: bool = True
+    reads: Literal["decisions", "logits"] = "decisions"
 
 
 # Which of them fit a problem, the problem says: `Problem.accepted_metrics`.
@@ -119,6 +164,8 @@ SCORES: dict[str, Score] = {
     "pearson": Score(pearson, "pearsonr"),
     "spearmanr": Score(spearmanr, "spearmanr"),
     "mse": Score(mse, "mse", higher_is_better=False),
+    "micro_average_precision": Score(micro_average_precision, "average_precision", reads="logits"),
+    "macro_average_precision": Score(macro_average_precision, "average_precision", reads="logits"),
 }
 
 
@@ -141,17 +188,24 @@ def check_metrics(metrics: Sequence[str], problem: Problem | str) -> tuple[str, 
 
 
 def compute_scores(
-    metrics: Sequence[str], predictions: ArrayLike, references: ArrayLike, problem: Problem | str
+    metrics: Sequence[str],
+    predictions: ArrayLike,
+    references: ArrayLike,
+    problem: Problem | str,
+    logits: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Each metric of finished predictions (classes, 0/1 by label, or numbers; not logits).
 
     Args:
         problem: the kind of task, or its name.
+        logits: what the predictions were decided by, for the metrics that need no decision (average precision).
     Shapes:
-        predictions, references: ``(examples,)``, or ``(examples, labels)`` for multi-label.
+        predictions, references: ``(examples,)``, or ``(examples, labels)`` for multi-label; logits: as predictions
+            where they are used.
     Raises:
-        RequestError: no examples, unequal shapes, or values that are not classes (or 0 and 1).
-        RunError: predictions that are not finite numbers.
+        RequestError: no examples, unequal shapes, values that are not classes (or 0 and 1), or a metric that reads
+            logits without them.
+        RunError: predictions or logits that are not finite numbers.
     """
     problem = get_problem(problem)
     names = check_metrics(metrics, problem)
@@ -166,4 +220,14 @@ def compute_scores(
         raise RunError("the predictions hold values that are not finite numbers: the model has diverged")
     problem.check_decisions(predicted, "predictions")
     problem.check_decisions(expected, "references")
-    return {name: SCORES[name].compute(predicted, expected) for name in names}
+    given = {"decisions": predicted}
+    of_logits = [name for name in names if SCORES[name].reads == "logits"]
+    if of_logits:
+        if logits is None:
+            raise RequestError(
+                f"metric '{of_logits[0]}' is computed from logits, which need no decision: give logits="
+            )
+        given["logits"] = np.asarray(problem.check_logits(logits), dtype=np.float64)
+        if given["logits"].shape != expected.shape:
+            raise RequestError(f"the logits are {given['logits'].shape} and the references {expected.shape}")
+    return {name: SCORES[name].compute(given[SCORES[name].reads], expected) for name in names}

@@ -7,7 +7,7 @@ import evaluate
 from numpy.typing import ArrayLike
 
 from distilnlp.problems import Problem, get_problem
-from distilnlp.report.scores import check_metrics, compute_scores
+from distilnlp.report.scores import SCORES, check_metrics, compute_scores
 
 __all__ = ["TaskMetric"]
 
@@ -15,14 +15,16 @@ __all__ = ["TaskMetric"]
 class TaskMetric(evaluate.Metric):
     """A task's metrics in one `evaluate.Metric` that needs neither the Hub nor a cache folder.
 
-    ``metric.compute(predictions=, references=)``, or ``add_batch`` for each batch and then ``compute()``. Examples
-    are kept in memory: nothing is written, in any process.
+    ``metric.compute(predictions=, references=)``, or ``add_batch`` for each batch and then ``compute()``. Metrics that
+    are computed from logits (average precision) take those too, as ``logits=``. Examples are kept in memory: nothing
+    is written, in any process.
 
     Args:
         metrics: names from `distilnlp.report.scores.SCORES`.
         problem: the kind of task, or its name.
     Shapes:
         predictions, references: ``(examples,)`` classes or numbers; ``(examples, labels)`` of 0 and 1 for multi-label.
+        logits: ``(examples, labels)``.
     Raises:
         RequestError: an unknown metric or one that does not fit the problem.
     """
@@ -32,6 +34,11 @@ class TaskMetric(evaluate.Metric):
         self.metrics = check_metrics(metrics, self.problem)
         super().__init__(config_name="-".join(self.metrics), keep_in_memory=True)
 
+    @property
+    def reads_logits(self) -> bool:
+        """Whether `compute` needs ``logits=`` beside the predictions."""
+        return any(SCORES[name].reads == "logits" for name in self.metrics)
+
     def _info(self) -> evaluate.MetricInfo:
         # Classes are taken as floats too: as int64, a probability given by mistake would be cut to 0 without a word.
         value = datasets.Value("float64")
@@ -40,12 +47,16 @@ class TaskMetric(evaluate.Metric):
             description=f"{', '.join(self.metrics)} of {self.problem.name}, computed with numpy.",
             citation="",
             inputs_description="\npredictions and references: classes, numbers, or rows of 0 and 1; not logits.\n",
-            features=datasets.Features({"predictions": column, "references": column}),
+            features=datasets.Features(
+                {"predictions": column, "references": column, **({"logits": column} if self.reads_logits else {})}
+            ),
         )
 
     def _build_data_dir(self) -> str:
         """No folder: the base class makes one in the user's cache even when examples are kept in memory."""
         return ""
 
-    def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-        return compute_scores(self.metrics, predictions, references, self.problem)
+    def _compute(
+        self, predictions: ArrayLike, references: ArrayLike, logits: ArrayLike | None = None
+    ) -> dict[str, float]:
+        return compute_scores(self.metrics, predictions, references, self.problem, logits)

@@ -101,6 +101,10 @@ def _digest(task: Task, data: Dataset) -> str:
 
 
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
-    predictions = Predictions.of(data["label"], predictor.logits(texts_of(data)))
-    decisions = task.problem.decide(predictions.logits)
-    return predictions, compute_scores(task.metrics, decisions, predictions.labels, task.problem)
+    """Decided by the model's own thresholds, where it has any."""
+    thresholds = task.problem.of_config(predictor.backend.config).thresholds
+    predictions = Predictions.of(data["label"], predictor.logits(texts_of(data)), thresholds)
+    decisions = predictions.decisions(task.problem)
+    return predictions, compute_scores(
+        task.metrics, decisions, predictions.labels, task.problem, logits=predictions.logits
+    )

@@ -16,7 +16,7 @@ from distilnlp.label_names import match_names
 from distilnlp.losses import Objective
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
-from distilnlp.models.labels import align_labels, label_names_of, label_order
+from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
 from distilnlp.models.loading import load_classifier, load_config
 from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import ModelInfo
@@ -244,10 +244,7 @@ def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:
     same = model.config.num_labels == task.problem.num_logits(labels)
     if same and (labels is None or own is None or match_names(labels, own) is not None):
         return model
-    config = copy.deepcopy(model.config)
-    for key, value in task.problem.config_settings(labels).items():
-        setattr(config, key, value)
-    return _from_config(config)
+    return _from_config(relabel(copy.deepcopy(model.config), task.problem.config_settings(labels)))
 
 
 def _from_config(config: PreTrainedConfig) -> PreTrainedModel:

@@ -104,7 +104,9 @@ def _fidelities(
             continue
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
-        found[name] = Fidelity.model_validate(fidelity(*own.matched(theirs, (name, reference)), tasks[name].problem))
+        student, teacher = (tasks[name].problem.decided_by(each.thresholds) for each in (own, theirs))
+        logits = own.matched(theirs, (name, reference))
+        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher))
     return found
 
 

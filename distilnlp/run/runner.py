@@ -19,6 +19,7 @@ from distilnlp.run.models import Models
 from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.report import make_report
 from distilnlp.run.stage import train_stage
+from distilnlp.run.thresholds import check_thresholds
 
 __all__ = ["run_recipe"]
 
@@ -124,7 +125,7 @@ def _load_tasks(plan: Plan) -> dict[str, Task]:
 
 
 def _load(data: DataSpec) -> Task:
-    return load_task(
+    task = load_task(
         data.task,
         data_dir=data.data_dir,
         validation=data.validation,
@@ -136,6 +137,8 @@ def _load(data: DataSpec) -> Task:
         max_train=data.max_train,
         max_validation=data.max_validation,
     )
+    check_thresholds(data, task)
+    return task
 
 
 def _is_first_process() -> bool:

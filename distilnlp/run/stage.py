@@ -17,13 +17,20 @@ from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.plan import StagePlan
 from distilnlp.run.progress import StageProgress
+from distilnlp.run.thresholds import keep_rows, set_thresholds
 from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["train_stage"]
 
 
 def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder, say: Callable[[str], object]) -> None:
-    """Train a stage from its start or its last checkpoint, save the model, measure it, and mark it as finished."""
+    """Train a stage from its start or its last checkpoint, save the model, measure it, and mark it as finished.
+
+    Where its labels have decision thresholds, they are chosen after the training and saved with the model.
+    """
+    kept = None
+    if stage.spec.kind == "train":
+        task, kept = keep_rows(task, stage.data)
     name, place = stage.name, folder.stage(stage.name)
     checkpoint = get_last_checkpoint(str(place)) if place.is_dir() else None
     say(f"{name}: {_describe(stage, task)}{f', from {Path(checkpoint).name}' if checkpoint else ''}")
@@ -38,12 +45,15 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     finally:
         progress.close()
     seconds = time.monotonic() - started
+    predictor = _predictor(trainer, models.tokenizer(name), stage.data.max_length)
+    if stage.spec.kind == "train" and trainer.is_world_process_zero():  # which alone saves the config
+        set_thresholds(predictor, kept, stage.data, lambda line: say(f"{name}: {line}"))
     trainer.save_model(str(place))
     if stage.spec.lora is not None and stage.spec.lora.keep_adapter:
         trainer.keep_adapter = True
         trainer.save_model(str(place / "adapter"))
     if trainer.is_world_process_zero():
-        answers = answer(_predictor(trainer, models.tokenizer(name), stage.data.max_length), task)
+        answers = answer(predictor, task)
         result = _result(stage, task, answers, seconds, trainer.state.global_step)
         folder.finish(name, result, answers.predictions, answers.further)
         folder.drop_checkpoints(name)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedConfig
 
 from distilnlp.errors import RequestError, nearest
+from distilnlp.models.labels import drop_thresholds
 from distilnlp.students.architectures import converted_config, field_name
 
 __all__ = ["group_of", "student_config"]
@@ -43,6 +44,7 @@ def student_config(
         config = type(teacher).from_dict(teacher.to_dict())
     else:
         config = converted_config(teacher, architecture)
+    drop_thresholds(config)  # they are of the teacher's probabilities
     config.name_or_path = ""
     config.dtype = None
     config.num_hidden_layers = len(kept)

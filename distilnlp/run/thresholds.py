@@ -1,0 +1,79 @@
+"""The decision thresholds of a stage's model: chosen on training rows that are kept from the training for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from datasets import Dataset
+
+from distilnlp.data.load import Task
+from distilnlp.errors import RequestError
+from distilnlp.models.labels import drop_thresholds
+from distilnlp.models.predictor import Predictor
+from distilnlp.problems import DECISION_THRESHOLDS
+from distilnlp.recipe import DataSpec
+from distilnlp.run.evaluation import texts_of
+
+__all__ = ["check_thresholds", "keep_rows", "set_thresholds"]
+
+KEPT_SHARE = 0.1
+KEPT_LEAST = 100  # rows; of small data never more than a fifth
+FEWEST_ROWS = 200  # of the training data: below that none are kept, for so few tell nothing of a threshold
+
+
+def check_thresholds(data: DataSpec, task: Task) -> None:
+    """Raise RequestError for thresholds that are asked for where no label has one."""
+    if data.decision_thresholds is not None and not task.problem.several_labels:
+        raise RequestError(
+            f"data.decision_thresholds is for several labels a text, and {task.name} is {task.problem.name}: leave it"
+            " out"
+        )
+
+
+def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
+    """Take the rows that the thresholds will be chosen on out of the training data.
+
+    A tenth of them, at least 100 rows but never more than a fifth, drawn by ``data.seed``, so that all stages on the
+    same data keep the same ones; equal texts stay on one side. None where the task needs no thresholds, where a number
+    is given for them, or where there are fewer than 200 training rows.
+
+    Returns:
+        The task without those rows, and the rows.
+    """
+    wanted = task.problem.several_labels and not isinstance(data.decision_thresholds, float)
+    if task.train is None or not wanted or len(task.train) < FEWEST_ROWS:
+        return task, None
+    texts: dict[object, int] = {}
+    group = np.array([texts.setdefault(text, len(texts)) for text in texts_of(task.train)])
+    count = min(max(round(len(group) * KEPT_SHARE), KEPT_LEAST), len(group) // 5)
+    order = np.random.default_rng((data.seed, 1)).permutation(len(texts))  # 1: not as the held-out rows were drawn
+    sizes = np.bincount(group)[order]
+    kept = np.isin(group, order[np.cumsum(sizes) <= count])
+    parts = (task.train.select(np.flatnonzero(rows), keep_in_memory=True) for rows in (~kept, kept))
+    train, rows = parts
+    return replace(task, train=train), rows
+
+
+def set_thresholds(predictor: Predictor, rows: Dataset | None, data: DataSpec, say: Callable[[str], object]) -> None:
+    """Give a model that has been trained its own decision thresholds; those that it started with are dropped.
+
+    Args:
+        predictor: of the model, whose config is changed.
+        rows: as `keep_rows` gives them.
+        data: says how they are chosen.
+        say: shows one line of text to the user.
+    """
+    config, asked = predictor.backend.config, data.decision_thresholds
+    drop_thresholds(config)
+    if not predictor.problem.several_labels:
+        return
+    if isinstance(asked, float):
+        if asked != 0.5:
+            setattr(config, DECISION_THRESHOLDS, [asked] * int(config.num_labels))
+    elif rows is None:
+        say(f"fewer than {FEWEST_ROWS} training rows are too few to choose decision thresholds on: 0.5 is used")
+    else:
+        chosen = predictor.choose_thresholds(texts_of(rows), np.asarray(rows["label"]), one=asked == "one")
+        low, high = min(chosen), max(chosen)
+        shown = f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f}"
+        say(f"decision thresholds {shown}, chosen on {len(rows)} training rows that were not trained on")
