@@ -17,6 +17,7 @@ __all__ = [
     "dataset_label_names",
     "dataset_problem",
     "has_labels",
+    "label_counts",
     "text_sample",
     "to_tokens",
     "token_lengths",
@@ -46,6 +47,22 @@ def dataset_problem(dataset: Any) -> Problem | None:
 def has_labels(dataset: Any) -> bool:
     """False for a data set that certainly has no labels; True where it has, or where its columns cannot be seen."""
     return not isinstance(dataset, Dataset) or _label_feature(dataset) is not None
+
+
+def label_counts(dataset: Any) -> tuple[list[int], int]:
+    """In how many rows each of several labels holds, and how many rows there are.
+
+    Raises:
+        RequestError: a stream, or anything else that cannot be counted before the training.
+    """
+    name = next((name for name in ("label", "labels") if name in getattr(dataset, "column_names", None) or []), None)
+    if not isinstance(dataset, Dataset) or name is None:
+        raise RequestError(
+            "pos_weight=balanced counts the labels before the training, which needs a data set with a label column and"
+            " no stream: give numbers instead"
+        )
+    counts = [np.asarray(batch.to_pylist()).sum(axis=0) for batch in column_batches(dataset, name)]
+    return [int(count) for count in np.sum(counts, axis=0)], len(dataset)
 
 
 def text_sample(dataset: Any, size: int = 20) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -62,6 +62,20 @@ class Loss:
 
         Raises:
             RequestError: the two models cannot be compared by this loss; says why and what to use.
+        """
+        return self
+
+    @property
+    def counts_labels(self) -> bool:
+        """Whether a setting depends on how often each label holds in the training data (see `with_label_counts`)."""
+        return False
+
+    def with_label_counts(self, positives: Sequence[int], rows: int) -> "Loss":
+        """This loss with every setting fixed that depends on the labels of the training data.
+
+        Args:
+            positives: in how many of the training rows each label holds, in the order of the logits.
+            rows: how many there are.
         """
         return self
 

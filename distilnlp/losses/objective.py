@@ -2,7 +2,7 @@
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard, Union, get_args, get_origin, get_type_hints
 
@@ -143,6 +143,18 @@ class Objective:
             # `response` may become a loss without a temperature, and says so.
             kept = {key: schedule for key, schedule in term.settings.items() if takes_schedule(type(loss), key)}
             terms.append((term.weight, loss, kept))
+        return Objective(terms)
+
+    def with_label_counts(self, count: Callable[[], tuple[Sequence[int], int]]) -> "Objective":
+        """The objective with what depends on the labels of the training data fixed (see `Loss.with_label_counts`).
+
+        Args:
+            count: called where a loss asks for it: in how many rows each label holds, and how many rows there are.
+        """
+        if not any(term.loss.counts_labels for term in self.terms):
+            return self
+        positives, rows = count()
+        terms = [(term.weight, term.loss.with_label_counts(positives, rows), term.settings) for term in self.terms]
         return Objective(terms)
 
     @property

@@ -245,6 +245,16 @@ class Problem:
         """
         raise NotImplementedError
 
+    def weighted_row_loss(self, logits: Tensor, labels: Tensor, pos_weight: Tensor) -> Tensor:
+        """As `row_loss`, where a label that holds weighs ``pos_weight`` times as much as one that does not.
+
+        Args:
+            pos_weight: ``()`` or ``(labels,)``.
+        Raises:
+            RequestError: a kind whose labels do not hold or not.
+        """
+        raise RequestError(f"pos_weight means nothing for {self.name}: it is for several labels a text")
+
     # ---- from logits to answers ----
 
     @property

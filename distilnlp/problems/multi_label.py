@@ -110,6 +110,12 @@ class MultiLabel(Problem):
 
     def row_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy, the mean over the labels."""
+        return self._cross_entropy(logits, labels, None)
+
+    def weighted_row_loss(self, logits: Tensor, labels: Tensor, pos_weight: Tensor) -> Tensor:
+        return self._cross_entropy(logits, labels, pos_weight)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, pos_weight: Tensor | None) -> Tensor:
         import torch.nn.functional as F
 
         targets = labels.to(logits.dtype)[:, None]  # (batch, 1, labels)
@@ -118,7 +124,7 @@ class MultiLabel(Problem):
                 f"{self.name} needs a 0 or 1 for each of the {logits.shape[-1]} logits; the labels are "
                 f"{tuple(labels.shape)}"
             )
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=pos_weight).mean(-1)
 
     def of_config(self, config: Any) -> MultiLabel:
         thresholds = getattr(config, DECISION_THRESHOLDS, None)

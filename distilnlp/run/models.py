@@ -215,7 +215,7 @@ class Models:
         backend = TorchBackend(teacher.model, best_device())
         predictor = Predictor(backend, teacher.tokenizer, max_length=stage.data.max_length, batch_size=size)
         logits = torch.from_numpy(predictor.logits(texts_of(first)))
-        confirm_label_order([(logits, torch.tensor(first["label"]))], labels)
+        confirm_label_order([(logits, torch.tensor(first["label"]))], labels, teacher.info.problem)
 
     @contextmanager
     def _told_at(self, stage: StagePlan, *paths: Path_) -> Iterator[None]:

@@ -15,7 +15,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from transformers.training_args import TrainingArguments
 
 from distilnlp.errors import RequestError, nearest
-from distilnlp.losses import Objective, list_losses
+from distilnlp.losses import HardLabel, Objective, list_losses
 from distilnlp.losses.base import Loss, loss_class
 from distilnlp.losses.objective import says_schedule
 from distilnlp.recipe import DataSpec, Recipe, Stage, unknown_key
@@ -136,11 +136,11 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
 
 
 def _role(recipe: Recipe, name: str) -> Role:
-    """``student`` has an objective; ``control`` starts as a student does and has none; the rest is ``teacher``."""
+    """``student`` has an objective beyond the labels; ``control`` starts as one and has none; the rest: ``teacher``."""
     stage = recipe.stages[name]
-    if stage.objective is not None:
+    students = [other for other in recipe.stages.values() if set(other.objective or ()) - {HardLabel.name}]
+    if any(stage is student for student in students):
         return "student"
-    students = [other for other in recipe.stages.values() if other.objective is not None]
     needed = {other.start for other in students} | {other.taught_by for other in students}
     same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
     return "control" if name not in needed and (stage.student is not None or same_start) else "teacher"

@@ -44,7 +44,7 @@ def confirm_labels(
     loader = DataLoader(data(), batch_size=args.train_batch_size, collate_fn=collate)
     batches = (send_to_device(batch, args.device) for batch in itertools.islice(loader, CONFIRM_BATCHES))
     answers = ((teacher(batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch)
-    confirm_label_order(answers, label_names)
+    confirm_label_order(answers, label_names, teacher.info.problem)
 
 
 def keep_answers(

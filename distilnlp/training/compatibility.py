@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-from distilnlp.data.inspect import has_labels, visible_part
+from distilnlp.data.inspect import has_labels, label_counts, visible_part
 from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
 from distilnlp.models.capture import model_info
@@ -64,13 +64,16 @@ def check_same_tokens(
             )
 
 
-def confirm_label_order(answers: Iterable[tuple[Tensor, Tensor]], reference: Sequence[str]) -> None:
+def confirm_label_order(
+    answers: Iterable[tuple[Tensor, Tensor]], reference: Sequence[str], problem: Problem | None = None
+) -> None:
     """A teacher whose labels have no names (LABEL_0, LABEL_1, ...) must show on real labels that it counts as we do.
 
     Args:
         answers: of a few batches, the teacher's logits ``(batch, classes)`` and the labels ``(batch,)``, or
             ``(batch, classes)`` for several labels a text, each of which is then an answer of its own.
         reference: the labels as the data counts them.
+        problem: that of the teacher's head, whose thresholds decide which of several labels it gives.
     Raises:
         RequestError: no labels to see it by; no better than chance; or another order fits much better.
     """
@@ -78,10 +81,11 @@ def confirm_label_order(answers: Iterable[tuple[Tensor, Tensor]], reference: Seq
     table = torch.zeros(classes, classes)  # (label, logit): how often the logit says what the label is
     guessed = torch.zeros(2, classes)  # how often a label holds, and how often not
     seen, several = 0, False
+    decide = problem.decide if problem is not None and problem.several_labels else lambda logits: logits > 0
     for logits, labels in answers:
         several = labels.ndim == 2
         holds = labels.bool() if several else F.one_hot(labels, classes).bool()
-        says = logits > 0 if several else F.one_hot(logits.argmax(dim=-1), classes).bool()
+        says = torch.as_tensor(decide(logits)).bool() if several else F.one_hot(logits.argmax(dim=-1), classes).bool()
         both = holds[:, :, None] == says[:, None, :] if several else holds[:, :, None] & says[:, None, :]
         table += both.sum(dim=0)
         guessed += torch.stack([holds.sum(dim=0), (~holds).sum(dim=0)])
@@ -165,7 +169,7 @@ def resolve_objective(
             f"the objective has {names} and the training data has no label column: name the column, or leave "
             f"{names} out and learn from the teacher's outputs alone"
         )
-    resolved = objective.resolve(model_info(student), teacher)
+    resolved = objective.resolve(model_info(student), teacher).with_label_counts(lambda: label_counts(train_dataset))
     if resolved.needs_student().input_gradients and args.torch_compile:
         names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
         raise RequestError(f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}")

@@ -66,7 +66,8 @@ class DistillationTrainer(Trainer):
             may be streams (`datasets.IterableDataset`), for which ``args.max_steps`` says when training ends.
         processing_class: the student's tokenizer; default: the teacher's.
         max_length: tokens to which texts are truncated; default: what the tokenizer allows, at most 512.
-        compute_metrics: as for Trainer; default: accuracy, or Pearson and Spearman, by the kind of the labels.
+        compute_metrics: as for Trainer; default: accuracy, Pearson and Spearman, or average precision and F1, by the
+            kind of the labels; several labels are decided by ``decision_thresholds`` of the student's config.
         keep_adapter: save LoRA adapters as such; by default `save_model` merges them into the weights.
         parts: what else follows the training (see `Part`).
         cache: whether the teacher's answers are kept on disk and read from there from the second time on; default:
@@ -137,7 +138,7 @@ class DistillationTrainer(Trainer):
             train_dataset=to_tokens(train_dataset, self._makers, max_length, words=self._reads_words),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            compute_metrics=compute_metrics or _metrics_of(problem),
+            compute_metrics=compute_metrics or _metrics_of(problem, lambda: self.student.config),
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
@@ -507,8 +508,10 @@ class DistillationTrainer(Trainer):
         )
 
 
-def _metrics_of(problem: Problem | None) -> Callable[[EvalPrediction], dict[str, float]] | None:
-    return None if problem is None else make_compute_metrics(problem.metrics, problem)
+def _metrics_of(
+    problem: Problem | None, config: Callable[[], Any]
+) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    return None if problem is None else make_compute_metrics(problem.metrics, problem, config)
 
 
 def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:

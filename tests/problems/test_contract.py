@@ -55,7 +55,7 @@ def test_its_metrics_fit_it_and_can_be_computed(case: Case) -> None:
     assert problem.main_metric == problem.metrics[0]
     assert set(problem.metrics) <= set(problem.accepted_metrics) <= set(SCORES)
     decisions = problem.decide(np.array(case.logits))
-    scores = compute_scores(problem.accepted_metrics, decisions, decisions, problem)
+    scores = compute_scores(problem.accepted_metrics, decisions, decisions, problem, logits=case.logits)
     for name, score in scores.items():
         assert score == pytest.approx(1.0 if SCORES[name].higher_is_better else 0.0), name
 

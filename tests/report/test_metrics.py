@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import EvalPrediction
+from transformers import BertConfig, EvalPrediction
 
 from distilnlp.errors import RequestError, RunError
 from distilnlp.problems import get_problem
@@ -50,6 +50,16 @@ def test_compute_metrics_decides_each_label_at_zero():
     logits = np.array([[0.1, -0.1, 3.0], [-2.0, 0.0, 0.5]])
     labels = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     assert compute(EvalPrediction(logits, labels)) == {"micro_f1": pytest.approx(6 / 7), "accuracy": 0.5}
+
+
+def test_compute_metrics_decides_as_the_model_that_is_evaluated():
+    """Its thresholds may be chosen after this was made: the config is asked at each evaluation."""
+    config = BertConfig(problem_type=MULTI_LABEL, num_labels=2)
+    compute = make_compute_metrics(["micro_f1", "micro_average_precision"], MULTI_LABEL, lambda: config)
+    prediction = EvalPrediction(np.array([[-1.0, -3.0], [-4.0, -2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    assert compute(prediction) == {"micro_f1": 0.0, "micro_average_precision": 1.0}
+    config.decision_thresholds = [0.1, 0.1]
+    assert compute(prediction) == {"micro_f1": 1.0, "micro_average_precision": 1.0}
 
 
 def test_a_misspelt_metric_is_refused_before_any_training():

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distilnlp.errors import RequestError
+from distilnlp.problems import get_problem
 from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
 
 LOGITS = np.array([[0.25, -1.5], [2.0, 3.0], [0.0, 0.1]], dtype=np.float32)
@@ -21,6 +22,15 @@ def test_what_is_read_is_what_was_written(tmp_path, labels):
     assert np.array_equal(got.logits, LOGITS)
     assert got.logits.dtype == np.float32
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.parquet"]
+
+
+def test_the_thresholds_of_the_model_are_kept_with_its_answers(tmp_path):
+    """So its decisions, F1 and agreement can be computed again without the model."""
+    labels = [[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+    write_predictions(predictions_file(tmp_path), Predictions.of(labels, LOGITS, (0.9, 0.125)))
+    got = read_predictions(predictions_file(tmp_path))
+    assert got.thresholds == (0.9, 0.125)
+    assert got.decisions(get_problem("multi_label_classification")).tolist() == [[0, 1], [0, 1], [0, 1]]
 
 
 def test_any_tool_can_read_it(tmp_path):

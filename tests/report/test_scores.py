@@ -30,6 +30,12 @@ NUMBER_REFERENCES = {
 }
 
 
+RANKING_REFERENCES = {
+    "micro_average_precision": lambda y, z: sk.average_precision_score(y, z, average="micro"),
+    "macro_average_precision": lambda y, z: sk.average_precision_score(y, z, average="macro"),
+}
+
+
 def pairs(values):
     return st.lists(st.tuples(values, values), min_size=1, max_size=30)
 
@@ -41,7 +47,7 @@ def reference(function, references, predictions):
 
 
 def test_every_metric_has_a_reference():
-    assert set(SCORES) == set(CLASS_REFERENCES) | set(NUMBER_REFERENCES)
+    assert set(SCORES) == set(CLASS_REFERENCES) | set(NUMBER_REFERENCES) | set(RANKING_REFERENCES)
 
 
 @pytest.mark.parametrize("name", sorted(CLASS_REFERENCES))
@@ -67,6 +73,45 @@ def test_multi_label_metrics_match_scikit_learn(name, rows):
     got = compute_scores([name], predictions, references, MULTI_LABEL)[name]
 
     assert got == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(RANKING_REFERENCES))
+@settings(max_examples=40)
+@given(rows=pairs(st.lists(st.integers(0, 4), min_size=3, max_size=3)))
+def test_average_precision_matches_scikit_learn_with_ties(name, rows):
+    logits, references = (np.array(column) for column in zip(*rows, strict=True))
+    references = (references > 2).astype(int)
+    references[0] = 1  # each label holds somewhere
+    expected = reference(RANKING_REFERENCES[name], references, logits)
+
+    got = compute_scores([name], np.zeros_like(references), references, MULTI_LABEL, logits=logits)[name]
+
+    assert got == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_label_that_no_example_has_is_left_out_of_the_macro_mean():
+    """Its average precision is 0 / 0; as a 0 it would lower the mean of a model that is right everywhere."""
+    logits, references = np.array([[3.0, 1.0], [-1.0, 2.0]]), np.array([[1, 0], [0, 0]])
+    scores = compute_scores(sorted(RANKING_REFERENCES), references, references, MULTI_LABEL, logits=logits)
+    assert scores == {"macro_average_precision": 1.0, "micro_average_precision": 1.0}
+
+
+def test_average_precision_without_any_label_is_zero_and_logged(caplog):
+    nothing = np.zeros((2, 3))
+    with caplog.at_level(logging.WARNING):
+        got = compute_scores(sorted(RANKING_REFERENCES), nothing, nothing, MULTI_LABEL, logits=nothing)
+    assert set(got.values()) == {0.0}
+    assert "macro_average_precision is not defined" in caplog.text
+
+
+def test_average_precision_needs_the_logits_of_the_same_examples():
+    one = np.array([[1, 0]])
+    with pytest.raises(RequestError, match="'micro_average_precision' is computed from logits"):
+        compute_scores(["micro_average_precision"], one, one, MULTI_LABEL)
+    with pytest.raises(RequestError, match=r"the logits are \(1, 3\) and the references \(1, 2\)"):
+        compute_scores(["micro_average_precision"], one, one, MULTI_LABEL, logits=[[1.0, 2.0, 3.0]])
+    with pytest.raises(RunError, match="not finite"):
+        compute_scores(["micro_average_precision"], one, one, MULTI_LABEL, logits=[[1.0, np.nan]])
 
 
 @pytest.mark.parametrize("name", sorted(NUMBER_REFERENCES))

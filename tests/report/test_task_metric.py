@@ -34,6 +34,14 @@ def test_task_metric_takes_numbers_and_rows_of_labels():
     assert TaskMetric(["accuracy"], MULTI_LABEL).compute(**rows) == {"accuracy": 0.5}
 
 
+def test_task_metric_takes_logits_for_what_needs_no_decision():
+    metric = TaskMetric(["micro_f1", "micro_average_precision"], MULTI_LABEL)
+    assert metric.reads_logits and not TaskMetric(["micro_f1"], MULTI_LABEL).reads_logits
+    for logits, row in (([-1.0, -3.0], [1, 0]), ([-4.0, -2.0], [0, 1])):
+        metric.add_batch(predictions=[[0, 0]], references=[row], logits=[logits])
+    assert metric.compute() == {"micro_f1": 0.0, "micro_average_precision": 1.0}
+
+
 def test_task_metric_does_not_cut_probabilities_to_classes():
     """evaluate's usual int64 column would make 0.9 a 0 without a word."""
     with pytest.raises(RequestError, match="class numbers"):
