@@ -196,7 +196,7 @@ class MultiLabel(Problem):
         return [f"Classifies {inputs}", *([f"The answer is any of: {', '.join(names)}."] if names else [])]
 
     def card_code(self) -> str:
-        return f"""# Each label holds above its own probability, which was chosen on held-out training rows; else above 0.5.
+        return f"""# Each label holds above the probability that the config has for it; without one, above 0.5.
 thresholds = getattr(model.config, "{DECISION_THRESHOLDS}", None) or [0.5] * model.config.num_labels
 probabilities = logits.sigmoid()[0].tolist()
 print([model.config.id2label[i] for i, p in enumerate(probabilities) if p > thresholds[i]])"""

@@ -1,7 +1,5 @@
 """Where a probability becomes a yes: the decision thresholds of several labels, chosen on labelled examples."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -31,7 +29,7 @@ def choose_thresholds(logits: ArrayLike, labels: ArrayLike, *, one: bool = False
     scores, present = np.asarray(logits, dtype=np.float64), np.asarray(labels) > 0
     together = _best_cut(scores.ravel(), present.ravel())
     if one:
-        return (_probability(together),) * scores.shape[1]
+        return tuple([_probability(together)] * scores.shape[1])
     counts = present.sum(axis=0)
     rare = counts < FEWEST_POSITIVES
     shared = together

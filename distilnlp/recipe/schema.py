@@ -67,8 +67,8 @@ class DataSpec(_Strict):
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
     decision_thresholds: Literal["each", "one"] | Probability | None = Field(
         None,
-        description="several labels a text: chosen for 'each' label (default) or as 'one' for all, on training rows kept"
-        " for it; a number is taken as it is, and no rows are kept",
+        description="several labels a text: chosen for 'each' label (default) or as 'one' for all, on training rows"
+        " kept for it; a number is taken as it is, and no rows are kept",
     )
     max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
     max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")

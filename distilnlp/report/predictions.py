@@ -81,7 +81,7 @@ def predictions_file(folder: Path, further: str | None = None) -> Path:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all; thresholds in the file's metadata."""
+    """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all; thresholds in its metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

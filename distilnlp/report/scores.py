@@ -107,7 +107,7 @@ def mse(predictions: Floats, references: Floats) -> float:
 def micro_average_precision(logits: Floats, references: Floats) -> float:
     """Average precision of all logits pooled: the precision at each step of recall, at whatever threshold.
 
-    0.0 and a logged warning where no label holds anywhere. A ranking by chance has about the share of labels that hold.
+    0.0 and a logged warning where no label holds anywhere. By chance it is about the share of labels that hold.
     """
     return _average_precision("micro_average_precision", logits.reshape(-1, 1), references.reshape(-1, 1))
 

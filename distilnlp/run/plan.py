@@ -136,7 +136,7 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
 
 
 def _role(recipe: Recipe, name: str) -> Role:
-    """``student`` has an objective beyond the labels; ``control`` starts as one and has none; the rest: ``teacher``."""
+    """``student`` has losses beyond the labels; ``control`` starts as one and has none; the rest: ``teacher``."""
     stage = recipe.stages[name]
     students = [other for other in recipe.stages.values() if set(other.objective or ()) - {HardLabel.name}]
     if any(stage is student for student in students):

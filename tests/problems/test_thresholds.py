@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from distilnlp.problems import thresholds
-from distilnlp.problems.thresholds import FEWEST_POSITIVES, choose_thresholds, logit, sigmoid
+from distilnlp.problems.thresholds import choose_thresholds, logit, sigmoid
 
 RNG = np.random.default_rng(0)
 SHARES = np.array([0.4, 0.15, 0.1])
