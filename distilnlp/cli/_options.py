@@ -41,9 +41,9 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder with <task>/train.parquet and validation.parquet, instead of the Hub.")
 ]
 MaxLength = Annotated[int | None, typer.Option(help="Cut texts to so many tokens. [default: 128]")]
-Epochs = Annotated[float | None, typer.Option(help="Passes over the training examples. [default: as in glue/_base]")]
+Epochs = Annotated[float | None, typer.Option(help="Passes over the training examples. [default: as the labels need]")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples a step. [default: 32]")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate. [default: as in glue/_base]")]
+LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate. [default: as the labels need]")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every stage. [default: 42]")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/<name>]")]

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilnlp.cli._options import Training
+from distilnlp.cli._quiet import quiet_libraries
+from distilnlp.errors import DistilError
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -21,7 +23,7 @@ _NAMES = {
 
 
 def recipe_from_options(command: str, task: str, options: Training, stages: Mapping[str, Any]) -> "Recipe":
-    """The GLUE recipes' base with the options over it; an option that was not given is None and changes nothing.
+    """The base recipe for the data with the options over it; an option that was not given is None and changes nothing.
 
     Args:
         command: for the recipe's name, ``mrpc-finetune``.
@@ -40,11 +42,29 @@ def recipe_from_options(command: str, task: str, options: Training, stages: Mapp
     return make_recipe(
         values,
         name=f"{short}-{command}",
-        extends="glue/_base.yaml",
+        extends="_several-labels.yaml" if _has_several_labels(task, options.data) else "glue/_base.yaml",
         settings=options.settings or (),
         origin=f"distilnlp {command}",
         places={path: option for path, option in _options(values, command) if path != ("data", "task")},
     )
+
+
+def _has_several_labels(task: str, data: Mapping[str, Any]) -> bool:
+    """Whether the data have several labels a text. Data that cannot be read are told by the run, with their place."""
+    from distilnlp.problems import get_problem, list_problems
+
+    if data["problem_type"] is not None:
+        return data["problem_type"] in list_problems() and get_problem(data["problem_type"]).several_labels
+    quiet_libraries()
+    from distilnlp.data.load import known_name, load_task
+
+    if known_name(task):
+        return False
+    names = ("data_dir", "validation", "text", "text_pair", "label")
+    try:
+        return load_task(task, **{name: data[name] for name in names}).problem.several_labels
+    except DistilError:
+        return False
 
 
 def _options(

@@ -55,8 +55,9 @@ def label_counts(dataset: Any) -> tuple[list[int], int]:
     Raises:
         RequestError: a stream, or anything else that cannot be counted before the training.
     """
-    name = next((name for name in ("label", "labels") if name in getattr(dataset, "column_names", None) or []), None)
-    if not isinstance(dataset, Dataset) or name is None:
+    columns = dataset.column_names if isinstance(dataset, Dataset) else []
+    name = next((name for name in ("label", "labels") if name in columns), None)
+    if name is None:
         raise RequestError(
             "pos_weight=balanced counts the labels before the training, which needs a data set with a label column and"
             " no stream: give numbers instead"

@@ -21,7 +21,7 @@ from distilnlp.errors import RequestError, RunError, nearest, unknown
 from distilnlp.problems import Problem
 from distilnlp.typed import typed
 
-__all__ = ["Task", "load_task"]
+__all__ = ["Task", "known_name", "load_task"]
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
@@ -99,7 +99,7 @@ def load_task(
         raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
     request = Request(text=text, text_pair=text_pair, label=label, problem=problem_type, seed=seed)
     own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
-    known = _known_name(name)
+    known = known_name(name)
     if known:
         _refuse_own_options(known, own_options | {"problem_type": problem_type})
         task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
@@ -112,7 +112,8 @@ def load_task(
     return _limit(task, seed, max_train, max_validation)
 
 
-def _known_name(name: str | Path) -> str | None:
+def known_name(name: str | Path) -> str | None:
+    """The task that a name stands for (``SST-2`` is ``sst2``); None for own data."""
     if isinstance(name, Path):
         return None
     plain = name.lower()

@@ -13,7 +13,13 @@ __all__ = ["compare_runs", "footnotes", "markdown_table", "relative_lines", "ren
 MISSING = "-"
 WIDTH = 100
 NAME_WIDTH = 20  # the other columns take 79 at their widest
-SHORT_NAMES = {"matthews_correlation": "MCC", "pearson": "Pearson", "spearmanr": "Spearman"}
+SHORT_NAMES = {
+    "matthews_correlation": "MCC",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+    "micro_average_precision": "micro AP",
+    "macro_average_precision": "macro AP",
+}
 
 
 def compare_runs(run_dirs: Sequence[str | Path]) -> list[StageResult]:

@@ -69,7 +69,7 @@ def set_thresholds(predictor: Predictor, rows: Dataset | None, data: DataSpec, s
         return
     if isinstance(asked, float):
         if asked != 0.5:
-            setattr(config, DECISION_THRESHOLDS, [asked] * int(config.num_labels))
+            setattr(config, DECISION_THRESHOLDS, [asked] * len(predictor.label_names))
     elif rows is None:
         say(f"fewer than {FEWEST_ROWS} training rows are too few to choose decision thresholds on: 0.5 is used")
     else:

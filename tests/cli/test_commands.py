@@ -116,6 +116,22 @@ def test_every_option_of_distill_reaches_the_recipe(capsys, options, place, valu
     assert got == value
 
 
+def test_several_labels_get_the_recipe_that_learns_them(capsys, tmp_path):
+    """Told by the data or by the option; what is given by hand wins."""
+    rows = [{"text": f"text {i}", "labels": [["a"], [], ["a", "b"]][i % 3]} for i in range(60)]
+    (tmp_path / "mail.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(60)))
+    wanted = load_recipe("_several-labels.yaml", ["data.task=x.csv"]).stages["teacher"].training
+
+    def given(*arguments: str) -> dict:
+        return dry(capsys, "finetune", *arguments, "--model", "org/m")["stages"]["teacher"]["training"]
+
+    assert given(str(tmp_path / "mail.jsonl")) == wanted
+    assert given("org/unseen", "--problem-type", "multi_label_classification") == wanted
+    assert given(str(tmp_path / "mail.jsonl"), "--epochs", "1") == {**wanted, "num_train_epochs": 1.0}
+    assert given(str(tmp_path / "one.csv")) == given("mrpc") != wanted
+
+
 def test_distill_without_control_or_with_a_student_by_name(capsys):
     recipe = dry(capsys, "distill", "mrpc", "--teacher", "runs/t", "--student", "org/s", "--no-control")
     assert list(recipe["stages"]) == ["student"]
