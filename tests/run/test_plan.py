@@ -214,6 +214,24 @@ def test_a_plan_knows_the_data_the_teacher_and_the_role_of_every_stage(values):
     assert folder.output_dir == "runs/x" and student.arguments.output_dir != "runs/x"
 
 
+def test_losses_on_the_labels_alone_make_no_student(values):
+    """So that a teacher and a control can be given a weight for the labels that hold."""
+    settings = [
+        "stages.teacher.objective.hard_label.pos_weight=2",
+        "stages.control.objective={hard_label: {pos_weight: balanced}}",
+    ]
+    plan = make_plan(make_recipe(values, name="films", settings=settings))
+    assert [stage.role for stage in plan.stages.values()] == ["teacher", "control", "student"]
+    assert [stage.objective is None for stage in plan.stages.values()] == [False, False, False]
+
+
+@pytest.mark.parametrize("wrong", ["balance", "0", "[1, -1]", "{a: 1}"])
+def test_a_pos_weight_that_cannot_be_is_told_with_its_key(values, wrong):
+    setting = f"stages.student.objective.hard_label.pos_weight={wrong}"
+    with pytest.raises(RequestError, match="pos_weight"):
+        make_plan(make_recipe(values, name="films", settings=[setting]))
+
+
 @pytest.mark.parametrize(
     ("settings", "guilty"),
     [({"layer_map": "unifrm"}, ["layer_map"]), ({"layer_map": [[0, 0]], "heads": "match"}, ["layer_map"])],

@@ -1,14 +1,19 @@
 """A teacher whose labels have no names has to show that it counts them as the data does."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import Tensor
 
 from distilnlp.errors import RequestError
+from distilnlp.losses import HardLabel, Objective
+from distilnlp.problems import get_problem
 from distilnlp.training.compatibility import check_teacher, confirm_label_order
-from tests.runs import make_trainer
+from distilnlp.training.trainer import DistillationTrainer
+from tests.runs import make_trainer, student_model
 
 
 def test_what_is_no_teacher_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -70,3 +75,37 @@ def test_with_several_labels_every_one_of_a_text_is_an_answer() -> None:
 def test_without_labels_there_is_nothing_to_see_it_by() -> None:
     with pytest.raises(RequestError, match="no labels to check their order by"):
         confirm_label_order([], NAMES)
+
+
+def several(folder: Path, data: Any, **settings: Any) -> DistillationTrainer:
+    """A trainer of a head of three labels, on its labels alone."""
+    objective = Objective([(1.0, HardLabel(**settings))])
+    model = student_model(problem_type="multi_label_classification")
+    args = {"max_steps": 1}
+    return make_trainer(folder, model=model, teacher=None, objective=objective, train_dataset=data, args=args)
+
+
+HELD = Dataset.from_dict(
+    {"text": ["a good film"] * 4, "label": [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]}
+)
+
+
+def test_balanced_weights_are_counted_in_the_training_data(tmp_path: Path) -> None:
+    trainer = several(tmp_path, HELD, pos_weight="balanced")
+    (term,) = trainer.distillation_objective
+    assert term.loss == HardLabel(pos_weight=[3.0, 10.0, 1 / 3])
+    trainer.train()
+
+
+def test_balanced_weights_cannot_be_counted_in_a_stream(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="a data set with a label column and no stream: give numbers instead"):
+        several(tmp_path, HELD.to_iterable_dataset(), pos_weight="balanced")
+
+
+def test_a_teacher_without_names_is_asked_by_its_own_thresholds() -> None:
+    """At 0.5 it gives no label, which is as right as knowing nothing."""
+    answers = [(2 * part - 4.0, part) for part in SEVERAL.split(16)]
+    kind = get_problem("multi_label_classification")
+    with pytest.raises(RequestError, match="no better than always giving the commonest"):
+        confirm_label_order(answers, NAMES, kind)
+    confirm_label_order(answers, NAMES, kind.decided_by([0.05] * 3))
