@@ -17,7 +17,7 @@ from distilnlp.losses import Objective
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
-from distilnlp.models.loading import load_classifier, load_config
+from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
@@ -26,7 +26,7 @@ from distilnlp.recipe.source import Path_
 from distilnlp.run.evaluation import texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
-from distilnlp.run.sources import Sources, plain_copy
+from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
 from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, confirm_label_order
@@ -104,10 +104,7 @@ class Models:
 
     def _of_stage(self, name: str, stage: StagePlan) -> PreTrainedModel:
         """What a finished stage has left, with a head for the task of the stage that goes on from it."""
-        task = self.tasks[stage.name]
-        return load_classifier(
-            self.folder.stage(name), label_names=task.label_names, problem=task.problem, seed=stage.seed
-        )
+        return start_for(self.folder.stage(name), self.tasks[stage.name], stage.seed)
 
     @staticmethod
     def _for_task(model: PreTrainedModel, task: Task) -> PreTrainedModel:

@@ -2,15 +2,17 @@
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distilnlp.data.inspect import label_counts
 from distilnlp.data.load import Task
 from distilnlp.label_names import match_names
-from distilnlp.models.labels import label_names_of
+from distilnlp.models.labels import label_names_of, start_at_shares
 from distilnlp.models.loading import load_config, load_model, load_tokenizer
 
-__all__ = ["Sources"]
+__all__ = ["Sources", "plain_copy", "start_for"]
 
 
 class Sources:
@@ -52,7 +54,7 @@ class Sources:
         if key not in self._kept:
             if fits:
                 return self._own(key=(name, seed), seed=seed, require_head=False)
-            self._kept[key] = load_model(name, label_names=labels, problem=task.problem, seed=seed)[0]
+            self._kept[key] = start_for(name, task, seed)
         return self._kept[key]
 
     def teacher(self, name: str) -> PreTrainedModel:
@@ -74,6 +76,14 @@ class Sources:
         self._uses[name] = self._uses.get(name, 0) - 1
         if self._uses[name] <= 0:
             self._kept = {key: model for key, model in self._kept.items() if key[0] != name}
+
+
+def start_for(name: str | Path, task: Task, seed: int) -> PreTrainedModel:
+    """A model with a head for a task; of several labels a new one starts at their shares."""
+    model, whole = load_model(name, label_names=task.label_names, problem=task.problem, seed=seed)
+    if not whole and task.problem.several_labels and task.train is not None:
+        start_at_shares(model, *label_counts(task.train))
+    return model
 
 
 def plain_copy(model: PreTrainedModel) -> PreTrainedModel:
