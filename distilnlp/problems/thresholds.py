@@ -3,42 +3,41 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FEWEST_POSITIVES", "choose_thresholds", "logit", "sigmoid"]
+__all__ = ["SHARED_EXAMPLES", "choose_thresholds", "logit", "sigmoid"]
 
 Floats = NDArray[np.float64]
 
-# A label with fewer examples shares its threshold: the best one for so few is mostly luck.
-FEWEST_POSITIVES = 10
+# How many examples of a label its own best threshold has to outweigh, as if so many had spoken for that of all labels.
+# The best one for a few examples is mostly luck.
+SHARED_EXAMPLES = 10
 LOWEST, HIGHEST = 1e-6, 0.9999  # what is chosen stays a probability that a reader of the config can tell from 0 and 1
 
 
 def choose_thresholds(logits: ArrayLike, labels: ArrayLike, *, one: bool = False) -> tuple[float, ...]:
-    """For each label the threshold with the highest F1 on examples, which no model should have been trained on.
+    """For each label the threshold with the highest F1 on examples, drawn towards the one that all labels share.
 
-    A label that fewer than `FEWEST_POSITIVES` of the examples have shares one threshold with all others of that kind,
-    the one with the highest F1 of their pooled decisions; where even those together are fewer, the one of all labels.
+    With ``n`` examples that have the label, its own best cut counts ``n / (n + SHARED_EXAMPLES)`` and the cut with the
+    highest micro-F1 of all labels the rest, between logits. So a label that no example has takes the shared one.
 
     Args:
-        logits, labels: ``(examples, labels)``; labels are 0 and 1.
+        logits, labels: ``(examples, labels)``, of examples that the model should not have been trained on; labels are
+            0 and 1.
         one: the same threshold for every label, with the highest micro-F1.
     Returns:
         A probability each, in the order of the logits, with 4 significant digits.
-    Source: Yang 2001, doi:10.1145/383952.383975 (SCut, and that it overfits rare labels); Lipton et al. 2014,
-        arXiv:1402.1892 (why the threshold of the best F1 lies at half of that F1, and so far below 0.5).
+    Source: Yang 2001, doi:10.1145/383952.383975 (the best threshold of a rare label is overfitted); Lipton et al.
+        2014, arXiv:1402.1892 (why the threshold of the best F1 lies at half of that F1, and so below 0.5). That they
+        are drawn together is ours.
     """
     scores, present = np.asarray(logits, dtype=np.float64), np.asarray(labels) > 0
-    together = _best_cut(scores.ravel(), present.ravel())
+    shared = _best_cut(scores.ravel(), present.ravel())
     if one:
-        return tuple([_probability(together)] * scores.shape[1])
-    counts = present.sum(axis=0)
-    rare = counts < FEWEST_POSITIVES
-    shared = together
-    if counts[rare].sum() >= FEWEST_POSITIVES:
-        shared = _best_cut(scores[:, rare].ravel(), present[:, rare].ravel())
-    return tuple(
-        _probability(shared if rare[label] else _best_cut(scores[:, label], present[:, label]))
-        for label in range(scores.shape[1])
-    )
+        return tuple([_probability(shared)] * scores.shape[1])
+    cuts = []
+    for values, holds in zip(scores.T, present.T, strict=True):
+        own = holds.sum() / (holds.sum() + SHARED_EXAMPLES)
+        cuts.append(own * _best_cut(values, holds) + (1.0 - own) * shared)
+    return tuple(map(_probability, cuts))
 
 
 def logit(probabilities: Floats | float) -> Floats:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distilnlp.problems import thresholds
 from distilnlp.problems.thresholds import choose_thresholds, logit, sigmoid
 
 RNG = np.random.default_rng(0)
@@ -22,11 +23,25 @@ def best_of_all(logits: np.ndarray, present: np.ndarray) -> float:
     return max(f1(sigmoid(cut - 1e-6), logits, present) for cut in np.unique(logits))
 
 
-def test_each_label_gets_the_best_f1_that_any_cut_has():
+def test_each_label_gets_the_best_f1_that_any_cut_has(monkeypatch):
+    monkeypatch.setattr(thresholds, "SHARED_EXAMPLES", 0)
     chosen = np.array(choose_thresholds(LOGITS, PRESENT))
     for i in range(3):
         assert f1(chosen[i], LOGITS[:, i], PRESENT[:, i]) == pytest.approx(best_of_all(LOGITS[:, i], PRESENT[:, i]))
     assert len(set(chosen)) == 3
+
+
+def test_the_fewer_examples_have_a_label_the_nearer_it_is_to_what_all_share(monkeypatch):
+    drawn, (shared, *_) = choose_thresholds(LOGITS, PRESENT), choose_thresholds(LOGITS, PRESENT, one=True)
+    monkeypatch.setattr(thresholds, "SHARED_EXAMPLES", 0)
+    own = logit(np.array(choose_thresholds(LOGITS, PRESENT)))
+    weight = PRESENT.sum(axis=0) / (PRESENT.sum(axis=0) + 10)
+    assert logit(np.array(drawn)) == pytest.approx(weight * own + (1 - weight) * logit(shared), abs=1e-3)
+
+
+def test_a_label_that_no_example_has_takes_the_one_of_all():
+    seen = PRESENT & [True, True, False]
+    assert choose_thresholds(LOGITS, seen)[2] == choose_thresholds(LOGITS, seen, one=True)[2]
 
 
 def test_one_for_all_has_the_best_micro_f1():

@@ -216,10 +216,9 @@ def test_a_plan_knows_the_data_the_teacher_and_the_role_of_every_stage(values):
 
 def test_losses_on_the_labels_alone_make_no_student(values):
     """So that a teacher and a control can be given a weight for the labels that hold."""
-    settings = [
-        "stages.teacher.objective.hard_label.pos_weight=2",
-        "stages.control.objective={hard_label: {pos_weight: balanced}}",
-    ]
+    values["stages"]["control"]["objective"] = {"soft_target": None, "hidden_state": None}
+    weight = "hard_label.pos_weight=2"
+    settings = [f"stages.{name}.objective.{weight}" for name in ("teacher", "control")]
     plan = make_plan(make_recipe(values, name="films", settings=settings))
     assert [stage.role for stage in plan.stages.values()] == ["teacher", "control", "student"]
     assert [stage.objective is None for stage in plan.stages.values()] == [False, False, False]
