@@ -25,6 +25,7 @@ import pytest
 import torch
 
 GLUE_DIR = os.environ.get("DISTILNLP_DATA_DIR")
+MORE_DIR = os.environ.get("DISTILNLP_MORE_DIR")
 HOST_OF = {  # audit event -> where among its arguments the host is
     "socket.connect": lambda args: args[1],
     "socket.sendto": lambda args: args[1],
@@ -81,3 +82,11 @@ def glue_dir() -> Path:
     if GLUE_DIR is None:
         pytest.skip("DISTILNLP_DATA_DIR names no folder with the GLUE sets")
     return Path(GLUE_DIR)
+
+
+@pytest.fixture(scope="session")
+def more_dir() -> Path:
+    """The folder with further real data sets, ``<name>/train.parquet`` and ``validation.parquet``; as `glue_dir`."""
+    if MORE_DIR is None:
+        pytest.skip("DISTILNLP_MORE_DIR names no folder with further data sets")
+    return Path(MORE_DIR)
