@@ -22,7 +22,7 @@ def test_the_catalogue_is_the_registry() -> None:
 
 def test_a_setting_stands_there_as_it_is_written() -> None:
     assert shipped_losses()["soft_target"].signature == "(temperature: float = 2.0)"
-    assert shipped_losses()["hard_label"].signature == "()"
+    assert shipped_losses()["margin_mse"].signature == "()"
 
 
 def test_the_recipe_that_is_shown_of_a_loss_makes_it_with_its_defaults() -> None:

@@ -4,12 +4,15 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
+from datasets import Dataset
 
 from distilnlp.data.load import Task, load_task
 from distilnlp.errors import RequestError
 from distilnlp.models import loading
+from distilnlp.problems import get_problem
 from distilnlp.run import sources
-from distilnlp.run.sources import Sources
+from distilnlp.run.sources import Sources, start_for
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -52,3 +55,19 @@ def test_after_its_last_use_a_model_is_let_go(tmp_path: Path, task: Task) -> Non
     assert found.teacher(name) is first
     found.used(name)
     assert found.teacher(name) is not first
+
+
+def test_a_new_head_of_several_labels_starts_at_their_shares(tmp_path):
+    """From 0.5 for each label, the first hundreds of steps would teach the body to answer every text alike."""
+    tiny_model("bert", num_labels=2).save_pretrained(tmp_path / "start")
+    held = [[1.0, 0.0, 0.0]] * 6 + [[0.0, 1.0, 0.0]] * 2
+    several = get_problem("multi_label_classification")
+    train = Dataset.from_dict({"text": ["a"] * 8, "label": held})
+    task = Task("mail", train, None, ("a", "b", "c"), several, several.metrics, several.main_metric, "mail")
+    model = start_for(tmp_path / "start", task, seed=0)
+    assert model.classifier.bias.sigmoid().tolist() == pytest.approx([0.7, 0.3, 0.1])
+    with torch.no_grad():
+        model.classifier.bias.fill_(2.0)
+    model.save_pretrained(tmp_path / "trained")
+    kept = start_for(tmp_path / "trained", task, seed=0)
+    assert kept.classifier.bias.tolist() == [2.0, 2.0, 2.0], "a head that was trained is left as it is"
