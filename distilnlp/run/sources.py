@@ -48,7 +48,7 @@ class Sources:
         if labels is not None:
             own = label_names_of(config)
             fits = own is not None and match_names(labels, own) is not None
-        key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name)
+        key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name, *_shares(task))
         if key not in self._kept and (name, seed) in self._kept:
             key = (name, seed)
         if key not in self._kept:
@@ -81,9 +81,17 @@ class Sources:
 def start_for(name: str | Path, task: Task, seed: int) -> PreTrainedModel:
     """A model with a head for a task; of several labels a new one starts at their shares."""
     model, whole = load_model(name, label_names=task.label_names, problem=task.problem, seed=seed)
-    if not whole and task.problem.several_labels and task.train is not None:
-        start_at_shares(model, *label_counts(task.train))
+    if not whole and (shares := _shares(task)):
+        start_at_shares(model, *shares)
     return model
+
+
+def _shares(task: Task) -> tuple[()] | tuple[tuple[int, ...], int]:
+    """In how many training rows each of several labels holds, and how many there are; empty for another kind."""
+    if task.train is None or not task.problem.several_labels:
+        return ()
+    positives, rows = label_counts(task.train)
+    return tuple(positives), rows
 
 
 def plain_copy(model: PreTrainedModel) -> PreTrainedModel:

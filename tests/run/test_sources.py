@@ -71,3 +71,16 @@ def test_a_new_head_of_several_labels_starts_at_their_shares(tmp_path):
     model.save_pretrained(tmp_path / "trained")
     kept = start_for(tmp_path / "trained", task, seed=0)
     assert kept.classifier.bias.tolist() == [2.0, 2.0, 2.0], "a head that was trained is left as it is"
+
+
+def test_stages_on_other_data_start_from_other_shares(tmp_path):
+    """Else the second stage would begin with the first one's, but not when it is resumed after a break."""
+    tiny_model("bert", num_labels=3).save_pretrained(tmp_path / "start")
+    several = get_problem("multi_label_classification")
+    found = []
+    made = Sources({str(tmp_path / "start"): 2})
+    for rows in ([[1.0, 0.0]] * 4, [[0.0, 1.0]] * 4):
+        train = Dataset.from_dict({"text": ["a"] * 4, "label": rows})
+        task = Task("mail", train, None, ("a", "b"), several, several.metrics, several.main_metric, "mail")
+        found.append(made.start(str(tmp_path / "start"), task, 0).classifier.bias.tolist())
+    assert found[0] == found[1][::-1] != found[1]
