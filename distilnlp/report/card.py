@@ -3,8 +3,6 @@
 import re
 from collections.abc import Mapping
 
-import yaml
-
 from distilnlp.errors import unknown
 from distilnlp.report.card_data import (
     card_data,
@@ -19,6 +17,7 @@ from distilnlp.report.card_data import (
 )
 from distilnlp.report.compare import footnotes, markdown_table, relative_lines
 from distilnlp.report.schema import Report, StageResult
+from distilnlp.yaml_text import write_yaml
 
 __all__ = ["render_card"]
 
@@ -124,7 +123,7 @@ def _lineage(report: Report, result: StageResult) -> str:
     }
     lines = ["## Lineage", "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)]
     if report.recipe:
-        text = yaml.safe_dump(publishable(report.recipe), sort_keys=False, allow_unicode=True)
+        text = write_yaml(publishable(report.recipe), width=80)
         body = _fenced(text, "yaml")
         summary = "Recipe, resolved (absolute paths are cut to their last part)"
         lines += ["", "<details>", f"<summary>{summary}</summary>", "", body, "", "</details>"]
