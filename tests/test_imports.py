@@ -29,7 +29,7 @@ ALLOWED = {
     "students": {"typed", "problems", "layer_map", "models"},
     "teachers": {"typed", "whole_files", "outputs", "models"},
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"},
-    "hub": {"hub_token", "yaml_text", "report"},
+    "hub": {"hub_token", "yaml_text", "recipe.names", "report"},
     "training": {
         "label_names",
         "whole_files",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from distilnlp.hub_token import without_tokens
+from distilnlp.hub_token import is_secret_key, without_tokens
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
 
@@ -17,7 +17,6 @@ __all__ = ["card_data", "is_hub_id", "part", "publishable", "recipe_stage", "red
 GLUE_ID = "nyu-mll/glue"
 # Ids from before the Hub had owners; any other name without an owner is a folder.
 OLD_IDS = ("albert-", "bert-", "camembert-", "distilbert-", "distilroberta-", "roberta-", "xlm-roberta-")
-SECRET_KEYS = ("hub_token", "push_to_hub_token", "token", "api_key")
 
 
 def card_data(report: Report, result: StageResult, repo_id: str | None) -> "ModelCardData":
@@ -126,7 +125,7 @@ def is_hub_id(name: str) -> bool:
 def publishable(value: object) -> object:
     """Plain YAML values of a recipe, without tokens, and with absolute paths cut to their last part."""
     if isinstance(value, Mapping):
-        return {str(k): publishable(v) for k, v in value.items() if str(k).lower() not in SECRET_KEYS}
+        return {str(k): publishable(v) for k, v in value.items() if not (isinstance(v, str) and is_secret_key(str(k)))}
     if isinstance(value, list | tuple | set | frozenset):
         return [publishable(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
