@@ -56,7 +56,18 @@ ALLOWED = {
         "training",
     }
     | {"report", "hub", "recipe"},
-    "cli": {"citation", "hub_token", "yaml_text", "problems", "data", "recipe", "report", "hub", "run", "__version__"},
+    "cli": {
+        "citation",
+        "hub_token",
+        "whole_files",
+        "problems",
+        "data",
+        "recipe",
+        "report",
+        "hub",
+        "run",
+        "__version__",
+    },
 }
 # `distilnlp/__init__.py` and `__main__.py` only pass names on.
 FACADE = {"distilnlp", "__main__"}
