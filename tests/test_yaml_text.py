@@ -129,3 +129,14 @@ def test_what_is_written_is_read_back_as_it_was(values):
     text = write_yaml(values)
     assert read_yaml(text, "r.yaml")[0] == values
     assert yaml.safe_load(text) == values
+
+
+@given(st.text(st.sampled_from("ab01:-?[]{},&*!|>'\"%@#<.~\\Ux \n\t\r\x00\ud800\u2028"), max_size=40))
+def test_any_text_is_read_or_refused_in_one_line(text):
+    said = "r.yaml"
+    try:
+        read_yaml(text, "r.yaml")
+    except RequestError as error:
+        said = str(error)
+    assert said.startswith("r.yaml")
+    assert "\n" not in said
