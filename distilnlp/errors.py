@@ -3,16 +3,22 @@
 import difflib
 from collections.abc import Iterable
 
+from distilnlp.hub_token import without_tokens
+
 __all__ = ["DistilError", "RequestError", "RunError", "nearest", "unknown"]
 
 
 class DistilError(Exception):
     """Base of every error that distilnlp raises on purpose.
 
-    The command line prints its message in one line and leaves with ``exit_status``; no traceback.
+    The command line prints its message in one line and leaves with ``exit_status``; no traceback. Whatever looks like
+    a secret in the message is taken out: it may quote what a user or another library has said.
     """
 
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_tokens(message))
 
 
 class RequestError(DistilError, ValueError):

@@ -21,6 +21,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: in a folder that is there. The temporary file is hidden beside it, so that both are on one disk.
     """
     temporary = path.with_name(temporary_name(path.name))
+    temporary.unlink(missing_ok=True)  # one that a kill has left could be anything, a link to another file say
     try:
         yield temporary
         os.replace(temporary, path)

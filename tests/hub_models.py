@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from distilnlp.report.schema import Report, StageResult, to_json
 from tests.tiny import tiny_model, tiny_tokenizer
 
 __all__ = [
@@ -56,7 +57,8 @@ def make_run(folder: Path) -> Path:
     make_model(folder / "teacher", seed=1)
     make_model(folder / "student", seed=2)
     (folder / "recipe.yaml").write_text("stages:\n  teacher: {}\n  student: {}\n")
-    (folder / "report.json").write_text("{}")
+    stages = [StageResult(stage=name) for name in ("teacher", "student")]
+    (folder / "report.json").write_text(to_json(Report(stages=stages)))
     (folder / "README.md").write_text(CARD)
     (folder / "environment.json").write_text("{}")
     return folder

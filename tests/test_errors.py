@@ -31,3 +31,10 @@ def test_the_exit_status_says_whose_fault_it_is() -> None:
     for error, usual in ((RequestError, ValueError), (RunError, RuntimeError)):
         assert issubclass(error, DistilError)
         assert issubclass(error, usual)
+
+
+def test_no_error_quotes_a_secret() -> None:
+    token = "hf_" + "aB3" * 12
+    for kind in (RequestError, RunError):
+        said = str(kind(f"http://ada:s3cret@host/ does not take {token}"))
+        assert said == "http://(removed)@host/ does not take (removed)"

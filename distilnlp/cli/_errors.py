@@ -5,6 +5,7 @@ import errno
 import typer
 
 from distilnlp.errors import DistilError
+from distilnlp.hub_token import without_tokens
 
 __all__ = ["explain"]
 
@@ -32,7 +33,7 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def _line(message: str) -> str:
-    return f"distilnlp: error: {' '.join(message.split())}"
+    return f"distilnlp: error: {' '.join(without_tokens(message).split())}"
 
 
 def _disk_full(error: BaseException | None) -> bool:

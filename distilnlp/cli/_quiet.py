@@ -5,6 +5,8 @@ import os
 import sys
 import warnings
 
+from distilnlp.hub_token import without_tokens
+
 __all__ = ["quiet_libraries"]
 
 
@@ -36,7 +38,7 @@ class _Notices(logging.Handler):
         self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        message = without_tokens(record.getMessage())
         if record.levelno < logging.WARNING:
             print(message, file=sys.stderr)
         elif message not in self.said:

@@ -25,7 +25,9 @@ def command(
         list[str] | None, typer.Option(help="Its second text; with --input: the column of the second texts.")
     ] = None,
     input_file: Annotated[Path | None, typer.Option("--input", help="A csv/tsv/json/jsonl/parquet file.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a .csv or .jsonl file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a .csv or .jsonl file, in place of one that is there.")
+    ] = None,
     max_length: Annotated[
         int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
     ] = None,
@@ -54,7 +56,7 @@ def command(
             raise RequestError(f"{len(text or ())} --text and {len(pairs)} --text-pair: give as many of each")
         texts = list(zip(text or (), pairs, strict=True)) if pairs else [(one,) for one in text or ()]
     if output is not None:
-        make_way(output)
+        make_way(output, input_file)
     predictions = predict(model, texts, max_length=max_length, batch_size=batch_size)
     if output is not None:
         write_predictions(output, predictions)

@@ -24,10 +24,11 @@ def command(
 
     quiet_libraries()
     from distilnlp.run.json_schema import full_schema
+    from distilnlp.whole_files import write_text
 
     text = json.dumps(full_schema(), indent=2)
     if output is None:
         typer.echo(text)
     else:
-        output.write_text(text + "\n", encoding="utf-8")
+        write_text(output, text + "\n")
         typer.echo(f"the schema is in {output}")

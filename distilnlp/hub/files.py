@@ -4,13 +4,14 @@ import json
 import re
 from pathlib import Path
 
-import yaml
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in its __all__
 from safetensors import SafetensorError, safe_open
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.hub_token import holds_token
+from distilnlp.recipe.names import is_stage_name
+from distilnlp.yaml_text import read_yaml
 
 __all__ = ["files_to_push", "is_ours", "refuse_secrets"]
 
@@ -38,7 +39,8 @@ def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Pat
         folder, stage: as in `push`.
 
     Raises:
-        RequestError: no such folder or stage; a file that is needed is missing or broken; weights only in pickles.
+        RequestError: no such folder or stage; a file that is needed is missing or broken; weights only in pickles; a
+            file or a stage's folder that is a symbolic link.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -50,7 +52,9 @@ def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Pat
         return _files_of_stage(folder, *_find_stage(folder, stage))
     if (folder / "metrics.json").is_file() and (folder.parent / "recipe.yaml").is_file():
         return _files_of_stage(folder.parent, *_find_stage(folder.parent, folder.name))
-    return _named(_config_and_weights(folder), _tokenizer(folder), [folder / name for name in (*RECORDS, CARD)])
+    return _named(
+        folder, _config_and_weights(folder), _tokenizer(folder), [folder / name for name in (*RECORDS, CARD)]
+    )
 
 
 def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
@@ -60,21 +64,34 @@ def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
     card = run / CARD if is_last and not (model / CARD).is_file() else model / CARD
     if is_last and not card.is_file():
         raise RequestError(f"'{run}' has no model card ({CARD}): finish the run, it writes the card at its end")
-    return _named(_config_and_weights(model), _tokenizer(model), [*(run / name for name in RECORDS), card])
+    return _named(run, _config_and_weights(model), _tokenizer(model), [*(run / name for name in RECORDS), card])
 
 
-def _named(*groups: list[Path]) -> dict[str, Path]:
-    return {path.name: path for group in groups for path in group if path.is_file()}
+def _named(root: Path, *groups: list[Path]) -> dict[str, Path]:
+    """By their names; a link could bring anything of this machine under the name of a file that is published."""
+    files = {path.name: path for group in groups for path in group if path.is_file()}
+    inside = root.resolve()
+    for path in files.values():
+        if path.is_symlink() or not path.resolve().is_relative_to(inside):
+            raise RequestError(
+                f"'{path}' is a symbolic link to '{path.resolve()}', and what leaves this machine has to stand in "
+                f"'{root}': put the file itself there, or push a copy made with `cp -rL`"
+            )
+    return files
 
 
 def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
     """The finished stage to push, and whether it is the last one of the run's recipe."""
     try:
-        names = [str(name) for name in yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["stages"]]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        recipe = read_yaml((run / "recipe.yaml").read_text("utf-8"), str(run / "recipe.yaml"))[0]
+        names = list(recipe["stages"])
+    except (OSError, UnicodeDecodeError, KeyError, TypeError):
         raise RequestError(
             f"'{run}' is neither a model (no config.json) nor a run (no recipe.yaml with stages): give one of the two"
         ) from None
+    for name in names:
+        if not is_stage_name(name):
+            raise RequestError(f"'{run / 'recipe.yaml'}' is not the recipe of a run: '{name}' is no name of a stage")
     if not names or (stage is not None and stage not in names):
         raise unknown("stage", str(stage), names)
     chosen = names[-1] if stage is None else stage

@@ -1,14 +1,15 @@
 """Publish a trained model on the Hugging Face Hub: one complete commit, or none."""
 
 import json
+import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import logging as hub_logging
@@ -19,9 +20,12 @@ from distilnlp.hub.files import files_to_push, is_ours, refuse_secrets
 from distilnlp.hub_token import without_tokens
 from distilnlp.report.card import render_card
 from distilnlp.report.card_data import publishable
-from distilnlp.report.schema import read_report
+from distilnlp.report.schema import Report, read_report
+from distilnlp.yaml_text import read_yaml, write_yaml
 
 __all__ = ["push"]
+
+logger = logging.getLogger(__name__)
 
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN to a token with write access"
 AGAIN = "the repository shows the old commit or the whole new one, never a part, so it is safe to push again"
@@ -58,7 +62,8 @@ def push(
         The address of the repository.
 
     Raises:
-        RequestError: an incomplete folder, a token in a file, an impossible name, no access, offline mode.
+        RequestError: an incomplete folder, one with a symbolic link or a damaged report, a token in a file, an
+            impossible name, no access, offline mode.
         RunError: the connection or the Hub failed; to push again is safe.
     """
     files = files_to_push(folder, stage)
@@ -66,12 +71,13 @@ def push(
     _check_repo_id(repo_id)
     token = _check_token(token or get_token())
     refuse_secrets(files, message, token)
+    report = read_report(files["report.json"]) if "report.json" in files else None
     records = _records(files)
     if is_offline_mode():
         raise RequestError(f"cannot push to '{repo_id}' in offline mode: unset HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE")
     api = HfApi(endpoint=endpoint, token=token)
     with _quiet_client(), _one_line_errors(repo_id, api.endpoint, token):
-        return _publish(api, files, records, repo_id, private, message)
+        return _publish(api, files, report, records, repo_id, private, message)
 
 
 def _check_repo_id(repo_id: str) -> None:
@@ -96,43 +102,53 @@ def _check_token(token: str | None) -> str:
 
 def _records(files: Mapping[str, Path]) -> dict[str, Any]:
     """The content of recipe and report, fit to be published."""
-    readers: dict[str, Callable[[str], Any]] = {"recipe.yaml": yaml.safe_load, "report.json": json.loads}
     records = {}
-    for name in readers.keys() & files.keys():
+    if "recipe.yaml" in files:
         try:
-            records[name] = publishable(readers[name](files[name].read_text("utf-8")))
-        except (ValueError, yaml.YAMLError) as error:
-            raise RequestError(f"'{files[name]}' cannot be read ({error}): run its recipe again") from None
+            text = files["recipe.yaml"].read_text("utf-8")
+        except ValueError as error:
+            raise RequestError(f"'{files['recipe.yaml']}' cannot be read ({error}): run its recipe again") from None
+        records["recipe.yaml"] = publishable(read_yaml(text, str(files["recipe.yaml"]))[0])
+    if "report.json" in files:
+        records["report.json"] = publishable(json.loads(files["report.json"].read_text("utf-8")))
     return records
 
 
-def _contents(files: Mapping[str, Path], records: Mapping[str, Any], repo_id: str) -> dict[str, str | bytes]:
+def _contents(
+    files: Mapping[str, Path], report: Report | None, records: Mapping[str, Any], repo_id: str
+) -> dict[str, str | bytes]:
     """What is uploaded under each name: a local file's path, or a text that is not as it is on this machine."""
     contents: dict[str, str | bytes] = {name: str(path) for name, path in files.items()}
     if "recipe.yaml" in records:
-        text = yaml.safe_dump(records["recipe.yaml"], sort_keys=False, allow_unicode=True)
-        contents["recipe.yaml"] = text.encode()
+        contents["recipe.yaml"] = write_yaml(records["recipe.yaml"]).encode()
     if "report.json" in records:
         contents["report.json"] = (json.dumps(records["report.json"], indent=2) + "\n").encode()
-        card = _card(files, repo_id)
-        contents.update({"README.md": card.encode()} if card is not None else {})
+    card = _card(files, report, repo_id)
+    if card is not None:
+        contents["README.md"] = card
+    elif "README.md" not in contents:
+        logger.warning("no model card goes with it: the folder has no README.md, and no report of this model")
     return contents
 
 
-def _card(files: Mapping[str, Path], repo_id: str) -> str | None:
+def _card(files: Mapping[str, Path], report: Report | None, repo_id: str) -> bytes | None:
     """The card with the repository's name; None when there is no report of the model, or a card changed by hand."""
-    stage = next(path.parent.name for path in files.values() if path.suffix == ".safetensors")
-    try:
-        report = read_report(files["report.json"])
-        ours = render_card(report, stage=stage)
-    except RequestError:
+    stage = next(path.resolve().parent.name for path in files.values() if path.suffix == ".safetensors")
+    if report is None or report.stage(stage) is None:
         return None
-    on_disk = files["README.md"].read_text("utf-8") if "README.md" in files else ours
-    return render_card(report, stage=stage, repo_id=repo_id) if on_disk == ours else None
+    ours = render_card(report, stage=stage).encode()
+    on_disk = files["README.md"].read_bytes() if "README.md" in files else ours
+    return render_card(report, stage=stage, repo_id=repo_id).encode() if on_disk == ours else None
 
 
 def _publish(
-    api: HfApi, files: dict[str, Path], records: Mapping[str, Any], repo_id: str, private: bool, message: str
+    api: HfApi,
+    files: dict[str, Path],
+    report: Report | None,
+    records: Mapping[str, Any],
+    repo_id: str,
+    private: bool,
+    message: str,
 ) -> str:
     """Create the repository unless it exists, upload, and let one commit show all of it at once."""
     # None and not False: an organisation may have made private its default.
@@ -145,12 +161,13 @@ def _publish(
         )
     present = [file.rfilename for file in repo.siblings or []]
     stale = [name for name in present if name not in files and is_ours(name)]
-    contents = _contents(files, records, url.repo_id)
+    contents = _contents(files, report, records, url.repo_id)
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
     deletions = [CommitOperationDelete(name) for name in stale]
     # parent_commit: if somebody else commits meanwhile, ours is refused instead of mixed with theirs.
     api.create_commit(url.repo_id, [*operations, *deletions], commit_message=message, parent_commit=repo.sha)
-    return str(url)
+    address = urlsplit(str(url))
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()  # without the password of HF_ENDPOINT
 
 
 @contextmanager

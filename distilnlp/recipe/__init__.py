@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.recipe.names import as_run_name
 from distilnlp.recipe.schema import DataSpec, LoraSpec, Recipe, Stage, StudentSpec, recipe_schema, unknown_key
-from distilnlp.recipe.source import Document, Path_, find_recipe, merge, read_document, set_value, shipped_recipes
+from distilnlp.recipe.source import Document, find_recipe, merge, read_document, set_value, shipped_recipes
+from distilnlp.yaml_text import Path_
 
 __all__ = [
     "DataSpec",
@@ -80,7 +82,8 @@ def _finish(document: Document, name: str, settings: Sequence[str]) -> Recipe:
     for setting in settings:
         document = set_value(document, setting)
     document = _expand_likes(document)
-    document.values.setdefault("name", name)
+    document.values.setdefault("name", as_run_name(name))
+    document.check()
     return Recipe.from_document(document)
 
 

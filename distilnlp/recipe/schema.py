@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,7 +18,9 @@ from pydantic import (
 
 from distilnlp.errors import RequestError, nearest
 from distilnlp.problems import list_problems
-from distilnlp.recipe.source import Document, Path_
+from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, is_run_name, is_stage_name
+from distilnlp.recipe.source import Document
+from distilnlp.yaml_text import Path_, write_yaml
 
 __all__ = [
     "CacheSpec",
@@ -216,7 +217,7 @@ class Recipe(_Strict):
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML that `load_recipe` reads back to the same."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=119)
+        return write_yaml(self.to_dict())
 
     def written_stages(self) -> dict[str, Stage]:
         """The stages, those last that are `like` another: their mistakes are to be told where they were written."""
@@ -334,11 +335,13 @@ _RESERVED = {
 
 
 def _check_stages(recipe: Recipe) -> None:
+    if not is_run_name(recipe.name):
+        raise recipe.error(("name",), f"name is {recipe.name!r}: {NAME_RULE}")
     order = list(recipe.stages)
     for name, stage in recipe.written_stages().items():
         here: Path_ = ("stages", name)
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise recipe.error(here, f"stage name '{name}': should be letters, digits, '-' and '_'; it names a folder")
+        if not is_stage_name(name):
+            raise recipe.error(here, f"stage name '{name}': {STAGE_RULE}")
         if (stage.model is None) == (stage.student is None):
             path = recipe.latest((*here, "model"), (*here, "student"))
             slip = _slip(name, order) if stage.model is None else ""

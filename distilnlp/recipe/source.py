@@ -3,38 +3,19 @@
 Nothing here knows what a recipe means; that is `schema.py`.
 """
 
-import re
+import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distilnlp.errors import RequestError, nearest
+from distilnlp.hub_token import is_secret_key, without_tokens
+from distilnlp.yaml_text import MOST_LEVELS, Path_, read_yaml
 
-__all__ = ["Document", "Path_", "find_recipe", "merge", "read_document", "set_value", "shipped_recipes"]
-
-Path_ = tuple[str | int, ...]
-
-_MOST_NODES = 10_000  # a recipe has about a hundred; aliases of aliases can multiply to any number
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe, and with the scalars of YAML 1.2: `no` is a word (a save_strategy), `5e-5` a number, a date is text."""
-
-
-_REMOVED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-_STR, _MERGE, _MAP, _SEQ = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "merge", "map", "seq"))
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REMOVED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tfTF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+__all__ = ["Document", "find_recipe", "merge", "read_document", "set_value", "shipped_recipes"]
 
 
 @dataclass
@@ -60,6 +41,48 @@ class Document:
     def error(self, path: Path_, message: str) -> RequestError:
         """A `RequestError` that starts with the place of ``path``."""
         return RequestError(f"{self.place(path)}: {message}")
+
+    def check(self) -> None:
+        """Refuse what no recipe may hold, wherever it stands.
+
+        Raises:
+            RequestError: a secret, which would stand in the run's files; a number that is not finite or has more than
+                64 bits, a character that no file or terminal can show; more than 50 levels.
+        """
+        self._check(self.values, ())
+
+    def _check(self, value: object, path: Path_) -> None:
+        if len(path) > MOST_LEVELS:
+            raise self.error(path, f"more than {MOST_LEVELS} levels")
+        if isinstance(value, Mapping):
+            for key, each in value.items():
+                self._check_text(str(key), path)
+                self._check(each, (*path, key))
+        elif isinstance(value, list | tuple):
+            for i, each in enumerate(value):
+                self._check(each, (*path, i))
+        elif isinstance(value, str):
+            self._check_text(value, path)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise self.error(path, f"{_dotted(path)} is {value}: should be a number that is finite")
+        elif isinstance(value, int) and value.bit_length() > 63:
+            raise self.error(path, f"{_dotted(path)} is a number of more than 63 bits: write a smaller one")
+
+    def _check_text(self, text: str, path: Path_) -> None:
+        name = next((part for part in reversed(path) if isinstance(part, str)), "")
+        if text and (is_secret_key(name) or without_tokens(text) != text):
+            raise self.error(
+                path,
+                f"{_dotted(path)} is a secret, and a recipe is kept in the run's files: take it out; a token of the "
+                "Hub is read from HF_TOKEN or `hf auth login`",
+            )
+        for each in text:
+            if unicodedata.category(each) in ("Cc", "Cs") and each not in "\t\n\r":
+                raise self.error(path, f"{_dotted(path)} holds the character {ord(each):#x}: take it out")
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(str(part).encode("utf-8", "replace").decode() for part in path) or "the recipe"
 
 
 def read_document(path: Path, name: str | None = None, *, _seen: tuple[Path, ...] = ()) -> Document:
@@ -96,84 +119,12 @@ def read_document(path: Path, name: str | None = None, *, _seen: tuple[Path, ...
 
 def parse_document(text: str, name: str) -> Document:
     """Read YAML text that holds one mapping; ``name`` is what its lines are cited as."""
-    document = Document(places={(): name})
-    node = _compose(text, name)
-    if node is None:
+    values, places = read_yaml(text, name)
+    if values is None:
         raise RequestError(f"{name}: empty; a recipe needs 'data' and 'stages'")
-    if not isinstance(node, yaml.MappingNode):
-        raise RequestError(f"{name} line {node.start_mark.line + 1}: should be keys and values (data, stages, ...)")
-    document.values = _Reader(name, document.places).read(node, ())
-    return document
-
-
-def _compose(text: str, name: str) -> yaml.Node | None:
-    loader = _Loader(text)
-    try:
-        return loader.get_single_node()
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise RequestError(f"{name}{line}: not valid YAML: {' '.join(str(problem).split())}") from error
-    finally:
-        loader.dispose()
-
-
-class _Reader:
-    """Turns YAML nodes into plain values and notes the line of each."""
-
-    def __init__(self, name: str, places: dict[Path_, str]) -> None:
-        self.name = name
-        self.places = places
-        self.scalars = _Loader("")
-        self.count = 0
-        self.flat: set[int] = set()
-
-    def read(self, node: yaml.Node, path: Path_) -> Any:
-        self.count += 1
-        line = self._line(node)
-        if self.count > _MOST_NODES or len(path) > 50:
-            raise RequestError(f"{line}: more than {_MOST_NODES} values, or an alias that holds itself")
-        self.places.setdefault(path, line)
-        if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
-            return [self.read(item, (*path, i)) for i, item in enumerate(node.value)]
-        try:
-            if isinstance(node, yaml.ScalarNode):
-                return self.scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            pass
-        raise RequestError(f"{line}: only text, numbers, true, false, null, lists and keys can stand in a recipe")
-
-    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
-        if id(node) not in self.flat:  # an alias comes here a second time, with its '<<' already written out
-            self._refuse_twice(node)
-            self.scalars.flatten_mapping(node)
-            self.flat.add(id(node))
-        values: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = self._key(key_node)
-            self.places[(*path, key)] = self._line(key_node)
-            values[key] = self.read(value_node, (*path, key))
-        return values
-
-    def _refuse_twice(self, node: yaml.MappingNode) -> None:
-        first: dict[str, str] = {}
-        for key_node, _ in node.value:
-            key = self._key(key_node)
-            if key in first:
-                raise RequestError(f"{self._line(key_node)}: key '{key}' stands twice; the first is at {first[key]}")
-            first[key] = self._line(key_node)
-
-    def _key(self, node: yaml.Node) -> str:
-        key = node.value if isinstance(node, yaml.ScalarNode) else None
-        if key is None or node.tag not in (_STR, _MERGE):
-            raise RequestError(f"{self._line(node)}: a key should be a word; put quotes around it")
-        return str(key)
-
-    def _line(self, node: yaml.Node) -> str:
-        return f"{self.name} line {node.start_mark.line + 1}"
+    if not isinstance(values, dict):
+        raise RequestError(f"{places[()]}: should be keys and values (data, stages, ...)")
+    return Document(values, {**places, (): name})
 
 
 def merge(base: Document, top: Document) -> Document:
@@ -213,9 +164,9 @@ def set_value(document: Document, setting: str) -> Document:
     Raises:
         RequestError: no ``=``, a stage that is not there, a path that goes through something that has no keys.
     """
-    name = f"--set {setting}"
     dotted, equals, text = setting.partition("=")
     path = tuple(part.strip() for part in dotted.split("."))
+    name = f"--set {f'{dotted}=...' if is_secret_key(path[-1]) else setting}"
     if not equals or not all(path):
         raise RequestError(f"{name}: should be a path, '=' and a value, like stages.student.training.seed=1")
     holder: Any = document.values
@@ -229,10 +180,8 @@ def set_value(document: Document, setting: str) -> Document:
         holder = holder.get(part, {})
         if not isinstance(holder, Mapping):
             raise RequestError(f"{name}: {'.'.join(path[: i + 1])} is {holder!r} and has no keys under it")
-    node = _compose(text, name)
-    top = Document(places={path[:i]: name for i in range(1, len(path) + 1)})
-    value = None if node is None else _Reader(name, top.places).read(node, path)
-    top.places = dict.fromkeys(top.places, name)
+    value, places = read_yaml(text, name, path)
+    top = Document(places=dict.fromkeys([*(path[:i] for i in range(1, len(path) + 1)), *places], name))
     top.values = {path[-1]: value}
     for part in reversed(path[:-1]):
         top.values = {part: top.values}

@@ -1,9 +1,9 @@
 """The model card of one stage of a run: only what the run's report holds, no number besides."""
 
+import json
 import re
 from collections.abc import Mapping
-
-import yaml
+from urllib.parse import quote
 
 from distilnlp.errors import unknown
 from distilnlp.report.card_data import (
@@ -18,7 +18,9 @@ from distilnlp.report.card_data import (
     title,
 )
 from distilnlp.report.compare import footnotes, markdown_table, relative_lines
+from distilnlp.report.escape import markdown, one_line, visible
 from distilnlp.report.schema import Report, StageResult
+from distilnlp.yaml_text import write_yaml
 
 __all__ = ["render_card"]
 
@@ -46,7 +48,7 @@ def render_card(report: Report, *, stage: str, repo_id: str | None = None) -> st
     if result is None:
         raise unknown("stage", stage, [each.stage for each in report.stages])
     sections = [
-        f"# {title(report, result, repo_id)}",
+        f"# {markdown(title(report, result, repo_id))}",
         _summary(report, result),
         _results([_shown(report, each) for each in report.stages], result),
         _usage(report, stage, repo_id),
@@ -77,10 +79,10 @@ def _results(rows: list[StageResult], result: StageResult) -> str:
     lines = ["## Results", "", "All models of the run, on the same held-out data:", "", markdown_table(rows)]
     below = [*relative_lines(rows), *footnotes(rows)]
     if below:
-        lines += ["", *(f"- {line}" for line in below)]
-    further = [(f"On the {name} set", metrics) for name, metrics in result.extra.items()]
+        lines += ["", *(f"- {markdown(line)}" for line in below)]
+    further = [(f"On the {markdown(name)} set", metrics) for name, metrics in result.extra.items()]
     for name, metrics in ("All metrics of this model", result.metrics), *further:
-        values = [f"{metric} {value:.4f}" for metric, value in metrics.items()]
+        values = [f"{markdown(metric)} {value:.4f}" for metric, value in metrics.items()]
         if values:
             lines.append(f"- {name}: {', '.join(values)}.")
     return "\n".join(lines)
@@ -98,7 +100,7 @@ def _usage(report: Report, stage: str, repo_id: str | None) -> str:
 import torch
 from transformers import {problem.auto_class}, AutoTokenizer
 
-name = "{repo_id or stage}"{comment}
+name = {json.dumps(one_line(repo_id or stage), ensure_ascii=False)}{comment}
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = {problem.auto_class}.from_pretrained(name).eval()
 
@@ -124,7 +126,7 @@ def _lineage(report: Report, result: StageResult) -> str:
     }
     lines = ["## Lineage", "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)]
     if report.recipe:
-        text = yaml.safe_dump(publishable(report.recipe), sort_keys=False, allow_unicode=True)
+        text = write_yaml(publishable(report.recipe), width=80)
         body = _fenced(text, "yaml")
         summary = "Recipe, resolved (absolute paths are cut to their last part)"
         lines += ["", "<details>", f"<summary>{summary}</summary>", "", body, "", "</details>"]
@@ -155,12 +157,12 @@ def _data(report: Report) -> str:
     if not source or source == report.task:
         return task
     if source.startswith(f"{report.task}:"):
-        return redact(source)  # a source that names the task itself and says more of it
+        return markdown(redact(source))  # a source that names the task itself and says more of it
     return f"{task} of {_data_link(source) if source == report.dataset_id else _code(source)}"
 
 
 def _data_link(source: str) -> str:
-    return f"[{source}](https://huggingface.co/datasets/{source})"
+    return f"[{markdown(source)}](https://huggingface.co/datasets/{quote(one_line(source))})"
 
 
 def _model(name: str) -> str:
@@ -170,7 +172,7 @@ def _model(name: str) -> str:
 def _objective(objective: Mapping[str, object]) -> str:
     terms = []
     for loss in objective:
-        settings = ", ".join(f"{key} {publishable(value)}" for key, value in part(objective, loss).items())
+        settings = ", ".join(markdown(f"{key} {publishable(value)}") for key, value in part(objective, loss).items())
         terms.append(f"{_code(loss)}{f' ({settings})' if settings else ''}")
     return ", ".join(terms)
 
@@ -194,15 +196,15 @@ def _limits(report: Report, result: StageResult) -> str:
 
 
 def _versions(report: Report) -> str:
-    lines = [f"- {name} {redact(str(publishable(version)))}" for name, version in report.versions.items()]
-    return "\n".join(["## Versions", "", *lines]) if lines else ""
+    lines = [markdown(f"{name} {redact(str(publishable(version)))}") for name, version in report.versions.items()]
+    return "\n".join(["## Versions", "", *(f"- {line}" for line in lines)]) if lines else ""
 
 
 def _citations(report: Report, result: StageResult) -> str:
     """The publications of the losses in this stage's objective (of all that are given, without a recipe)."""
     used = part(recipe_stage(report, result.stage), "objective")
     losses = [loss for loss in report.sources if not report.recipe or loss in used]
-    lines = [f"- {_code(loss)}: {_linked(report.sources[loss])}" for loss in losses]
+    lines = [f"- {_code(loss)}: {_linked(markdown(report.sources[loss]))}" for loss in losses]
     if result.fidelity is not None:
         lines.append(f"- agreement with the teacher: {_linked('Stanton et al. 2021, arXiv:2106.05945')}")
     return "\n".join(["## Methods", "", *lines]) if lines else ""
@@ -227,11 +229,11 @@ def _max_length(report: Report) -> int | None:
 
 def _code(value: object) -> str:
     """As code, on one line, without what would end the code."""
-    text = " ".join(str(publishable(value)).split()).replace("`", "'")
-    return f"`{text}`"
+    text = one_line(str(publishable(value))).replace("`", "'")
+    return f"`{text or ' '}`"
 
 
 def _fenced(text: str, language: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+    return f"{fence}{language}\n{visible(text.rstrip())}\n{fence}"

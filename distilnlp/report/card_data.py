@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from distilnlp.hub_token import without_tokens
+from distilnlp.hub_token import is_secret_key, without_tokens
+from distilnlp.report.escape import one_line
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
 
@@ -17,7 +18,6 @@ __all__ = ["card_data", "is_hub_id", "part", "publishable", "recipe_stage", "red
 GLUE_ID = "nyu-mll/glue"
 # Ids from before the Hub had owners; any other name without an owner is a folder.
 OLD_IDS = ("albert-", "bert-", "camembert-", "distilbert-", "distilroberta-", "roberta-", "xlm-roberta-")
-SECRET_KEYS = ("hub_token", "push_to_hub_token", "token", "api_key")
 
 
 def card_data(report: Report, result: StageResult, repo_id: str | None) -> "ModelCardData":
@@ -30,12 +30,12 @@ def card_data(report: Report, result: StageResult, repo_id: str | None) -> "Mode
     task_type = report.problem.pipeline_tag
     return ModelCardData(
         language=_strings(report.language) or (["en"] if report.dataset_id == GLUE_ID else None),
-        license=report.license,
+        license=one_line(report.license) if report.license else None,
         library_name="transformers",
         pipeline_tag=task_type,
         tags=["distilnlp", *(["knowledge-distillation"] if result.role == "student" else []), task_type],
         base_model=[name for name in starts if is_hub_id(name)] or None,
-        datasets=[report.dataset_id] if report.dataset_id else None,
+        datasets=[one_line(report.dataset_id)] if report.dataset_id else None,
         metrics=sorted(known) or None,
         model_name=title(report, result, repo_id) if results else None,
         eval_results=results or None,
@@ -44,7 +44,8 @@ def card_data(report: Report, result: StageResult, repo_id: str | None) -> "Mode
 
 def title(report: Report, result: StageResult, repo_id: str | None) -> str:
     """The name of the model: that of its repository, else task and stage."""
-    return repo_id.rpartition("/")[2] if repo_id else f"{_last_part(report.task or 'model')}-{result.stage}"
+    name = repo_id.rpartition("/")[2] if repo_id else f"{_last_part(report.task or 'model')}-{result.stage}"
+    return one_line(name) or "model"
 
 
 def _eval_results(report: Report, result: StageResult) -> "list[EvalResult]":
@@ -53,9 +54,10 @@ def _eval_results(report: Report, result: StageResult) -> "list[EvalResult]":
 
     if not report.task:
         return []  # a result needs to name what it is a result on
-    task, dataset = _last_part(report.task), report.dataset_id
+    task, dataset = one_line(_last_part(report.task)) or "task", one_line(report.dataset_id or "") or None
     results = []
-    for name, metrics in ("", result.metrics), *result.extra.items():
+    for further, metrics in ("", result.metrics), *result.extra.items():
+        name = one_line(further)
         for metric, value in metrics.items():
             if metric not in SCORES or not math.isfinite(value):
                 continue
@@ -65,7 +67,7 @@ def _eval_results(report: Report, result: StageResult) -> "list[EvalResult]":
                     dataset_type=dataset or task,
                     dataset_name=f"{'GLUE ' if dataset == GLUE_ID else ''}{task}{f' ({name})' if name else ''}",
                     dataset_config=(f"{task}_{name}" if name else task) if dataset == GLUE_ID else None,
-                    dataset_split=None if name else report.eval_split,
+                    dataset_split=None if name or not report.eval_split else one_line(report.eval_split),
                     metric_type=SCORES[metric].hub_id,
                     metric_value=value,
                     metric_name=metric,
@@ -126,7 +128,7 @@ def is_hub_id(name: str) -> bool:
 def publishable(value: object) -> object:
     """Plain YAML values of a recipe, without tokens, and with absolute paths cut to their last part."""
     if isinstance(value, Mapping):
-        return {str(k): publishable(v) for k, v in value.items() if str(k).lower() not in SECRET_KEYS}
+        return {str(k): publishable(v) for k, v in value.items() if not (isinstance(v, str) and is_secret_key(str(k)))}
     if isinstance(value, list | tuple | set | frozenset):
         return [publishable(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
@@ -147,4 +149,10 @@ def _last_part(text: str) -> str:
 
 
 def _strings(value: object) -> list[str]:
-    return [value] if isinstance(value, str) else [str(v) for v in value] if isinstance(value, list | tuple) else []
+    return (
+        [one_line(value)]
+        if isinstance(value, str)
+        else [one_line(str(v)) for v in value]
+        if isinstance(value, list | tuple)
+        else []
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilnlp.errors import RequestError
+from distilnlp.report.escape import markdown, one_line
 from distilnlp.report.schema import Cost, Report, Role, StageResult, read_report
 from distilnlp.report.scores import SCORES
 
@@ -68,7 +69,7 @@ def _align(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 def markdown_table(rows: Sequence[StageResult]) -> str:
     """The same table in GitHub's markdown, without the lines below it."""
-    header, *body = ([cell.replace("|", "\\|") for cell in line] for line in _cells(rows, None))
+    header, *body = ([markdown(cell) for cell in line] for line in _cells(rows, None))
     rule = [":---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
 
@@ -132,7 +133,7 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     notes = []
     costs = [row.cost for row in rows if row.cost is not None]
     how = {
-        f"{cost.device}, {cost.threads} thread{'' if cost.threads == 1 else 's'}, {cost.dtype}"
+        f"{one_line(cost.device)}, {cost.threads} thread{'' if cost.threads == 1 else 's'}, {one_line(cost.dtype)}"
         for cost in costs
         if cost.device and cost.threads and cost.dtype
     }
@@ -178,14 +179,14 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
 
 
 def _metric(row: StageResult) -> str:
-    metric = row.main_metric or "score"
+    metric = one_line(row.main_metric or "score")
     return SHORT_NAMES.get(metric, metric)
 
 
 def _name(row: StageResult, rows: Sequence[StageResult]) -> str:
     """The stage; with its role where that says more, and its run where there are several."""
     named = row.stage if not row.role or row.role == row.stage else f"{row.stage} ({row.role})"
-    return f"{row.run}/{named}" if len({each.run for each in rows}) > 1 and row.run else named
+    return one_line(f"{row.run}/{named}" if len({each.run for each in rows}) > 1 and row.run else named)
 
 
 def _short(text: str, width: int) -> str:

@@ -2,24 +2,36 @@
 
 import fcntl
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
+from distilnlp.recipe.names import is_stage_name
 from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
 from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
+from distilnlp.run.manifest import (
+    MANIFEST,
+    Manifest,
+    clear_stage,
+    drop_checkpoints,
+    read_manifest,
+    write_manifest,
+)
 from distilnlp.whole_files import temporary_name, write_text
+from distilnlp.yaml_text import Path_, read_yaml
 
 __all__ = ["RunFolder"]
 
 RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
+FILES = (REPORT, CARD, ENVIRONMENT, RECIPE)  # the recipe last: it says what the stages are while they are deleted
 METRICS, LOCK = "metrics.json", ".lock"
+logger = logging.getLogger(__name__)
+
 _WAY_OUT = "give another folder with --output, or start over with --fresh"
 
 
@@ -37,9 +49,11 @@ class RunFolder:
     def claim(self, recipe: Recipe, environment: Mapping[str, Any], *, fresh: bool) -> Iterator[None]:
         """Hold the folder for this recipe: nobody else runs in it, and what stands in it is of the same recipe.
 
+        Args:
+            fresh: delete what an earlier run has written there. Anything else stays, and is named in the log.
         Raises:
-            RequestError: another process runs in it; it holds something else, or a run of another recipe; its
-                disk knows no locks.
+            RequestError: another process runs in it; it holds something else, or a run of another recipe; something
+                in it is a symbolic link, or an input of the recipe; its disk knows no locks.
         """
         created = not self.path.exists()
         try:
@@ -49,17 +63,27 @@ class RunFolder:
         if not created:
             self._refuse_strangers()
         with self._lock():
+            old = read_manifest(self.path) or Manifest((), ())
+            stages = tuple(dict.fromkeys([*recipe.stages, *old.stages]))
+            self._refuse_links(stages, fresh=fresh)
+            self._refuse_inputs(recipe, stages)
             if fresh:
-                self._clear()
+                self._clear(old)
+                stages = tuple(recipe.stages)
             else:
-                self._refuse_other_recipe(recipe)
+                self._refuse_other_recipe(recipe, old)
+            write_manifest(self.path, Manifest(FILES, stages))
             write_text(self.path / RECIPE, recipe.to_yaml())
             write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
             yield
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with open(self.path / LOCK, "w") as lock:
+        try:
+            lock_file = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise RequestError(f"{self.path / LOCK} cannot be opened ({error.strerror}): delete it") from error
+        with open(lock_file, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it even after kill -9
             except BlockingIOError as error:
@@ -116,35 +140,64 @@ class RunFolder:
 
     def drop_checkpoints(self, name: str) -> None:
         """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them."""
-        for path in self.stage(name).glob("checkpoint-*"):
-            shutil.rmtree(path)
+        drop_checkpoints(self.stage(name))
 
     def _old_recipe(self) -> dict[str, Any] | None:
-        # Which files are of the run only its recipe says, so that --fresh is no way out of a damaged one.
-        way_out = "delete the folder if it is that of a run, or give another with --output"
         try:
-            old: Any = yaml.safe_load((self.path / RECIPE).read_text(encoding="utf-8"))
+            text = (self.path / RECIPE).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
-            raise RequestError(f"{self.path / RECIPE} cannot be read ({reason}): {way_out}") from error
+            raise RequestError(f"{self.path / RECIPE} cannot be read ({reason}): {_WAY_OUT}") from error
+        try:
+            old = read_yaml(text, str(self.path / RECIPE))[0]
+        except RequestError as error:
+            raise RequestError(f"{error}: {_WAY_OUT}") from error
         stages = old.get("stages") if isinstance(old, dict) else None
-        if not isinstance(old, dict) or not isinstance(stages, dict) or not all(map(_names_a_folder, stages)):
-            raise RequestError(f"{self.path / RECIPE} is not the recipe of a run: {way_out}")
+        if not isinstance(old, dict) or not isinstance(stages, dict) or not all(map(is_stage_name, stages)):
+            raise RequestError(f"{self.path / RECIPE} is not the recipe of a run: {_WAY_OUT}")
         return old
 
     def _refuse_strangers(self) -> None:
-        # A run that was killed before its recipe was written leaves these behind.
-        ours = {LOCK, temporary_name(RECIPE)}
+        # A run that was killed before its manifest was written leaves these behind.
+        ours = {LOCK, temporary_name(MANIFEST)}
         others = sorted(path.name for path in self.path.iterdir() if path.name not in ours)
-        if others and self._old_recipe() is None:
-            raise RequestError(f"{self.path} is no run and holds {others[0]}: give another folder with --output")
+        if not others or MANIFEST in others:
+            return
+        if RECIPE in others:
+            raise RequestError(
+                f"{self.path} holds {RECIPE} and no {MANIFEST}, so it is no run, or one of an older distilnlp, whose "
+                "models can be used where they are: give another folder with --output"
+            )
+        raise RequestError(f"{self.path} is no run and holds {others[0]}: give another folder with --output")
 
-    def _refuse_other_recipe(self, recipe: Recipe) -> None:
+    def _refuse_links(self, stages: Iterable[str], *, fresh: bool) -> None:
+        """A run writes and deletes in its own folder, and nowhere that a link may lead."""
+        for path in (*([self.path] if fresh else ()), *map(self.stage, stages)):
+            if path.is_symlink():
+                raise RequestError(
+                    f"{path} is a symbolic link to {path.resolve()}, and a run writes and deletes in its own folder "
+                    "only: put the folder itself there, or give another with --output"
+                )
+
+    def _refuse_inputs(self, recipe: Recipe, stages: Iterable[str]) -> None:
+        """What a recipe reads may not stand where it writes, by whatever name."""
+        places = [self.stage(name).resolve() for name in stages]
+        for path, name in _inputs(recipe):
+            if any(Path(name).resolve().is_relative_to(place) for place in places) and Path(name).exists():
+                raise recipe.error(
+                    path,
+                    f"{'.'.join(map(str, path))} is '{name}', where this run writes a stage of its own: give another "
+                    "folder with --output",
+                )
+
+    def _refuse_other_recipe(self, recipe: Recipe, manifest: Manifest) -> None:
         """Refuse a recipe that would make of a stage that was begun something else than what is there."""
         old = self._old_recipe()
-        begun = [name for name in (old or {"stages": {}})["stages"] if self.stage(name).is_dir()]
+        begun = [name for name in (old or {"stages": manifest.stages})["stages"] if self.stage(name).is_dir()]
+        if begun and old is None:
+            raise RequestError(f"{self.path} has no {RECIPE}, so what its stages are is not known: {_WAY_OUT}")
         if old is None or not begun:
             return
         new = recipe.to_dict()
@@ -163,19 +216,28 @@ class RunFolder:
                 f"{_shown(was, key)}{more}: {_WAY_OUT}"
             )
 
-    def _clear(self) -> None:
-        """Delete an earlier run: what its recipe and the file names say is of it, nothing else."""
-        old = self._old_recipe()
-        for name in (old or {"stages": {}})["stages"]:
-            if self.stage(name).is_dir():
-                shutil.rmtree(self.stage(name))
-        for file in (REPORT, CARD, ENVIRONMENT, RECIPE):
-            (self.path / file).unlink(missing_ok=True)
+    def _clear(self, manifest: Manifest) -> None:
+        """Delete an earlier run: what its manifest says is of it, nothing else."""
+        kept = [path for name in manifest.stages for path in clear_stage(self.path, name)]
+        for file in FILES:
+            if file in manifest.files:
+                (self.path / file).unlink(missing_ok=True)
+        if kept:
+            more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
+            logger.warning("kept in %s, as no run wrote it: %s%s", self.path, ", ".join(kept[:5]), more)
 
 
-def _names_a_folder(name: object) -> bool:
-    """Whether it is a stage's name and no path: what stands in its place is deleted by --fresh."""
-    return isinstance(name, str) and bool(name) and name.replace("-", "").replace("_", "").isalnum()
+def _inputs(recipe: Recipe) -> Iterator[tuple[Path_, str]]:
+    """All that a recipe may read from the disk: the path of each key, and what stands there."""
+    read: list[tuple[Path_, str | None]] = []
+    for above, data in ((), recipe.data), *((("stages", name), stage.data) for name, stage in recipe.stages.items()):
+        if data is not None:
+            read += [((*above, "data", key), getattr(data, key)) for key in ("task", "data_dir", "validation")]
+    for name, stage in recipe.stages.items():
+        start = stage.student.from_ if stage.student is not None else None
+        models = ((("model",), stage.model), (("student", "from"), start), (("teacher",), stage.taught_by))
+        read += [(("stages", name, *keys), model) for keys, model in models if model not in recipe.stages]
+    yield from ((path, value) for path, value in read if value)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -22,7 +22,6 @@ from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec
-from distilnlp.recipe.source import Path_
 from distilnlp.run.evaluation import texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
@@ -30,6 +29,7 @@ from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
 from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, confirm_label_order
+from distilnlp.yaml_text import Path_
 
 __all__ = ["Models", "add_adapter"]
 

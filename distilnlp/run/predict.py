@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from distilnlp.errors import RequestError, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.problems import Answer
 from distilnlp.whole_files import write_text
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Prediction", "predict", "read_texts", "write_predictions"]
 
@@ -84,7 +88,12 @@ def _columns(found: Sequence[str], path: Path, text: str | None, text_pair: str 
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write a ``.csv`` (text, label, probability) or ``.jsonl`` file (the probability of every class too)."""
+    """Write a ``.csv`` (text, label, probability) or ``.jsonl`` file (the probability of every class too).
+
+    A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and computes what somebody
+    has written there. In a ``.csv`` file such texts get an apostrophe in front, and a warning counts them;
+    a ``.jsonl`` file holds every text as it is.
+    """
     pair = len(predictions[0].texts) == 2
     names = ["text", "text_pair"] if pair else ["text"]
     if path.suffix == ".jsonl":
@@ -102,5 +111,27 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow([*names, "label", "probability"])
-    writer.writerows([*each.texts, each.label, each.probability] for each in predictions)
+    quoted = 0
+    for each in predictions:
+        cells = [_no_formula(cell) for cell in (*each.texts, each.label)]
+        quoted += sum(cell != given for cell, given in zip(cells, (*each.texts, each.label), strict=True))
+        writer.writerow([*cells, each.probability])
+    if quoted:
+        logger.warning(
+            "%d cell%s of %s would be taken for a formula by a spreadsheet: an apostrophe stands in front; a .jsonl "
+            "file has the texts as they are",
+            quoted,
+            "" if quoted == 1 else "s",
+            path,
+        )
     write_text(path, buffer.getvalue())
+
+
+# Tab and return are skipped, and some languages' spreadsheets take the wide forms too. A sign alone is text.
+_FORMULA = re.compile(r"[=+\-@\t\r\uff1d\uff0b\uff0d\uff20].", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def _no_formula(cell: str) -> str:
+    """The cell of a csv file, with an apostrophe in front where a spreadsheet would compute it."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell

@@ -1,6 +1,7 @@
 """Each command does its work."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -244,14 +245,45 @@ def test_predictions_go_into_a_folder_that_is_made_for_them(capsys, tmp_path, ru
 
 @pytest.mark.parametrize(
     ("output", "message"),
-    [("file/there/out.csv", "there: a file is in the way"), ("folder.csv", "is a folder: give the file")],
+    [
+        ("file/there/out.csv", "there: a file is in the way"),
+        ("folder.csv", "is a folder: give the file"),
+        ("pipe.csv", "is a pipe or a device"),
+        ("x" * 300 + ".csv", "can be no file (File name too long)"),
+    ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_predicted(capsys, tmp_path, output, message):
     """The model is not even looked for."""
     (tmp_path / "file").touch()
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
     assert main(["predict", "/nowhere", "--text", "good", "-o", str(tmp_path / output)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["in.csv", "./in.csv", "folder/../in.csv", "link.csv", "hard.csv", "to-folder/in.csv"]
+)
+def test_the_file_that_is_read_is_not_written(capsys, tmp_path, name):
+    """By whatever name; the model is not even looked for."""
+    given = tmp_path / "in.csv"
+    given.write_text("text,mine\ngood,1\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.csv").symlink_to(given)
+    os.link(given, tmp_path / "hard.csv")
+    (tmp_path / "to-folder").symlink_to(tmp_path)
+    assert main(["predict", "/nowhere", "--input", str(given), "-o", f"{tmp_path}/{name}"]) == 2
+    assert "is the file that is read" in capsys.readouterr().err
+    assert given.read_text() == "text,mine\ngood,1\n"
+
+
+def test_an_existing_file_is_replaced_whole(capsys, tmp_path, run_folder):
+    """And what a link of its name leads to stays."""
+    (tmp_path / "old.csv").write_text("old")
+    (tmp_path / "out.csv").symlink_to(tmp_path / "old.csv")
+    output_of(capsys, "predict", str(run_folder / "student"), "--text", "=1+1", "-o", str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("'=1+1,")
+    assert (tmp_path / "old.csv").read_text() == "old"
 
 
 def test_push_reports_what_is_missing(capsys, tmp_path, monkeypatch):

@@ -164,3 +164,62 @@ def test_a_token_in_the_weights_or_the_message_is_refused(model: Path) -> None:
 def test_words_that_begin_like_a_token_are_no_tokens(model: Path) -> None:
     (model / "README.md").write_text("hf_hub_download_with_a_very_long_name_indeed(hf_...)")
     refused(model, "offline mode")
+
+
+def test_a_file_that_is_a_link_is_not_followed(run: Path, tmp_path: Path) -> None:
+    """Under the name of a file that is published there could be any other of this machine, or of the run itself."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("private")
+    (tmp_path / "recipe.yaml").write_text((run / "recipe.yaml").read_text())
+    for path, target in (
+        (run / "README.md", secret),
+        (run / "student" / "tokenizer_config.json", secret),
+        (run / "recipe.yaml", tmp_path / "recipe.yaml"),
+        (run / "student" / "model.safetensors", run / "teacher" / "model.safetensors"),
+    ):
+        kept = path.read_bytes()
+        path.unlink()
+        path.symlink_to(target)
+        refused(run, rf"{path.name}' is a symbolic link to '{target}'.*cp -rL")
+        path.unlink()
+        path.write_bytes(kept)
+    assert files_to_push(run)
+
+
+def test_a_stage_that_is_a_link_out_of_the_run_is_not_followed(run: Path, tmp_path: Path) -> None:
+    (run / "student").rename(tmp_path / "other")
+    (run / "student").symlink_to(tmp_path / "other")
+    refused(run, "is a symbolic link to .*other.*has to stand in")
+
+
+def test_a_run_may_be_reached_through_a_link(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to(run)
+    assert len(files_to_push(tmp_path / "latest")) == len(files_to_push(run))
+
+
+@pytest.mark.parametrize("stage", ["../other", "..", "/", "a/b"])
+def test_a_stage_cannot_be_a_path(run: Path, tmp_path: Path, stage: str) -> None:
+    make_model(tmp_path / "other")
+    (run / "recipe.yaml").write_text(f"stages: {{'{stage}': {{}}}}\n")
+    refused(run, "recipe.yaml' is not the recipe of a run: .* is no name of a stage")
+
+
+@pytest.mark.parametrize(
+    ("report", "match"),
+    [
+        ("{}", "lists no stages"),
+        ("[1]", "lists no stages"),
+        ('{"version": 99, "stages": [{"stage": "student"}]}', "version 99"),
+        ('{"version": 1, "stages": [{"stage": 5}]}', "is damaged"),
+        ("[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_a_report_of_another_shape_is_refused_before_anything_is_sent(run: Path, report: str, match: str) -> None:
+    """Without it the model would go out with an old card, or with none."""
+    (run / "report.json").write_text(report)
+    refused(run, f"report.json' .*{match}")
+
+
+def test_a_recipe_that_cannot_be_read_is_refused(run: Path) -> None:
+    (run / "recipe.yaml").write_text("stages: {teacher: {}, student: {}}\nx: " + "[" * 500)
+    refused(run, "recipe.yaml line 2: not valid YAML: more than 50 levels")

@@ -330,3 +330,16 @@ def test_a_card_that_the_hub_refuses_publishes_nothing(model: Path, client: Clie
     (model / "README.md").write_text("---\nlicense: no end")
     assert "bad metadata" in client.fail(model)
     assert set(server.repos[REPO].head.files) == {".gitattributes"}
+
+
+@pytest.mark.parametrize("host", ["{}", "127.0.0.1:9"])
+def test_the_password_of_an_endpoint_is_not_shown(host: str, model: Path, client: Client, server: HubServer) -> None:
+    """In the address of the repository, or in what is said when nobody answers there."""
+    endpoint = f"http://ada:s3cret@{host.format(server.url.removeprefix('http://'))}"
+    answer = client.ask(model, REPO, TOKEN, endpoint=endpoint)
+    assert "s3cret" not in json.dumps(answer) + client.stderr
+
+
+def test_a_model_without_a_card_goes_with_a_word(model: Path, client: Client) -> None:
+    client.push(model)
+    assert "no model card goes with it" in client.stderr

@@ -6,6 +6,9 @@ import re
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 from distilnlp.errors import RequestError
@@ -257,3 +260,58 @@ def test_an_unknown_stage_is_refused():
         card(REPORT, stage="studnet")
     with pytest.raises(ValidationError, match="at least 1 item"):
         Report(stages=[])
+
+
+def named(name):
+    """The report with a name of somebody's choice wherever a run takes one over."""
+    report = changed(
+        name=name,
+        task=name,
+        source=name,
+        dataset_id=name,
+        eval_split=name,
+        label_names=[name, f"{name} 2"],
+        main_metric=name,
+        language=name,
+        license=name,
+        versions={name: name},
+        sources={"soft_target": name, "hidden_state": name},
+    )
+    report["recipe"]["data"]["task"] = name
+    stage = report["stages"][2]
+    stage.update(main_metric=name, stage=f"{name}-student", extra={name: {"accuracy": 0.5, name: 0.5}}, run=name)
+    stage["cost"].update(device=name, dtype=name)
+    spec = report["recipe"]["stages"].pop("student")
+    spec["objective"]["hard_label"]["kind"] = name
+    report["recipe"]["stages"][f"{name}-student"] = spec
+    return report
+
+
+def blocks(name):
+    """The card of that report as it is read: its metadata's keys, and the kinds of its blocks in order."""
+    content = card(named(name), stage=f"{name}-student")
+    body = ModelCard(content).text
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [child for child in inline if child.type in ("html_inline", "image")]
+    links = [str(child.attrs["href"]) for child in inline if child.type == "link_open"]
+    assert all(link.startswith(("https://huggingface.co/", "https://arxiv.org/")) for link in links)
+    return sorted(ModelCard(content).data.to_dict()), [(token.type, token.tag, token.info) for token in tokens]
+
+
+@pytest.fixture(scope="module")
+def plain_blocks():
+    return blocks("plain")
+
+
+@settings(max_examples=60)
+@given(st.text(st.sampled_from("-#|`<>[]()!*_~\\&:'\"{}%\n\r\t\x00\x1b\x85\u2028\u202e\ud800 a0/$"), max_size=12))
+@example("\n---\n# Another card\n")
+@example("\n```\n</details><script>x</script>\n")
+@example("| a | b |\n|---|---|\n")
+@example("![x](http://elsewhere) [y](http://elsewhere) <img src=x>")
+@example("````")
+def test_no_name_breaks_out_of_the_place_where_it_stands(plain_blocks, name):
+    """Front matter, headings, table, lists, code: the same for whatever the data or a model calls something."""
+    assert blocks(f"{name}x") == plain_blocks
+    assert "\u202e" not in card(named(f"{name}x"), stage=f"{name}x-student")

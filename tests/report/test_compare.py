@@ -1,5 +1,7 @@
 """The side-by-side table: what it shows, what it leaves open, and how wide it gets."""
 
+import re
+
 import pytest
 
 from distilnlp.errors import RequestError
@@ -180,3 +182,14 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         compare_runs([tmp_path / "none"])
     with pytest.raises(RequestError, match="at least one run"):
         compare_runs([])
+
+
+def test_no_name_adds_a_cell_a_line_or_a_colour():
+    rows = [row.model_copy(update={"stage": f"a|b\n\x1b[31m`{row.stage}"}) for row in ROWS]
+    lines = markdown_table(rows).splitlines()
+    cells = {len(re.split(r"(?<!\\)\|", line)) for line in lines}
+    assert len(lines) == 2 + len(rows)
+    assert len(cells) == 1
+    shown = render_table(rows)
+    assert len(shown.split("\n\n")[0].splitlines()) == 2 + len(rows)
+    assert "\x1b" not in shown

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.run.predict import predict, read_texts, write_predictions
+from distilnlp.run.predict import Prediction, predict, read_texts, write_predictions
 from tests.tiny import tiny_model, tiny_tokenizer
 
 TEXTS = [("good",), ("the film was very bad and dull",), ("a great book",), ("it",)]
@@ -102,3 +102,42 @@ def test_what_is_written_can_be_read(tmp_path, suffix):
         rows = list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
     assert [row["text"] for row in rows] == ['say "a, b"\nnow', "good"]
     assert [row["label"] for row in rows] == [each.label for each in predictions]
+
+
+FORMULAS = ["=1+1", '=HYPERLINK("http://x","y")', "+1 for this film", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1+1"]
+PLAIN = ["-1", "+3.5", "-1e-5", "-.5", "=", "+", "-", "good = bad", "'quoted", "", " =1"]
+
+
+def answered(texts, labels=None):
+    labels = labels or ["good"] * len(texts)
+    return [
+        Prediction(label=label, probability=0.5, probabilities={label: 0.5}, texts=(text,))
+        for text, label in zip(texts, labels, strict=True)
+    ]
+
+
+def cells(path, column="text"):
+    return [row[column] for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))]
+
+
+def test_no_text_of_somebody_else_is_computed_by_a_spreadsheet(tmp_path, caplog):
+    path = tmp_path / "out.csv"
+    write_predictions(path, answered(FORMULAS, ["=x"] * len(FORMULAS)))
+    assert cells(path) == [f"'{text}" for text in FORMULAS]
+    assert cells(path, "label") == ["'=x"] * len(FORMULAS)
+    (said,) = caplog.messages
+    assert said.startswith(f"{2 * len(FORMULAS)} cells of {path} would be taken for a formula")
+
+
+def test_numbers_signs_and_other_texts_stay_as_they_are(tmp_path, caplog):
+    path = tmp_path / "out.csv"
+    write_predictions(path, answered(PLAIN, PLAIN))
+    assert cells(path) == cells(path, "label") == PLAIN
+    assert not caplog.messages
+
+
+def test_jsonl_is_exact(tmp_path, caplog):
+    path = tmp_path / "out.jsonl"
+    write_predictions(path, answered(FORMULAS))
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == FORMULAS
+    assert not caplog.messages

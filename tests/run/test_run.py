@@ -26,6 +26,7 @@ from distilnlp.report.schema import Report, StageResult, read_report, read_stage
 from distilnlp.run import evaluate_model, run_recipe, sources
 from distilnlp.run import runner as runner_module
 from distilnlp.run.folder import RunFolder
+from distilnlp.run.manifest import clear_stage
 from distilnlp.run.models import Models
 from distilnlp.run.plan import make_plan
 from distilnlp.run.progress import StageProgress
@@ -442,12 +443,17 @@ def test_a_model_for_other_labels_is_not_evaluated(tmp_path: Path, csv_file: str
 @pytest.mark.parametrize("keep", [False, True])
 def test_lora_is_merged_and_the_adapter_kept_on_request(tmp_path: Path, values, keep: bool):
     lora = {"r": 2, "keep_adapter": keep}
-    stages = {"teacher": {**values["stages"]["teacher"], "lora": lora}}
+    training = {**values["stages"]["teacher"]["training"], "report_to": "tensorboard"}
+    stages = {"teacher": {**values["stages"]["teacher"], "lora": lora, "training": training}}
     run_recipe(make_recipe({**values, "stages": stages}, name="films"), tmp_path)
     names = weights(tmp_path / "teacher").keys()
     assert not [name for name in names if "lora" in name]
     assert (tmp_path / "teacher" / "adapter" / "adapter_model.safetensors").is_file() is keep
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "teacher")
+
+    assert (tmp_path / "teacher" / "runs").is_dir()
+    assert clear_stage(tmp_path, "teacher") == []  # every file is one that a run is known to write
+    assert not (tmp_path / "teacher").exists()
 
 
 def test_an_untrained_teacher_and_a_student_of_labels_alone(tmp_path: Path, values, start_weights: str):
