@@ -10,14 +10,18 @@ from distilnlp.errors import RequestError
 from distilnlp.label_names import match_names
 from distilnlp.typed import typed
 
-__all__ = ["align_labels", "label_names_of", "label_order"]
+__all__ = ["align_labels", "fit_head", "label_names_of", "label_order"]
 
 
 def label_names_of(model: PreTrainedModel | PreTrainedConfig) -> tuple[str, ...] | None:
     """The labels of a model's head (or config) in order; None where they are only ``LABEL_0``, ``LABEL_1``, ..."""
     config = model.config if isinstance(model, PreTrainedModel) else model
     names = tuple(str(name) for _, name in sorted((int(key), name) for key, name in (config.id2label or {}).items()))
-    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+    return None if _nameless(names) else names
+
+
+def _nameless(names: Sequence[str]) -> bool:
+    return all(name == f"LABEL_{index}" for index, name in enumerate(names))
 
 
 @typed
@@ -33,20 +37,62 @@ def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrain
     own = label_names_of(model)
     order = label_order(label_names, own, "the data") if own is not None else None
     if order is not None:
-        rows = list(order)
-        last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
-        if last.out_features != len(rows):
-            raise RequestError(
-                f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them"
-            )
-        with torch.no_grad():
-            last.weight.copy_(last.weight[rows])
-            if last.bias is not None:
-                last.bias.copy_(last.bias[rows])
+        _reorder(model, order)
     if model.config.num_labels == len(label_names):
         model.config.id2label = dict(enumerate(label_names))
         model.config.label2id = {name: index for index, name in enumerate(label_names)}
     return model
+
+
+def fit_head(
+    model: PreTrainedModel, own: Sequence[str] | None, label_names: Sequence[str], seed: int, *, keep: bool = False
+) -> bool:
+    """Make the head that a model was loaded with one for other names: in their order, or new where they are others.
+
+    Nothing is known of a head without names (``LABEL_0``, ...), which stays as it is.
+
+    Args:
+        model: changed in place; its config has the new names already.
+        own: the labels that its head was made for, in the order of its logits; None where they have no names.
+        label_names: the labels in the order wanted.
+        seed: of a new last layer; the global random state is left alone.
+        keep: leave a head for other labels as it is.
+    Returns:
+        Whether the last layer was made new.
+    """
+    if own is None or _nameless(label_names) or len(own) != len(label_names):
+        return False
+    order = match_names(label_names, own)
+    if order is not None:
+        if order != tuple(range(len(order))):
+            _reorder(model, order)
+        return False
+    if keep:
+        return False
+    last = _last_layer(model, len(label_names))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        last.weight.normal_(0.0, float(model.config.to_dict().get("initializer_range") or 0.02))
+        if last.bias is not None:
+            last.bias.zero_()
+    return True
+
+
+def _last_layer(model: PreTrainedModel, labels: int) -> nn.Linear:
+    """The layer that gives the logits. Some models make it before their body, so the last one made may be another."""
+    body = f"{model.base_model_prefix}."
+    head = [part for name, part in model.named_modules() if isinstance(part, nn.Linear) and not name.startswith(body)]
+    if not head or head[-1].out_features != labels:
+        raise RequestError(f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them")
+    return head[-1]
+
+
+def _reorder(model: PreTrainedModel, order: Sequence[int]) -> None:
+    rows, last = list(order), _last_layer(model, len(order))
+    with torch.no_grad():
+        last.weight.copy_(last.weight[rows])
+        if last.bias is not None:
+            last.bias.copy_(last.bias[rows])
 
 
 def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> tuple[int, ...] | None:

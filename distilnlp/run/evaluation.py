@@ -1,6 +1,7 @@
 """Measures a model on a task's held-out examples."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -8,13 +9,15 @@ from datasets import Dataset
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
-from distilnlp.models.labels import align_labels
-from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.models.labels import align_labels, label_names_of
+from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import compute_scores
 
 __all__ = ["Answers", "answer", "answer_of", "evaluate_model", "texts_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,14 @@ def evaluate_model(
 ) -> dict[str, dict[str, float]]:
     """The scores of a fine-tuned model on each of a task's held-out sets, the first of which is ``validation``.
 
-    Args, Raises: as `answer_of`.
+    Args, Raises: as `answer_of`. A warning where the model's labels have no names, so that their order is a guess.
     """
+    if task.label_names is not None and label_names_of(load_config(name)) is None:
+        logger.warning(
+            "the labels of %s have no names: its logits are taken to be %s, in this order",
+            name,
+            ", ".join(task.label_names),
+        )
     answers = answer_of(name, task, max_length=max_length, batch_size=batch_size)
     return {"validation": answers.metrics, **answers.extra}
 

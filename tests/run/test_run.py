@@ -432,6 +432,49 @@ def test_a_model_that_counts_the_labels_otherwise_is_put_in_order(tmp_path: Path
     assert evaluate_model(str(tmp_path / "turned"), task) == evaluate_model(str(finished / "teacher"), task)
 
 
+def test_a_model_that_is_taken_as_it_is_is_put_in_order(tmp_path: Path, finished: Path, values):
+    model = load_classifier(finished / "teacher", label_names=["good", "bad"])
+    model.config.id2label, model.config.label2id = {0: "GOOD", 1: "Bad"}, {"GOOD": 0, "Bad": 1}
+    model.save_pretrained(tmp_path / "turned")
+    tiny_tokenizer().save_pretrained(tmp_path / "turned")
+    values["stages"] = {"teacher": {"model": str(tmp_path / "turned"), "train": False}}
+    report = run_recipe(make_recipe(values, name="films"), tmp_path / "run")
+    assert report.stages[0].metrics == read_report(finished / "report.json").stage("teacher").metrics
+    assert load_classifier(tmp_path / "run" / "teacher").config.label2id == {"bad": 0, "good": 1}
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"num_labels": 2}, "the teacher's labels have no names"),
+        ({"label_names": ["spam", "ham"]}, "the labels of the data are bad, good and the model's are spam, ham"),
+        ({"num_labels": 3}, "has 3 outputs and task films needs 2"),
+        (None, "has no classification head of its own"),
+    ],
+)
+def test_a_model_that_does_not_know_the_task_is_not_taken_as_it_is(tmp_path: Path, values, made, message):
+    model = tiny_model("bert", **(made or {"label_names": ["bad", "good"]}))
+    (model if made else model.base_model).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    values["stages"]["teacher"] = {"model": str(tmp_path / "model"), "train": False}
+    with pytest.raises(RequestError, match=message):
+        run_recipe(make_recipe(values, name="films"), tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_model_that_others_only_start_from_may_get_a_new_head(tmp_path: Path, values, start_weights: str):
+    student = {"student": {"from": "start", "layers": 1}, "training": values["stages"]["student"]["training"]}
+    values["stages"] = {"start": {"model": start_weights, "train": False}, "small": student}
+    assert len(run_recipe(make_recipe(values, name="films"), tmp_path / "run").stages) == 2
+
+
+def test_labels_without_names_are_said_to_be_a_guess(tmp_path: Path, csv_file: str, caplog):
+    tiny_model("bert", num_labels=2).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    evaluate_model(str(tmp_path), load_task(csv_file))
+    assert "have no names: its logits are taken to be bad, good" in caplog.text
+
+
 def test_a_model_for_other_labels_is_not_evaluated(tmp_path: Path, csv_file: str):
     tiny_model("bert", num_labels=3).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
