@@ -167,9 +167,8 @@ def _multi_hot_width(column: LabelColumn) -> int | None:
         if None in numbers:
             return None
         binary = binary and numbers <= {0.0, 1.0}
-        listed = (
-            listed and all(map(math.isfinite, numbers)) and len(set(value)) == len(value)
-        )  # who lists labels names each once
+        finite = all(number is not None and math.isfinite(number) for number in numbers)
+        listed = listed and finite and len(set(value)) == len(value)  # who lists labels names each once
         lengths[len(value)] = lengths.get(len(value), 0) + weights[position]
     width = max(lengths, key=lambda length: lengths[length])
     same_length = len(lengths) == 1 and width > 1

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
+from distilnlp.data.columns import Columns
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
+from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import compute_scores
 
-__all__ = ["Answers", "answer", "answer_of", "evaluate_model", "texts_of"]
+__all__ = ["Answers", "answer", "answer_of", "columns_of", "evaluate_model", "texts_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,10 @@ def evaluate_model(
 
     Args, Raises: as `answer_of`. A warning where the model's labels have no names, so that their order is a guess.
     """
-    if task.label_names is not None and label_names_of(load_config(name)) is None:
+    config = load_config(name)
+    if task.validation is not None:
+        check_parts(remembered_columns(config), 1 + ("text_pair" in task.validation.column_names), name)
+    if task.label_names is not None and label_names_of(config) is None:
         logger.warning(
             "the labels of %s have no names: its logits are taken to be %s, in this order",
             name,
@@ -99,6 +104,16 @@ def evaluate_model(
         )
     answers = answer_of(name, task, max_length=max_length, batch_size=batch_size)
     return {"validation": answers.metrics, **answers.extra}
+
+
+def columns_of(name: str) -> Columns | None:
+    """The columns that a model was trained on, for `load_task`; None where it does not tell.
+
+    Args:
+        name: a folder or Hub id.
+    """
+    found = remembered_columns(load_config(name))
+    return None if found is None else Columns(found.text, found.text_pair, found.label)
 
 
 def _digest(task: Task, data: Dataset) -> str:

@@ -19,6 +19,7 @@ from distilnlp.models.capture import model_info
 from distilnlp.models.labels import align_labels, label_names_of, label_order
 from distilnlp.models.loading import load_classifier, load_config
 from distilnlp.models.predictor import Predictor
+from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec
@@ -89,6 +90,9 @@ class Models:
             made = self._made_of(stage, base)
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
+        columns = self.tasks[stage.name].columns
+        if columns is not None:
+            remember_columns(made.config, TrainedColumns(columns.text, columns.text_pair, columns.label))
         return made
 
     def teacher(self, stage: StagePlan) -> FrozenTeacher | None:

@@ -100,6 +100,12 @@ def test_the_report_puts_the_models_side_by_side(finished: Path):
     assert "films-student" in card
 
 
+def test_every_model_remembers_its_columns(finished: Path):
+    expected = {"text": "text", "text_pair": None, "label": "label"}
+    for stage in ("teacher", "control", "student"):
+        assert json.loads((finished / stage / "config.json").read_text())["distilnlp_columns"] == expected
+
+
 def test_control_and_student_start_alike_and_take_as_many_steps(finished: Path):
     steps = [json.loads((finished / name / "metrics.json").read_text())["steps"] for name in ("control", "student")]
     assert steps[0] == steps[1]
