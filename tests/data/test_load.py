@@ -162,7 +162,7 @@ def test_the_hubs_splits_are_read_by_their_official_names(monkeypatch):
     task = load_task("mnli")
     assert asked == [("nyu-mll/glue", "mnli")]
     assert (task.source, task.dataset_id) == ("nyu-mll/glue",) * 2
-    assert task.train[1] == {"text": "b", "text_pair": "d", "label": 2}
+    assert task.train[1] == {"text": "train b", "text_pair": "d", "label": 2}
     assert list(task.extra) == ["mismatched"]
 
 
