@@ -83,10 +83,12 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("text", "text_pair", "problem_type", "validation", "max_length")
+        names = ("problem_type", "validation", "max_length")
         return {
-            **{name: vars(self)[name] for name in names},
+            "text": self.text,
+            "text_pair": self.text_pair,
             "label": label_columns(self.label),
+            **{name: vars(self)[name] for name in names},
             "data_dir": str(self.data_dir) if self.data_dir else None,
         }
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.data import Task, load_task
+from distilnlp.data.columns import Columns
 from distilnlp.errors import RequestError
 from distilnlp.models.labels import align_labels
 from distilnlp.models.loading import load_classifier, load_model
@@ -25,6 +26,7 @@ from distilnlp.report.predictions import read_predictions
 from distilnlp.report.schema import Report, StageResult, read_report, read_stage_result
 from distilnlp.run import evaluate_model, run_recipe, sources
 from distilnlp.run import runner as runner_module
+from distilnlp.run.evaluation import columns_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models
 from distilnlp.run.plan import make_plan
@@ -304,7 +306,7 @@ def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(t
 
 
 def test_a_model_that_does_not_know_the_words_is_named_not_the_length(tmp_path, values, start_weights):
-    words = [f"{word} {word} {word},{row % 2}\n" for row, word in enumerate(["foo", "bar", "baz"] * 8)]
+    words = [f"{word} {word} {word} {row},{row % 2}\n" for row, word in enumerate(["foo", "bar", "baz"] * 8)]
     (tmp_path / "words.csv").write_text("text,label\n" + "".join(words))
     settings = [f"stages.teacher.model={start_weights}", f"data.task={tmp_path / 'words.csv'}", "data.max_length=12"]
     with pytest.raises(RequestError, match="tokens of the first") as caught:
@@ -331,7 +333,7 @@ def test_a_teacher_that_is_not_fine_tuned_for_the_task_does_not_cost_the_control
 
 def test_nor_does_a_teacher_of_several_labels_that_knows_none_of_them(tmp_path, values):
     rows = [
-        {"text": f"the film was {word}", "labels": [["fine"], ["long"], ["fine", "long"]][i % 3]}
+        {"text": f"the film was {word} {i}", "labels": [["fine"], ["long"], ["fine", "long"]][i % 3]}
         for i, word in enumerate(["good", "bad", "great"] * 20)
     ]
     (tmp_path / "films.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -348,7 +350,7 @@ def test_nor_does_a_teacher_of_several_labels_that_knows_none_of_them(tmp_path, 
 
 def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, values, caplog):
     """The shortest text is no sample: an emoji is one unknown token, and a long one would be told to be cut."""
-    rows = [f"{'good' if row % 2 else 'bad'} film was the {row % 2},{row % 2}\n" for row in range(20)]
+    rows = [f"{'good' if row % 2 else 'bad'} film was the {row},{row % 2}\n" for row in range(20)]
     (tmp_path / "films.csv").write_text("text,label\n\U0001f44d,1\n" + "".join(rows), encoding="utf-8")
     task = load_task(tmp_path / "films.csv", seed=0)
     recipe = make_recipe({**values, "data": {"task": "films.csv", "max_length": 4}}, name="films")
@@ -358,8 +360,9 @@ def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, val
 
 def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path, values):
     """First a task of three classes, then the run's own: the body goes on, the head is new; no agreement across."""
-    rows = [f"the meal is {word} and {word},{label}\n" for word, label in (("blue", "a"), ("one", "b"), ("good", "c"))]
-    (tmp_path / "three.csv").write_text("text,label\n" + "".join(rows * 20))
+    words = (("blue", "a"), ("one", "b"), ("good", "c"))
+    rows = [f"the meal is {word} and {word} {row},{label}\n" for row in range(20) for word, label in words]
+    (tmp_path / "three.csv").write_text("text,label\n" + "".join(rows))
     teacher = values["stages"]["teacher"]
     stages = {
         "before": {"model": teacher["model"], "data": {"task": str(tmp_path / "three.csv")}, "training": TRAINING},
@@ -382,6 +385,20 @@ def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path,
     # Fewer rows to learn from, the same to be measured on.
     assert report.stage("student").held_out == report.stage("teacher").held_out != report.stage("before").held_out
     assert report.stage("student").fidelity is not None
+
+
+def test_a_column_for_each_label_is_said_once_and_remembered(tmp_path: Path, values):
+    rows = [f"the film was {row},{row % 2},{int(row % 3 == 0)}\n" for row in range(60)]
+    (tmp_path / "films.csv").write_text("text,good,long\n" + "".join(rows))
+    values["data"] = {**values["data"], "task": str(tmp_path / "films.csv"), "label": ["good", "long"]}
+    values["stages"] = {"teacher": values["stages"]["teacher"]}
+    recipe, said = make_recipe(values, name="films"), []
+    run_recipe(recipe, tmp_path / "run")
+    run_recipe(recipe, tmp_path / "run", say=said.append)
+    assert said[0] == f"all stages of {tmp_path / 'run'} are finished"
+    columns = columns_of(str(tmp_path / "run" / "teacher"))
+    assert columns == Columns("text", None, ("good", "long"))
+    assert load_task(tmp_path / "films.csv", trained=columns).label_names == ("good", "long")
 
 
 def test_a_problem_that_the_labels_do_not_fit_is_refused(tmp_path: Path, values):
