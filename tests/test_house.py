@@ -40,7 +40,6 @@ TESTED_ELSEWHERE = {
     "data/inspect": ("data/test_load.py", "it looks at what load_task has loaded"),
     "losses/base": ("losses/test_contract.py", "what holds for every loss is tested for every loss"),
     "models/backend": ("models/test_predictor.py", "a backend is used by a predictor"),
-    "models/labels": ("training/test_trainer.py", "labels of two models are aligned where teacher and student meet"),
     "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
     "problems/*": ("problems/test_contract.py", "what holds for every kind of task is tested for every kind"),
     "recipe/schema": ("recipe/test_recipe.py", "a recipe is tested as its reader writes it, file and schema at once"),

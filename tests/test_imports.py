@@ -26,7 +26,7 @@ ALLOWED = {
     "losses": {"typed", "citation", "problems", "outputs", "layer_map"},
     "data": {"typed", "label_names", "problems"},
     "models": {"typed", "label_names", "problems", "outputs"},
-    "students": {"typed", "problems", "layer_map", "models"},
+    "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"typed", "whole_files", "outputs", "models"},
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"},
     "hub": {"hub_token", "yaml_text", "recipe.names", "report"},

@@ -22,6 +22,7 @@ __all__ = [
     "TextPair",
     "Training",
     "Validation",
+    "label_columns",
     "with_training_options",
 ]
 
@@ -30,7 +31,10 @@ TaskName = Annotated[
 ]
 Text = Annotated[str | None, typer.Option(help="Column of the text, where its name does not tell.")]
 TextPair = Annotated[str | None, typer.Option(help="Column of the second text, for pairs.")]
-Label = Annotated[str | None, typer.Option(help="Column of the label, where its name does not tell.")]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(help="Column of the label, where its name does not tell; a,b,c or repeated: a 0/1 column a label."),
+]
 ProblemType = Annotated[
     str | None,
     # Not listed: the kinds come with numpy, for which --help would wait. A wrong one is answered with all of them.
@@ -79,8 +83,11 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("text", "text_pair", "label", "problem_type", "validation", "max_length")
+        names = ("problem_type", "validation", "max_length")
         return {
+            "text": self.text,
+            "text_pair": self.text_pair,
+            "label": label_columns(self.label),
             **{name: vars(self)[name] for name in names},
             "data_dir": str(self.data_dir) if self.data_dir else None,
         }
@@ -98,6 +105,11 @@ class Training:
             "per_device_train_batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
         }
+
+
+def label_columns(label: list[str] | None) -> str | list[str] | None:
+    """What was said with ``--label``, as a recipe says it."""
+    return label[0] if label and len(label) == 1 else label or None
 
 
 def with_training_options(function: Callable[..., None]) -> Callable[..., None]:

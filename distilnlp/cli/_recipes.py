@@ -78,7 +78,8 @@ def _options(
         elif value is not None:
             # The model of a stage is --teacher or --student of `distill`.
             name = before[-1] if key == "model" and command == "distill" else _NAMES.get(key, key.replace("_", "-"))
-            yield path, f"--{name} {f'{value:g}' if isinstance(value, float) else value}"
+            shown = f"{value:g}" if isinstance(value, float) else ",".join(value) if isinstance(value, list) else value
+            yield path, f"--{name} {shown}"
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

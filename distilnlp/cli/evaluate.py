@@ -33,12 +33,14 @@ def command(
     quiet_libraries()
     from distilnlp.data import load_task
     from distilnlp.run import evaluate_model
+    from distilnlp.run.evaluation import columns_of
 
     loaded = load_task(
         task,
         text=text,
         text_pair=text_pair,
-        label=label,
+        label=options.label_columns(label),
+        trained=columns_of(model),
         problem_type=problem_type,
         validation=validation,
         data_dir=str(data_dir) if data_dir else None,

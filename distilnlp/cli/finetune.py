@@ -30,7 +30,12 @@ def command(
     }
     folder = start(recipe_from_options("finetune", task, options, stages), options)
     if folder is not None:
-        same = [f"--{key.replace('_', '-')}={value}" for key, value in options.data.items() if value is not None]
+        same = [
+            f"--{key.replace('_', '-')}={each}"
+            for key, value in options.data.items()
+            for each in (value if isinstance(value, list) else [value])
+            if each is not None
+        ]
         same += [f"--set={setting}" for setting in options.settings or () if setting.startswith("data.")]
         words = ["distill", task, "--teacher", str(folder / "teacher"), "--student-layers", "3", *same]
         typer.echo(f"next: distilnlp {shlex.join(words)}")

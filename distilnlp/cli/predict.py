@@ -35,6 +35,8 @@ def command(
 ) -> None:
     """Classify texts with a model.
 
+    A file's texts are read from the columns that the model was trained on, unless others are named.
+
     Prints label, probability and text.
     """
     if output is not None and output.suffix not in (".csv", ".jsonl"):
@@ -44,12 +46,14 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
+    from distilnlp.run.evaluation import columns_of
     from distilnlp.run.predict import predict, read_texts, write_predictions
 
     if input_file is not None:
         if len(text or ()) > 1 or len(text_pair or ()) > 1:
             raise RequestError("with --input, --text and --text-pair name one column each")
-        texts = read_texts(input_file, text[0] if text else None, text_pair[0] if text_pair else None)
+        named = (text[0] if text else None, text_pair[0] if text_pair else None)
+        texts = read_texts(input_file, *named, trained=columns_of(model))
     else:
         pairs = text_pair or []
         if pairs and len(pairs) != len(text or ()):

@@ -37,11 +37,22 @@ LABELS = (
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns' names as the data have them; ``text_pair`` is None for single texts."""
+    """The columns' names as the data have them.
+
+    Args:
+        text, text_pair: of the texts; ``text_pair`` is None for single ones.
+        label: of the label; several where each holds a 0 or 1 for one label.
+    """
 
     text: str
     text_pair: str | None
-    label: str
+    label: str | tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        labels = (self.label,) if isinstance(self.label, str) else self.label
+        return (self.text, *(() if self.text_pair is None else (self.text_pair,)), *labels)
 
 
 def find_columns(
@@ -50,11 +61,12 @@ def find_columns(
     *,
     text: str | None = None,
     text_pair: str | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
 ) -> Columns:
     """Names given are taken as they are; the others are found among common names, whatever their case.
 
-    With ``text`` given and no ``text_pair`` the texts are single. Nothing is guessed between two candidates.
+    With ``text`` given and no ``text_pair`` the texts are single. Nothing is guessed between two candidates. Several
+    columns of labels are a sequence, or one name with commas where no column has that name.
 
     Args:
         columns: all column names of the data.
@@ -66,19 +78,30 @@ def find_columns(
     """
     if text_pair is not None and text is None:
         raise RequestError(f"{where}: text_pair='{text_pair}' without text: name both columns of the pair")
-    for role, name in (("text", text), ("text_pair", text_pair), ("label", label)):
+    labels = _split(label, columns)
+    given = [("text", text), ("text_pair", text_pair), *(("label", name) for name in labels)]
+    for role, name in given:
         if name is not None and name not in columns:
             raise _missing(where, role, name, columns)
-    free = [name for name in columns if name not in (text, text_pair, label)]
+    free = [name for name in columns if name not in (text, text_pair, *labels)]
     if text is None:
         text, text_pair = _find_texts(free, where, columns)
-    label = (
-        label if label is not None else _find_label([n for n in free if n not in (text, text_pair)], where, columns)
+    labels = labels or (_find_label([n for n in free if n not in (text, text_pair)], where, columns),)
+    found = Columns(text, text_pair, labels[0] if len(labels) == 1 else labels)
+    if len(set(found.names)) < len(found.names):
+        raise RequestError(
+            f"{where}: one column is named twice ({', '.join(found.names)}): texts and label need their own"
+        )
+    return found
+
+
+def _split(label: str | Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:
+    given = (label,) if isinstance(label, str) else tuple(label or ())
+    parts = (
+        [part.strip() for part in name.split(",") if part.strip()] if "," in name and name not in columns else [name]
+        for name in given
     )
-    used = [name for name in (text, text_pair, label) if name is not None]
-    if len(set(used)) < len(used):
-        raise RequestError(f"{where}: one column is named twice ({', '.join(used)}): texts and label need their own")
-    return Columns(text, text_pair, label)
+    return tuple(name for names in parts for name in names)
 
 
 def _find_texts(free: Sequence[str], where: str, columns: Sequence[str]) -> tuple[str, str | None]:

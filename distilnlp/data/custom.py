@@ -1,38 +1,88 @@
 """The user's own data, whatever they were read from, brought to the package's columns."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 from datasets import Dataset, Value
+from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_batches, with_label
 from distilnlp.data.columns import Columns, find_columns
-from distilnlp.data.read_labels import read_labels
+from distilnlp.data.read_labels import encode_labels, read_labels
+from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
 from distilnlp.errors import RequestError
-from distilnlp.problems import Labels, Problem
+from distilnlp.problems import LabelColumn, Labels, Problem, get_problem
 
 __all__ = ["Own", "Request", "convert"]
+
+logger = logging.getLogger(__name__)
+
+# What stands in a column that says of each text whether it has one label.
+_HOLDS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user said about their data; None is to be found out."""
+    """What the user said about their data; None is to be found out.
+
+    Args:
+        text, text_pair, label, problem: as for `load_task`.
+        seed: of the split.
+        trained: the columns of a model's training, for what is not said.
+    """
 
     text: str | None = None
     text_pair: str | None = None
-    label: str | None = None
+    label: str | tuple[str, ...] | None = None
     problem: str | None = None
     seed: int = 0
+    trained: Columns | None = None
+
+    def columns(self, names: Sequence[str], where: str) -> Columns:
+        """What the columns of the data are for. Raises RequestError where that cannot be told."""
+        text, text_pair, label = self.text, self.text_pair, self.label
+        if self.trained is not None:
+            own = self.trained
+            if text is None and text_pair is None:
+                _check_trained(names, where, "text", own.text, own.text_pair)
+                text, text_pair = own.text, own.text_pair
+            if label is None:
+                _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
+                label = own.label
+        return find_columns(names, where, text=text, text_pair=text_pair, label=label)
+
+    def found(self, columns: Columns) -> "Request":
+        """With every column named: the validation split uses those of the training split, not its own guess."""
+        return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label)
+
+
+def _check_trained(names: Sequence[str], where: str, role: str, *columns: str | None) -> None:
+    missing = next((name for name in columns if name is not None and name not in names), None)
+    if missing is not None:
+        raise RequestError(
+            f"{where}: no column '{missing}', which the model was trained on: name the {role} with --{role}; columns:"
+            f" {', '.join(names)}"
+        )
 
 
 @dataclass(frozen=True)
 class Own:
-    """Both splits with the columns ``text``, optional ``text_pair`` and ``label``, and what the labels mean."""
+    """Both splits with the columns ``text``, optional ``text_pair`` and ``label``, and what the labels mean.
+
+    Args:
+        columns: where they were found.
+        notes: what is to be known of the texts, for the source: repeated ones, say.
+    """
 
     train: Dataset
     validation: Dataset
     label_names: tuple[str, ...] | None
     problem: Problem
+    columns: Columns
+    notes: tuple[str, ...]
 
 
 def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, request: Request) -> Own:
@@ -47,23 +97,26 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
             between the splits.
     """
     dataset, where = train
-    columns = find_columns(
-        dataset.column_names, where, text=request.text, text_pair=request.text_pair, label=request.label
-    )
+    columns = request.columns(dataset.column_names, where)
     labels = _labels(dataset, where, columns, problem=request.problem)
-    rows = _build(dataset, where, columns, labels)
+    rows, hashes = _build(dataset, where, columns, labels)
+    repeats = Repeats.of(hashes)
+    notes = [note for note in (repeats.note(), repeats.contradictions(labels.values)) if note]
     if validation is None:
-        kept, held_out = hold_out(labels.values, request.seed, where)
+        kept, held_out = hold_out(labels.values, request.seed, where, repeats.groups)
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
+        if notes:
+            notes.append("equal texts are all held out or all trained on")
     else:
         other, other_where = validation
-        # Named explicitly: the validation split has to use the columns found in the training split, not its own guess
-        same = find_columns(
-            other.column_names, other_where, text=columns.text, text_pair=columns.text_pair, label=columns.label
-        )
+        same = request.found(columns).columns(other.column_names, other_where)
         train_rows = rows
-        validation_rows = _build(other, other_where, same, _labels(other, other_where, same, train=labels))
-    return Own(train_rows, validation_rows, labels.names, labels.problem)
+        validation_rows, others = _build(other, other_where, same, _labels(other, other_where, same, train=labels))
+        note = overlap_note(hashes, others)
+        notes += [note] if note else []
+    if notes:
+        logger.warning("%s: %s", where, "; ".join(notes))
+    return Own(train_rows, validation_rows, labels.names, labels.problem, columns, tuple(notes))
 
 
 def _labels(
@@ -71,16 +124,44 @@ def _labels(
 ) -> Labels:
     if not len(dataset):
         raise RequestError(f"{where}: no rows: a data set with at least one example is needed")
+    if not isinstance(columns.label, str):
+        given = None if problem is None else get_problem(problem)
+        return encode_labels(_one_column_each(dataset, where, columns.label), given, train)
     feature = dataset.features[columns.label]
     values = (value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist())
     return read_labels(values, feature, f"{where}, column '{columns.label}'", problem=problem, train=train)
 
 
-def _build(dataset: Dataset, where: str, columns: Columns, labels: Labels) -> Dataset:
+def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> LabelColumn:
+    """The labels of each text, of which each has a column of zeros and ones."""
+    hot = np.stack([_zeros_and_ones(dataset, where, name) for name in names], axis=1)  # (rows, labels)
+    _, first, codes = np.unique(np.packbits(hot, axis=1), axis=0, return_index=True, return_inverse=True)
+    distinct = [[name for name, holds in zip(names, hot[row], strict=True) if holds] for row in first]
+    shown = ", ".join(names) if len(names) < 6 else f"{names[0]} to {names[-1]}"
+    return LabelColumn(distinct, codes.reshape(-1).astype(np.int32), names, f"{where}, columns {shown}")
+
+
+def _zeros_and_ones(dataset: Dataset, where: str, column: str) -> NDArray[np.bool_]:
+    found: list[bool] = []
+    for batch in column_batches(dataset, column):
+        for value in batch.to_pylist():
+            holds = _HOLDS.get(str(value).strip().lower())
+            if holds is None:
+                raise RequestError(
+                    f"{where}, column '{column}': row {len(found) + 1} has {value!r:.60}: 0 or 1 is needed where each"
+                    " label has a column"
+                )
+            found.append(holds)
+    return np.array(found)
+
+
+def _build(dataset: Dataset, where: str, columns: Columns, labels: Labels) -> tuple[Dataset, NDArray[np.uint64]]:
+    """The data set with the package's columns, and a hash of each row's texts."""
     texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
     for name in texts:
         _check_texts(dataset, where, name)
-    return with_label(dataset.select_columns(list(texts)).rename_columns(texts), labels.values, labels.feature)
+    rows = dataset.select_columns(list(texts)).rename_columns(texts)
+    return with_label(rows, labels.values, labels.feature), text_hashes(rows)
 
 
 def _check_texts(dataset: Dataset, where: str, column: str) -> None:

@@ -256,6 +256,8 @@ def _json_rows(path: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(_json_values(path, lines), start=1):
         if not isinstance(row, dict):
             raise RequestError(f"{path}: example {number} is {type(row).__name__}: one JSON object each is needed")
+        if not row:
+            raise RequestError(f"{path}: example {number} is an empty object: fill it in or take it out")
         yield row
 
 

@@ -3,8 +3,9 @@
 The only module of this part that uses the network.
 """
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,16 +13,20 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from distilnlp.data.arrow import column_array
+from distilnlp.data.columns import Columns
 from distilnlp.data.custom import Request, convert
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
+from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.split import subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
 from distilnlp.problems import Problem
 from distilnlp.typed import typed
 
 __all__ = ["Task", "known_name", "load_task"]
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
@@ -38,9 +43,10 @@ class Task:
         label_names: position = label id; None where the problem has none (a regression).
         problem: the kind of task.
         metrics, main_metric: names as ``compute_metrics`` reports them.
-        source: where the data are from, for the model card: a Hub id or a file's name, and what sets the data apart
-            from the official ones.
+        source: where the data are from, for the model card: a Hub id or a file's name; what sets the data apart from
+            the official ones, and how many texts stand there several times or in both splits.
         dataset_id: the Hub id for the card's metadata, or None.
+        columns: where texts and labels stand in the data as they were given.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Task:
     main_metric: str
     source: str
     dataset_id: str | None = None
+    columns: Columns | None = None
     extra: dict[str, Dataset] = field(default_factory=dict)
 
 
@@ -63,7 +70,8 @@ def load_task(
     validation: str | Path | None = None,
     text: str | None = None,
     text_pair: str | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
+    trained: Columns | None = None,
     problem_type: str | None = None,
     seed: int = 0,
     max_train: int | None = None,
@@ -83,7 +91,9 @@ def load_task(
             the environment variable ``DISTILNLP_DATA_DIR``, if set.
         validation: own data only: a file, or the name of a split of the Hub data set. Without it and without a
             validation split (``validation``, ``valid``, ``val``, ``dev``) a tenth of the rows is held out.
-        text, text_pair, label: own data only: the columns; None finds them among common names.
+        text, text_pair, label: own data only: the columns; None finds them among common names. Several label columns,
+            as a sequence or with commas between them, hold a 0 or 1 for each label of a text.
+        trained: own data only: the columns that a model was trained on, used in place of finding them.
         problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
         seed: of the held-out split and of the subsets.
         max_train, max_validation: rows at most; a seeded subset that keeps the classes' shares.
@@ -97,7 +107,8 @@ def load_task(
             raise RequestError(f"{option} is {value}: it must be 1 or more, or left out for all rows")
     if seed < 0:
         raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
-    request = Request(text=text, text_pair=text_pair, label=label, problem=problem_type, seed=seed)
+    labels = label if label is None or isinstance(label, str) else tuple(label)
+    request = Request(text, text_pair, labels, problem_type, seed, trained)
     own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     known = known_name(name)
     if known:
@@ -140,18 +151,27 @@ def _load_named(name: str, data_dir: str | Path | None) -> Task:
         info = GLUE[name]
         data = read_folder(info, data_dir) if data_dir else _glue_from_hub(info)
     matched = "validation_matched" in data.splits
+    train, validation = data.splits["train"], data.splits["validation_matched" if matched else "validation"]
+    note = overlap_note(text_hashes(train), text_hashes(validation))
+    if note:
+        logger.warning("%s: %s", info.name, note)
     return Task(
         name=info.name,
-        train=data.splits["train"],
-        validation=data.splits["validation_matched" if matched else "validation"],
+        train=train,
+        validation=validation,
         extra={"mismatched": data.splits["validation_mismatched"]} if matched else {},
         label_names=info.label_names,
         problem=info.problem,
         metrics=info.metrics,
         main_metric=info.main_metric,
-        source=data.source,
+        source=_noted(data.source, (note,) if note else ()),
         dataset_id=data.dataset_id,
+        columns=Columns(info.text_columns[0], (*info.text_columns[1:], None)[0], "label"),
     )
+
+
+def _noted(source: str, notes: Sequence[str]) -> str:
+    return f"{source} ({'; '.join(notes)})" if notes else source
 
 
 def _glue_from_hub(info: TaskInfo) -> Official:
@@ -223,8 +243,9 @@ def _task_of(
         problem=own.problem,
         metrics=own.problem.metrics,
         main_metric=own.problem.main_metric,
-        source=source,
+        source=_noted(source, own.notes),
         dataset_id=dataset_id,
+        columns=own.columns,
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from datasets import ClassLabel, List
@@ -9,8 +10,9 @@ from datasets import ClassLabel, List
 from distilnlp.errors import RequestError
 from distilnlp.problems import LabelColumn, Labels, Problem, get_problem, list_problems
 from distilnlp.problems.base import MISSING, to_number
+from distilnlp.problems.written import parse_list
 
-__all__ = ["read_labels"]
+__all__ = ["encode_labels", "read_labels"]
 
 
 def read_labels(
@@ -25,7 +27,8 @@ def read_labels(
 
     Numbers with a fraction are targets (regression), among which no few other texts may stand; whole numbers, names
     and booleans are classes; lists of names, or lists of zeros and ones of one length, are several labels a text.
-    Numbers written as strings count as numbers.
+    Numbers written as strings count as numbers, also with a decimal comma, marks of thousands or a percent sign where
+    the column tells how they are meant. Lists written as strings, as a csv has them, count as lists.
     Class names are sorted, numbers by value, unless the data name them themselves (``ClassLabel``).
 
     Args:
@@ -42,9 +45,16 @@ def read_labels(
     """
     given = None if problem is None else get_problem(problem)
     values, declared = _plain(column, feature)
-    labels = LabelColumn.of(values, declared, where)
+    return encode_labels(LabelColumn.of(values, declared, where), given, train)
+
+
+def encode_labels(labels: LabelColumn, problem: Problem | None, train: Labels | None) -> Labels:
+    """A label column as labels. Args, Raises: as `read_labels`."""
+    kind = train.problem if train else problem
+    if labels.declared is None:
+        labels = _with_lists(labels, kind)
     _check_complete(labels)
-    return (train.problem if train else given or _recognised(labels)).encode(labels, train)
+    return (kind or _recognised(labels)).encode(labels, train)
 
 
 def _recognised(labels: LabelColumn) -> Problem:
@@ -64,6 +74,32 @@ def _plain(column: Iterable[object], feature: object) -> tuple[Iterator[object],
         rows = (row if isinstance(row, list) else None for row in column)
         return (row and [_named(value, inner_names) for value in row] for row in rows), inner_names
     return (_scalar(value) for value in column), None
+
+
+def _with_lists(labels: LabelColumn, kind: Problem | None) -> LabelColumn:
+    """The column with lists where it holds lists as text.
+
+    Raises:
+        RequestError: some rows hold a list and others do not.
+    """
+    texts = [value for value in labels.distinct if value is not None]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return labels
+    parsed = [None if value is None else parse_list(value) for value in labels.distinct]
+    lists = sum(value is not None for value in parsed)
+    if not lists or (lists < len(texts) and kind is not None and not kind.several_labels):
+        return labels
+    if lists < len(texts):
+        other = next(
+            place for place, value in enumerate(parsed) if value is None and labels.distinct[place] is not None
+        )
+        first = next(place for place, value in enumerate(parsed) if value is not None)
+        raise RequestError(
+            f"{labels.where}: row {labels.row(first)} has the list {labels.distinct[first]!r:.60} and row"
+            f" {labels.row(other)} has {labels.distinct[other]!r:.60}: write a list in each row ([] for no label), or"
+            " in none"
+        )
+    return replace(labels, distinct=list(parsed))
 
 
 def _named(value: object, names: tuple[str, ...]) -> str | None:

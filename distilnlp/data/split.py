@@ -13,34 +13,61 @@ HELD_OUT_SHARE = 0.1
 HELD_OUT_LEAST = 50  # rows: below that a score says little; of small data never more than a fifth
 
 
-def hold_out(keys: Keys, seed: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(keys: Keys, seed: int, where: str, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Split row numbers into (train, held out), both in the data's order.
 
     A tenth is held out, at least 50 rows, but of small data no more than a fifth. Every class keeps its share to one
     row; a class with a single row stays in train. Numeric targets are spread over their whole range in the same way.
+    Groups of rows are held out whole or not at all, so that they meet numbers and shares only roughly; one that is
+    larger than what is to be held out stays in train.
 
     Args:
         keys: what to stratify by: class ids or float targets ``(rows,)``, or multi-hot rows ``(rows, labels)``.
         seed: fixes the choice.
         where: the file or data set, for the error.
+        groups: ``(rows,)``, the number of each row's group, counted from 0; None where each row is one.
 
     Raises:
-        RequestError: too few rows to hold one out.
+        RequestError: too few rows, or groups, to hold one out.
     """
     ranks, classes = _ranks(keys)
     rows = len(ranks)
-    # A target, or a set of labels, that occurs once is no class
-    free = np.flatnonzero(np.bincount(ranks)[ranks] > 1) if classes else np.arange(rows)
+    if groups is None:
+        groups = np.arange(rows)
+    sizes = np.bincount(groups)
+    of_group = np.empty(len(sizes), dtype=ranks.dtype)
+    of_group[groups[::-1]] = ranks[::-1]  # that of its first row
     wanted = max(round(rows * HELD_OUT_SHARE), min(HELD_OUT_LEAST, rows // 5))
-    # At most every second free row, so that no class of two or more loses its last row to the held-out side
-    wanted = min(wanted, len(free) // 2)
-    if wanted < 1:
-        raise RequestError(
-            f"{where}: {rows} rows are too few to hold some out for validation: give a validation file, or more rows"
-        )
-    chosen = np.zeros(rows, dtype=bool)
-    chosen[free[_spread(ranks[free], wanted, seed)]] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    # A target, or a set of labels, that occurs once is no class
+    free = np.bincount(of_group)[of_group] > 1 if classes else np.ones(len(sizes), dtype=bool)
+    free = np.flatnonzero(free & (sizes <= wanted))
+    # At most every second free group, so that no class of two or more loses its last one to the held-out side
+    count = min(round(len(free) * wanted / max(int(sizes[free].sum()), 1)), len(free) // 2)
+    if count < 1:
+        raise _too_few(rows, len(sizes), where)
+    # By size within a class: so many small and large groups are held out that the rows are about as many as wanted
+    order = np.lexsort((sizes[free], of_group[free]))
+    by_size = np.empty(len(free), dtype=np.int64)
+    changes = (np.diff(of_group[free][order]) != 0) | (np.diff(sizes[free][order]) != 0)
+    by_size[order] = np.cumsum(np.r_[0, changes])
+    chosen = np.zeros(len(sizes), dtype=bool)
+    chosen[free[_spread(by_size, count, seed)]] = True
+    held_out = chosen[groups]
+    if classes:  # rows of other classes may stand in a group
+        lost = np.setdiff1d(ranks[held_out], ranks[~held_out])
+        chosen[groups[held_out & np.isin(ranks, lost)]] = False
+        held_out = chosen[groups]
+        if not held_out.any():
+            raise _too_few(rows, len(sizes), where)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _too_few(rows: int, groups: int, where: str) -> RequestError:
+    repeated = "" if groups == rows else f" with {groups} different texts"
+    return RequestError(
+        f"{where}: {rows} rows{repeated} are too few to hold some out for validation: give a validation file, or more"
+        " rows"
+    )
 
 
 def subset(keys: Keys, count: int, seed: int) -> np.ndarray:

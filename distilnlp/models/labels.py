@@ -11,14 +11,26 @@ from distilnlp.label_names import match_names
 from distilnlp.problems import DECISION_THRESHOLDS
 from distilnlp.typed import typed
 
-__all__ = ["align_labels", "drop_thresholds", "label_names_of", "label_order", "relabel", "start_at_shares"]
+__all__ = [
+    "align_labels",
+    "drop_thresholds",
+    "fit_head",
+    "label_names_of",
+    "label_order",
+    "relabel",
+    "start_at_shares",
+]
 
 
 def label_names_of(model: PreTrainedModel | PreTrainedConfig) -> tuple[str, ...] | None:
     """The labels of a model's head (or config) in order; None where they are only ``LABEL_0``, ``LABEL_1``, ..."""
     config = model.config if isinstance(model, PreTrainedModel) else model
     names = tuple(str(name) for _, name in sorted((int(key), name) for key, name in (config.id2label or {}).items()))
-    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+    return None if _nameless(names) else names
+
+
+def _nameless(names: Sequence[str]) -> bool:
+    return all(name == f"LABEL_{index}" for index, name in enumerate(names))
 
 
 def relabel(config: PreTrainedConfig, settings: Mapping[str, object]) -> PreTrainedConfig:
@@ -53,19 +65,7 @@ def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrain
     own = label_names_of(model)
     order = label_order(label_names, own, "the data") if own is not None else None
     if order is not None:
-        rows = list(order)
-        last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
-        if last.out_features != len(rows):
-            raise RequestError(
-                f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them"
-            )
-        with torch.no_grad():
-            last.weight.copy_(last.weight[rows])
-            if last.bias is not None:
-                last.bias.copy_(last.bias[rows])
-        thresholds = getattr(model.config, DECISION_THRESHOLDS, None)
-        if isinstance(thresholds, list) and len(thresholds) == len(rows):  # others are refused where they are read
-            setattr(model.config, DECISION_THRESHOLDS, [thresholds[row] for row in rows])
+        _reorder(model, order)
     if model.config.num_labels == len(label_names):
         model.config.id2label = dict(enumerate(label_names))
         model.config.label2id = {name: index for index, name in enumerate(label_names)}
@@ -84,12 +84,66 @@ def start_at_shares(model: PreTrainedModel, positives: Sequence[int], rows: int)
         rows: how many there are.
     Source: Lin et al. 2017, arXiv:1708.02002, section 3.3.
     """
-    last = [part for part in model.modules() if isinstance(part, nn.Linear)][-1]
-    if last.bias is None or last.out_features != len(positives):
+    last = _last_layer(model, len(positives))
+    if last.bias is None:
         return
     shares = (torch.tensor(positives, dtype=torch.float64) + 1) / (rows + 2)
     with torch.no_grad():
         last.bias.copy_(shares.logit())
+
+
+def fit_head(
+    model: PreTrainedModel, own: Sequence[str] | None, label_names: Sequence[str], seed: int, *, keep: bool = False
+) -> bool:
+    """Make the head that a model was loaded with one for other names: in their order, or new where they are others.
+
+    Nothing is known of a head without names (``LABEL_0``, ...), which stays as it is.
+
+    Args:
+        model: changed in place; its config has the new names already.
+        own: the labels that its head was made for, in the order of its logits; None where they have no names.
+        label_names: the labels in the order wanted.
+        seed: of a new last layer; the global random state is left alone.
+        keep: leave a head for other labels as it is.
+    Returns:
+        Whether the last layer was made new.
+    """
+    if own is None or _nameless(label_names) or len(own) != len(label_names):
+        return False
+    order = match_names(label_names, own)
+    if order is not None:
+        if order != tuple(range(len(order))):
+            _reorder(model, order)
+        return False
+    if keep:
+        return False
+    last = _last_layer(model, len(label_names))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        last.weight.normal_(0.0, float(model.config.to_dict().get("initializer_range") or 0.02))
+        if last.bias is not None:
+            last.bias.zero_()
+    return True
+
+
+def _last_layer(model: PreTrainedModel, labels: int) -> nn.Linear:
+    """The layer that gives the logits. Some models make it before their body, so the last one made may be another."""
+    body = f"{model.base_model_prefix}."
+    head = [part for name, part in model.named_modules() if isinstance(part, nn.Linear) and not name.startswith(body)]
+    if not head or head[-1].out_features != labels:
+        raise RequestError(f"the last layer of {type(model).__name__} has not one row a label: cannot reorder them")
+    return head[-1]
+
+
+def _reorder(model: PreTrainedModel, order: Sequence[int]) -> None:
+    rows, last = list(order), _last_layer(model, len(order))
+    with torch.no_grad():
+        last.weight.copy_(last.weight[rows])
+        if last.bias is not None:
+            last.bias.copy_(last.bias[rows])
+    thresholds = getattr(model.config, DECISION_THRESHOLDS, None)
+    if isinstance(thresholds, list) and len(thresholds) == len(rows):  # others are refused where they are read
+        setattr(model.config, DECISION_THRESHOLDS, [thresholds[row] for row in rows])
 
 
 def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> tuple[int, ...] | None:

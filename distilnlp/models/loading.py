@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from distilnlp.errors import RequestError, nearest
-from distilnlp.models.labels import relabel
+from distilnlp.models.labels import fit_head, label_names_of, relabel
 from distilnlp.problems import Problem, get_problem, label_settings
 from distilnlp.typed import typed
 
@@ -122,7 +122,8 @@ def load_classifier(
 
     Args:
         name: a folder or Hub id, of a classifier or of a bare encoder. LoRA adapters are merged into their base.
-        label_names: the task's labels in order; None keeps those of the model's own head.
+        label_names: the task's labels in order; None keeps those of the model's own head. A head that has the same
+            labels in another order is put into this one; one for as many other labels is made new.
         problem: the kind of task that the head is for, or its name; None keeps the model's own head.
         seed: of the head, where a new one is made; the global random state is left alone.
         require_head: refuse a model whose head would have to be made new.
@@ -148,15 +149,19 @@ def load_model(
     if problem is not None:
         settings = get_problem(problem).config_settings(label_names)
     try:
-        config = relabel(AutoConfig.from_pretrained(base or source, trust_remote_code=False), settings)
+        config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
+        own = label_names_of(config)
+        config = relabel(config, settings)
         model, new = _load(base or source, config, seed, require_head and base is None, str(name))
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         if isinstance(error, RequestError):
             raise
         raise _cannot_load("model", name, error) from error
-    if base is None:
-        return model, not new
-    return _merged(model, Path(source), new if require_head else []), False
+    if base is not None:
+        model = _merged(model, Path(source), new if require_head else [])
+    # What labels the head of adapters was made for is not known where it is not those of their base.
+    changed = label_names is not None and fit_head(model, own, label_names, seed, keep=base is not None)
+    return model, not new and not changed and base is None
 
 
 @typed

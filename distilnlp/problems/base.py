@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError, RunError, unknown
+from distilnlp.label_names import find_name
+from distilnlp.problems.written import DECIMAL, NumberStyle, number_style
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +46,6 @@ DECISION_THRESHOLDS = "decision_thresholds"
 Rows = Literal["text", "token", "span"]
 
 MISSING = ("nan", "na", "n/a", "<na>", "null")  # as tools write it into a column of numbers
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,33 @@ class LabelColumn:
         """The first row, counted from 1, that has a distinct value."""
         return int(np.argmax(self.codes == position)) + 1
 
-    def check_known(self, keys: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-        """Raise RequestError for a label that the training data do not have; ``keys``: of each distinct value."""
-        known = set(names)
+    @cached_property
+    def style(self) -> NumberStyle | None:
+        """How its numbers are written; None where it holds something else.
+
+        Raises:
+            RequestError: numbers that are written in two ways, or can be read in two ways.
+        """
+        return number_style(self.distinct, self.row, self.where)
+
+    def known(self, keys: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
+        """The labels of each distinct value as the training data spell them.
+
+        Args:
+            keys: the labels of each distinct value.
+            names: the labels of the training data.
+        Raises:
+            RequestError: a label that the training data do not have.
+        """
+        spelt = {name: name for name in names}
         for position, labels in enumerate(keys):
-            new = next((name for name in labels if name not in known), None)
-            if new is not None:
-                kind = f"label in row {self.row(position)} of {self.where}, not in the training data:"
-                raise unknown(kind, new, names)
+            for name in labels:
+                meant = spelt.get(name) or find_name(name, names)
+                if meant is None:
+                    kind = f"label in row {self.row(position)} of {self.where}, not in the training data:"
+                    raise unknown(kind, name, names)
+                spelt[name] = meant
+        return [[spelt[name] for name in labels] for labels in keys]
 
 
 @dataclass(frozen=True)
@@ -104,11 +124,13 @@ class Labels:
         values: class ids ``(rows,)`` int64, targets ``(rows,)`` float64, or multi-hot rows ``(rows, labels)`` float32.
         names: class names, position = id; None where the problem has none (regression).
         problem: the kind of task.
+        style: how targets are written in the column; None where it holds something else.
     """
 
     values: NDArray[Any]
     names: tuple[str, ...] | None
     problem: Problem
+    style: NumberStyle | None = None
 
     @property
     def feature(self) -> Any:

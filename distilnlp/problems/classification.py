@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,8 +22,8 @@ from distilnlp.problems.base import (
     class_name,
     register_problem,
     sorted_names,
-    to_number,
 )
+from distilnlp.problems.written import any_reading, looks_like_list
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,10 @@ __all__ = ["Classification"]
 
 # More distinct integers than this are hardly classes; more distinct names only if they seldom repeat.
 MANY_CLASSES = 50
+
+_JOINS = ",;|"  # between labels that somebody has written into one
+
+logger = logging.getLogger(__name__)
 
 
 @register_problem("single_label_classification")
@@ -50,9 +55,10 @@ class Classification(Problem):
         """True: whatever is nothing else is taken for classes, unless there are too many of them."""
         if column.declared:
             return True
-        numbers = [to_number(value) for value in column.distinct]
+        numbers = [any_reading(value) for value in column.distinct]
         distinct, where = len(numbers), column.where
-        if None not in numbers:
+        _check_single(column)
+        if column.style is not None:
             if distinct > MANY_CLASSES:
                 raise RequestError(
                     f"{where}: {distinct} distinct whole numbers: say problem_type=regression or {self.name}"
@@ -82,9 +88,11 @@ class Classification(Problem):
                 f"{column.where}: one class only ('{keys[0]}') in {len(column)} rows: at least two are needed"
             )
         names = (train.names if train else column.declared) or sorted_names(set(keys))
+        if train is None:
+            _tell_alike(names, column.where)
         ids = {name: position for position, name in enumerate(names)}
-        column.check_known([[key] for key in keys], names)
-        return Labels(np.array([ids[key] for key in keys])[column.codes], names, self)
+        known = column.known([[key] for key in keys], names)
+        return Labels(np.array([ids[key] for (key,) in known])[column.codes], names, self)
 
     def feature(self, names: Sequence[str] | None) -> Any:
         from datasets import ClassLabel
@@ -149,6 +157,37 @@ class Classification(Problem):
 
     def card_code(self) -> str:
         return "print(model.config.id2label[logits.argmax(-1).item()])"
+
+
+def _check_single(column: LabelColumn) -> None:
+    """Raise RequestError where names look like several labels that are joined, or like lists and mappings."""
+    texts = [value for value in column.distinct if isinstance(value, str)]
+    if texts and len(texts) == len(column.distinct) and all(map(looks_like_list, texts)):
+        raise RequestError(
+            f"{column.where}: row {column.row(0)} has {texts[0]!r:.60}, which looks like a list or a mapping and"
+            " cannot be read: write ['a', 'b'] for several labels and a name for one, or say problem_type="
+            " (--problem-type)"
+        )
+    names = set(texts)
+    for position, value in enumerate(column.distinct):
+        for sign in _JOINS if isinstance(value, str) else ():
+            parts = [part.strip() for part in value.split(sign)]
+            if len(parts) > 1 and names.issuperset(parts):
+                raise RequestError(
+                    f"{column.where}: row {column.row(position)} has {value!r:.60}, which are {len(parts)} labels of"
+                    " other rows: for several labels a text write lists (['a', 'b']) in each row, or say"
+                    " problem_type= (--problem-type) where it is a name"
+                )
+
+
+def _tell_alike(names: Sequence[str], where: str) -> None:
+    """Warn where two classes differ in upper case alone, which may be a slip and may be meant."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            logger.warning("%s: '%s' and '%s' are two classes: write them alike if they are one", where, other, name)
+            return
 
 
 def _log_softmax(logits: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,7 @@ from distilnlp.problems.base import (
     class_name,
     register_problem,
     sorted_names,
+    to_number,
 )
 from distilnlp.problems.thresholds import choose_thresholds, logit, sigmoid
 
@@ -71,24 +73,24 @@ class MultiLabel(Problem):
             if not isinstance(value, list) or not all(isinstance(each, (str, int, float)) for each in value):
                 raise RequestError(
                     f"{where}: row {column.row(position)} has '{value}': {self.name} needs a list of"
-                    " names, or of zeros and ones, in each row (json, jsonl or parquet)"
+                    " names, or of zeros and ones, in each row"
                 )
-        if column.declared is None and _is_multi_hot(distinct, len(distinct[0])):
-            width = len(distinct[0])
+        width = None if column.declared is not None else _multi_hot_width(column)
+        if width is not None:
             if train and len(train.names or ()) != width:
                 raise RequestError(
                     f"{where}: rows of {width} zeros and ones where the training data have"
                     f" {len(train.names or ())} labels: as many are needed"
                 )
             names = (train and train.names) or tuple(str(position) for position in range(width))
-            hot = np.array(distinct, dtype=np.float32)
+            hot = np.array([[float(each) for each in value] for value in distinct], dtype=np.float32)
         else:
             keys = [[class_name(each) for each in value] for value in distinct]
             names = (train.names if train else column.declared) or sorted_names(
                 {key for value in keys for key in value}
             )
-            column.check_known(keys, names)
-            hot = np.array([[name in value for name in names] for value in keys], dtype=np.float32)
+            known = column.known(keys, names)
+            hot = np.array([[name in value for name in names] for value in known], dtype=np.float32)
         if train is None and len(np.unique(hot, axis=0)) < 2:
             raise RequestError(
                 f"{where}: every row has the same labels: there is nothing to learn; name another column"
@@ -206,9 +208,48 @@ def _is_threshold(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1
 
 
-def _is_multi_hot(values: list[Any], width: int) -> bool:
-    """Lists of 0 and 1 that are all as long; a list of one number would be a class, not a multi-hot row."""
-    return width > 1 and all(len(value) == width and all(each in (0, 1) for each in value) for value in values)
+_NO_SHARES = (
+    "shares of the classes are not learned from as labels: give the class of each text, and the model that such shares"
+    " come from as the teacher"
+)
+
+
+def _multi_hot_width(column: LabelColumn) -> int | None:
+    """How many labels there are where each row has a 0 or 1 for each; None where rows list their labels.
+
+    ``[0, 1]`` may be both. It is a row of zeros and ones unless rows are of several lengths and no number stands twice
+    in any of them, as in a list of labels.
+
+    Raises:
+        RequestError: numbers with a fraction; zeros and ones of several lengths, or among other numbers.
+    """
+    binary = listed = True
+    lengths: dict[int, int] = {}  # of a row -> how many rows
+    weights = np.bincount(column.codes, minlength=len(column.distinct)).tolist()
+    for position, value in enumerate(column.distinct):
+        numbers = {to_number(each) for each in set(value)}
+        if any(number is not None and math.isfinite(number) and not number.is_integer() for number in numbers):
+            raise _wrong_row(column, position, _NO_SHARES)
+        if None in numbers:
+            return None
+        binary = binary and numbers <= {0.0, 1.0}
+        finite = all(number is not None and math.isfinite(number) for number in numbers)
+        listed = listed and finite and len(set(value)) == len(value)  # who lists labels names each once
+        lengths[len(value)] = lengths.get(len(value), 0) + weights[position]
+    width = max(lengths, key=lambda length: lengths[length])
+    same_length = len(lengths) == 1 and width > 1
+    # Who lists labels keeps to one order, too
+    both_ways = len({tuple(map(to_number, value)) for value in column.distinct if len(value) == 2}) > 1
+    if not any(lengths) or (listed and not (binary and (same_length or both_ways))):
+        return None
+    for position, value in enumerate(column.distinct):
+        if len(value) != width or not {to_number(each) for each in set(value)} <= {0.0, 1.0}:
+            raise _wrong_row(column, position, f"{width} zeros and ones are needed, as in the other rows")
+    return width
+
+
+def _wrong_row(column: LabelColumn, position: int, needed: str) -> RequestError:
+    return RequestError(f"{column.where}: row {column.row(position)} has {column.distinct[position]!s:.60}: {needed}")
 
 
 def _bernoulli_kl(student: Floats, teacher: Floats) -> Floats:

@@ -20,8 +20,8 @@ from distilnlp.problems.base import (
     Problem,
     check_finite,
     register_problem,
-    to_number,
 )
+from distilnlp.problems.written import NumberStyle, nearest_style
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,23 +49,24 @@ class Regression(Problem):
         """Numbers, of which some have a fraction."""
         if column.declared:
             return False
-        numbers = [to_number(value) for value in column.distinct]
-        return None not in numbers and not all(float(number or 0).is_integer() for number in numbers)
+        style = column.style
+        return style is not None and not all(float(style.read(value) or 0).is_integer() for value in column.distinct)
 
     def encode(self, column: LabelColumn, train: Labels | None) -> Labels:
-        found = [to_number(value) for value in column.distinct]
+        style = (column.style or nearest_style(column.distinct)) if train is None else train.style or NumberStyle()
+        found = [style.read(value) for value in column.distinct]
         targets = np.array([math.nan if number is None else number for number in found])
         if not np.isfinite(targets).all():
             position = int(np.argmin(np.isfinite(targets)))
             raise RequestError(
                 f"{column.where}: row {column.row(position)} has '{column.distinct[position]}' where {self.name} needs"
-                " a finite number"
+                f" a finite number{_written_in(style) if train else ''}"
             )
         if train is None and len(np.unique(targets)) < 2:
             raise RequestError(
                 f"{column.where}: every target is {targets[0]}: there is nothing to learn; name another column"
             )
-        return Labels(targets[column.codes], None, self)
+        return Labels(targets[column.codes], None, self, style)
 
     def feature(self, names: Sequence[str] | None) -> Any:
         from datasets import Value
@@ -122,6 +123,13 @@ class Regression(Problem):
 
     def card_code(self) -> str:
         return "print(logits.item())"
+
+
+def _written_in(style: NumberStyle) -> str:
+    if not style.marks:
+        return ", written with a decimal point as in the training data"
+    sign = "comma" if style.decimal == "," else "point"
+    return f", written with a decimal {sign}{' and in percent' if style.percent else ''} as in the training data"
 
 
 def correlation(first: Floats, second: Floats, name: str) -> float:

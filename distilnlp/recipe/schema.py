@@ -63,7 +63,9 @@ class DataSpec(_Strict):
     validation: str | None = Field(None, description="file of the held-out examples; without one a part is held out")
     text: str | None = Field(None, description="column of the text")
     text_pair: str | None = Field(None, description="column of the second text, for pairs")
-    label: str | None = Field(None, description="column of the label")
+    label: str | list[str] | None = Field(
+        None, description="column of the label; several columns of 0 and 1, one for each label"
+    )
     problem_type: ProblemName | None = None
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
     decision_thresholds: Literal["each", "one"] | Probability | None = Field(

@@ -1,20 +1,25 @@
 """Measures a model on a task's held-out examples."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 from datasets import Dataset
 
+from distilnlp.data.columns import Columns
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
-from distilnlp.models.labels import align_labels
-from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.models.labels import align_labels, label_names_of
+from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
+from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import compute_scores
 
-__all__ = ["Answers", "answer", "answer_of", "evaluate_model", "texts_of"]
+__all__ = ["Answers", "answer", "answer_of", "columns_of", "evaluate_model", "texts_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,29 @@ def evaluate_model(
 ) -> dict[str, dict[str, float]]:
     """The scores of a fine-tuned model on each of a task's held-out sets, the first of which is ``validation``.
 
-    Args, Raises: as `answer_of`.
+    Args, Raises: as `answer_of`. A warning where the model's labels have no names, so that their order is a guess.
     """
+    config = load_config(name)
+    if task.validation is not None:
+        check_parts(remembered_columns(config), 1 + ("text_pair" in task.validation.column_names), name)
+    if task.label_names is not None and label_names_of(config) is None:
+        logger.warning(
+            "the labels of %s have no names: its logits are taken to be %s, in this order",
+            name,
+            ", ".join(task.label_names),
+        )
     answers = answer_of(name, task, max_length=max_length, batch_size=batch_size)
     return {"validation": answers.metrics, **answers.extra}
+
+
+def columns_of(name: str) -> Columns | None:
+    """The columns that a model was trained on, for `load_task`; None where it does not tell.
+
+    Args:
+        name: a folder or Hub id.
+    """
+    found = remembered_columns(load_config(name))
+    return None if found is None else Columns(found.text, found.text_pair, found.label)
 
 
 def _digest(task: Task, data: Dataset) -> str:

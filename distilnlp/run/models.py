@@ -19,6 +19,7 @@ from distilnlp.models.capture import model_info
 from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
 from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
+from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec
@@ -89,6 +90,9 @@ class Models:
             made = self._made_of(stage, base)
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
+        columns = self.tasks[stage.name].columns
+        if columns is not None:
+            remember_columns(made.config, TrainedColumns(columns.text, columns.text_pair, columns.label))
         return made
 
     def teacher(self, stage: StagePlan) -> FrozenTeacher | None:
@@ -142,6 +146,7 @@ class Models:
         sketches: dict[str, PreTrainedModel] = {}
         for stage in self.plan.stages.values():
             sketches[stage.name] = self._sketch(stage, sketches)
+            self._check_as_it_is(stage)
             if stage.objective is not None:
                 self._check_objective(stage, sketches)
 
@@ -169,6 +174,36 @@ class Models:
             raise RequestError(f"task {task.name} has no training examples")
         check_tokenizer(task.train, self.tokenizer(stage.name), stage.data.max_length)
 
+    def _check_as_it_is(self, stage: StagePlan) -> None:
+        """Whether a model from outside that is taken without training knows the task it teaches or is measured on.
+
+        One that others only start from may have a new head, as a start has.
+        """
+        others = [other for other in self.plan.stages.values() if other is not stage]
+        only_a_start = any(other.start == stage.name for other in others) and all(
+            other.teacher != stage.name for other in others
+        )
+        trained_or_made = stage.spec.kind == "train" or stage.spec.student is not None
+        if trained_or_made or only_a_start or stage.start in self.plan.stages or self.folder.is_finished(stage.name):
+            return
+        task = self.tasks[stage.name]
+        with self._told_at(stage, *_start_paths(stage)):
+            model = FrozenTeacher(self.sources.teacher(stage.start), self.sources.tokenizer(stage.start))
+            needed = task.problem.num_logits(task.label_names)
+            if model.model.config.num_labels != needed:
+                raise RequestError(
+                    f"{stage.start} has {model.model.config.num_labels} outputs and task {task.name} needs {needed}: "
+                    "it cannot be taken without training"
+                )
+            if task.label_names is not None:
+                self._check_labels(stage, model, task.label_names)
+
+    def _check_labels(self, stage: StagePlan, teacher: FrozenTeacher, labels: tuple[str, ...]) -> None:
+        if teacher.label_names is not None:
+            label_order(labels, teacher.label_names, "the data")
+        else:
+            self._confirm_labels(stage, teacher, labels)
+
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
         own, info, outsider = model_info(sketches[stage.name]), None, None
         if stage.teacher is not None:
@@ -185,11 +220,11 @@ class Models:
         if stage.teacher is None or labels is None or not objective.needs_teacher().logits:
             return
         with self._told_at(stage, ("teacher",)):
-            names = outsider.label_names if outsider is not None else label_names_of(sketches[stage.teacher])
-            if names is not None:
+            names = label_names_of(sketches[stage.teacher]) if outsider is None else None
+            if outsider is not None:
+                self._check_labels(stage, outsider, labels)
+            elif names is not None:
                 label_order(labels, names, "the data")
-            elif outsider is not None:
-                self._confirm_labels(stage, outsider, labels)
 
     def _resolved(self, stage: StagePlan, own: ModelInfo, teacher: ModelInfo | None) -> Objective:
         if stage.objective is None:
@@ -208,11 +243,13 @@ class Models:
         task, size = self.tasks[stage.name], stage.arguments.train_batch_size
         if task.train is None or teacher.tokenizer is None:
             return
-        first = task.train.select(range(min(CONFIRM_BATCHES * size, len(task.train))))
+        rows = len(task.train)
+        sample = min(CONFIRM_BATCHES * size, rows)
+        some = task.train.select([place * rows // sample for place in range(sample)])  # data may be sorted by label
         backend = TorchBackend(teacher.model, best_device())
         predictor = Predictor(backend, teacher.tokenizer, max_length=stage.data.max_length, batch_size=size)
-        logits = torch.from_numpy(predictor.logits(texts_of(first)))
-        confirm_label_order([(logits, torch.tensor(first["label"]))], labels, teacher.info.problem)
+        logits = torch.from_numpy(predictor.logits(texts_of(some)))
+        confirm_label_order([(logits, torch.tensor(some["label"]))], labels, teacher.info.problem)
 
     @contextmanager
     def _told_at(self, stage: StagePlan, *paths: Path_) -> Iterator[None]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilnlp.data.columns import PAIRS, SINGLES
+from distilnlp.data.columns import PAIRS, SINGLES, Columns
 from distilnlp.data.files import read_files
 from distilnlp.errors import RequestError, unknown
 from distilnlp.models.predictor import Predictor
+from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import Answer
 from distilnlp.whole_files import write_text
 
@@ -43,25 +44,32 @@ def predict(
         max_length: tokens that texts are cut to; default: what the model takes, at most 512.
         batch_size: texts at a time.
     Raises:
-        RequestError: no such model, or one without a head.
+        RequestError: no such model, or one without a head; single texts for a model that was trained on pairs.
     """
     predictor = Predictor.load(model, max_length=max_length, batch_size=batch_size)
     if not texts:
         return []
+    check_parts(remembered_columns(predictor.backend.config), len(texts[0]), model)
     answers = predictor.answers(texts)
     return [Prediction(**vars(answer), texts=text) for text, answer in zip(texts, answers, strict=True)]
 
 
-def read_texts(path: Path, text: str | None = None, text_pair: str | None = None) -> list[tuple[str, ...]]:
-    """The texts of a file, of the columns named or of those whose names tell.
+def read_texts(
+    path: Path, text: str | None = None, text_pair: str | None = None, *, trained: Columns | None = None
+) -> list[tuple[str, ...]]:
+    """The texts of a file: of the columns named, else of those that the model was trained on, else as names tell.
 
+    Args:
+        path: the file.
+        text, text_pair: its columns, as the user names them.
+        trained: the columns that the model was trained on (`columns_of`).
     Raises:
         RequestError: no such file or column, a file that cannot be read, a text that is missing.
     """
     if not path.is_file():
         raise RequestError(f"{path}: no such file")
     data = read_files([path])
-    columns = _columns(data.column_names, path, text, text_pair)
+    columns = _columns(data.column_names, path, text, text_pair, trained)
     rows = list(zip(*(data[name] for name in columns), strict=True))
     for number, row in enumerate(rows, start=1):
         if not all(isinstance(value, str) for value in row):
@@ -69,7 +77,9 @@ def read_texts(path: Path, text: str | None = None, text_pair: str | None = None
     return rows
 
 
-def _columns(found: Sequence[str], path: Path, text: str | None, text_pair: str | None) -> list[str]:
+def _columns(
+    found: Sequence[str], path: Path, text: str | None, text_pair: str | None, trained: Columns | None
+) -> list[str]:
     if text_pair is not None and text is None:
         raise RequestError(f"--text-pair '{text_pair}' without --text: name both columns of the pair")
     if text is not None:
@@ -77,6 +87,16 @@ def _columns(found: Sequence[str], path: Path, text: str | None, text_pair: str 
             if name is not None and name not in found:
                 raise unknown(f"column in {path}:", name, found)
         return [text] if text_pair is None else [text, text_pair]
+    if trained is not None and not (len(found) == 1 and trained.text_pair is None):
+        wanted = [trained.text] if trained.text_pair is None else [trained.text, trained.text_pair]
+        missing = next((name for name in wanted if name not in found), None)
+        if missing is not None:
+            options = "--text" if trained.text_pair is None else "--text and --text-pair"
+            raise RequestError(
+                f"{path}: no column '{missing}', which the model was trained on: give {options}; columns:"
+                f" {', '.join(found)}"
+            )
+        return wanted
     lowered = {name.lower(): name for name in found}
     for first, second in PAIRS:
         if first in lowered and second in lowered:

@@ -117,11 +117,12 @@ def _old_report(plan: Plan, place: RunFolder) -> Report | None:
 
 def _load_tasks(plan: Plan) -> dict[str, Task]:
     """The data of each stage; what several have in common is loaded once."""
-    loaded: dict[DataSpec, Task] = {}
-    for stage in plan.stages.values():
-        if stage.data not in loaded:
-            loaded[stage.data] = _load(stage.data)
-    return {name: loaded[stage.data] for name, stage in plan.stages.items()}
+    loaded: dict[str, Task] = {}
+    wanted = {name: stage.data.model_dump_json() for name, stage in plan.stages.items()}
+    for name, stage in plan.stages.items():
+        if wanted[name] not in loaded:
+            loaded[wanted[name]] = _load(stage.data)
+    return {name: loaded[data] for name, data in wanted.items()}
 
 
 def _load(data: DataSpec) -> Task:

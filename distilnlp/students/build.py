@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.label_names import match_names
 from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
 from distilnlp.students.spec import student_config
@@ -116,19 +117,23 @@ def _given_student(
     student: str | PathLike[str] | PreTrainedModel, teacher: PreTrainedConfig, seed: int
 ) -> PreTrainedModel:
     problem = problem_of_config(teacher)
-    names = list((teacher.id2label or {}).values())
+    names = _names(teacher)
     if not isinstance(student, PreTrainedModel):
         from distilnlp.models.loading import load_classifier
 
-        label_names = [str(name) for name in names] if problem.named_labels else None
+        label_names = names if problem.named_labels else None
         return load_classifier(os.fspath(student), label_names=label_names, problem=problem, seed=seed)
-    own = list((student.config.id2label or {}).values())
-    if own != names:
+    own = _names(student.config)
+    if match_names(names, own) != tuple(range(len(names))):
         raise RequestError(
-            f"the student's labels are {own} and the teacher's {names}: give the student the teacher's id2label and "
-            "label2id, in the same order"
+            f"the student's labels are {own} and the teacher's {names}: put the student's into the teacher's order "
+            "with distilnlp.models.align_labels(model, label_names), or correct id2label in its config"
         )
     return student
+
+
+def _names(config: PreTrainedConfig) -> list[str]:
+    return [str(name) for _, name in sorted((int(key), name) for key, name in (config.id2label or {}).items())]
 
 
 def _fresh(

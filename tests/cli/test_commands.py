@@ -97,6 +97,8 @@ def test_finetune_makes_a_recipe_of_one_stage(capsys):
         (["--learning-rate", "0.5"], "stages.student.training.learning_rate", 0.5),
         (["--max-length", "77"], "data.max_length", 77),
         (["--data-dir", "glue"], "data.data_dir", "glue"),
+        (["--label", "joy,fear"], "data.label", "joy,fear"),
+        (["--label", "joy", "--label", "fear"], "data.label", ["joy", "fear"]),
         (["--precision", "bf16"], "precision", "bf16"),
         (
             ["--set", "stages.student.objective.hidden_state.weight=3"],
@@ -165,7 +167,7 @@ def test_a_run_prints_its_table_and_no_noise(tmp_path, start_weights, csv_file):
 
 
 def test_our_warnings_are_shown_once_however_many_stages_there_are(capsys, tmp_path, start_weights):
-    texts = ["a good film " * (9 if i % 3 == 0 else 1) for i in range(60)]
+    texts = [f"{i} " + "a good film " * (9 if i % 3 == 0 else 1) for i in range(60)]
     rows = [f"{text},{('good', 'bad')[i % 2]}\n" for i, text in enumerate(texts)]
     (tmp_path / "long.csv").write_text("text,label\n" + "".join(rows))
     arguments = ["distill", str(tmp_path / "long.csv"), "--teacher", start_weights, "--finetune-teacher"]

@@ -83,7 +83,7 @@ def test_help_is_quick():
         ("losses soft_targt", "unknown loss 'soft_targt': did you mean 'soft_target'"),
         ("compare nowhere", "'nowhere' is not a folder"),
         ("validate mprc", "no recipe 'mprc'"),
-        ("evaluate /nowhere mrcp", "unknown task 'mrcp'"),
+        ("evaluate /nowhere mrcp", "there is no model folder /nowhere"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_exit_2(capsys, arguments, message):

@@ -118,7 +118,7 @@ def test_a_task_and_its_tokens_leave_nothing(temporary: Path) -> None:
 def peak(path: Path, rows: int) -> int:
     """Bytes of Python objects and numpy arrays, at most, while a csv is read and tokenised."""
     path.write_text(
-        "text,label\n" + "".join(f"the film was good and quite red,class {row % 3}\n" for row in range(rows))
+        "text,label\n" + "".join(f"the film was good and quite red {row},class {row % 3}\n" for row in range(rows))
     )
     tracemalloc.start()
     try:

@@ -48,3 +48,21 @@ def test_nothing_is_guessed(columns, named, said):
         find_columns(columns, "my.csv", **named)
     assert said in str(caught.value)
     assert str(caught.value).startswith("my.csv: ")
+
+
+@pytest.mark.parametrize("label", ["joy,anger", "joy, anger", ["joy", "anger"], ("joy", "anger"), ["joy,anger"]])
+def test_several_columns_of_labels(label):
+    found = find_columns(["text", "joy", "anger", "label"], "data", label=label)
+    assert found == Columns("text", None, ("joy", "anger"))
+    assert found.names == ("text", "joy", "anger")
+
+
+def test_a_column_may_have_a_comma_in_its_name():
+    assert find_columns(["text", "a,b"], "data", label="a,b").label == "a,b"
+
+
+def test_of_several_columns_each_must_be_there_once():
+    with pytest.raises(RequestError, match="no column 'angr' for label: did you mean 'anger'"):
+        find_columns(["text", "joy", "anger"], "data", label="joy,angr")
+    with pytest.raises(RequestError, match="one column is named twice"):
+        find_columns(["text", "joy", "anger"], "data", label="joy,joy")

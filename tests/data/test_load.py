@@ -10,6 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, List, Value
 
 from distilnlp.data import GLUE, embedded, load, load_task
+from distilnlp.data.columns import Columns
 from distilnlp.errors import RequestError, RunError
 
 
@@ -151,16 +152,17 @@ def test_the_hubs_splits_are_read_by_their_official_names(monkeypatch):
 
     def load_dataset(repository, config):
         asked.append((repository, config))
-        rows = {"premise": ["a", "b"], "hypothesis": ["c", "d"], "label": [0, 2], "idx": [0, 1]}
+        rows = {"hypothesis": ["c", "d"], "label": [0, 2], "idx": [0, 1]}
         names = ["train", "validation_matched", "validation_mismatched", "test_matched"]
         features = ClassLabel(names=["entailment", "neutral", "contradiction"])
-        return DatasetDict({name: Dataset.from_dict(rows).cast_column("label", features) for name in names})
+        splits = {name: Dataset.from_dict({**rows, "premise": [f"{name} a", f"{name} b"]}) for name in names}
+        return DatasetDict({name: split.cast_column("label", features) for name, split in splits.items()})
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     task = load_task("mnli")
     assert asked == [("nyu-mll/glue", "mnli")]
     assert (task.source, task.dataset_id) == ("nyu-mll/glue",) * 2
-    assert task.train[1] == {"text": "b", "text_pair": "d", "label": 2}
+    assert task.train[1] == {"text": "train b", "text_pair": "d", "label": 2}
     assert list(task.extra) == ["mismatched"]
 
 
@@ -259,6 +261,73 @@ def test_a_new_label_in_the_validation_file_is_named(tmp_path):
     assert "row 2 of" in message
     assert "'maybe'" in message
     assert "no, yes" in message
+
+
+def test_a_column_of_zeros_and_ones_for_each_label(tmp_path):
+    rows = [f"text {row},{row % 2},{'true' if row % 3 else 'False'}\n" for row in range(60)]
+    (tmp_path / "data.csv").write_text("text,joy,fear\n" + "".join(rows))
+    task = load_task(tmp_path / "data.csv", label="fear,joy")
+    assert task.problem.several_labels
+    assert task.label_names == ("fear", "joy")
+    assert task.columns == Columns("text", None, ("fear", "joy"))
+    found = {int(row["text"].split()[1]): row["label"] for row in task.train}
+    assert found and all(label == [float(row % 3 > 0), float(row % 2)] for row, label in found.items())
+    given = load_task(tmp_path / "data.csv", validation=tmp_path / "data.csv", label=["joy", "fear"])
+    assert given.validation["label"][:2] == [[0.0, 0.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("value", ["2", "maybe", "", "0.5"])
+def test_where_each_label_has_a_column_anything_but_0_and_1_is_named(tmp_path, value):
+    (tmp_path / "data.csv").write_text(f"text,joy,fear\na,0,1\nb,1,{value}\n")
+    with pytest.raises(RequestError, match=r"column 'fear': row 2 has .* 0 or 1 is needed"):
+        load_task(tmp_path / "data.csv", label="joy,fear")
+
+
+def test_equal_texts_are_on_one_side_and_it_is_said(tmp_path, caplog):
+    rows = [f"{' ' * (copy % 2)}text {row},{'ab'[row % 2]}\n" for copy in range(4) for row in range(30)]
+    rows[0] = rows[0].replace(",a", ",b")
+    (tmp_path / "data.csv").write_text("text,label\n" + "".join(rows))
+    task = load_task(tmp_path / "data.csv")
+    sides = [{text.strip() for text in side["text"]} for side in (task.train, task.validation)]
+    assert not sides[0] & sides[1]
+    said = "30 texts stand in 120 of the 120 rows; 1 of them with labels that contradict each other"
+    assert said in task.source and said in caplog.text
+    small = load_task(tmp_path / "data.csv", max_train=40, max_validation=10)
+    assert not {text.strip() for text in small.train["text"]} & {text.strip() for text in small.validation["text"]}
+
+
+def test_an_overlap_of_the_given_files_is_told(tmp_path, caplog):
+    for name, rows in (("train", range(60)), ("dev", range(55, 65))):
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(f"text {row},{row % 2}\n" for row in rows))
+    task = load_task(tmp_path / "train.csv", validation=tmp_path / "dev.csv")
+    assert task.source == "train.csv (5 of the 10 held-out texts are trained on too)"
+    assert "5 of the 10 held-out texts are trained on too" in caplog.text
+
+
+def test_the_columns_that_a_model_was_trained_on_are_found_again(tmp_path):
+    rows = "".join(f"question {row},answer {row},{'ab'[row % 2]},{row % 2}\n" for row in range(60))
+    (tmp_path / "faq.csv").write_text(f"question,answer,queue,label\n{rows}")
+    trained = Columns("question", None, "queue")
+    task = load_task(tmp_path / "faq.csv", trained=trained)
+    assert task.columns == trained and task.label_names == ("a", "b")
+    assert load_task(tmp_path / "faq.csv", trained=trained, text="answer", label="label").columns == Columns(
+        "answer", None, "label"
+    )
+    with pytest.raises(
+        RequestError, match="no column 'body', which the model was trained on: name the text with --te"
+    ):
+        load_task(tmp_path / "faq.csv", trained=Columns("body", None, "queue"))
+    with pytest.raises(
+        RequestError, match="no column 'kind', which the model was trained on: name the label with --l"
+    ):
+        load_task(tmp_path / "faq.csv", trained=Columns("question", None, "kind"))
+
+
+def test_an_empty_object_is_no_row(tmp_path):
+    rows = ['{"text": "a", "label": 0}', '{"text": "b", "label": 1}'] * 500 + ["{}"] * 1000
+    (tmp_path / "data.jsonl").write_text("\n".join(rows))
+    with pytest.raises(RequestError, match="example 1001 is an empty object"):
+        load_task(tmp_path / "data.jsonl")
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path):

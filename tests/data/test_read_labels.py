@@ -25,6 +25,23 @@ NAN = float("nan")
         ([["b", "a"], [], ["b"]], MULTI, ("a", "b"), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]),
         ([[0, 1, 1], [1, 0, 0]], MULTI, ("0", "1", "2"), [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
         ([[3], [3, 27]], MULTI, ("3", "27"), [[1.0, 0.0], [1.0, 1.0]]),
+        ([[0], [1], [0, 1]], MULTI, ("0", "1"), [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]),
+        ([["0", "1"], ["1", "1"]], MULTI, ("0", "1"), [[0.0, 1.0], [1.0, 1.0]]),
+        ([[True, False], [False, False]], MULTI, ("0", "1"), [[1.0, 0.0], [0.0, 0.0]]),
+        (["+", "-", "+"], CLASSES, ("+", "-"), [0, 1, 0]),
+        (["C++", "C", "C#"], CLASSES, ("C", "C#", "C++"), [2, 0, 1]),
+        (["POSITIVE", "Positive"], CLASSES, ("POSITIVE", "Positive"), [0, 1]),
+        # as a csv has them
+        (["['joy', 'anger']", "[]", "['joy']"], MULTI, ("anger", "joy"), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]),
+        (['["joy", "anger"]', "['joy' 'anger']", "['joy']"], MULTI, ("anger", "joy"), [[1, 1], [1, 1], [0, 1]]),
+        (["[1 0]", "[0 0]", "[1. 1.]"], MULTI, ("0", "1"), [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]),
+        (["[URGENT]", "[low]"], CLASSES, ("[URGENT]", "[low]"), [0, 1]),
+        (["0,05", "1", "2,5"], REGRESSION, None, [0.05, 1.0, 2.5]),
+        (["1.234,5", "12"], REGRESSION, None, [1234.5, 12.0]),
+        (["1,234.5", "12"], REGRESSION, None, [1234.5, 12.0]),
+        (["1 234,5", "12"], REGRESSION, None, [1234.5, 12.0]),
+        (["45 %", "3,5 %"], REGRESSION, None, [0.45, 0.035]),
+        (["1", "1,5", "5"], REGRESSION, None, [1.0, 1.5, 5.0]),  # not the labels 1 and 5
     ],
 )
 def test_the_kind_is_told_by_the_values(column, problem_type, names, values):
@@ -62,6 +79,8 @@ def test_validation_is_read_as_training_was():
     assert declared.names == ("1", "2", "3")
     targets = read_labels([0.5, 1.5], None, "train")
     assert read_labels(["1", "2"], None, "validation", train=targets).values.tolist() == [1.0, 2.0]
+    commas = read_labels(["0,5", "2"], None, "train")
+    assert read_labels(["1,234"], None, "validation", train=commas).values.tolist() == [1.234]
     hot = read_labels([[0, 1], [1, 0]], None, "train")
     assert read_labels([[1, 1]], None, "validation", train=hot).values.tolist() == [[1.0, 1.0]]
 
@@ -82,6 +101,22 @@ def test_validation_is_read_as_training_was():
         (["0.5", "1.5", "many"], None, "row 3 has 'many' among numbers with a fraction"),
         (list(range(51)), None, "51 distinct whole numbers: say problem_type=regression"),
         ([f"text {row}" for row in range(51)], None, "51 distinct labels in 51 rows are hardly classes"),
+        ([f"{row} 000" for row in range(1, 52)], None, "51 distinct whole numbers: say problem_type=regression"),
+        (["0,5", "1,5", "many"], None, "row 3 has 'many' among numbers with a fraction"),
+        (["2,5", "1.5"], None, "row 2 has '1.5' with a decimal point and row 1 has '2,5' with a decimal comma"),
+        (["1,234", "5,678"], None, "row 1 has '1,234', which is 1234 or 1.234, and no other row tells which"),
+        (["45 %", "0.3"], None, "row 1 has '45 %' and row 2 has '0.3': write all of them in percent, or none"),
+        ([[0.9, 0.1], [0.2, 0.8]], None, "row 1 has .* shares of the classes are not learned from"),
+        (["[1, 0]", "[0.2, 0.8]"], None, "row 2 has .* shares of the classes are not learned from"),
+        ([[0, 1, 1], [1, 0, 0], [1, 0]], None, r"row 3 has \[1, 0\]: 3 zeros and ones are needed"),
+        ([[0, 1], [1, 0], [1]], None, r"row 3 has \[1\]: 2 zeros and ones are needed"),
+        ([[0, 1, 1], [0, 2, 0]], None, r"row 2 has \[0, 2, 0\]: 3 zeros and ones are needed"),
+        ([[0, 1], [1, NAN]], None, r"row 2 has \[1, nan\]: 2 zeros and ones are needed"),
+        ([[0, 1], [1, None]], None, "row 2 has"),
+        (["['joy']", "joy", "joy"], None, "row 1 has the list .* and row 2 has 'joy': write a list in each row"),
+        (["{'a': 0.9}", "{'b': 1}"], None, "row 1 has .* looks like a list or a mapping"),
+        (["[0 1 ... 0]", "[1 1 ... 0]"], None, "row 1 has .* looks like a list or a mapping"),
+        (["joy", "anger", "joy,anger"], None, "row 3 has 'joy,anger', which are 2 labels of other rows"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(column, feature, said):
@@ -93,6 +128,8 @@ def test_labels_that_cannot_be_learned_are_refused(column, feature, said):
     ("column", "problem_type", "said"),
     [
         (["1.5", "many"], REGRESSION, "row 2 has 'many' where regression"),
+        (["1,5", "many"], REGRESSION, "row 2 has 'many' where regression"),
+        (["['a']", "['b']"], CLASSES, "labels are lists"),
         ([1.0, float("inf")], REGRESSION, "row 2 has 'inf'"),
         ([2, 2], REGRESSION, "every target is 2.0"),
         ([["a"], ["b"]], CLASSES, "labels are lists"),
@@ -105,9 +142,32 @@ def test_values_that_do_not_fit_what_was_said_are_refused(column, problem_type, 
         read_labels(column, None, "data", problem=problem_type)
 
 
+def test_validation_may_spell_the_names_otherwise():
+    train = read_labels(["very good", "bad"], None, "train")
+    assert read_labels(["Bad", "VERY_GOOD"], None, "dev", train=train).values.tolist() == [0, 1]
+    several = read_labels([["joy"], ["anger"]], None, "train")
+    assert read_labels(["['Joy']"], None, "dev", train=several).values.tolist() == [[0.0, 1.0]]
+    alike = read_labels(["a", "A"], None, "train")
+    assert read_labels(["a", "A"], None, "dev", train=alike).values.tolist() == [1, 0]
+
+
+def test_names_that_differ_in_case_alone_are_told(caplog):
+    read_labels(["Positive", "POSITIVE"], None, "data")
+    assert "'POSITIVE' and 'Positive' are two classes" in caplog.text
+
+
+def test_what_is_said_to_be_names_may_look_like_numbers_and_lists():
+    assert read_labels(["1,234", "5,678"], None, "data", problem=CLASSES).names == ("1,234", "5,678")
+    assert read_labels(["[1]", "joy", "joy,[1]"], None, "data", problem=CLASSES).names == ("[1]", "joy", "joy,[1]")
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "said"),
     [
+        (["1", "-1"], ["+1"], "row 1 of dev"),
+        (["0,5", "1,5"], ["0.5"], "row 1 has '0.5' .* with a decimal comma as in the training data"),
+        (["0.5", "1.5"], ["0,5"], "row 1 has '0,5' .* with a decimal point as in the training data"),
+        (["40 %", "1,5 %"], ["3"], "row 1 has '3' .* in percent as in the training data"),
         (["yes", "no"], ["no", "yess"], "row 2 of dev.*'yess': did you mean 'yes'"),
         ([0, 2], [1], "row 1 of dev.*'1'"),
         ([["a"], ["b"]], [["a", "c"]], "row 1 of dev.*'c'"),

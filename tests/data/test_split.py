@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,48 @@ def test_seed_chooses_the_rows():
     assert first == again != other
     first, again, other = (subset(KEYS, 50, seed).tolist() for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_equal_rows_stay_together_and_the_shares_roughly():
+    groups = np.repeat(np.arange(300), 4)
+    keys = np.repeat([0] * 210 + [1] * 60 + [2] * 30, 4)
+    train, held_out = hold_out(keys, 0, "data", groups)
+    assert not set(groups[train]) & set(groups[held_out])
+    assert Counter(keys[held_out].tolist()) == {0: 84, 1: 24, 2: 12}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=60, max_size=300), st.integers(0, 5))
+def test_no_class_is_held_out_whole_though_rows_belong_together(rows, seed):
+    keys, texts = (np.array(column) for column in zip(*rows, strict=True))
+    groups = np.unique(texts, return_inverse=True)[1]
+    try:
+        train, held_out = hold_out(keys, seed, "data", groups)
+    except RequestError:
+        return
+    assert len(held_out) > 0
+    assert not set(groups[train]) & set(groups[held_out])
+    assert set(keys[train]) == set(keys)
+
+
+def test_a_text_that_fills_the_data_stays_in_train():
+    groups = np.array([0] * 500 + list(range(1, 501)))
+    keys = np.arange(1000) % 2
+    held_out = hold_out(keys, 0, "data", groups)[1]
+    assert 0 not in groups[held_out]
+    assert len(held_out) == 100
+
+
+def test_groups_of_many_sizes_give_about_as_many_rows():
+    sizes = np.random.default_rng(0).geometric(0.3, 1000)
+    groups = np.repeat(np.arange(1000), sizes)
+    for seed in range(5):
+        held_out = hold_out(groups % 3, seed, "data", groups)[1]
+        assert len(held_out) == pytest.approx(len(groups) / 10, rel=0.1)
+
+
+def test_one_text_in_all_rows_is_refused():
+    with pytest.raises(RequestError, match=r"60 rows with 1 different texts are too few"):
+        hold_out(np.arange(60) % 2, 0, "my.csv", np.zeros(60, dtype=int))
 
 
 def test_too_few_rows_are_refused():

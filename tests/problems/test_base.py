@@ -55,7 +55,7 @@ def test_classes_are_named_alike_however_a_file_writes_them() -> None:
 def test_a_label_that_is_not_in_the_training_data_is_named_with_its_row() -> None:
     column = LabelColumn.of(["a", "b", "a", "c"], None, "films.csv")
     with pytest.raises(RequestError, match=r"label in row 4 of films.csv, not in the training data: 'c'"):
-        column.check_known([["a"], ["b"], ["c"]], ("a", "b"))
+        column.known([["a"], ["b"], ["c"]], ("a", "b"))
 
 
 def test_without_names_a_config_keeps_its_own() -> None:

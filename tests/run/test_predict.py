@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from distilnlp.data.columns import Columns
 from distilnlp.errors import RequestError
 from distilnlp.run.predict import Prediction, predict, read_texts, write_predictions
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -83,6 +84,29 @@ def test_columns_that_are_not_there_are_refused(tmp_path, options, message):
     path.write_text("text1x,b\nfoo,bar\n".replace("text1x", "text1" if options else "a"))
     with pytest.raises(RequestError, match=message):
         read_texts(path, **options)
+
+
+def test_the_columns_of_the_training_come_before_common_names(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("question,answer,text\nq,a,t\n")
+    single, pair = Columns("question", None, "label"), Columns("answer", "question", "label")
+    assert read_texts(path, trained=single) == [("q",)]
+    assert read_texts(path, trained=pair) == [("a", "q")]
+    assert read_texts(path, "text", trained=single) == [("t",)]
+    with pytest.raises(RequestError, match="no column 'body', which the model was trained on: give --text; columns"):
+        read_texts(path, trained=Columns("body", None, "label"))
+    path.write_text("anything\nx\n")
+    assert read_texts(path, trained=single) == [("x",)]
+    with pytest.raises(RequestError, match="no column 'answer'"):
+        read_texts(path, trained=pair)
+
+
+def test_a_model_of_pairs_is_not_asked_of_single_texts(tmp_path):
+    columns = {"text": "premise", "text_pair": "hypothesis", "label": "label"}
+    model = saved(tmp_path, label_names=["no", "yes"], distilnlp_columns=columns)
+    with pytest.raises(RequestError, match="was trained on pairs"):
+        predict(model, TEXTS)
+    assert len(predict(model, [("good", "bad")])) == 1
 
 
 def test_a_missing_file_is_refused(tmp_path):

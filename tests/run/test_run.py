@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.data import Task, load_task
+from distilnlp.data.columns import Columns
 from distilnlp.errors import RequestError
 from distilnlp.models.labels import align_labels
 from distilnlp.models.loading import load_classifier, load_model
@@ -25,6 +26,7 @@ from distilnlp.report.predictions import read_predictions
 from distilnlp.report.schema import Report, StageResult, read_report, read_stage_result
 from distilnlp.run import evaluate_model, run_recipe, sources
 from distilnlp.run import runner as runner_module
+from distilnlp.run.evaluation import columns_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.manifest import clear_stage
 from distilnlp.run.models import Models
@@ -99,6 +101,12 @@ def test_the_report_puts_the_models_side_by_side(finished: Path):
     card = (finished / "README.md").read_text()
     assert "| student |" in card
     assert "films-student" in card
+
+
+def test_every_model_remembers_its_columns(finished: Path):
+    expected = {"text": "text", "text_pair": None, "label": "label"}
+    for stage in ("teacher", "control", "student"):
+        assert json.loads((finished / stage / "config.json").read_text())["distilnlp_columns"] == expected
 
 
 def test_control_and_student_start_alike_and_take_as_many_steps(finished: Path):
@@ -299,7 +307,7 @@ def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(t
 
 
 def test_a_model_that_does_not_know_the_words_is_named_not_the_length(tmp_path, values, start_weights):
-    words = [f"{word} {word} {word},{row % 2}\n" for row, word in enumerate(["foo", "bar", "baz"] * 8)]
+    words = [f"{word} {word} {word} {row},{row % 2}\n" for row, word in enumerate(["foo", "bar", "baz"] * 8)]
     (tmp_path / "words.csv").write_text("text,label\n" + "".join(words))
     settings = [f"stages.teacher.model={start_weights}", f"data.task={tmp_path / 'words.csv'}", "data.max_length=12"]
     with pytest.raises(RequestError, match="tokens of the first") as caught:
@@ -326,7 +334,7 @@ def test_a_teacher_that_is_not_fine_tuned_for_the_task_does_not_cost_the_control
 
 def test_nor_does_a_teacher_of_several_labels_that_knows_none_of_them(tmp_path, values):
     rows = [
-        {"text": f"the film was {word}", "labels": [["fine"], ["long"], ["fine", "long"]][i % 3]}
+        {"text": f"the film was {word} {i}", "labels": [["fine"], ["long"], ["fine", "long"]][i % 3]}
         for i, word in enumerate(["good", "bad", "great"] * 20)
     ]
     (tmp_path / "films.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -343,7 +351,7 @@ def test_nor_does_a_teacher_of_several_labels_that_knows_none_of_them(tmp_path, 
 
 def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, values, caplog):
     """The shortest text is no sample: an emoji is one unknown token, and a long one would be told to be cut."""
-    rows = [f"{'good' if row % 2 else 'bad'} film was the {row % 2},{row % 2}\n" for row in range(20)]
+    rows = [f"{'good' if row % 2 else 'bad'} film was the {row},{row % 2}\n" for row in range(20)]
     (tmp_path / "films.csv").write_text("text,label\n\U0001f44d,1\n" + "".join(rows), encoding="utf-8")
     task = load_task(tmp_path / "films.csv", seed=0)
     recipe = make_recipe({**values, "data": {"task": "films.csv", "max_length": 4}}, name="films")
@@ -353,8 +361,9 @@ def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, val
 
 def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path, values):
     """First a task of three classes, then the run's own: the body goes on, the head is new; no agreement across."""
-    rows = [f"the meal is {word} and {word},{label}\n" for word, label in (("blue", "a"), ("one", "b"), ("good", "c"))]
-    (tmp_path / "three.csv").write_text("text,label\n" + "".join(rows * 20))
+    words = (("blue", "a"), ("one", "b"), ("good", "c"))
+    rows = [f"the meal is {word} and {word} {row},{label}\n" for row in range(20) for word, label in words]
+    (tmp_path / "three.csv").write_text("text,label\n" + "".join(rows))
     teacher = values["stages"]["teacher"]
     stages = {
         "before": {"model": teacher["model"], "data": {"task": str(tmp_path / "three.csv")}, "training": TRAINING},
@@ -377,6 +386,20 @@ def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path,
     # Fewer rows to learn from, the same to be measured on.
     assert report.stage("student").held_out == report.stage("teacher").held_out != report.stage("before").held_out
     assert report.stage("student").fidelity is not None
+
+
+def test_a_column_for_each_label_is_said_once_and_remembered(tmp_path: Path, values):
+    rows = [f"the film was {row},{row % 2},{int(row % 3 == 0)}\n" for row in range(60)]
+    (tmp_path / "films.csv").write_text("text,good,long\n" + "".join(rows))
+    values["data"] = {**values["data"], "task": str(tmp_path / "films.csv"), "label": ["good", "long"]}
+    values["stages"] = {"teacher": values["stages"]["teacher"]}
+    recipe, said = make_recipe(values, name="films"), []
+    run_recipe(recipe, tmp_path / "run")
+    run_recipe(recipe, tmp_path / "run", say=said.append)
+    assert said[0] == f"all stages of {tmp_path / 'run'} are finished"
+    columns = columns_of(str(tmp_path / "run" / "teacher"))
+    assert columns == Columns("text", None, ("good", "long"))
+    assert load_task(tmp_path / "films.csv", trained=columns).label_names == ("good", "long")
 
 
 def test_a_problem_that_the_labels_do_not_fit_is_refused(tmp_path: Path, values):
@@ -431,6 +454,49 @@ def test_a_model_that_counts_the_labels_otherwise_is_put_in_order(tmp_path: Path
     tiny_tokenizer().save_pretrained(tmp_path / "turned")
     task = load_task(csv_file)
     assert evaluate_model(str(tmp_path / "turned"), task) == evaluate_model(str(finished / "teacher"), task)
+
+
+def test_a_model_that_is_taken_as_it_is_is_put_in_order(tmp_path: Path, finished: Path, values):
+    model = load_classifier(finished / "teacher", label_names=["good", "bad"])
+    model.config.id2label, model.config.label2id = {0: "GOOD", 1: "Bad"}, {"GOOD": 0, "Bad": 1}
+    model.save_pretrained(tmp_path / "turned")
+    tiny_tokenizer().save_pretrained(tmp_path / "turned")
+    values["stages"] = {"teacher": {"model": str(tmp_path / "turned"), "train": False}}
+    report = run_recipe(make_recipe(values, name="films"), tmp_path / "run")
+    assert report.stages[0].metrics == read_report(finished / "report.json").stage("teacher").metrics
+    assert load_classifier(tmp_path / "run" / "teacher").config.label2id == {"bad": 0, "good": 1}
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"num_labels": 2}, "the teacher's labels have no names"),
+        ({"label_names": ["spam", "ham"]}, "the labels of the data are bad, good and the model's are spam, ham"),
+        ({"num_labels": 3}, "has 3 outputs and task films needs 2"),
+        (None, "has no classification head of its own"),
+    ],
+)
+def test_a_model_that_does_not_know_the_task_is_not_taken_as_it_is(tmp_path: Path, values, made, message):
+    model = tiny_model("bert", **(made or {"label_names": ["bad", "good"]}))
+    (model if made else model.base_model).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    values["stages"]["teacher"] = {"model": str(tmp_path / "model"), "train": False}
+    with pytest.raises(RequestError, match=message):
+        run_recipe(make_recipe(values, name="films"), tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_model_that_others_only_start_from_may_get_a_new_head(tmp_path: Path, values, start_weights: str):
+    student = {"student": {"from": "start", "layers": 1}, "training": values["stages"]["student"]["training"]}
+    values["stages"] = {"start": {"model": start_weights, "train": False}, "small": student}
+    assert len(run_recipe(make_recipe(values, name="films"), tmp_path / "run").stages) == 2
+
+
+def test_labels_without_names_are_said_to_be_a_guess(tmp_path: Path, csv_file: str, caplog):
+    tiny_model("bert", num_labels=2).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    evaluate_model(str(tmp_path), load_task(csv_file))
+    assert "have no names: its logits are taken to be bad, good" in caplog.text
 
 
 def test_a_model_for_other_labels_is_not_evaluated(tmp_path: Path, csv_file: str):
