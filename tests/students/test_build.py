@@ -172,7 +172,7 @@ def test_the_teacher_may_be_frozen_half_precision_in_train_mode_or_held() -> Non
 
 
 def test_what_is_no_teacher_is_refused() -> None:
-    with pytest.raises(RequestError, match="the teacher is a int"):
+    with pytest.raises(RequestError, match="build_student: teacher is 3, of type int"):
         build_student(3)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="the teacher is a int"):
         build_student(SimpleNamespace(model=3))  # type: ignore[arg-type]
