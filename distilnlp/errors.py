@@ -3,7 +3,10 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DistilError", "RequestError", "RunError", "nearest", "unknown"]
+__all__ = ["DistilError", "RequestError", "RunError", "listed", "nearest", "unknown"]
+
+LONG = 60  # characters of a name in a message
+MANY = 100  # names in a message
 
 
 class DistilError(Exception):
@@ -51,4 +54,11 @@ def unknown(kind: str, name: str, accepted: Iterable[str], key: Iterable[str | i
     accepted = list(accepted)
     match = nearest(name, accepted)
     hint = f"did you mean '{match}'? " if match else ""
-    return RequestError(f"unknown {kind} '{name}': {hint}accepted: {', '.join(accepted)}", key)
+    return RequestError(f"unknown {kind} '{name:.200}': {hint}accepted: {listed(accepted)}", key)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for one line: some of them where they are many, and the beginning of those that are long."""
+    names = list(names)
+    shown = ", ".join(name if len(name) <= LONG else f"{name[:LONG]}..." for name in names[:MANY])
+    return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown

@@ -1,6 +1,7 @@
 """The user's own data, whatever they were read from, brought to the package's columns."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from datasets import Dataset, Value
 
@@ -23,6 +24,14 @@ class Request:
     label: str | None = None
     problem: str | None = None
     seed: int = 0
+
+    def columns(self, names: Sequence[str], where: str) -> Columns:
+        """What the columns of the data are for. Raises RequestError where that cannot be told."""
+        return find_columns(names, where, text=self.text, text_pair=self.text_pair, label=self.label)
+
+    def found(self, columns: Columns) -> "Request":
+        """With every column named: the validation split uses those of the training split, not its own guess."""
+        return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label)
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
             between the splits.
     """
     dataset, where = train
-    columns = find_columns(
-        dataset.column_names, where, text=request.text, text_pair=request.text_pair, label=request.label
-    )
+    columns = request.columns(dataset.column_names, where)
     labels = _labels(dataset, where, columns, problem=request.problem)
     rows = _build(dataset, where, columns, labels)
     if validation is None:
@@ -57,10 +64,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
     else:
         other, other_where = validation
-        # Named explicitly: the validation split has to use the columns found in the training split, not its own guess
-        same = find_columns(
-            other.column_names, other_where, text=columns.text, text_pair=columns.text_pair, label=columns.label
-        )
+        same = request.found(columns).columns(other.column_names, other_where)
         train_rows = rows
         validation_rows = _build(other, other_where, same, _labels(other, other_where, same, train=labels))
     return Own(train_rows, validation_rows, labels.names, labels.problem)

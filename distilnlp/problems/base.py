@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 Rows = Literal["text", "token", "span"]
 
 MISSING = ("nan", "na", "n/a", "<na>", "null")  # as tools write it into a column of numbers
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
+DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
 
 
 @dataclass(frozen=True)

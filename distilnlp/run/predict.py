@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distilnlp.data.columns import PAIRS, SINGLES
 from distilnlp.data.files import read_files
-from distilnlp.errors import RequestError, unknown
+from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.problems import Answer
 from distilnlp.whole_files import write_text
@@ -54,10 +54,8 @@ def read_texts(path: Path, text: str | None = None, text_pair: str | None = None
     Raises:
         RequestError: no such file or column, a file that cannot be read, a text that is missing.
     """
-    if not path.is_file():
-        raise RequestError(f"{path}: no such file")
-    data = read_files([path])
-    columns = _columns(data.column_names, path, text, text_pair)
+    data = read_files([path], lambda names: _columns(names, path, text, text_pair))
+    columns = data.column_names
     rows = list(zip(*(data[name] for name in columns), strict=True))
     for number, row in enumerate(rows, start=1):
         if not all(isinstance(value, str) for value in row):
@@ -79,7 +77,7 @@ def _columns(found: Sequence[str], path: Path, text: str | None, text_pair: str 
             return [lowered[first], lowered[second]]
     single = [lowered[name] for name in SINGLES if name in lowered] or (list(found) if len(found) == 1 else [])
     if not single:
-        raise RequestError(f"{path}: which column is the text? give --text, one of: {', '.join(found)}")
+        raise RequestError(f"{path}: which column is the text? give --text, one of: {listed(found)}")
     return single[:1]
 
 
