@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 __all__ = ["DistilError", "RequestError", "RunError", "listed", "nearest", "unknown"]
 
+LINE = 2000  # characters of a message
 LONG = 60  # characters of a name in a message
 MANY = 100  # names in a message
 
@@ -16,6 +17,9 @@ class DistilError(Exception):
     """
 
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= LINE else f"{message[:LINE]}...")  # it may quote the user's data
 
 
 class RequestError(DistilError, ValueError):
