@@ -5,7 +5,11 @@ from collections.abc import Iterable
 
 from distilnlp.hub_token import without_tokens
 
-__all__ = ["DistilError", "RequestError", "RunError", "nearest", "unknown"]
+__all__ = ["DistilError", "RequestError", "RunError", "listed", "nearest", "unknown"]
+
+LINE = 2000  # characters of a message
+LONG = 60  # characters of a name in a message
+MANY = 100  # names in a message
 
 
 class DistilError(Exception):
@@ -18,7 +22,8 @@ class DistilError(Exception):
     exit_status = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(without_tokens(message))
+        message = without_tokens(message)
+        super().__init__(message if len(message) <= LINE else f"{message[:LINE]}...")  # it may quote the user's data
 
 
 class RequestError(DistilError, ValueError):
@@ -57,4 +62,11 @@ def unknown(kind: str, name: str, accepted: Iterable[str], key: Iterable[str | i
     accepted = list(accepted)
     match = nearest(name, accepted)
     hint = f"did you mean '{match}'? " if match else ""
-    return RequestError(f"unknown {kind} '{name}': {hint}accepted: {', '.join(accepted)}", key)
+    return RequestError(f"unknown {kind} '{name:.200}': {hint}accepted: {listed(accepted)}", key)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for one line: some of them where they are many, and the beginning of those that are long."""
+    names = list(names)
+    shown = ", ".join(name if len(name) <= LONG else f"{name[:LONG]}..." for name in names[:MANY])
+    return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distilnlp.errors import RequestError, nearest
+from distilnlp.errors import RequestError, listed, nearest
 
 __all__ = ["LABELS", "PAIRS", "SINGLES", "Columns", "find_columns"]
 
@@ -113,7 +113,7 @@ def _find_texts(free: Sequence[str], where: str, columns: Sequence[str]) -> tupl
         candidates = " or ".join("+".join(name for name in each if name) for each in found)
         raise RequestError(
             f"{where}: the text could be {candidates}: name it with text= (--text) and "
-            f"text_pair= (--text-pair); columns: {_list(columns)}"
+            f"text_pair= (--text-pair); columns: {listed(columns)}"
         )
     if not found:
         raise _not_found(where, "text", free, (*SINGLES, *(name for pair in PAIRS for name in pair)), columns)
@@ -126,7 +126,7 @@ def _find_label(free: Sequence[str], where: str, columns: Sequence[str]) -> str:
     if len(found) > 1:
         raise RequestError(
             f"{where}: the label could be {' or '.join(found)}: name it with label= (--label); "
-            f"columns: {_list(columns)}"
+            f"columns: {listed(columns)}"
         )
     if not found:
         raise _not_found(where, "label", free, LABELS, columns)
@@ -140,7 +140,7 @@ def _lowered(names: Sequence[str]) -> dict[str, str]:
 def _missing(where: str, role: str, name: str, columns: Sequence[str]) -> RequestError:
     match = nearest(name, columns)
     hint = f"did you mean '{match}'? " if match else ""
-    return RequestError(f"{where}: no column '{name}' for {role}: {hint}columns: {_list(columns)}")
+    return RequestError(f"{where}: no column '{name}' for {role}: {hint}columns: {listed(columns)}")
 
 
 def _not_found(
@@ -150,9 +150,5 @@ def _not_found(
     hint = f"did you mean '{match}'? " if match else ""
     return RequestError(
         f"{where}: no column with a common name for the {role}: {hint}name it with {role}= "
-        f"(--{role.replace('_', '-')}); columns: {_list(columns)}"
+        f"(--{role.replace('_', '-')}); columns: {listed(columns)}"
     )
-
-
-def _list(columns: Sequence[str]) -> str:
-    return ", ".join(columns)

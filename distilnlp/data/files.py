@@ -1,64 +1,149 @@
-"""Reads the user's csv, tsv, json, jsonl and parquet files, with errors that name the file and the line."""
+"""Reads the user's csv, tsv, json, jsonl and parquet files: the columns that are needed, and nothing else of them."""
 
-import codecs
-import csv
-import itertools
-import json
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
-from distilnlp.errors import RequestError, unknown
+from distilnlp.data.column_types import plain_array, plain_type
+from distilnlp.data.text_files import JsonFile, TableFile
+from distilnlp.errors import RequestError, listed, unknown
 
 __all__ = ["SUFFIXES", "find_split", "read_files"]
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-CHUNK_BYTES = 1 << 20
-_Row = TypeVar("_Row")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
+
+Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
-def read_files(paths: Sequence[Path]) -> Dataset:
-    """One data set from a file, or from the shards of one; its columns are as the file has them.
+def read_files(paths: Sequence[Path], choose: Choose | None = None) -> Dataset:
+    """One data set from a file, or from the shards of one.
 
     csv: comma, header line, quotes around fields with commas, quotes or line breaks. tsv: tab, header line; a field
     that stands whole in quotes loses them, other quotes are text. json: a list of objects, or one object a line (as
     jsonl). All text is UTF-8. Values of csv and tsv stay strings: what they mean is decided with the column's use in
-    view.
+    view. Of parquet, text is text and a list is a list however it is stored.
+
+    A column that is not needed may hold anything, and may have a name that others have too.
 
     The files may be larger than memory, a list of objects apart, which is parsed whole: rows are read batch by batch
     into an Arrow file that is memory-mapped and removed with the data set.
 
+    Args:
+        paths: the files, each of which has the columns that are needed.
+        choose: takes the names of all columns of the first file and gives those that are needed; default: all.
+
     Raises:
-        RequestError: a file that is missing, empty, of another kind, not UTF-8, or broken (with the line).
+        RequestError: a file that is missing, no regular file, empty, of another kind, not UTF-8, or broken (with the
+            line); a needed column that is there twice, or of a type that is neither text nor label; what ``choose``
+            raises.
     """
-    dataset = write_dataset(_of_one_kind(paths))
+    files = [_opened(path) for path in paths]
+    needed = _needed(files[0], choose)
+    dataset = write_dataset(_of_one_kind(files, needed))
+    if _needed(files[0], choose) != needed:  # keys that came late: now all are known
+        return write_dataset(_of_one_kind(files, _needed(files[0], choose)))
     if not len(dataset):
-        raise RequestError(f"{_names(paths)}: no rows: a file with at least one example is needed")
+        where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+        raise RequestError(f"{where}: no rows: a file with at least one example is needed")
     return dataset
 
 
-def _of_one_kind(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """The tables of all files, after a check that files and rows agree in their columns and types."""
-    first: pa.Schema | None = None
-    for path in paths:
-        schema: pa.Schema | None = None
-        for table in _read(path):
-            schema = table.schema if schema is None else _joined(schema, table.schema, str(path))
-            yield table
-        if first is not None and schema is not None:
-            what = f"{_names(paths)}: the files differ in their columns"
-            if set(first.names) != set(schema.names):
-                raise RequestError(f"{what}: {', '.join(first.names)} and {', '.join(schema.names)}")
-            schema = _joined(first, schema, what)
-        first = schema
+class _File(Protocol):
+    """A file, in whatever format.
+
+    Args:
+        path: where it is.
+        names: of its columns, as often as they are there, as far as they are known.
+    """
+
+    path: Path
+    names: list[str]
+
+    def tables(self, needed: Sequence[str]) -> Iterator[pa.Table]:
+        """The needed columns, a batch of rows at a time; then all names are known."""
+        ...
+
+    def learn_names(self) -> None:
+        """Read on until all names are known."""
+        ...
+
+
+def _needed(file: _File, choose: Choose | None) -> list[str]:
+    """The columns to be read, once each. Raises RequestError where there are none, or what ``choose`` raises."""
+    known = list(dict.fromkeys(file.names))
+    if not known:
+        raise RequestError(f"{file.path}: no rows: a file with at least one example is needed")
+    try:
+        names = known if choose is None else choose(known)
+    except RequestError:
+        with _explained(file.path):
+            file.learn_names()
+        if list(dict.fromkeys(file.names)) == known:
+            raise
+        return _needed(file, choose)
+    return list(dict.fromkeys(names))
+
+
+def _opened(path: Path) -> _File:
+    suffix = path.suffix.lower()
+    if suffix in COMPRESSED:
+        raise RequestError(f"{path}: a compressed file: unpack it, and give what is in it ({', '.join(SUFFIXES)})")
+    if suffix not in SUFFIXES:
+        raise unknown(f"kind of file in {path}:", suffix, SUFFIXES)
+    with _explained(path):
+        _check_regular(path)
+        if suffix == ".parquet":
+            return _ParquetFile(path)
+        return TableFile(path) if suffix in (".csv", ".tsv") else JsonFile(path)
+
+
+def _check_regular(path: Path) -> None:
+    """Whoever opens a pipe waits for a writer, for ever perhaps, and can read it only once."""
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a name with a zero byte
+        raise RequestError(f"{str(path)!r}: cannot be read: {error}") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise RequestError(f"{path}: cannot be read: it is {what}, and a regular file is needed")
+
+
+def _check_columns(first: _File, file: _File, needed: Sequence[str]) -> None:
+    counts = Counter(file.names)
+    if not all(name in counts for name in needed):
+        with _explained(file.path):
+            file.learn_names()
+        counts = Counter(file.names)
+    missing = [name for name in needed if name not in counts]
+    if missing:
+        raise RequestError(
+            f"{file.path}: no column '{missing[0]}', which {first.path} has: the files differ in their columns;"
+            f" columns: {listed(counts)}"
+        )
+    twice = [name for name in needed if counts[name] > 1]
+    if twice:
+        raise RequestError(f"{file.path}: has the column '{twice[0]}' more than once: rename one")
+
+
+def _of_one_kind(files: Sequence[_File], needed: Sequence[str]) -> Iterator[pa.Table]:
+    """The tables of all files, after a check that files and rows agree in the types of their columns."""
+    schema: pa.Schema | None = None
+    for file in files:
+        _check_columns(files[0], file, needed)
+        with _explained(file.path):
+            for table in file.tables(needed):
+                schema = table.schema if schema is None else _joined(schema, table.schema, str(file.path))
+                yield table
 
 
 def _joined(first: pa.Schema, second: pa.Schema, where: str) -> pa.Schema:
@@ -67,227 +152,143 @@ def _joined(first: pa.Schema, second: pa.Schema, where: str) -> pa.Schema:
     try:
         return pa.unify_schemas([first, second], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        named = re.search(r"Field (\S+) has", str(error))
-        which = f"the values of '{named[1]}' are of several kinds" if named else "rows differ"
-        raise RequestError(f"{where}: {which}: {_first_line(error)}") from error
+        for field in first:
+            other = second.field(field.name)
+            try:
+                pa.unify_schemas([pa.schema([field]), pa.schema([other])], promote_options="permissive")
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                raise RequestError(
+                    f"{where}: the values of '{field.name}' are of several kinds: {field.type} and {other.type}"
+                ) from error
+        raise
+
+
+class _ParquetFile:
+    """A parquet file, of which only the columns that are needed are read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _undamaged(path), pq.ParquetFile(path) as file:
+            self.names = list(file.schema_arrow.names)
+
+    def learn_names(self) -> None:
+        """They are known."""
+
+    def tables(self, needed: Sequence[str]) -> Iterator[pa.Table]:
+        """The needed columns, a batch of rows at a time."""
+        with _undamaged(self.path), pq.ParquetFile(self.path) as file:
+            schema = self._schema(file.schema_arrow, needed)
+            yield schema.empty_table()
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(needed)):
+                yield pa.table([plain_array(batch.column(name)) for name in needed], schema=schema)
+
+    def _schema(self, stored: pa.Schema, needed: Sequence[str]) -> pa.Schema:
+        fields = []
+        for name in needed:
+            kind = plain_type(stored.field(name).type)
+            if kind is None:
+                raise RequestError(
+                    f"{self.path}: the values of '{name}' are {stored.field(name).type!s:.80}: texts, numbers or lists"
+                    " of them are needed; name another column"
+                )
+            fields.append(pa.field(name, kind))
+        # What `datasets` keeps there: the names of the classes.
+        described = (stored.metadata or {}).get(b"huggingface")
+        schema = pa.schema(fields)
+        return _with_features(schema, described) if described else schema
+
+
+def _with_features(schema: pa.Schema, described: bytes) -> pa.Schema:
+    """With the names of the classes, where the description has them: anything may stand there."""
+    try:
+        features = Features.from_arrow_schema(schema.with_metadata({b"huggingface": described}))
+    except Exception:
+        return schema
+    classes = [each.feature if isinstance(each, List) else each for each in features.values()]
+    named = all(isinstance(each, Value) or _names_classes(each) for each in classes)
+    return features.arrow_schema if named and features.arrow_schema.equals(schema) else schema
+
+
+def _names_classes(feature: object) -> bool:
+    return isinstance(feature, ClassLabel) and all(isinstance(name, str) for name in feature.names or ())
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, MemoryError, OverflowError) as error:
+        raise RequestError(f"{path}: not a parquet file, or a damaged one: {_first_line(error)}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise RequestError(f"{path}: not a parquet file, or a damaged one: {_first_line(error)}") from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from error
 
 
 def find_split(folder: Path, names: Iterable[str]) -> list[Path]:
     """The file ``<name>.<suffix>`` of a folder, or its shards ``<name>-00000-of-00002.<suffix>``; empty if none.
 
     Raises:
-        RequestError: several files could be meant.
+        RequestError: several files could be meant, a shard is missing, or what has the name cannot be read.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    with _explained(folder):
+        found = sorted(folder.iterdir())
+    files = [path for path in found if path.suffix.lower() in SUFFIXES]
     for name in names:
         single = [path for path in files if path.stem.lower() == name]
-        shards = [path for path in files if re.fullmatch(rf"{re.escape(name)}-\d+-of-\d+", path.stem)]
+        shards = [path for path in files if _shard(path, name)]
         if len(single) > 1 or (single and shards):
             listed = ", ".join(path.name for path in single + shards)
             raise RequestError(f"{folder}: several files for {name}: {listed}; keep one, or name the file itself")
-        if shards and len(shards) != int(shards[0].stem.rsplit("-", 1)[1]):
-            raise RequestError(f"{folder}: {len(shards)} shards of {name} are there, their names say otherwise")
+        if shards:
+            _check_shards(folder, name, shards)
+        for path in single + shards:
+            with _explained(path):
+                _check_regular(path)
         if single or shards:
             return single or shards
+        packed = [
+            path for path in found if path.suffix.lower() in COMPRESSED and path.name.lower().startswith(f"{name}.")
+        ]
+        if packed:
+            raise RequestError(f"{packed[0]}: a compressed file: unpack it")
     return []
 
 
-def _read(path: Path) -> Iterator[pa.Table]:
-    """The file in batches of rows; at least one, which may have none."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise unknown(f"kind of file in {path}:", suffix, SUFFIXES)
-    try:
-        if suffix == ".parquet":
-            yield from _parquet_tables(path)
-            return
-        _check_text(path)
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            if suffix == ".csv":
-                yield from _tables(path, _csv_records(path, lines))
-            elif suffix == ".tsv":
-                yield from _tables(path, _tsv_records(lines))
-            else:
-                yield from _json_tables(path, lines)
-    except pa.ArrowInvalid as error:
-        raise RequestError(f"{path}: not a parquet file, or a damaged one: {_first_line(error)}") from error
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from error
+def _shard(path: Path, name: str) -> tuple[int, int] | None:
+    """Number and count of a shard, as its name has them."""
+    match = re.fullmatch(rf"{re.escape(name)}-([0-9]{{1,9}})-of-([0-9]{{1,9}})(-[0-9a-f]{{16}})?", path.stem)
+    return (int(match[1]), int(match[2])) if match else None
 
 
-def _parquet_tables(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        yield file.schema_arrow.empty_table()
-        for batch in file.iter_batches(BATCH_ROWS):
-            yield pa.Table.from_batches([batch], file.schema_arrow)
-
-
-def _check_text(path: Path) -> None:
-    """Read the file once for what is not UTF-8 text, so that the error comes before any other and knows the line."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    done = lines = pending = 0  # bytes and line ends before this chunk; bytes of a character that it cuts
-    blank = True
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
-            if done == 0:
-                chunk = chunk.removeprefix(codecs.BOM_UTF8)
-            try:
-                text = decoder.decode(chunk)
-                pending = len(decoder.getstate()[0])
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, error, done - pending, lines) from error
-            if "\0" in text:
-                raise RequestError(
-                    f"{path}: holds zero bytes, so it is not UTF-8 text (UTF-16?); save the file as UTF-8"
-                )
-            blank = blank and not text.strip()
-            done += len(chunk)
-            lines += chunk.count(b"\n")
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error, done - pending, lines) from error
-    if blank:
-        raise RequestError(f"{path}: the file is empty: a file with at least one example is needed")
-
-
-def _not_utf8(path: Path, error: UnicodeDecodeError, start: int, lines: int) -> RequestError:
-    """``start``, ``lines``: bytes and line ends before the part that was decoded; a byte order mark is not counted."""
-    line = lines + error.object.count(b"\n", 0, error.start) + 1
-    return RequestError(
-        f"{path}: not UTF-8: byte 0x{error.object[error.start]:02x} in line {line} (byte {start + error.start});"
-        " save the file as UTF-8"
+def _check_shards(folder: Path, name: str, shards: Sequence[Path]) -> None:
+    numbers = [_shard(path, name) or (0, 0) for path in shards]
+    counts = sorted({count for _, count in numbers})
+    if len(counts) > 1:
+        listed = " and ".join(str(count) for count in counts)
+        raise RequestError(f"{folder}: the names of {name}'s shards tell of {listed} in all: keep those of one set")
+    there = [number for number, _ in numbers]
+    missing = next((number for number in range(counts[0]) if number not in there), None)
+    wrong = next(
+        (path for path, number in zip(shards, there, strict=True) if number >= counts[0] or there.count(number) > 1),
+        None,
     )
-
-
-def _csv_records(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line where the record starts, fields); blank lines are left out."""
-    reader = csv.reader(lines, strict=True)
-    line = 1
-    with _any_field_size():
-        while True:
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                raise RequestError(
-                    f"{path}: broken quotes in the record that starts in line {line}: {error};"
-                    ' a quote inside a quoted field is written ""'
-                ) from error
-            if fields is None:
-                return
-            if fields:
-                yield line, fields
-            line = reader.line_num + 1
-
-
-def _tsv_records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    for line, content in enumerate(lines, start=1):
-        content = content.rstrip("\r\n")
-        if content:
-            yield line, [_unquote(value) for value in content.split("\t")]
-
-
-def _unquote(value: str) -> str:
-    inner = value[1:-1]
-    quoted = len(value) > 1 and value[0] == value[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else value
-
-
-@contextmanager
-def _any_field_size() -> Iterator[None]:
-    """The csv module refuses fields over 131,072 characters, for the whole process: lift it for this read only."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _tables(path: Path, records: Iterator[tuple[int, list[str]]]) -> Iterator[pa.Table]:
-    _, header = next(records)
-    header = [name.strip() for name in header]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise RequestError(f"{path}: the header has the column '{twice[0]}' more than once: rename one")
-    other = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
-    if other:
+    if missing is not None or wrong is not None:
+        which = f"number {missing:05d} is missing" if missing is not None else ""
+        extra = f"{wrong.name} is one too many" if wrong is not None else ""
         raise RequestError(
-            f"{path}: the header '{header[0]}' is one field: separate with commas (.csv) or tabs (.tsv)"
+            f"{folder}: {len(shards)} shards of {name} are there, their names tell of {counts[0]} (from 0): "
+            + ", ".join(part for part in (which, extra) if part)
         )
-    schema = pa.schema([(name, pa.string()) for name in header])
-    yield schema.empty_table()
-    for rows in _batches(_fields(path, header, records)):
-        columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-        yield pa.table(columns, schema=schema)
 
 
-def _fields(path: Path, header: Sequence[str], records: Iterable[tuple[int, list[str]]]) -> Iterator[list[str]]:
-    for line, fields in records:
-        if len(fields) != len(header):
-            raise RequestError(
-                f"{path}: line {line} has {len(fields)} fields where the header has {len(header)}"
-                f" ({', '.join(header)}): a text that holds the separator needs quotes around it"
-            )
-        yield fields
-
-
-def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    rows = iter(rows)
-    while batch := list(itertools.islice(rows, BATCH_ROWS)):
-        yield batch
-
-
-def _json_tables(path: Path, lines: TextIO) -> Iterator[pa.Table]:
-    yield pa.table({})
-    for rows in _batches(_json_rows(path, lines)):
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        arrays = []
-        for name in names:
-            try:
-                arrays.append(pa.array([row.get(name) for row in rows]))
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                raise RequestError(
-                    f"{path}: the values of '{name}' are of several kinds: {_first_line(error)}"
-                ) from error
-        yield pa.table(arrays, names=names)
-
-
-def _json_rows(path: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(_json_values(path, lines), start=1):
-        if not isinstance(row, dict):
-            raise RequestError(f"{path}: example {number} is {type(row).__name__}: one JSON object each is needed")
-        if not row:
-            raise RequestError(f"{path}: example {number} is an empty object: fill it in or take it out")
-        yield row
-
-
-def _json_values(path: Path, lines: TextIO) -> Iterator[object]:
-    if path.suffix.lower() == ".json" and _starts_with_list(lines):
-        parsed = _parse(path, lines.read(), 1)
-        yield from parsed if isinstance(parsed, list) else [parsed]
-        return
-    for line, content in enumerate(lines, start=1):
-        if content.strip():
-            yield _parse(path, content.rstrip(), line)  # with its end, an error there would be in the next line
-
-
-def _starts_with_list(lines: TextIO) -> bool:
-    start = next((content for content in lines if content.strip()), "")
-    lines.seek(0)
-    return start.lstrip().startswith("[")
-
-
-def _parse(path: Path, content: str, first_line: int) -> object:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        raise RequestError(f"{path}: not JSON in line {line}, column {error.colno}: {error.msg}") from error
-
-
-def _names(paths: Sequence[Path]) -> str:
-    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,8 +1,9 @@
 """GLUE's splits in the package's columns, from a folder or from the excerpt inside this package."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset
@@ -11,7 +12,7 @@ from distilnlp.data.arrow import column_array, with_label
 from distilnlp.data.embedded import read_sample
 from distilnlp.data.files import find_split, read_files
 from distilnlp.data.glue_table import DATA_DIR, GLUE_ID, SAMPLE, TaskInfo
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, listed
 
 __all__ = ["Official", "official", "read_folder", "read_packaged"]
 
@@ -56,7 +57,9 @@ def read_folder(info: TaskInfo, data_dir: str | Path) -> Official:
             notes += ["validation is a substitute, rows of GLUE's train"] if files else []
         if not files:
             raise RequestError(f"{folder}: no file for the split '{split}': {split}.parquet is needed")
-        splits[split] = official(read_files(files), info, str(files[0]))
+        where = str(files[0])
+        data = read_files(files, partial(_needed, info=info, where=where))
+        splits[split] = official(data, info, where)
         if len(splits[split]) != rows:
             notes.append(f"{split} has {len(splits[split])} of GLUE's {rows} rows")
             comparable &= split == "train"
@@ -73,13 +76,7 @@ def official(dataset: Dataset, info: TaskInfo, where: str) -> Dataset:
     Raises:
         RequestError: a column is missing, or the labels are others than the task's.
     """
-    needed = (*info.text_columns, "label")
-    missing = [name for name in needed if name not in dataset.column_names]
-    if missing:
-        raise RequestError(
-            f"{where}: no column '{missing[0]}': {info.name} has {', '.join(needed)}; this has"
-            f" {', '.join(dataset.column_names)}"
-        )
+    needed = _needed(dataset.column_names, info, where)
     feature = dataset.features["label"]
     if isinstance(feature, ClassLabel) and tuple(feature.names) != info.label_names:
         raise RequestError(f"{where}: labels are {feature.names}: {info.name} has {list(info.label_names or ())}")
@@ -92,3 +89,13 @@ def official(dataset: Dataset, info: TaskInfo, where: str) -> Dataset:
     if feature != target:
         dataset = with_label(dataset, column_array(dataset, "label"), target)
     return dataset.select_columns(list(needed)).rename_columns(renamed)
+
+
+def _needed(names: Sequence[str], info: TaskInfo, where: str) -> tuple[str, ...]:
+    needed = (*info.text_columns, "label")
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise RequestError(
+            f"{where}: no column '{missing[0]}': {info.name} has {', '.join(needed)}; this has {listed(names)}"
+        )
+    return needed

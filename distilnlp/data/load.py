@@ -182,17 +182,17 @@ def _glue_from_hub(info: TaskInfo) -> Official:
 
 def _load_own(name: str | Path, validation: str | Path | None, request: Request) -> Task:
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):  # False for what can be no name, where Path raises
         files = find_split(path, ["train"])
         if not files:
             raise RequestError(f"{path}: no training file in this folder: train.csv (.tsv, .json, .jsonl, .parquet)")
         held_out = [_file(validation)] if validation else find_split(path, VALIDATION_NAMES)
         return _own_task(path.resolve().name, files, held_out, request, source=path.resolve().name)
     bare = path.suffix and "/" not in str(name)  # a task or a folder has no suffix, a Hub id has a slash
-    if path.is_file() or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or bare:
+    if os.path.exists(path) or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or bare:
         return _own_task(path.stem, [_file(path)], [_file(validation)] if validation else [], request, path.name)
     folder = Path(str(name).partition("/")[0])  # where there is one, a name with one slash is no Hub id
-    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")) or folder.is_dir():
+    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")) or os.path.isdir(folder):
         if "/" in str(name):
             raise RequestError(f"{name}: no such file or folder")
         raise unknown("task", str(name), task_names())
@@ -201,16 +201,25 @@ def _load_own(name: str | Path, validation: str | Path | None, request: Request)
 
 def _file(path: str | Path) -> Path:
     path = Path(path)
-    if not path.is_file():
-        beside = [each.name for each in path.parent.iterdir() if each.is_file()] if path.parent.is_dir() else []
+    if not os.path.exists(path):
+        parent = path.parent
+        beside = [each.name for each in parent.iterdir() if each.is_file()] if os.path.isdir(parent) else []
         match = nearest(path.name, beside)
         raise RequestError(f"{path}: no such file" + (f": did you mean '{match}'?" if match else ""))
     return path
 
 
 def _own_task(name: str, train: list[Path], validation: list[Path], request: Request, source: str) -> Task:
-    held_out = (read_files(validation), str(validation[0])) if validation else None
-    return _task_of(name, (read_files(train), str(train[0])), held_out, request, source, None)
+    data, columns = _read(train, request)
+    held_out = (_read(validation, request.found(columns))[0], str(validation[0])) if validation else None
+    return _task_of(name, (data, str(train[0])), held_out, request, source, None)
+
+
+def _read(paths: list[Path], request: Request) -> tuple[Dataset, Columns]:
+    """The columns that are asked for, and what they are for; what else is in the files is not read."""
+    where = str(paths[0])
+    data = read_files(paths, lambda names: request.columns(names, where).names)
+    return data, request.columns(data.column_names, where)
 
 
 def _load_from_hub(name: str, validation: str | None, request: Request) -> Task:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, Features, IterableDataset
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
     AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
@@ -24,6 +25,7 @@ DEFAULT_LENGTH = 512  # where neither the caller nor the tokenizer sets a limit
 FIRST_ROWS = 100  # rows that are looked at for unknown tokens, and all that is known of a stream
 UNKNOWN_SHARE = 0.5
 TRUNCATED_SHARE = 0.1  # a warning above this
+LONGEST = 50_000  # characters of the longest text that are tokenised to say how long it is
 BAR_ROWS = 20_000  # a progress bar only where there is something to wait for
 
 
@@ -67,7 +69,7 @@ def tokenize(
     encoder.words = words
     features = _features(first, tokenizer, words)
     if not _is_sized(dataset):
-        encoder(first[:])
+        _check_unknown(tokenizer, encoder(first[:])["input_ids"])
         _report_truncated(encoder, len(first))
         return dataset.map(encoder, batched=True, remove_columns=first.column_names, features=features)
     from distilnlp.data.arrow import write_dataset
@@ -79,19 +81,18 @@ def tokenize(
 
 def check_tokenizer(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> None:
     """Raise what `tokenize` would, as far as the first 100 rows tell and truncation apart."""
-    _encoder(first_rows(dataset), tokenizer, max_length)
+    first = first_rows(dataset)
+    _check_unknown(tokenizer, _encoder(first, tokenizer, max_length)(first[:])["input_ids"])
 
 
 def _encoder(first: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> _Encoder:
     _check_columns(first.column_names)
     pair = "text_pair" in first.column_names
     limit = _check_length(tokenizer, max_length, pair=pair)
-    encoder = _Encoder(tokenizer, limit, pair=pair, labelled="label" in first.column_names)
     _check_label(first)
     if not len(first):
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
-    _check_unknown(encoder, first[:])
-    return encoder
+    return _Encoder(CutTexts(tokenizer, limit), pair=pair, labelled="label" in first.column_names)
 
 
 def first_rows(dataset: Dataset | IterableDataset) -> Dataset:
@@ -122,33 +123,34 @@ def _encoded(encoder: _Encoder, dataset: Dataset, features: Features) -> Iterato
 
     hidden = len(dataset) < BAR_ROWS
     for start in tqdm(range(0, len(dataset), BATCH_ROWS), desc="tokenising", unit_scale=BATCH_ROWS, disable=hidden):
-        yield pa.table(encoder(dataset[start : start + BATCH_ROWS]), schema=features.arrow_schema)
+        columns = encoder(dataset[start : start + BATCH_ROWS])
+        if start == 0:
+            _check_unknown(encoder.texts.tokenizer, columns["input_ids"][:FIRST_ROWS])
+        yield pa.table(columns, schema=features.arrow_schema)
 
 
 @dataclass
 class _Encoder:
     """Tokenises batches of rows and counts those that did not fit."""
 
-    tokenizer: PreTrainedTokenizerBase
-    limit: int
+    texts: CutTexts
     pair: bool
     labelled: bool
     words: bool = False
     cut: int = 0  # rows that were truncated so far
-    longest: int = 0  # tokens that the longest of them has
+    longest: tuple[str, ...] = ()  # the texts of the one with the most characters
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         texts = rows["text"]
         pairs = rows["text_pair"] if self.pair else None
-        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, padding=False)
+        encoded = self.texts.encode(texts, pairs)
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        full = [row for row, length in enumerate(lengths) if length >= self.limit]
-        if full:  # only these can have been cut, so only these are tokenised twice
-            again = self.encode_whole([texts[row] for row in full], [pairs[row] for row in full] if pairs else None)
-            needed = [len(ids) for ids in again if len(ids) > self.limit]
-            self.cut += len(needed)
-            self.longest = max([self.longest, *needed])
-        names = [name for name in self.tokenizer.model_input_names if name in encoded]
+        for row, length in enumerate(lengths):
+            whole = (texts[row],) if pairs is None else (texts[row], pairs[row])
+            if length >= self.texts.limit and self._is_cut(encoded, row, whole):
+                self.cut += 1
+                self.longest = max(self.longest, whole, key=_characters)
+        names = [name for name in self.texts.tokenizer.model_input_names if name in encoded]
         columns = {name: encoded[name] for name in {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(names)}
         if self.words:
             columns["words"] = [_words(encoded.word_ids(i), encoded.sequence_ids(i)) for i in range(len(texts))]
@@ -156,10 +158,18 @@ class _Encoder:
             columns["labels"] = rows["label"]
         return columns | {"length": lengths}
 
-    def encode_whole(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[list[int]]:
-        """Token ids without truncation; ``verbose=False`` keeps the tokenizer's own length warning out."""
-        encoded = self.tokenizer(list(texts), list(pairs) if pairs else None, truncation=False, verbose=False)
-        return list(encoded["input_ids"])
+    def _is_cut(self, encoded: BatchEncoding, row: int, whole: tuple[str, ...]) -> bool:
+        if encoded.encodings is None:  # a tokenizer in Python does not tell
+            return self.tokens(whole) > self.texts.limit
+        return bool(encoded.encodings[row].overflowing)
+
+    def tokens(self, whole: tuple[str, ...]) -> int:
+        """How many without truncation; ``verbose=False`` keeps the tokenizer's own length warning out."""
+        return len(self.texts.tokenizer(*whole, truncation=False, verbose=False)["input_ids"])
+
+
+def _characters(texts: tuple[str, ...]) -> int:
+    return sum(map(len, texts))
 
 
 def _words(of_text: Sequence[int | None], texts: Sequence[int | None]) -> list[int]:
@@ -208,13 +218,11 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *,
     return limit
 
 
-def _check_unknown(encoder: _Encoder, rows: dict[str, list[Any]]) -> None:
+def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]]) -> None:
     """A wrong vocabulary makes every word unknown, and a model that sees one token in all texts learns nothing."""
-    tokenizer = encoder.tokenizer
     if tokenizer.unk_token_id is None:
         return
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    ids = encoder.encode_whole(rows["text"], rows["text_pair"] if encoder.pair else None)
     tokens = [token for row in ids for token in row if token not in special]
     unknown = tokens.count(tokenizer.unk_token_id)
     if unknown > UNKNOWN_SHARE * len(tokens):
@@ -241,10 +249,14 @@ def _report_truncated(encoder: _Encoder, rows: int) -> None:
     cut = encoder.cut
     if not cut:
         return
-    said = (
-        f"{cut} of {rows} rows are longer than max_length={encoder.limit} (the longest has {encoder.longest} tokens)"
-    )
-    if cut == rows and encoder.labelled:
+    limit = encoder.texts.limit
+    wrong, many = cut == rows and encoder.labelled, cut > TRUNCATED_SHARE * rows
+    if not wrong and not many:
+        return
+    part = tuple(text[:LONGEST] for text in encoder.longest)
+    more = "more than " if part != encoder.longest else ""
+    longest = f"the longest has {more}{encoder.tokens(part)} tokens"
+    said = f"{cut} of {rows} rows are longer than max_length={limit} ({longest})"
+    if wrong:
         raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
-    if cut > TRUNCATED_SHARE * rows:
-        logger.warning("%s and lose their end: a larger max_length keeps it", said)
+    logger.warning("%s and lose their end: a larger max_length keeps it", said)

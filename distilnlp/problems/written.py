@@ -10,15 +10,15 @@ from distilnlp.errors import RequestError
 
 __all__ = ["DECIMAL", "NumberStyle", "any_reading", "looks_like_list", "nearest_style", "number_style", "parse_list"]
 
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
+DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")  # not "nan" and "inf", which can be names
 LONGEST_NUMBER = 100  # characters: what is longer is no score
 LONGEST_LIST = 100_000  # characters
 
 _MINUS = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'"})
 # Thousands are marked by the sign that is not the decimal one, by a space, or as in Switzerland.
 _STYLES = {
-    ".": re.compile(r"[+-]?([1-9]\d{0,2}(?P<mark>[, '])\d{3}((?P=mark)\d{3})*(\.\d*)?|\d+\.?\d*|\.\d+)"),
-    ",": re.compile(r"[+-]?([1-9]\d{0,2}(?P<mark>[. '])\d{3}((?P=mark)\d{3})*(,\d*)?|\d+,?\d*|,\d+)"),
+    ".": re.compile(r"[+-]?([1-9]\d{0,2}(?P<mark>[, '])\d{3}((?P=mark)\d{3})*(\.\d*)?|\d+(\.\d*)?|\.\d+)"),
+    ",": re.compile(r"[+-]?([1-9]\d{0,2}(?P<mark>[. '])\d{3}((?P=mark)\d{3})*(,\d*)?|\d+(,\d*)?|,\d+)"),
 }
 _NAMES = {".": "a decimal point", ",": "a decimal comma"}
 

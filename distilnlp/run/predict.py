@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distilnlp.data.columns import PAIRS, SINGLES, Columns
 from distilnlp.data.files import read_files
-from distilnlp.errors import RequestError, unknown
+from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import Answer
@@ -66,10 +66,8 @@ def read_texts(
     Raises:
         RequestError: no such file or column, a file that cannot be read, a text that is missing.
     """
-    if not path.is_file():
-        raise RequestError(f"{path}: no such file")
-    data = read_files([path])
-    columns = _columns(data.column_names, path, text, text_pair, trained)
+    data = read_files([path], lambda names: _columns(names, path, text, text_pair, trained))
+    columns = data.column_names
     rows = list(zip(*(data[name] for name in columns), strict=True))
     for number, row in enumerate(rows, start=1):
         if not all(isinstance(value, str) for value in row):
@@ -103,7 +101,7 @@ def _columns(
             return [lowered[first], lowered[second]]
     single = [lowered[name] for name in SINGLES if name in lowered] or (list(found) if len(found) == 1 else [])
     if not single:
-        raise RequestError(f"{path}: which column is the text? give --text, one of: {', '.join(found)}")
+        raise RequestError(f"{path}: which column is the text? give --text, one of: {listed(found)}")
     return single[:1]
 
 

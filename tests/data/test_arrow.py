@@ -1,6 +1,7 @@
 """Data sets on disk: read row by row, removed with the last that reads them, never found again."""
 
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -132,3 +133,29 @@ def test_what_reading_and_tokenising_hold_does_not_grow_with_the_rows(tmp_path: 
     """A row is about a thousand bytes as Python objects; nine numbers of 8 bytes are what splitting takes."""
     small, large = peak(tmp_path / "films.csv", 4_000), peak(tmp_path / "films.csv", 16_000)
     assert (large - small) / 12_000 < 100
+
+
+PEAK = """
+import resource, sys
+from distilnlp.data import load_task, make_collator, tokenize
+from tests.tiny import tiny_tokenizer
+tokens = tokenize(load_task(sys.argv[1]).train, tiny_tokenizer())
+make_collator(tiny_tokenizer())([tokens[row] for row in range(0, len(tokens), len(tokens) // 32)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_of_half_a_million_rows_only_those_in_use_are_in_memory(tmp_path: Path) -> None:
+    """All memory of the process, Arrow's and the tokenizer's too; the rows themselves take 1,000 bytes as objects."""
+    root = Path(__file__).parents[2]
+    peaks = {}
+    for rows in (50_000, 450_000):
+        path = tmp_path / f"{rows}.csv"
+        with path.open("w") as file:
+            file.write("text,label\n")
+            file.writelines(f"the film {row} was good and quite red,class {row % 3}\n" for row in range(rows))
+        run = [sys.executable, "-c", PEAK, str(path)]
+        env = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(tmp_path)}
+        peaks[rows] = int(subprocess.run(run, env=env, cwd=root, check=True, capture_output=True).stdout)
+    assert (peaks[450_000] - peaks[50_000]) / 400_000 < 300

@@ -323,10 +323,10 @@ def test_the_columns_that_a_model_was_trained_on_are_found_again(tmp_path):
         load_task(tmp_path / "faq.csv", trained=Columns("question", None, "kind"))
 
 
-def test_an_empty_object_is_no_row(tmp_path):
+def test_empty_objects_are_rows_without_a_label(tmp_path):
     rows = ['{"text": "a", "label": 0}', '{"text": "b", "label": 1}'] * 500 + ["{}"] * 1000
     (tmp_path / "data.jsonl").write_text("\n".join(rows))
-    with pytest.raises(RequestError, match="example 1001 is an empty object"):
+    with pytest.raises(RequestError, match="1000 of 2000 rows have no label, the first is row 1001"):
         load_task(tmp_path / "data.jsonl")
 
 

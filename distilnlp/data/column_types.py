@@ -1,0 +1,63 @@
+"""Columns of any Arrow type as the few kinds that texts and labels are made of."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+
+__all__ = ["plain_array", "plain_type"]
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType | None:
+    """What a column of a type becomes: text, a number, a truth value, nothing at all, or a list of one of these.
+
+    Text is text however it is stored (large, as a view, as codes into a dictionary), and a decimal number is a float.
+    None for what can be neither a text nor a label: maps, structs, bytes, dates, lists of lists.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if kinds.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
+        return pa.string()
+    if kinds.is_decimal(kind):
+        return pa.float64()
+    if kinds.is_float16(kind):
+        return pa.float32()
+    if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_null(kind):
+        return kind
+    if _is_list(kind):
+        inner = plain_type(kind.value_type)
+        return None if inner is None or _is_list(inner) else pa.list_(inner)
+    return None
+
+
+def plain_array(array: pa.Array) -> pa.Array:
+    """The values of a column whose type `plain_type` knows, in that type.
+
+    Raises:
+        pyarrow.ArrowException: values that the type cannot hold, or that are damaged (text that is not UTF-8).
+    """
+    target = plain_type(array.type)
+    array.validate(full=True)
+    if array.type == target:
+        return array
+    if isinstance(array.type, pa.BaseExtensionType):
+        return plain_array(array.storage)
+    if kinds.is_dictionary(array.type):
+        return plain_array(array.dictionary_decode())
+    if _is_list(array.type):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int32())
+        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+        return pa.ListArray.from_arrays(offsets, plain_array(pc.list_flatten(array)), mask=array.is_null())
+    return array.cast(target)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    lists = (
+        kinds.is_list,
+        kinds.is_large_list,
+        kinds.is_fixed_size_list,
+        kinds.is_list_view,
+        kinds.is_large_list_view,
+    )
+    return any(is_kind(kind) for is_kind in lists)
