@@ -123,7 +123,7 @@ def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
         decisions = problem.decide(logits)
         assert len(decisions) == 4
         assert (decisions == decisions[0]).all()
-        compute_scores(problem.metrics, decisions, decisions, problem)
+        compute_scores(problem.metrics, decisions, decisions, problem, logits)
 
 
 @every_kind

@@ -62,6 +62,34 @@ def test_several_labels_have_the_better_of_none_and_the_most_frequent(metric, an
     assert found.score == {"micro_f1": pytest.approx(2 * 18 / (40 + 22)), "accuracy": 22 / 40}[metric]
 
 
+def test_a_metric_without_thresholds_ranks_the_labels_by_how_often_they_hold():
+    labels = (RNG.random((200, 3)) < [0.6, 0.3, 0.1]).astype(float)
+    metrics = ["macro_average_precision", "micro_average_precision"]
+    found = measure_baseline(Predictions.of(labels, labels - 0.5), labels, MULTI_LABEL, metrics, metrics[0])
+    shares = labels.mean(axis=0)
+    assert found.score == pytest.approx(shares.mean())
+    assert found.metrics["micro_average_precision"] > shares.mean(), "pooled, the frequent label comes first"
+    assert found.is_beaten
+
+
+def test_a_model_is_taken_by_its_own_thresholds():
+    """At 0.5 it would give no label to any text; at its own it is always right."""
+    labels = (RNG.random((60, 2)) < 0.5).astype(float)
+    logits = (labels * 2 - 4).astype(np.float32)
+    gains = [
+        measure_baseline(Predictions.of(labels, logits, own), labels, MULTI_LABEL, ["micro_f1"], "micro_f1").is_beaten
+        for own in (None, (0.05, 0.05))
+    ]
+    assert gains == [False, True]
+
+
+def test_held_out_texts_without_any_label_are_no_reason_to_warn(caplog):
+    labels, metric = np.zeros((4, 2)), "micro_average_precision"
+    found = measure_baseline(Predictions.of(labels, labels), np.eye(2), MULTI_LABEL, [metric], metric)
+    assert (found.score, found.is_beaten) == (0.0, False)
+    assert not caplog.records
+
+
 def test_the_most_frequent_labels_are_those_that_give_the_best_f1_to_every_text():
     """Every set of labels is tried."""
     for _ in range(20):
