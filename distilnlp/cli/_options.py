@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 __all__ = [
+    "ACCEPT",
+    "AcceptWeakTeacher",
     "DataDir",
     "DryRun",
     "Fresh",
@@ -57,6 +59,11 @@ Set = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder, and start anew.")]
+AcceptWeakTeacher = Annotated[
+    bool,
+    typer.Option("--accept-weak-teacher", help="Go on where a teacher is no better than one answer for every text."),
+]
+ACCEPT = "accept_weak_teacher=true"  # the same as a setting of the recipe
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """``distilnlp distill``"""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from distilnlp.cli._options import TaskName, Training, with_training_options
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_training_options
 from distilnlp.cli._recipes import Remove, recipe_from_options
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
@@ -28,6 +29,7 @@ def command(
     ] = False,
     control: Annotated[bool, typer.Option(help="Also train the student without the teacher, to compare.")] = True,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets. [default: 2]")] = None,
+    accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
     """Distil a teacher into a student on TASK.
 
@@ -53,6 +55,8 @@ def command(
     }
     if not control:
         stages["control"] = None
+    if accept_weak_teacher:
+        options = replace(options, settings=[*(options.settings or ()), ACCEPT])
     start(recipe_from_options("distill", task, options, stages), options)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distilnlp.cli._options import DryRun, Fresh, Output, Set, Training
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Set, Training
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -19,6 +19,7 @@ def command(
     output: Output = None,
     dry_run: DryRun = False,
     fresh: Fresh = False,
+    accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
     """Run a recipe, or go on with it.
 
@@ -27,7 +28,8 @@ def command(
     """
     from distilnlp.recipe import load_recipe
 
-    start(load_recipe(recipe, settings or ()), Training(output=output, dry_run=dry_run, fresh=fresh))
+    accepted = [ACCEPT] if accept_weak_teacher else []
+    start(load_recipe(recipe, [*(settings or ()), *accepted]), Training(output=output, dry_run=dry_run, fresh=fresh))
 
 
 def start(recipe: "Recipe", options: Training) -> Path | None:

@@ -24,6 +24,7 @@ __all__ = [
     "Labels",
     "Problem",
     "Rows",
+    "beyond_chance",
     "class_name",
     "get_problem",
     "label_settings",
@@ -189,7 +190,7 @@ class Problem:
     response_loss: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
-    agreement_meaning: ClassVar[str] = "share of equal answers"
+    agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
 
     @property
     def main_metric(self) -> str:
@@ -325,11 +326,21 @@ class Problem:
         """Raise RequestError unless the values can be decisions of this kind; ``which``: what they are, in words."""
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
-        """``agreement`` with a teacher on the same texts, and how far the two are apart.
+        """``agreement`` with a teacher on the same texts, ``kappa`` where chance alone gives some, and a distance.
 
         Args:
             student, teacher: logits of one shape, as `check_logits` gives them.
             teachers: the kind as the teacher decides it, where that differs.
+        """
+        raise NotImplementedError
+
+    def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
+        """Logits ``(rows, ...)`` that need no text, the same in each row, by what they answer in words.
+
+        Where there are several, the best by the main metric is what a model has to beat.
+
+        Args:
+            labels: of the training rows, as `encode` gives them; at least one row.
         """
         raise NotImplementedError
 
@@ -447,6 +458,18 @@ def sorted_names(names: set[str]) -> tuple[str, ...]:
     if all(DECIMAL.fullmatch(name) for name in names):
         return tuple(sorted(names, key=lambda name: (float(name), name)))
     return tuple(sorted(names))
+
+
+def beyond_chance(observed: float, by_chance: float) -> float:
+    """Cohen's kappa: how much of the agreement that chance leaves open is there; 1 is all, 0 none, below 0 less.
+
+    Args:
+        observed: the share of equal decisions.
+        by_chance: the share that two models would have that keep their rates and ignore the texts. Where that is all,
+            as for two models that always decide the same, nothing is left to agree on: 0.
+    Source: Cohen 1960, doi:10.1177/001316446002000104.
+    """
+    return (observed - by_chance) / (1.0 - by_chance) if by_chance < 1.0 else 0.0
 
 
 def check_finite(logits: NDArray[Any]) -> None:

@@ -17,6 +17,7 @@ from distilnlp.problems.base import (
     LabelColumn,
     Labels,
     Problem,
+    beyond_chance,
     check_classes,
     check_finite,
     class_name,
@@ -145,12 +146,24 @@ class Classification(Problem):
         check_classes(values, which, "class numbers from 0")
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
-        """The share of texts with the same largest logit, and the mean of ``KL(teacher || student)``."""
+        """The share of texts with the same largest logit, its kappa, and the mean of ``KL(teacher || student)``."""
         log_q, log_p = _log_softmax(student), _log_softmax(teacher)  # (examples, classes)
         divergence = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)  # (examples,)
-        same = student.argmax(axis=1) == teacher.argmax(axis=1)
-        # A KL is >= 0; rounding alone can take it just under.
-        return {"agreement": float(np.mean(same)), "kl": max(0.0, float(divergence.mean()))}
+        own, theirs = student.argmax(axis=1), teacher.argmax(axis=1)
+        rates = [np.bincount(each, minlength=student.shape[1]) / len(each) for each in (own, theirs)]
+        same = float(np.mean(own == theirs))
+        return {
+            "agreement": same,
+            "kappa": beyond_chance(same, float(rates[0] @ rates[1])),
+            "kl": max(0.0, float(divergence.mean())),  # >= 0; rounding alone can take it just under
+        }
+
+    def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
+        """The shares of the classes, the largest of which is the decision."""
+        known, counts = np.unique(labels, return_counts=True)
+        logits = np.zeros(max(2, int(known[-1]) + 1))
+        logits[known.astype(np.int64)] = np.log1p(counts)
+        return {"the largest class of the training rows": np.tile(logits, (rows, 1))}
 
     def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
         return [f"Classifies {inputs}", *([f"The answer is one of: {', '.join(names)}."] if names else [])]

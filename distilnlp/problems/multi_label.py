@@ -18,6 +18,7 @@ from distilnlp.problems.base import (
     LabelColumn,
     Labels,
     Problem,
+    beyond_chance,
     check_classes,
     check_finite,
     class_name,
@@ -190,9 +191,36 @@ class MultiLabel(Problem):
         check_classes(values, which, "0 and 1", highest=1)
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
-        """The share of equal decisions over texts and labels, and the mean Bernoulli ``KL(teacher || student)``."""
-        same = self.decide(student) == (teachers or self).decide(teacher)
-        return {"agreement": float(np.mean(same)), "kl": max(0.0, float(_bernoulli_kl(student, teacher).mean()))}
+        """The share of equal decisions over texts and labels, its kappa, and the mean ``KL(teacher || student)``.
+
+        Chance keeps the rate of each label, so that two models which give a frequent label to every text do not seem
+        to agree on anything.
+        """
+        own, theirs = self.decide(student), (teachers or self).decide(teacher)
+        rates = own.mean(axis=0), theirs.mean(axis=0)  # (labels,)
+        by_chance = rates[0] * rates[1] + (1.0 - rates[0]) * (1.0 - rates[1])
+        same = float(np.mean(own == theirs))
+        return {
+            "agreement": same,
+            "kappa": beyond_chance(same, float(by_chance.mean())),
+            "kl": max(0.0, float(_bernoulli_kl(student, teacher).mean())),
+        }
+
+    def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
+        """The labels by how often they hold: above 0 are those that give the best F1 on the training rows, or none.
+
+        Both rank the labels alike, so that a metric that needs no threshold has the same score for both.
+        """
+        counts = np.asarray(labels.sum(axis=0), dtype=np.float64)
+        order = np.argsort(-counts, kind="stable")
+        given = np.arange(1, len(counts) + 1)  # how many labels every text is given, the most frequent first
+        f1 = 2 * np.cumsum(counts[order]) / (given * len(labels) + counts.sum())
+        lowest = counts[order[int(np.argmax(f1))]]  # labels that are as frequent are given too
+        scores = np.log1p(counts)
+        return {
+            "the most frequent labels of the training rows": np.tile(scores - np.log(lowest + 0.5), (rows, 1)),
+            "no label": np.tile(scores - scores.max() - 1.0, (rows, 1)),
+        }
 
     def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
         return [f"Classifies {inputs}", *([f"The answer is any of: {', '.join(names)}."] if names else [])]

@@ -26,7 +26,7 @@ from distilnlp.problems.written import NumberStyle, nearest_style
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Regression", "correlation"]
+__all__ = ["Regression", "correlation", "undefined_correlation"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Regression(Problem):
     response_loss: ClassVar[str] = "logit_mse"
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearmanr")
     accepted_metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearmanr", "mse")
-    agreement_meaning: ClassVar[str] = "Pearson correlation with the teacher"
+    agreement_meaning: ClassVar[str] = "Pearson correlation with the teacher (0 is what chance gives)"
 
     def recognises(self, column: LabelColumn) -> bool:
         """Numbers, of which some have a fraction."""
@@ -114,9 +114,15 @@ class Regression(Problem):
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """Pearson correlation (1.0 for equal numbers, else 0.0 where undefined) and the mean absolute difference."""
-        same = bool(np.array_equal(student, teacher))
-        agreement = 1.0 if same else correlation(student, teacher, "agreement with the teacher")
+        same, why = bool(np.array_equal(student, teacher)), undefined_correlation(student, teacher)
+        if why is not None and not same:
+            logger.warning("agreement with the teacher is not defined: %s; reported as 0.0", why)
+        agreement = 1.0 if same else correlation(student, teacher)
         return {"agreement": agreement, "mae": float(np.abs(student - teacher).mean())}
+
+    def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
+        """Their mean."""
+        return {"the mean of the training rows": np.full(rows, float(np.mean(labels)))}
 
     def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
         return [f"Scores {inputs}"]
@@ -132,12 +138,18 @@ def _written_in(style: NumberStyle) -> str:
     return f", written with a decimal {sign}{' and in percent' if style.percent else ''} as in the training data"
 
 
-def correlation(first: Floats, second: Floats, name: str) -> float:
-    """Pearson correlation of two vectors; 0.0 and a logged warning under ``name`` when it is not defined."""
-    for which, values in (("predictions", first), ("references", second)):
+def undefined_correlation(predictions: Floats, references: Floats) -> str | None:
+    """Why the correlation of two vectors is not defined, in words; None where it is."""
+    for which, values in (("predictions", predictions), ("references", references)):
         if np.ptp(values) == 0:
-            logger.warning("%s is not defined: the %s are all equal; reported as 0.0", name, which)
-            return 0.0
+            return f"the {which} are all equal"
+    return None
+
+
+def correlation(first: Floats, second: Floats) -> float:
+    """Pearson correlation of two vectors; 0.0 where it is not defined."""
+    if undefined_correlation(first, second) is not None:
+        return 0.0
     first, second = (values / np.abs(values).max() for values in (first, second))  # no overflow in the squares
     first, second = first - first.mean(), second - second.mean()
     scale = np.linalg.norm(first) * np.linalg.norm(second)

@@ -185,6 +185,9 @@ class Recipe(_Strict):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(42, description="of every stage whose training gives none")
     cache: CacheSpec = Field(default_factory=lambda: CacheSpec.model_validate({}))
+    accept_weak_teacher: bool = Field(
+        False, description="go on with a teacher whose score is not above that of answers that need no text"
+    )
     stages: dict[str, Stage] = Field(min_length=1)
 
     _document: Document = PrivateAttr(default_factory=Document)

@@ -17,7 +17,7 @@ from distilnlp.report.card_data import (
     teacher_name,
     title,
 )
-from distilnlp.report.compare import footnotes, markdown_table, relative_lines
+from distilnlp.report.compare import footnotes, markdown_table, relative_lines, verdicts
 from distilnlp.report.escape import markdown, one_line, visible
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.yaml_text import write_yaml
@@ -77,10 +77,12 @@ def _summary(report: Report, result: StageResult) -> str:
 
 def _results(rows: list[StageResult], result: StageResult) -> str:
     lines = ["## Results", "", "All models of the run, on the same held-out data:", "", markdown_table(rows)]
-    below = [*relative_lines(rows), *footnotes(rows)]
+    below = [*verdicts(rows), *relative_lines(rows), *footnotes(rows)]
     if below:
         lines += ["", *(f"- {markdown(line)}" for line in below)]
     further = [(f"On the {markdown(name)} set", metrics) for name, metrics in result.extra.items()]
+    if result.baseline is not None:
+        further.insert(0, ("All metrics of the baseline", result.baseline.metrics))
     for name, metrics in ("All metrics of this model", result.metrics), *further:
         values = [f"{markdown(metric)} {value:.4f}" for metric, value in metrics.items()]
         if values:

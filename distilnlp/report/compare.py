@@ -6,14 +6,22 @@ from pathlib import Path
 
 from distilnlp.errors import RequestError
 from distilnlp.report.escape import markdown, one_line
-from distilnlp.report.schema import Cost, Report, Role, StageResult, read_report
+from distilnlp.report.schema import Baseline, Cost, Fidelity, Report, Role, StageResult, read_report
 from distilnlp.report.scores import SCORES
 
-__all__ = ["compare_runs", "footnotes", "markdown_table", "relative_lines", "render_table"]
+__all__ = [
+    "against_baseline",
+    "compare_runs",
+    "footnotes",
+    "markdown_table",
+    "relative_lines",
+    "render_table",
+    "verdicts",
+]
 
 MISSING = "-"
 WIDTH = 100
-NAME_WIDTH = 20  # the other columns take 79 at their widest
+NAME_WIDTH = 18  # the other columns take 81 at their widest
 SHORT_NAMES = {
     "matthews_correlation": "MCC",
     "pearson": "Pearson",
@@ -56,7 +64,7 @@ def render_table(rows: Sequence[StageResult]) -> str:
     lines = ["  ".join(_align(line, widths)).rstrip() for line in (header, rule, *body)]
     below = [
         line
-        for text in (*relative_lines(rows), *footnotes(rows))
+        for text in (*verdicts(rows), *relative_lines(rows), *footnotes(rows))
         for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     ]
     return "\n".join([*lines, "", *below] if below else lines)
@@ -72,6 +80,24 @@ def markdown_table(rows: Sequence[StageResult]) -> str:
     header, *body = ([markdown(cell) for cell in line] for line in _cells(rows, None))
     rule = [":---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
+
+
+def verdicts(rows: Sequence[StageResult]) -> list[str]:
+    """A line for each model that is not above the baseline: whatever else is said of it, it has learned nothing."""
+    said = [(_name(row, rows), against_baseline(row)) for row in rows]
+    return [f"{name}: has learned nothing that shows: {weakness}" for name, weakness in said if weakness is not None]
+
+
+def against_baseline(row: StageResult) -> str | None:
+    """In words, that a model's score is not above the baseline's; None where it is, or was not measured."""
+    baseline = row.baseline
+    if baseline is None or row.score is None or baseline.is_beaten:
+        return None
+    low, high = baseline.gain
+    return (
+        f"{_metric(row)} {row.score:.3f} on {baseline.rows} held-out rows is not above the {baseline.score:.3f} of the"
+        f" baseline ({baseline.answer}, whatever the text is; 95 % interval of the gain {low:+.3f} to {high:+.3f})"
+    )
 
 
 def relative_lines(rows: Sequence[StageResult]) -> list[str]:
@@ -146,6 +172,9 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
         notes.append(
             f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
         )
+    answers = dict.fromkeys(row.baseline.answer for row in rows if row.baseline is not None)
+    if answers:
+        notes.append(f"baseline: {', or '.join(answers)}, whatever the text is.")
     meanings = dict.fromkeys(row.problem.agreement_meaning for row in rows if row.fidelity is not None)
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")
@@ -157,9 +186,10 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
         raise RequestError("there is nothing to show: the report lists no stages")
     metrics = {_metric(row) for row in rows}
     one_metric = len(metrics) == 1
+    with_kappa = any(row.fidelity is not None and row.fidelity.kappa is not None for row in rows)
     header = ["model", _short(metrics.pop(), 14) if one_metric else "score", "params", "w/o emb.", "MB"]
-    table = [[*header, "ms p50/p95", "texts/s", "agreement"]]
-    for row in rows:
+    table = [[*header, "ms p50/p95", "texts/s", "agree/kappa" if with_kappa else "agreement"]]
+    for row in _with_baselines(rows):
         cost, name = row.cost or Cost(), _name(row, rows)
         score = _format(row.score, "{:.3f}")
         latency = "/".join(_milliseconds(value) for value in (cost.latency_p50_ms, cost.latency_p95_ms))
@@ -172,10 +202,27 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
                 _format(cost.disk_mb, "{:.1f}"),
                 MISSING if latency == f"{MISSING}/{MISSING}" else latency,
                 _format(cost.throughput_per_s, "{:.0f}"),
-                _format(None if row.fidelity is None else row.fidelity.agreement, "{:.3f}"),
+                _agreement(row.fidelity),
             ]
         )
     return table
+
+
+def _with_baselines(rows: Sequence[StageResult]) -> list[StageResult]:
+    """The rows, and after those of each run what needs no text, as one more model."""
+    shown: list[StageResult] = []
+    for run in dict.fromkeys(row.run for row in rows):
+        own = [row for row in rows if row.run == run]
+        # One for all models that were measured on the same examples and learned from the same.
+        found: dict[object, tuple[StageResult, Baseline]] = {}
+        for row in own:
+            if row.baseline is not None:
+                found.setdefault((row.held_out, row.main_metric, row.baseline.score), (row, row.baseline))
+        shown += own
+        for row, baseline in found.values():
+            name = "baseline" if len(found) == 1 else f"baseline ({row.stage})"
+            shown.append(StageResult(stage=name, main_metric=row.main_metric, score=baseline.score, run=run))
+    return shown
 
 
 def _metric(row: StageResult) -> str:
@@ -196,6 +243,12 @@ def _short(text: str, width: int) -> str:
 
 def _format(value: float | None, pattern: str) -> str:
     return MISSING if value is None else pattern.format(value)
+
+
+def _agreement(fidelity: Fidelity | None) -> str:
+    if fidelity is None:
+        return MISSING
+    return "/".join(f"{value:.3f}" for value in (fidelity.agreement, fidelity.kappa) if value is not None)
 
 
 def _milliseconds(value: float | None) -> str:

@@ -17,14 +17,16 @@ def fidelity(
 ) -> dict[str, float]:
     """Agreement of a student with its teacher on the same examples, computed in float64.
 
-    - classes: ``agreement``, the share of examples with the same largest logit, and ``kl``, the mean of
-      ``KL(teacher || student)``;
-    - multi-label: ``agreement``, the share of (example, label) decisions that are the same, each model's by its
-      own thresholds, and ``kl``, the Bernoulli ``KL(teacher || student)`` summed over labels, mean over examples;
+    - classes: ``agreement``, the share of examples with the same largest logit, ``kappa``, what of it is not chance
+      (Cohen's), and ``kl``, the mean of ``KL(teacher || student)``;
+    - multi-label: ``agreement``, the share of (example, label) decisions that are the same, each model's by its own
+      thresholds, ``kappa``, where chance is two models that give each label as often and ignore the texts, and ``kl``,
+      the Bernoulli ``KL(teacher || student)`` summed over labels, mean over examples;
     - regression: ``agreement``, the Pearson correlation (1.0 when the numbers are the same, else 0.0 where it is not
       defined), and ``mae``, the mean absolute difference.
 
-    A student compared with itself has agreement 1.0 and ``kl`` or ``mae`` 0.0.
+    A student compared with itself has agreement 1.0 and ``kl`` or ``mae`` 0.0; its kappa is 1.0, but 0.0 where it
+    answers every example alike.
 
     Args:
         problem: the kind of task, as the student decides it (`Problem.decided_by`), or its name.

@@ -13,6 +13,7 @@ from distilnlp.problems import Problem, get_problem
 
 __all__ = [
     "VERSION",
+    "Baseline",
     "Cost",
     "Fidelity",
     "Kind",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 DEFAULT_PROBLEM = "single_label_classification"
-VERSION = 1  # of report.json and metrics.json; another number where an older reader would misunderstand
+VERSION = 2  # of report.json and metrics.json; another number where an older reader would misunderstand
 
 Role = Literal["teacher", "control", "student"]
 Kind = Literal["finetune", "distill", "transform"]
@@ -64,13 +65,43 @@ class Cost(_Typed):
     throughput_batches: int | None = None
 
 
+class Baseline(_Typed):
+    """What answers that need no text get on the same held-out examples, and whether a model is above that.
+
+    Args:
+        answer: which answer each text gets, in words.
+        score: of the main metric; ``metrics``: all metrics.
+        gain: the ends of the 95 % interval of the model's gain over it in the main metric; above 0 is better.
+        rows: how many held-out examples that is measured on.
+    """
+
+    answer: str
+    score: float
+    metrics: dict[str, float] = Field(default_factory=dict)
+    gain: tuple[float, float]
+    rows: int
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether the model is above it by more than the choice of the examples explains."""
+        return self.gain[0] > 0
+
+
 class Fidelity(_Typed):
-    """How closely a model answers as its teacher: ``agreement``, and the distances that the problem names (``kl``)."""
+    """How closely a model answers as its teacher.
+
+    Args:
+        agreement: see `distilnlp.problems.Problem.agreement_meaning`.
+        kappa: how much of what chance leaves open; None where chance alone gives no agreement.
+
+    Further keys are the distances that the problem names (``kl``).
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float]
 
     agreement: float
+    kappa: float | None = None
 
 
 class StageResult(_Typed):
@@ -83,6 +114,7 @@ class StageResult(_Typed):
         held_out: a digest of the held-out examples; only where it is the same may two scores be compared.
         score: of the main metric, on the held-out examples.
         metrics: all metrics there; ``extra``: the same on each further set.
+        baseline: what needs no text, on the held-out examples.
         seconds, steps: of its training.
         cost, fidelity: measured when the whole run is done.
         run: which run it is of, where several are shown together; never stored.
@@ -98,6 +130,7 @@ class StageResult(_Typed):
     score: float | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     extra: dict[str, dict[str, float]] = Field(default_factory=dict)
+    baseline: Baseline | None = None
     seconds: float | None = None
     steps: int | None = None
     cost: Cost | None = None

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.problems import Problem, get_problem
-from distilnlp.problems.regression import correlation
+from distilnlp.problems.regression import correlation, undefined_correlation
 
 __all__ = [
     "SCORES",
@@ -83,13 +83,13 @@ def matthews_correlation(predictions: Floats, references: Floats) -> float:
 
 
 def pearson(predictions: Floats, references: Floats) -> float:
-    """Pearson correlation; 0.0 and a logged warning when either input is constant, where it is not defined."""
-    return correlation(predictions, references, "pearson")
+    """Pearson correlation; 0.0 when either input is constant, where it is not defined."""
+    return correlation(predictions, references)
 
 
 def spearmanr(predictions: Floats, references: Floats) -> float:
     """Spearman correlation (Pearson of the ranks, ties share their mean rank); constant inputs as in `pearson`."""
-    return correlation(_ranks(predictions), _ranks(references), "spearmanr")
+    return correlation(_ranks(predictions), _ranks(references))
 
 
 def _ranks(values: Floats) -> Floats:
@@ -107,26 +107,18 @@ def mse(predictions: Floats, references: Floats) -> float:
 def micro_average_precision(logits: Floats, references: Floats) -> float:
     """Average precision of all logits pooled: the precision at each step of recall, at whatever threshold.
 
-    0.0 and a logged warning where no label holds anywhere. By chance it is about the share of labels that hold.
+    0.0 where no label holds anywhere. By chance it is about the share of labels that hold.
     """
-    return _average_precision("micro_average_precision", logits.reshape(-1, 1), references.reshape(-1, 1))
+    return macro_average_precision(logits.reshape(-1, 1), references.reshape(-1, 1))
 
 
 def macro_average_precision(logits: Floats, references: Floats) -> float:
     """Mean over the labels of their own average precision.
 
-    A label that no example has is left out of the mean, since it has no recall. 0.0 and a logged warning where that
-    leaves none.
+    A label that no example has is left out of the mean, since it has no recall; 0.0 where that leaves none.
     """
-    return _average_precision("macro_average_precision", logits, references)
-
-
-def _average_precision(name: str, logits: Floats, references: Floats) -> float:
     columns = [(logits[:, i], references[:, i] == 1) for i in range(references.shape[1]) if references[:, i].any()]
-    if not columns:
-        logger.warning("%s is not defined: no label holds for any example; reported as 0.0", name)
-        return 0.0
-    return float(np.mean([_precision_of_ranking(values, present) for values, present in columns]))
+    return float(np.mean([_precision_of_ranking(values, present) for values, present in columns])) if columns else 0.0
 
 
 def _precision_of_ranking(values: Floats, present: NDArray[np.bool_]) -> float:
@@ -135,6 +127,14 @@ def _precision_of_ranking(values: Floats, present: NDArray[np.bool_]) -> float:
     ranked, hits = values[order], np.cumsum(present[order], dtype=np.float64)
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # equal values are one step
     return float(np.sum(hits[last] / (last + 1) * np.diff(hits[last], prepend=0.0)) / hits[-1])
+
+
+def _without_labels(logits: Floats, references: Floats) -> str | None:
+    return None if references.any() else "no label holds for any example"
+
+
+def _always_defined(predictions: Floats, references: Floats) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,14 @@ class Score:
         hub_id: its id among the Hub's metrics.
         higher_is_better: whether a higher one is better.
         reads: what it is computed of; what reads logits needs no threshold.
+        undefined: why it is not defined for what ``compute`` takes, in words; None where it is.
     """
 
     compute: Callable[[Floats, Floats], float]
     hub_id: str
     higher_is_better: bool = True
     reads: Literal["decisions", "logits"] = "decisions"
+    undefined: Callable[[Floats, Floats], str | None] = _always_defined
 
 
 # Which of them fit a problem, the problem says: `Problem.accepted_metrics`.
@@ -161,11 +163,15 @@ SCORES: dict[str, Score] = {
     "macro_f1": Score(macro_f1, "f1"),
     "micro_f1": Score(micro_f1, "f1"),
     "matthews_correlation": Score(matthews_correlation, "matthews_correlation"),
-    "pearson": Score(pearson, "pearsonr"),
-    "spearmanr": Score(spearmanr, "spearmanr"),
+    "pearson": Score(pearson, "pearsonr", undefined=undefined_correlation),
+    "spearmanr": Score(spearmanr, "spearmanr", undefined=undefined_correlation),
     "mse": Score(mse, "mse", higher_is_better=False),
-    "micro_average_precision": Score(micro_average_precision, "average_precision", reads="logits"),
-    "macro_average_precision": Score(macro_average_precision, "average_precision", reads="logits"),
+    "micro_average_precision": Score(
+        micro_average_precision, "average_precision", reads="logits", undefined=_without_labels
+    ),
+    "macro_average_precision": Score(
+        macro_average_precision, "average_precision", reads="logits", undefined=_without_labels
+    ),
 }
 
 
@@ -195,6 +201,8 @@ def compute_scores(
     logits: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Each metric of finished predictions (classes, 0/1 by label, or numbers; not logits).
+
+    Logs a warning for one that is not defined.
 
     Args:
         problem: the kind of task, or its name.
@@ -230,4 +238,8 @@ def compute_scores(
         given["logits"] = np.asarray(problem.check_logits(logits), dtype=np.float64)
         if given["logits"].shape != expected.shape:
             raise RequestError(f"the logits are {given['logits'].shape} and the references {expected.shape}")
+    for name in names:
+        why = SCORES[name].undefined(given[SCORES[name].reads], expected)
+        if why is not None:
+            logger.warning("%s is not defined: %s; reported as 0.0", name, why)
     return {name: SCORES[name].compute(given[SCORES[name].reads], expected) for name in names}

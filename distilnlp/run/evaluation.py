@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
+from distilnlp.data.arrow import column_array
 from distilnlp.data.columns import Columns
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
@@ -14,7 +15,9 @@ from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.models.trained_columns import check_parts, remembered_columns
+from distilnlp.report.baseline import measure_baseline
 from distilnlp.report.predictions import Predictions
+from distilnlp.report.schema import Baseline
 from distilnlp.report.scores import compute_scores
 
 __all__ = ["Answers", "answer", "answer_of", "columns_of", "evaluate_model", "texts_of"]
@@ -30,6 +33,7 @@ class Answers:
         predictions: on the held-out examples; ``further``: on each further set.
         metrics: of the held-out examples; ``extra``: of each further set.
         held_out: a digest of the held-out examples (see `distilnlp.report.schema.StageResult`).
+        baseline: what needs no text, on the held-out examples; None without training rows.
     """
 
     predictions: Predictions
@@ -37,6 +41,7 @@ class Answers:
     further: dict[str, Predictions]
     extra: dict[str, dict[str, float]]
     held_out: str
+    baseline: Baseline | None
 
 
 def answer(predictor: Predictor, task: Task) -> Answers:
@@ -56,7 +61,15 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
         _digest(task, task.validation),
+        _baseline(predictions, task),
     )
+
+
+def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
+    if task.train is None:
+        return None
+    labels = column_array(task.train, "label")
+    return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric)
 
 
 def texts_of(data: Dataset) -> list[Text]:

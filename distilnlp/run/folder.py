@@ -206,6 +206,7 @@ class RunFolder:
             raise RequestError(f"{self.path} holds a run of another recipe, with a stage '{gone[0]}': {_WAY_OUT}")
         for part in (old, new):
             part["stages"] = {name: part["stages"][name] for name in begun}
+            part.pop("accept_weak_teacher", None)  # decides whether the run goes on, and nothing of what is there
         was, is_now = _flat(old), _flat(new)
         changed = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
         if changed:

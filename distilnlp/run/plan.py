@@ -108,6 +108,19 @@ class Plan:
                 found.setdefault(stage.teacher, stage)
         return found
 
+    def pupils(self, name: str) -> list[StagePlan]:
+        """The stages that take over what a model has learned: those that it teaches, or that are made of its layers.
+
+        A model that was not trained in this run, as a stage or at all, is no more than a start for the latter.
+        """
+        stage = self.stages.get(name)
+        trained = stage is not None and stage.role == "teacher" and stage.spec.kind == "train"
+        return [
+            each
+            for each in self.stages.values()
+            if each.teacher == name or (trained and each.spec.student is not None and each.start == name)
+        ]
+
 
 def make_plan(recipe: Recipe) -> Plan:
     """Check every stage's training arguments and objective, and make them; loads no model and no data.

@@ -22,7 +22,7 @@ from distilnlp.run.folder import CARD, REPORT, RunFolder
 from distilnlp.run.plan import Plan
 from distilnlp.whole_files import write_text
 
-__all__ = ["eval_split", "make_report"]
+__all__ = ["eval_split", "make_report", "outsider_result"]
 
 
 def make_report(
@@ -42,7 +42,7 @@ def make_report(
     """
     say("measuring size, speed and agreement")
     recipe, task, teacher = plan.recipe, tasks[plan.last.name], plan.reference_teacher
-    rows = {name: _of_outsider(name, answers, tasks[plan.outsiders[name].name]) for name, answers in outside.items()}
+    rows = {n: outsider_result(n, answers, tasks[plan.outsiders[n].name]) for n, answers in outside.items()}
     rows.update({name: folder.result(name) for name in plan.stages})
     costs = _costs(plan, task, folder, list(rows))
     fidelities = _fidelities(plan, tasks, folder, outside, rows)
@@ -70,7 +70,8 @@ def make_report(
     return report
 
 
-def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
+def outsider_result(name: str, answers: Answers, task: Task) -> StageResult:
+    """What a teacher that is no stage got on the held-out examples of a task."""
     return StageResult(
         stage=name,
         role="teacher",
@@ -81,6 +82,7 @@ def _of_outsider(name: str, answers: Answers, task: Task) -> StageResult:
         score=answers.metrics[task.main_metric],
         metrics=answers.metrics,
         extra=answers.extra,
+        baseline=answers.baseline,
     )
 
 

@@ -9,6 +9,7 @@ from accelerate import PartialState
 
 from distilnlp.data import load_task
 from distilnlp.data.load import Task
+from distilnlp.errors import RunError
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.report.compare import render_table
 from distilnlp.report.schema import Report
@@ -17,9 +18,10 @@ from distilnlp.run.evaluation import Answers, answer_of
 from distilnlp.run.folder import CARD, RunFolder
 from distilnlp.run.models import Models
 from distilnlp.run.plan import Plan, StagePlan, make_plan
-from distilnlp.run.report import make_report
+from distilnlp.run.report import make_report, outsider_result
 from distilnlp.run.stage import train_stage
 from distilnlp.run.thresholds import check_thresholds
+from distilnlp.run.weak_teacher import weak_teacher
 
 __all__ = ["run_recipe"]
 
@@ -32,8 +34,8 @@ def run_recipe(
     """Run a recipe in a folder, or go on with it there, and return its report (None in all processes but the first).
 
     Run it again after a break: finished stages are skipped, a broken one resumes from its last checkpoint, and the
-    weights are those of a run without the break. All models are sketched, and the objective is compared with them,
-    before the first stage is trained.
+    weights are those of a run without the break. All models are sketched, the objective is compared with them, and
+    teachers from outside are measured, before the first stage is trained.
 
     Args:
         recipe: as `load_recipe` gives it, or the plan that `make_plan` has made of it.
@@ -45,7 +47,7 @@ def run_recipe(
     Raises:
         RequestError: the recipe asks for what cannot be; the folder holds something else, or a run with other
             settings (says which).
-        RunError: the training failed.
+        RunError: the training failed; a teacher is not above the baseline, and the recipe does not accept that.
     """
     plan = recipe if isinstance(recipe, Plan) else make_plan(recipe)
     place = RunFolder(Path(folder))
@@ -73,10 +75,19 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
     models = Models(plan, tasks, place)
     models.check()
+    outside = _answers_of_outsiders(plan, tasks)
+    for name, stage in plan.outsiders.items():
+        _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
     _wait_for_everyone()
     for name, stage in plan.stages.items():
         _run_stage(stage, tasks[name], models, place, say)
-    return make_report(plan, tasks, place, _answers_of_outsiders(plan, tasks), say)
+        _stop_at(weak_teacher(name, plan, place))
+    return make_report(plan, tasks, place, outside, say)
+
+
+def _stop_at(weakness: str | None) -> None:
+    if weakness is not None:
+        raise RunError(weakness)
 
 
 def _run_stage(stage: StagePlan, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]) -> None:
@@ -98,6 +109,8 @@ def _follow(plan: Plan, place: RunFolder) -> None:
     for name, stage in plan.stages.items():
         if not place.is_finished(name):
             train_stage(stage, tasks[name], models, place, _say_nothing)
+        if weak_teacher(name, plan, place) is not None:
+            return  # the first process says so
 
 
 def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task]) -> dict[str, Answers]:

@@ -107,6 +107,7 @@ def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, step
         score=answers.metrics[task.main_metric],
         metrics=answers.metrics,
         extra=answers.extra,
+        baseline=answers.baseline,
         seconds=round(seconds, 1),
         steps=steps,
     )

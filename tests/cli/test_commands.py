@@ -20,6 +20,7 @@ from tests.run.conftest import csv_file, start_weights
 __all__ = ["csv_file", "start_weights"]  # fixtures
 
 QUICK = ["--epochs", "1", "--batch-size", "8", "--max-length", "16", "--precision", "fp32"]
+QUICK += ["--set", "accept_weak_teacher=true"]  # nobody learns much in one epoch
 
 
 def output_of(capsys, *arguments: str) -> str:
@@ -72,8 +73,9 @@ def test_the_schema_accepts_the_shipped_recipes_by_name(capsys, tmp_path):
 
 def test_a_dry_run_prints_a_recipe_and_writes_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = output_of(capsys, "run", "mrpc", "--dry-run", "--set", "stages.student.training.seed=9")
-    assert yaml.safe_load(text) == load_recipe("mrpc", ["stages.student.training.seed=9"]).to_dict()
+    setting = "stages.student.training.seed=9"
+    text = output_of(capsys, "run", "mrpc", "--dry-run", "--set", setting, "--accept-weak-teacher")
+    assert yaml.safe_load(text) == load_recipe("mrpc", [setting, "accept_weak_teacher=true"]).to_dict()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,6 +110,8 @@ def test_finetune_makes_a_recipe_of_one_stage(capsys):
         ([], "stages.student.student", {"from": "runs/t", "layers": 2, "init": "teacher"}),
         ([], "stages.control.student", {"from": "runs/t", "layers": 2, "init": "teacher"}),
         ([], "stages.student.teacher", "runs/t"),
+        (["--accept-weak-teacher"], "accept_weak_teacher", True),
+        ([], "accept_weak_teacher", False),
         (["--finetune-teacher"], "stages.student.teacher", "teacher"),
         (["--finetune-teacher"], "stages.teacher.model", "runs/t"),
     ],

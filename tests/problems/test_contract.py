@@ -109,10 +109,21 @@ def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
     problem = problem_of(case)
     logits = problem.check_logits(np.array(case.logits))
     same, other = problem.agreement(logits, logits), problem.agreement(-logits, logits)
-    assert same["agreement"] == 1.0
-    assert all(value == 0.0 for name, value in same.items() if name != "agreement")
-    assert other["agreement"] < 1.0
-    assert all(value > 0.0 for name, value in other.items() if name != "agreement")
+    shares = same.keys() & {"agreement", "kappa"}
+    assert "agreement" in shares and same.keys() == other.keys() != shares
+    assert all(value == (1.0 if name in shares else 0.0) for name, value in same.items())
+    assert all(value < 1.0 if name in shares else value > 0.0 for name, value in other.items())
+
+
+@every_kind
+def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
+    problem, labels = problem_of(case), read_labels(case.column, None, "data").values
+    for answer, logits in problem.baselines(labels, 4).items():
+        assert answer
+        decisions = problem.decide(logits)
+        assert len(decisions) == 4
+        assert (decisions == decisions[0]).all()
+        compute_scores(problem.metrics, decisions, decisions, problem, logits)
 
 
 @every_kind

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.report.compare import compare_runs, markdown_table, relative_lines, render_table
+from distilnlp.report.compare import compare_runs, markdown_table, relative_lines, render_table, verdicts
 from distilnlp.report.schema import Cost, Report, StageResult, to_json
 
 HOW = {"threads": 2, "device": "cpu", "dtype": "float32"}
@@ -84,18 +84,25 @@ def test_a_number_that_is_none_or_not_finite_is_shown_as_it_is():
 def test_the_table_says_how_it_was_measured():
     text = render_table(ROWS)
     assert "batches of 32; without tokenising, on cpu, 2 threads, float32." in text
-    assert "agreement: share of equal answers." in text
+    assert "agreement: share of equal answers; kappa: what of it is not chance (0 is none, 1 all)." in text
     regression = render_table(
         [row("a", "student", 0.8, problem_type="regression", fidelity={"agreement": 0.9, "mae": 0.1})]
     )
-    assert "agreement: Pearson correlation with the teacher." in regression
+    assert "agreement: Pearson correlation with the teacher (0 is what chance gives)." in regression
     assert "share of equal answers" not in regression
 
 
 def test_the_table_fits_100_columns_at_its_widest():
     widest = cost(999_900_000, 99999.4, 1e6)
     rows = [
-        changed(r, run=run, stage=f"{r.stage}-with-a-very-long-name", main_metric=metric, cost=widest)
+        changed(
+            with_baseline(r, 0.5, -0.1, 0.2),
+            run=run,
+            stage=f"{r.stage}-with-a-very-long-name",
+            main_metric=metric,
+            cost=widest,
+            fidelity={"agreement": 0.5, "kappa": -0.25},
+        )
         for run in ("a-run-with-a-very-long-name", "b")
         for metric in ("matthews_correlation", "micro_f1")
         for r in ROWS
@@ -114,6 +121,50 @@ def test_scores_on_other_examples_are_not_set_against_each_other():
     own = changed(ROWS[0], stage="again", score=0.88)
     assert "student: keeps 100.0 % of the teacher's f1" in " ".join(render_table([other, own, *ROWS[1:]]).split())
     assert "other held-out" not in render_table(ROWS)
+
+
+def with_baseline(result, score, low, high):
+    gain = {"answer": "the largest class of the training rows", "score": score, "gain": (low, high), "rows": 600}
+    return changed(result, baseline=gain)
+
+
+def test_what_needs_no_text_is_one_more_row_of_its_run():
+    rows = [with_baseline(r, 0.6, 0.1, 0.3) for r in ROWS]
+    text = render_table(rows)
+    assert text.splitlines()[5].split() == ["baseline", "0.600", *["-"] * 6]
+    assert text.count("baseline  ") == 1
+    assert "baseline: the largest class of the training rows, whatever the text is." in text
+    assert markdown_table(rows).splitlines()[5].startswith("| baseline | 0.600 | - |")
+    assert "learned nothing" not in text
+    runs = [changed(r, run=run) for run in "ab" for r in rows]
+    assert [line.split()[0] for line in render_table(runs).splitlines()[2:10]][3::4] == ["a/baseline", "b/baseline"]
+
+
+def test_models_on_other_examples_have_baselines_of_their_own():
+    other = changed(with_baseline(ROWS[0], 0.5, 0.1, 0.3), held_out="other")
+    lines = render_table([other, with_baseline(ROWS[2], 0.6, 0.1, 0.3)]).splitlines()
+    assert [line.split()[:4] for line in lines[4:6]] == [
+        ["baseline", "(teacher)", "0.500", "-"],
+        ["baseline", "(student)", "0.600", "-"],
+    ]
+
+
+def test_who_is_not_above_the_baseline_is_named_before_anything_else_is_said():
+    rows = [with_baseline(ROWS[0], 0.6, 0.1, 0.3), with_baseline(ROWS[1], 0.84, -0.01, 0.03), ROWS[2]]
+    (said,) = verdicts(rows)
+    assert said == (
+        "control: has learned nothing that shows: f1 0.850 on 600 held-out rows is not above the 0.840 of the baseline"
+        " (the largest class of the training rows, whatever the text is; 95 % interval of the gain -0.010 to +0.030)"
+    )
+    below = render_table(rows).partition("\n\n")[2]
+    assert " ".join(below.split()).startswith(said)
+
+
+def test_agreement_has_beside_it_what_of_it_is_not_chance():
+    rows = [ROWS[0], *(changed(r, fidelity={"agreement": 1.0, "kappa": 0.25, "kl": 0.1}) for r in ROWS[1:])]
+    lines = render_table(rows).splitlines()
+    assert lines[0].split()[-1] == "agree/kappa"
+    assert [line.split()[-1] for line in lines[2:5]] == ["-", "1.000/0.250", "1.000/0.250"]
 
 
 def test_different_metrics_are_named_at_their_scores():

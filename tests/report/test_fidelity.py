@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.metrics import cohen_kappa_score
 
 from distilnlp.errors import RequestError, RunError
 from distilnlp.report.fidelity import fidelity
@@ -39,6 +40,26 @@ def test_multi_label_matches_the_written_definition():
     assert got["kl"] == pytest.approx((kl(p, q) + kl(1 - p, 1 - q)).sum(axis=1).mean())
 
 
+def test_kappa_is_cohens():
+    expected = cohen_kappa_score(STUDENT.argmax(axis=1), TEACHER.argmax(axis=1))
+    assert fidelity(STUDENT, TEACHER, SINGLE_LABEL)["kappa"] == pytest.approx(expected)
+    one_label = [
+        fidelity(s[:, None], t[:, None], MULTI_LABEL)["kappa"] for s, t in zip(STUDENT.T, TEACHER.T, strict=True)
+    ]
+    assert one_label == pytest.approx(
+        [cohen_kappa_score(s > 0, t > 0) for s, t in zip(STUDENT.T, TEACHER.T, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL])
+@pytest.mark.parametrize("answer", [[-3.0, -2.0, -1.0], [2.0, -1.0, -1.0]])
+def test_two_models_that_ignore_the_text_agree_by_chance_alone(problem_type, answer):
+    """They answer alike every time, which says nothing of what they know: no label for any text, or one for each."""
+    student, teacher = (np.tile(answer, (20, 1)) * factor for factor in (1.0, 1.5))
+    got = fidelity(student, teacher, problem_type)
+    assert (got["agreement"], got["kappa"]) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("shape", [(150,), (150, 1)])
 def test_regression_is_correlation_and_distance(shape):
     student, teacher = STUDENT.reshape(shape), TEACHER.reshape(shape)
@@ -51,7 +72,7 @@ def test_regression_is_correlation_and_distance(shape):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_student_agrees_with_itself(problem_type, dtype):
     logits = (STUDENT * 20).astype(dtype)
-    assert fidelity(logits, logits, problem_type) == {"agreement": 1.0, "kl": 0.0}
+    assert fidelity(logits, logits, problem_type) == {"agreement": 1.0, "kappa": 1.0, "kl": 0.0}
 
 
 @pytest.mark.parametrize("values", [STUDENT[:, :1], np.full((5, 1), 2.5)])

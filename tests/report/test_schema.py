@@ -8,6 +8,7 @@ import pytest
 from distilnlp.errors import RequestError
 from distilnlp.report.schema import (
     VERSION,
+    Baseline,
     Cost,
     Fidelity,
     Report,
@@ -27,13 +28,16 @@ RESULT = StageResult(
     score=0.9,
     metrics={"f1": 0.9, "accuracy": float("inf")},
     extra={"mismatched": {"f1": 0.8}},
+    baseline=Baseline(answer="the largest class", score=0.8, metrics={"f1": 0.8}, gain=(0.05, 0.15), rows=408),
     seconds=1.5,
     steps=20,
 )
 REPORT = Report(
     name="films",
     task="mrpc",
-    stages=[RESULT.model_copy(update={"cost": Cost(parameters=3), "fidelity": Fidelity(agreement=1.0, kl=0.0)})],
+    stages=[
+        RESULT.model_copy(update={"cost": Cost(parameters=3), "fidelity": Fidelity(agreement=1.0, kappa=0.5, kl=0.0)})
+    ],
     sources={"hard_label": "the usual losses"},
 )
 
@@ -43,7 +47,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
     assert read_report(tmp_path / "report.json") == REPORT
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["version"] == VERSION
-    assert values["stages"][0]["fidelity"] == {"agreement": 1.0, "kl": 0.0}
+    assert values["stages"][0]["fidelity"] == {"agreement": 1.0, "kappa": 0.5, "kl": 0.0}
     assert "run" not in values["stages"][0]
 
 
@@ -58,6 +62,7 @@ def test_a_stage_is_read_as_it_was_written(tmp_path):
         ({"version": None}, "without a version, of an older distilnlp"),
         ({"version": VERSION + 1}, f"of version {VERSION + 1}, and this one reads version {VERSION}"),
         ({"version": True}, "of version True"),
+        ({"version": 1}, "of version 1, and this one reads version 2"),
         ({"score": "high"}, r"damaged \(score: "),
         ({"problem_type": "rerank"}, r"damaged \(problem_type: .*unknown problem_type 'rerank'"),
         ({"fidelity": {"agreement": 1.0, "kl": "low"}}, r"damaged \(fidelity\.kl: "),
