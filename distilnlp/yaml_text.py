@@ -60,6 +60,15 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
 class _Dumper(yaml.SafeDumper):
     """Puts quotes around what either version of YAML would not take for text."""
 
+    def represent_text(self, text: str) -> yaml.Node:
+        """With escapes where there are line breaks of Unicode: written as they are, they would be read as blanks."""
+        style = '"' if re.search("[\x85\u2028\u2029\ufeff]", text) else None
+        node: yaml.Node = self.represent_scalar(_STR, text, style=style)
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
 
 for _tag, (_, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_tag, _MATCHES[_tag], _first)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distilnlp.errors import RequestError
@@ -123,6 +123,8 @@ SCALARS = (
 KEYS = LIKE_NUMBERS | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+@settings(max_examples=300)
+@example(["\x85", " \u2028x", {"\u2029": "\ufeff"}, "\n\x85 a"])
 @given(st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)))
 def test_what_is_written_is_read_back_as_it_was(values):
     """Also by readers of YAML 1.1, which other programs are: `5e-5` is text there, `1:30` a number."""

@@ -43,6 +43,8 @@ def command(
         raise unknown("kind of output file", output.suffix or output.name, (".csv", ".jsonl"))
     if input_file is None and not text:
         raise RequestError("nothing to classify: give --text 'some text' or --input FILE")
+    if output is not None:
+        make_way(output, input_file)
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
@@ -59,8 +61,6 @@ def command(
         if pairs and len(pairs) != len(text or ()):
             raise RequestError(f"{len(text or ())} --text and {len(pairs)} --text-pair: give as many of each")
         texts = list(zip(text or (), pairs, strict=True)) if pairs else [(one,) for one in text or ()]
-    if output is not None:
-        make_way(output, input_file)
     predictions = predict(model, texts, max_length=max_length, batch_size=batch_size)
     if output is not None:
         write_predictions(output, predictions)
