@@ -3,11 +3,12 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do $$python -c 'impor
 BIN := .venv/bin
 # Two processes, each with one thread (tests/conftest.py); a file's tests share its costly fixtures, so a file is not split.
 PYTEST ?= -n 2 --dist loadfile --durations 10
+CASES ?= 2000
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check test-fast test-slow test-oldest bench bench-torchdistill wheel clean
+.PHONY: help quickstart test check test-fast test-slow test-oldest fuzz bench bench-torchdistill wheel clean
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ test-slow: .venv/.dev ## the tests that take minutes
 
 test-oldest: .venv-oldest/.dev ## the fast tests on the oldest supported versions, in an environment of their own
 	.venv-oldest/bin/python -m pytest $(PYTEST) -m "not slow" -W default
+
+fuzz: .venv/.dev ## CASES damaged recipes, data, models and commands, and how each is answered; FUZZ="--kind data --seed 17": one
+	HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m tests.fuzz --cases $(CASES) $(FUZZ)
 
 bench: .venv/.bench ## speed and memory side by side with other tools; alone on the machine, about an hour
 	for name in startup overhead cache memory throughput scaling; do \

@@ -49,7 +49,7 @@ class Classification(Problem):
 
     exclusive_classes: ClassVar[bool] = True
     response_loss: ClassVar[str] = "soft_target"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
     accepted_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "macro_f1", "micro_f1", "matthews_correlation")
 
     def recognises(self, column: LabelColumn) -> bool:

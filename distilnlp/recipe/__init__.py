@@ -10,11 +10,21 @@ from typing import Any
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.recipe.names import as_run_name
-from distilnlp.recipe.schema import DataSpec, LoraSpec, Recipe, Stage, StudentSpec, recipe_schema, unknown_key
+from distilnlp.recipe.schema import (
+    LARGEST_SEED,
+    DataSpec,
+    LoraSpec,
+    Recipe,
+    Stage,
+    StudentSpec,
+    recipe_schema,
+    unknown_key,
+)
 from distilnlp.recipe.source import Document, find_recipe, merge, read_document, set_value, shipped_recipes
 from distilnlp.yaml_text import Path_
 
 __all__ = [
+    "LARGEST_SEED",
     "DataSpec",
     "LoraSpec",
     "Recipe",

@@ -1,7 +1,7 @@
 """What a recipe may say: the typed model, checked here and nowhere else."""
 
+import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +23,7 @@ from distilnlp.recipe.source import Document
 from distilnlp.yaml_text import Path_, write_yaml
 
 __all__ = [
+    "LARGEST_SEED",
     "CacheSpec",
     "DataSpec",
     "LoraSpec",
@@ -48,6 +49,8 @@ ProblemName = Annotated[str, AfterValidator(_known_problem), WithJsonSchema({"en
 
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
+# numpy takes none that is larger.
+LARGEST_SEED = 2**32
 
 
 class _Strict(BaseModel):
@@ -75,7 +78,7 @@ class DataSpec(_Strict):
     )
     max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
     max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")
-    seed: int = Field(0, description="of the held-out split and of max_train")
+    seed: int = Field(0, ge=0, lt=LARGEST_SEED, description="of the held-out split and of max_train")
 
 
 # What is said of one file's columns says nothing of another's.
@@ -86,7 +89,9 @@ class StageData(DataSpec):
     """Other examples for one stage; what it does not say is as in the recipe's `data`."""
 
     task: str | None = Field(None, description="other data than the recipe's")  # type: ignore[assignment]
-    seed: int | None = Field(None, description="of the held-out split and of max_train")  # type: ignore[assignment]
+    seed: int | None = Field(  # type: ignore[assignment]
+        None, ge=0, lt=LARGEST_SEED, description="of the held-out split and of max_train"
+    )
 
 
 class StudentSpec(_Strict):
@@ -183,7 +188,7 @@ class Recipe(_Strict):
     name: str
     data: DataSpec
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = Field(42, description="of every stage whose training gives none")
+    seed: int = Field(42, ge=0, lt=LARGEST_SEED, description="of every stage whose training gives none")
     cache: CacheSpec = Field(default_factory=lambda: CacheSpec.model_validate({}))
     accept_weak_teacher: bool = Field(
         False, description="go on with a teacher whose score is not above that of answers that need no text"
@@ -266,7 +271,8 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
         return document.error(path, message)
     if first["type"] == "missing":
         where = ".".join(map(str, path[:-1])) or "the recipe"
-        slip = _slip(str(path[1]), _siblings(path[:2], document.values)) if path[:1] == ("stages",) else ""
+        of_a_stage = path[0] == "stages" and len(path) > 2
+        slip = _slip(str(path[1]), _siblings(path[:2], document.values)) if of_a_stage else ""
         return document.error(path, f"{where} has no '{path[-1]}'{slip}")
     dotted = ".".join(map(str, known))
     slip = _slip(str(known[-1]), _siblings(known, document.values))
@@ -327,7 +333,10 @@ def _accepted(path: Path_) -> list[str]:
     return list(node.get("properties", {}))
 
 
-# What the run decides itself, and what to write instead.
+_SCORES = "a run measures its models itself, by the metrics of the task"
+_SHARDING = "it shards parameters that capture and projections need whole; start with 'accelerate launch --multi_gpu'"
+_PUBLISHING = "publish a finished run with 'distilnlp push', and log in with 'hf auth login'"
+# What the run decides itself, and what to write instead; what would do nothing, or make a distillation wrong.
 _RESERVED = {
     "output_dir": "the run's folder decides it; use --output",
     "bf16": "write 'precision: bf16' at the top of the recipe",
@@ -335,7 +344,30 @@ _RESERVED = {
     "disable_tqdm": "the run shows its own progress",
     "resume_from_checkpoint": "a run resumes by itself; start it again with the same recipe",
     "label_smoothing_factor": "Trainer ignores it where the loss is computed outside the model, as here",
-    "push_to_hub": "publish a finished run with 'distilnlp push'",
+    "push_to_hub": _PUBLISHING,
+    **dict.fromkeys(
+        ("hub_token", "hub_model_id", "hub_private_repo", "hub_strategy", "hub_always_push", "hub_revision"),
+        _PUBLISHING,
+    ),
+    "bf16_full_eval": "models are measured in the precision of the recipe",
+    "fp16_full_eval": "models are measured in the precision of the recipe",
+    "do_train": "write 'kind: transform' in a stage that is not to be trained",
+    "do_eval": "write 'eval_strategy' to measure the model while it is trained; afterwards it is measured anyway",
+    "do_predict": "use 'distilnlp predict' with the finished model",
+    "local_rank": "'accelerate launch' decides it",
+    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "parallelism_config"), _SHARDING),
+    "accelerator_config": "how batches go to processes is decided here, so that their number changes no weights",
+    "average_tokens_across_devices": "a loss is a mean over examples, whatever the number of processes",
+    **dict.fromkeys(
+        ("prediction_loss_only", "batch_eval_metrics", "eval_do_concat_batches", "include_for_metrics"), _SCORES
+    ),
+    **dict.fromkeys(
+        ("remove_unused_columns", "label_names", "length_column_name"), "write the columns under the recipe's 'data'"
+    ),
+    "logging_nan_inf_filter": "a loss that is no finite number ends the stage and is named",
+    "enable_jit_checkpoint": "a stage that is stopped early would pass for finished; a killed run goes on by itself",
+    "ignore_data_skip": "a stage that goes on after a break would see other examples than one without",
+    "use_cache": "it is for models that generate",
 }
 
 
@@ -377,7 +409,7 @@ def _check_stages(recipe: Recipe) -> None:
 
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:
     """A name that is no earlier stage is a folder or a Hub id, unless it can only be a slip."""
-    if model is None or model in earlier or "/" in model or Path(model).exists():
+    if model is None or model in earlier or "/" in model or os.path.exists(model):  # Path's raises for a long name
         return
     dotted = ".".join(map(str, path))
     if model in recipe.stages:

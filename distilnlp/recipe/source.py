@@ -4,6 +4,7 @@ Nothing here knows what a recipe means; that is `schema.py`.
 """
 
 import math
+import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ def read_document(path: Path, name: str | None = None, *, _seen: tuple[Path, ...
         raise document.error(("extends",), f"extends is {parent!r}: should be the name of one recipe")
     beside = path.parent / parent
     try:
-        base = beside if beside.is_file() else find_recipe(parent)
+        base = beside if os.path.isfile(beside) else find_recipe(parent)
     except RequestError as error:
         raise document.error(("extends",), f"extends: {error}") from error
     return merge(read_document(base, _seen=(*_seen, path.resolve())), document)
@@ -204,12 +205,12 @@ def find_recipe(name: str) -> Path:
         RequestError: neither; names the nearest shipped recipe.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # a Path's own raises for a name that is too long
         return path
     shipped = shipped_recipes()
     root = Path(str(files("distilnlp.tasks")))
     plain = name.removesuffix(".yaml")
-    if ".." not in path.parts and not path.is_absolute() and (root / f"{plain}.yaml").is_file():
+    if ".." not in path.parts and not path.is_absolute() and os.path.isfile(root / f"{plain}.yaml"):
         return root / f"{plain}.yaml"
     short = {key.rpartition("/")[2]: file for key, file in shipped.items()}
     if plain in short:

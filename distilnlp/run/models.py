@@ -133,12 +133,14 @@ class Models:
 
     # ---- before the first stage ----
 
-    def check(self) -> None:
+    def check(self) -> dict[str, PreTrainedModel]:
         """Make sketches of every stage's models, without weights, and compare them as the objective will.
 
         What cannot work in the last stage is so found before the first one is trained. A model from outside is loaded
         for it, which also shows whether its weights are whole, and is kept for the stage that uses it.
 
+        Returns:
+            The sketch of each stage's model, by the stage's name.
         Raises:
             RequestError: a model that cannot be loaded, a teacher without a head, models that the objective cannot
                 compare; with the line of the recipe.
@@ -149,6 +151,7 @@ class Models:
             self._check_as_it_is(stage)
             if stage.objective is not None:
                 self._check_objective(stage, sketches)
+        return sketches
 
     def _sketch(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> PreTrainedModel:
         """A model of the sizes and labels that the stage's will have; its weights are on no device."""

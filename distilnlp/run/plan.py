@@ -2,31 +2,67 @@
 
 import copy
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import torch
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
-from transformers.training_args import TrainingArguments
+from transformers.training_args import TrainingArguments, trainer_log_levels
 
-from distilnlp.errors import RequestError, nearest
+from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.losses import HardLabel, Objective, list_losses
 from distilnlp.losses.base import Loss, loss_class
 from distilnlp.losses.objective import says_schedule
-from distilnlp.recipe import DataSpec, Recipe, Stage, unknown_key
+from distilnlp.recipe import LARGEST_SEED, DataSpec, Recipe, Stage, unknown_key
 from distilnlp.report.schema import Role
 from distilnlp.run.environment import choose_precision
 from distilnlp.teachers import CacheSettings
 
-__all__ = ["Plan", "StagePlan", "loss_culprit", "loss_settings", "make_plan"]
+__all__ = ["Plan", "StagePlan", "guilty_keys", "loss_culprit", "loss_settings", "make_plan", "training_arguments"]
 
-# Trainer takes a zero for these and trains nothing, or fails after the first stage has been trained.
-_ABOVE_ZERO = ("num_train_epochs", "learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size")
+_COUNT: dict[str, float] = {"gt": 0}
+_SEED: dict[str, float] = {"ge": 0, "lt": LARGEST_SEED}
+_SHARE: dict[str, float] = {"ge": 0, "lt": 1}
+_NOT_NEGATIVE: dict[str, float] = {"ge": 0}
+# What Trainer does not check itself: it would train nothing, go on for ever, or fail when minutes have been spent.
+# Whole numbers besides are below 2**31, and no number is infinite.
+_RANGES: dict[str, dict[str, float]] = {
+    "num_train_epochs": {"gt": 0, "le": 1_000_000},
+    "learning_rate": {"gt": 0},
+    "per_device_train_batch_size": _COUNT,
+    "per_device_eval_batch_size": _COUNT,
+    "gradient_accumulation_steps": _COUNT,
+    "max_steps": {"ge": -1},
+    "seed": _SEED,
+    "data_seed": _SEED,
+    "adam_beta1": _SHARE,
+    "adam_beta2": _SHARE,
+    "adam_epsilon": {"gt": 0},
+    "weight_decay": _NOT_NEGATIVE,
+    "max_grad_norm": _NOT_NEGATIVE,
+    "neftune_noise_alpha": _NOT_NEGATIVE,
+    "logging_steps": {"gt": 0},
+    "eval_steps": {"gt": 0},
+    "save_steps": {"gt": 0},
+    "eval_delay": _NOT_NEGATIVE,
+    "eval_accumulation_steps": _COUNT,
+    "save_total_limit": _COUNT,
+    "dataloader_num_workers": {"ge": 0, "le": 256},
+    "dataloader_prefetch_factor": {"ge": 1, "le": 1_000},
+    "ddp_bucket_cap_mb": _COUNT,
+    "ddp_timeout": {"ge": 1, "le": 10_000_000},
+}
+_CHOICES: dict[str, Callable[[], Sequence[str]]] = {
+    "log_level": lambda: list(trainer_log_levels),
+    "log_level_replica": lambda: list(trainer_log_levels),
+    "torch_compile_backend": lambda: torch.compiler.list_backends(()),
+    "torch_compile_mode": lambda: ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+}
 
 
 @dataclass(frozen=True)
@@ -173,37 +209,63 @@ def _check_training(recipe: Recipe, name: str, stage: Stage) -> None:
             hint = f"did you mean '{match}'?" if match else "it takes the fields of transformers.TrainingArguments"
             raise recipe.error(path, f"unknown key '{key}' in {where}: {hint}")
         _check_type(recipe, path, f"{where}.{key}", hints[key], value)
-        if key in _ABOVE_ZERO and not 0 < value < math.inf:
-            raise recipe.error(path, f"{where}.{key} is {value}: should be greater than 0 and finite")
+        if key == "max_steps" and value == 0:
+            raise recipe.error(path, f"{where}.max_steps is 0: should be greater than 0, or left out to go by epochs")
+        _check_type(recipe, path, f"{where}.{key}", _limited(key, hints[key]), value)
+        if key in _CHOICES and value not in (choices := _CHOICES[key]()):
+            raise recipe.error(path, f"{where}: {unknown(key, str(value), choices)}")
+
+
+def _limited(key: str, hint: Any) -> Any:
+    """The type of a training argument with the numbers that it may be."""
+    kinds = {*get_args(hint)} or {hint}
+    limits: dict[str, Any]
+    if int in kinds:
+        limits = {"ge": -(2**31), "lt": 2**31}
+    elif float in kinds:
+        limits = {"allow_inf_nan": False}
+    else:
+        return hint
+    number: Any = Annotated[int if int in kinds else float, Field(**{**limits, **_RANGES.get(key, {})})]
+    return number | None if NoneType in kinds else number
 
 
 def _arguments(recipe: Recipe, name: str, precision: str) -> TrainingArguments:
-    """The `TrainingArguments` of a stage: its own keys, and what the run decides (seed, precision, bars)."""
-    # Without a GPU transformers refuses bf16 unless it is told to use the CPU, and torch warns of pinned memory.
-    gpu = torch.accelerator.is_available()
     own = recipe.stages[name].training
 
     def make(values: Mapping[str, Any]) -> TrainingArguments:
-        arguments = TrainingArguments(
-            output_dir="unused",
-            disable_tqdm=True,
-            bf16=precision == "bf16",
-            fp16=precision == "fp16",
-            **{"seed": recipe.seed, "use_cpu": not gpu, "dataloader_pin_memory": gpu, **values},
-        )
-        get_reporting_integration_callbacks(arguments.report_to)  # Trainer would find an unknown tracker out too late
+        arguments = training_arguments(recipe, precision, values)
+        for tracker in get_reporting_integration_callbacks(arguments.report_to):
+            tracker()  # its package may be missing; it begins a run when the training begins, not here
         return arguments
 
+    # What `TrainingArguments` raises is of every kind, and it is given nothing but what the recipe says.
     try:
         return make(own)
-    except (ValueError, ImportError) as error:
+    except Exception as error:
         path = ("stages", name, "training")
-        guilty = [(*path, key) for key in _guilty(make, own, (ValueError, ImportError))]
-        raise recipe.error(recipe.latest(*guilty, path), f"stages.{name}.training: {error}") from error
+        guilty = [(*path, key) for key in guilty_keys(make, own, Exception)]
+        place = recipe.latest(*guilty, path)
+        raise recipe.error(place, f"{'.'.join(map(str, place))}: {error or type(error).__name__}") from error
 
 
-def _guilty(
-    make: Callable[[Mapping[str, Any]], object], values: Mapping[str, Any], errors: tuple[type[Exception], ...]
+def training_arguments(recipe: Recipe, precision: str, values: Mapping[str, Any]) -> TrainingArguments:
+    """The `TrainingArguments` with a stage's own values and what the run decides: seed, precision, bars."""
+    # Without a GPU transformers refuses bf16 unless it is told to use the CPU, and torch warns of pinned memory.
+    gpu = torch.accelerator.is_available()
+    return TrainingArguments(
+        output_dir="unused",
+        disable_tqdm=True,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        **{"seed": recipe.seed, "use_cpu": not gpu, "dataloader_pin_memory": gpu, **values},
+    )
+
+
+def guilty_keys(
+    make: Callable[[Mapping[str, Any]], object],
+    values: Mapping[str, Any],
+    errors: type[Exception] | tuple[type[Exception], ...],
 ) -> list[str]:
     """The keys without which it can be made: each of them is, alone or with the others, what is wrong."""
     found = []
@@ -241,7 +303,7 @@ def loss_culprit(name: str, settings: Mapping[str, Any], use: Callable[[Loss], o
     def make(values: Mapping[str, Any]) -> object:
         return use(Objective.from_dict({name: {**values, "weight": 1.0}}).terms[0].loss)
 
-    return _guilty(make, settings, (RequestError,))
+    return guilty_keys(make, settings, (RequestError,))
 
 
 def _check_loss(recipe: Recipe, name: str, loss_name: str, settings: Mapping[str, Any]) -> None:

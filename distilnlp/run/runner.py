@@ -21,6 +21,7 @@ from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.report import make_report, outsider_result
 from distilnlp.run.stage import train_stage
 from distilnlp.run.thresholds import check_thresholds
+from distilnlp.run.trial import try_stages
 from distilnlp.run.weak_teacher import weak_teacher
 
 __all__ = ["run_recipe"]
@@ -74,7 +75,9 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
     models = Models(plan, tasks, place)
-    models.check()
+    sketches = models.check()
+    _wait_for_everyone()
+    try_stages(plan, tasks, models, sketches)
     outside = _answers_of_outsiders(plan, tasks)
     for name, stage in plan.outsiders.items():
         _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
@@ -106,6 +109,8 @@ def _follow(plan: Plan, place: RunFolder) -> None:
     if _old_report(plan, place) is not None:
         return
     models = Models(plan, tasks, place)
+    try_stages(plan, tasks, models, models.check())
+    _wait_for_everyone()
     for name, stage in plan.stages.items():
         if not place.is_finished(name):
             train_stage(stage, tasks[name], models, place, _say_nothing)

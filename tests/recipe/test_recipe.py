@@ -151,6 +151,13 @@ def test_what_a_file_makes_impossible_is_named_by_the_file_whatever_else_is_set(
         ("fp16", "precision: fp16"),
         ("resume_from_checkpoint", "resumes by itself"),
         ("push_to_hub", "distilnlp push"),
+        ("hub_model_id", "distilnlp push"),
+        ("do_train", "kind: transform"),
+        ("deepspeed", "accelerate launch"),
+        ("accelerator_config", "how batches go to processes"),
+        ("prediction_loss_only", "measures its models itself"),
+        ("remove_unused_columns", "under the recipe's 'data'"),
+        ("enable_jit_checkpoint", "would pass for finished"),
     ],
 )
 def test_training_keys_that_would_do_nothing_or_harm_are_refused(key, advice):
@@ -300,3 +307,21 @@ def test_the_resolved_recipe_is_plain_yaml():
     text = load_recipe("quickstart").to_yaml()
     assert yaml.safe_load(text)["stages"]["student"]["student"]["from"] == "teacher"
     assert "!!" not in text
+
+
+@pytest.mark.parametrize("key", ["data", "stages"])
+def test_a_recipe_without_a_part_that_it_needs_is_told_of_it(key):
+    assert refused({name: value for name, value in VALUES.items() if name != key}).endswith(
+        f"the recipe has no '{key}'"
+    )
+
+
+@pytest.mark.parametrize("setting", ["seed=-1", "data.seed=-1", "data.seed=4294967296"])
+def test_a_seed_is_one_that_every_library_takes(setting):
+    assert "should be " in refused(VALUES, [setting])
+
+
+def test_a_name_longer_than_a_file_may_have_is_no_folder():
+    make_recipe({**VALUES, "stages": {"teacher": {"model": "x" * 300}}}, name="long")
+    with pytest.raises(RequestError, match="no recipe"):
+        load_recipe("x" * 300)

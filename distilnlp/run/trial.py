@@ -1,0 +1,251 @@
+"""One step of every stage before the first is trained: what its training arguments cannot do is found in a second."""
+
+import copy
+import gc
+import logging
+import random
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from distilnlp.data.load import Task
+from distilnlp.errors import RequestError, RunError, unknown
+from distilnlp.run.models import Models, add_adapter
+from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
+from distilnlp.teachers import CacheSettings, FrozenTeacher
+from distilnlp.training.trainer import DistillationTrainer
+
+__all__ = ["SCRATCH", "try_stages"]
+
+SCRATCH = ".trial.incomplete"
+_ROWS, _LETTERS = 2, 12
+
+
+def try_stages(plan: Plan, tasks: Mapping[str, Task], models: Models, sketches: Mapping[str, PreTrainedModel]) -> None:
+    """Let every stage that is still to be trained take one step on two rows, with its own training arguments.
+
+    Optimizer, scheduler, evaluation, checkpoint and the way back to the best one are those of the training; the
+    models have the sizes of the real ones and random weights, no tracker is told, and nothing is compiled. Afterwards
+    no file is left, and random numbers come as if nothing had been. In a distributed run every process calls it.
+
+    Args:
+        plan: of the run.
+        tasks: the data of each stage.
+        models: give tokenizers; none of their models is used.
+        sketches: as `Models.check` gives them.
+    Raises:
+        RequestError: a training argument that cannot be meant, with its key and the line of the recipe.
+        RunError: a stage cannot take a step, whatever its arguments.
+    """
+    # In the order of `written_stages`: a mistake is told of the stage that it was written in.
+    stages = [plan.stages[name] for name in plan.recipe.written_stages()]
+    to_come = [each for each in stages if each.spec.kind == "train" and not models.folder.is_finished(each.name)]
+    if not to_come:
+        return
+    stand_ins = _StandIns(models, sketches)
+    with _nothing_remains(), _scratch(models.folder.path / SCRATCH) as scratch:
+        for stage in to_come:
+            _check_best_metric(plan, stage, tasks[stage.name])
+            _try_stage(plan, stage, tasks[stage.name], stand_ins, scratch)
+
+
+def _try_stage(plan: Plan, stage: StagePlan, task: Task, stand_ins: "_StandIns", scratch: Path) -> None:
+    def step(arguments: TrainingArguments) -> None:
+        _take_step(stage, _small(arguments, task, scratch), task, stand_ins)
+
+    # The libraries raise whatever they like, and are given nothing here but what the recipe says.
+    try:
+        step(stage.arguments)
+    except RunError:
+        return  # a loss that is no number, say: with random weights it is no proof, and the training tells it itself
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RunError(f"stages.{stage.name}: there is no memory for two rows: {error}") from error
+    except Exception as error:
+        here = ("stages", stage.name, "training")
+        guilty = [
+            (*here, key)
+            for key in guilty_keys(
+                lambda values: step(training_arguments(plan.recipe, plan.precision, values)),
+                stage.spec.training,
+                Exception,
+            )
+        ]
+        reason = f"{error}" if isinstance(error, RequestError) else f"{type(error).__name__}: {error}"
+        if not guilty and not isinstance(error, RequestError):
+            raise RunError(f"stages.{stage.name} cannot be trained: a step on two rows fails: {reason}") from error
+        place = plan.recipe.latest(*guilty, here)
+        raise plan.recipe.error(place, f"{'.'.join(map(str, place))}: a step on two rows fails: {reason}") from error
+
+
+def _check_best_metric(plan: Plan, stage: StagePlan, task: Task) -> None:
+    """Whether what is to be the best by it is measured at all."""
+    metric = stage.arguments.metric_for_best_model
+    measured = [*task.metrics, "loss"]
+    if metric is None or metric.removeprefix("eval_") in measured:
+        return
+    place = ("stages", stage.name, "training", "metric_for_best_model")
+    raise plan.recipe.error(place, f"{'.'.join(place)}: {unknown('metric', metric, measured)}")
+
+
+def _take_step(stage: StagePlan, arguments: TrainingArguments, task: Task, stand_ins: "_StandIns") -> None:
+    model, lora = stand_ins.student(stage, task), stage.spec.lora
+    processes = PartialState().num_processes
+    trainer = DistillationTrainer(
+        model=model if lora is None else add_adapter(model, lora),
+        teacher=stand_ins.teacher(stage, task),
+        objective=stage.objective,
+        args=arguments,
+        train_dataset=_few(task.train, processes),
+        eval_dataset=_few(task.validation, processes),
+        processing_class=stand_ins.models.tokenizer(stage.name),
+        # Two rows may hold one class, of which not every metric can say something.
+        compute_metrics=lambda _: dict.fromkeys(task.metrics, 0.5),
+        cache=CacheSettings(use="never"),
+        callbacks=[_StopAfterOneStep()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+class _StopAfterOneStep(TrainerCallback):
+    """`max_steps` would do the same, and change what the schedules of learning rate and weights are made for."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        control.should_training_stop = True
+
+
+def _few(rows: Any, processes: int) -> Any:
+    """So many short rows that every process has two; of a dict of sets, of each."""
+    if isinstance(rows, Mapping):
+        return {name: _few(each, processes) for name, each in rows.items()}
+    if not isinstance(rows, Dataset):
+        return rows
+    few = rows[[index % len(rows) for index in range(_ROWS * processes)]]
+    for column in {"text", "text_pair"} & few.keys():
+        few[column] = [text.strip()[:_LETTERS] for text in few[column]]
+    return Dataset.from_dict(few, features=rows.features)
+
+
+def _small(arguments: TrainingArguments, task: Task, scratch: Path) -> TrainingArguments:
+    """The same arguments for two rows: everything that happens at some time happens at the first step."""
+    small = copy.copy(arguments)
+    small.output_dir = str(scratch)
+    small.max_steps = _steps(arguments, task)
+    small.per_device_train_batch_size = min(_ROWS, arguments.per_device_train_batch_size)
+    small.per_device_eval_batch_size = min(_ROWS, arguments.per_device_eval_batch_size)
+    small.gradient_accumulation_steps = 1
+    for name in ("eval", "save", "logging"):
+        strategy = getattr(small, f"{name}_strategy")
+        if strategy.value in ("steps", "epoch"):
+            setattr(small, f"{name}_strategy", type(strategy)("steps"))
+        setattr(small, f"{name}_steps", 1)
+    small.eval_delay = 0
+    small.dataloader_num_workers = min(1, arguments.dataloader_num_workers)
+    small.report_to = []
+    small.log_level = small.log_level_replica = "passive"
+    small.torch_compile = False  # takes a minute
+    small.full_determinism = False  # stays on for the whole process
+    return small
+
+
+def _steps(arguments: TrainingArguments, task: Task) -> int:
+    """About as many as the training will take, by which learning rates are scheduled."""
+    if arguments.max_steps > 0 or task.train is None:
+        return max(int(arguments.max_steps), 1)
+    batch = int(arguments.train_batch_size) * int(arguments.gradient_accumulation_steps * arguments.world_size)
+    epochs = float(arguments.num_train_epochs)
+    return max(1, round(epochs * max(1, len(task.train) // batch)))
+
+
+class _StandIns:
+    """Models of the real sizes, with random weights and the labels of the data."""
+
+    def __init__(self, models: Models, sketches: Mapping[str, PreTrainedModel]) -> None:
+        self.models = models
+        self.sketches = sketches
+        self.made: dict[str, PreTrainedModel] = {}
+
+    def student(self, stage: StagePlan, task: Task) -> PreTrainedModel:
+        """What the stage trains, before an adapter is put around it."""
+        return self._like(self.sketches[stage.name].config, task)
+
+    def teacher(self, stage: StagePlan, task: Task) -> FrozenTeacher | None:
+        """Who teaches it."""
+        name = stage.teacher
+        if name is None:
+            return None
+        real = self.sketches[name] if name in self.sketches else self.models.sources.teacher(name)
+        return FrozenTeacher(self._like(real.config, task), self.models.tokenizer(name))
+
+    def _like(self, config: PreTrainedConfig, task: Task) -> PreTrainedModel:
+        own = copy.deepcopy(config)
+        if own.num_labels == task.problem.num_logits(task.label_names):
+            for key, value in task.problem.config_settings(task.label_names).items():
+                setattr(own, key, value)
+        key = own.to_json_string()
+        if key not in self.made:  # stages are often alike, and random weights take longer than a copy
+            self.made[key] = AutoModelForSequenceClassification.from_config(own)
+        return copy.deepcopy(self.made[key])
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder of the run that all processes see, and that is gone afterwards; what a killed run left there too."""
+    state = PartialState()
+    if state.is_main_process:
+        _remove(folder)
+    state.wait_for_everyone()
+    try:
+        yield folder
+    finally:
+        # Not in step with the others: one that fails must not wait for one that does not.
+        if state.is_main_process:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()  # whoever put it there
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _nothing_remains() -> Iterator[None]:
+    """Random numbers go on as if nothing had been; what the training will say is not said before."""
+    ours = logging.getLogger("distilnlp")
+    level, states = ours.level, (random.getstate(), np.random.get_state())
+    ours.setLevel(logging.CRITICAL)
+    gc.freeze()  # accelerate collects at each training: to look through all that is imported is half of the time
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with torch.random.fork_rng():
+                yield
+    finally:
+        gc.collect()  # a trainer and its callbacks hold each other, and the models
+        gc.unfreeze()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        ours.setLevel(level)
