@@ -9,6 +9,7 @@ import typer
 
 from distilnlp.cli import (
     compare,
+    convert,
     distill,
     evaluate,
     finetune,
@@ -65,6 +66,7 @@ for _module in (
     predict,
     compare,
     push,
+    convert,
     validate,
     tasks,
     losses,

@@ -1,17 +1,17 @@
 """Loads models and tokenizers by name, safely: safetensors only, no code from elsewhere, one line when it fails."""
 
+import copy
 import hashlib
 import importlib.util
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -21,22 +21,48 @@ from transformers import (
 from transformers.utils import logging
 
 from distilnlp.errors import RequestError, nearest
+from distilnlp.models.adapters import adapter_base, apply_adapter, is_adapter, labels_of_adapter, read_adapter
+from distilnlp.models.checks import (
+    check_answers,
+    check_files,
+    check_finite_weights,
+    check_shapes,
+    check_tokenizer_alone,
+    in_layers,
+    is_body,
+    one_line,
+    read_config,
+    read_json,
+    read_shapes,
+    weight_files,
+)
 from distilnlp.models.labels import fit_head, label_names_of, relabel
 from distilnlp.problems import Problem, get_problem, label_settings
 from distilnlp.typed import typed
 
 __all__ = [
     "MINILM",
+    "READ",
     "load_classifier",
     "load_config",
     "load_model",
     "load_tokenizer",
+    "local_folder",
     "merge_adapter",
     "resolve_model",
 ]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+# What is fetched from the Hub: nothing that can hold code.
+READ = (
+    *("config.json", "adapter_config.json", "adapter_model.safetensors"),
+    *("model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
+    *(*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
+    *("tokenizer.model", "bpe.codes"),
+)
 
 
 def resolve_model(name: str | Path) -> str:
@@ -92,21 +118,22 @@ def _packaged_minilm() -> str:
 
 @typed
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a model.
+    """The fast tokenizer of a model; of adapters without one, that of their base.
 
     Raises:
-        RequestError: it cannot be had; says why.
+        RequestError: it cannot be had, or cannot make a batch of texts; says why.
     """
-    source = resolve_model(name)
-    try:
+    folder = local_folder(name)
+    if is_adapter(folder) and not any((folder / file).is_file() for file in VOCABULARIES):
+        return load_tokenizer(adapter_base(folder))
+    for file in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / file).is_file():
+            read_json(folder / file)
+    with _told("tokenizer", name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source, use_fast=True, trust_remote_code=False
+            folder, use_fast=True, trust_remote_code=False
         )
-    except Exception as error:  # a damaged tokenizer.json is a bare Exception or a KeyError
-        raise _cannot_load("tokenizer", name, error) from error
-    # Without its files transformers makes one that knows the special tokens alone
-    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise RequestError(f"the tokenizer of {name} has no vocabulary: its folder lacks tokenizer.json")
+        check_tokenizer_alone(tokenizer, str(name))
     return tokenizer
 
 
@@ -129,8 +156,8 @@ def load_classifier(
         seed: of the head, where a new one is made; the global random state is left alone.
         require_head: refuse a model whose head would have to be made new.
     Raises:
-        RequestError: it cannot be loaded (no such model, no safetensors, offline), or has no head and needs one;
-            adapters that do not fit their base.
+        RequestError: it cannot be loaded (no such model, no safetensors, offline), its config, weights and head do not
+            fit each other, or it has no head and needs one; adapters that do not fit their base.
     """
     return load_model(name, label_names=label_names, problem=problem, seed=seed, require_head=require_head)[0]
 
@@ -144,103 +171,125 @@ def load_model(
     require_head: bool = False,
 ) -> tuple[PreTrainedModel, bool]:
     """As `load_classifier`; and whether all of its weights came from the file, so that the seed has changed none."""
-    source = resolve_model(name)
-    base = _adapter_base(source)
+    folder = local_folder(name)
     settings = label_settings(label_names)
     if problem is not None:
         settings = get_problem(problem).config_settings(label_names)
-    try:
-        config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
-        own = label_names_of(config)
-        config = relabel(config, settings)
-        model, new = _load(base or source, config, seed, require_head and base is None, str(name))
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise _cannot_load("model", name, error) from error
-    if base is not None:
-        model = _merged(model, Path(source), new if require_head else [])
+    adapter = read_adapter(folder) if is_adapter(folder) else None
+    under, whose = (folder, resolve_model(name)) if adapter is None else _base_of(folder)
+    config = read_config(under, whose)
+    found = read_shapes(weight_files(under, whose))
+    other = check_shapes(_sketch(config, whose), found, whose)
+    if other and (require_head or not settings):
+        raise RequestError(
+            f"{whose} has a head of another size than its config says ({other[0]} is {list(found[other[0]])}, and "
+            f"there are {config.num_labels} labels): correct id2label in its config.json"
+        )
+    if adapter is not None:
+        relabel(config, labels_of_adapter(adapter, config))
+    own, count = label_names_of(config), config.num_labels
+    model, new = _load(under, whose, relabel(config, settings), seed, require_head and adapter is None)
+    if adapter is not None:
+        if require_head and not adapter.weights.keys() >= set(new):
+            raise _no_head(str(name), next(key for key in new if key not in adapter.weights))
+        adapter = adapter if require_head or count == model.config.num_labels else adapter.without_head(model)
+        model = merge_adapter(apply_adapter(model, adapter))
     # What labels the head of adapters was made for is not known where it is not those of their base.
-    changed = label_names is not None and fit_head(model, own, label_names, seed, keep=base is not None)
-    return model, not new and not changed and base is None
+    changed = label_names is not None and fit_head(model, own, label_names, seed, keep=adapter is not None)
+    check_finite_weights(model, str(name))
+    check_answers(model, str(name))
+    return model, not new and not changed and adapter is None
 
 
 @typed
 def load_config(name: str | Path) -> PreTrainedConfig:
-    """The config of a model; of LoRA adapters that of their base.
+    """The config of a model; of adapters that of their base, with as many labels as the adapters' head has.
 
     Raises:
         RequestError: it cannot be loaded.
     """
-    source = resolve_model(name)
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(_adapter_base(source) or source, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise _cannot_load("config", name, error) from error
+    folder = local_folder(name)
+    adapter = read_adapter(folder) if is_adapter(folder) else None
+    under, whose = (folder, resolve_model(name)) if adapter is None else _base_of(folder)
+    config = read_config(under, whose)
+    if adapter is not None:
+        relabel(config, labels_of_adapter(adapter, config))
+    _sketch(config, whose)
     return config
 
 
+def local_folder(name: str | Path, files: Sequence[str] = READ) -> Path:
+    """The folder that a model is in; one on the Hub is fetched into the cache first.
+
+    Args:
+        name: a folder or Hub id.
+        files: patterns of what is fetched.
+    Raises:
+        RequestError: there is no model; something in its folder is neither a file nor a folder.
+    """
+    source = resolve_model(name)
+    folder = Path(source)
+    if not folder.is_dir():
+        with _told("model", name):
+            folder = Path(snapshot_download(source, allow_patterns=[*files]))
+        resolve_model(folder)
+    check_files(folder)
+    return folder
+
+
+def _base_of(folder: Path) -> tuple[Path, str]:
+    """The base of a folder of adapters: where it is, and its name."""
+    base = adapter_base(folder)
+    try:
+        found, name = local_folder(base), resolve_model(base)
+    except RequestError as error:
+        raise RequestError(f"the base of the adapters in {folder}: {error}") from error
+    if is_adapter(found):
+        raise RequestError(
+            f"the base of the adapters in {folder} is {base}, which is adapters itself: merge those first, by "
+            f"load_classifier({base!r}).save_pretrained(...)"
+        )
+    return found, name
+
+
+def _sketch(config: PreTrainedConfig, name: str) -> PreTrainedModel:
+    """The model of a config, without weights."""
+    with _told("config", name), torch.device("meta"):
+        made: PreTrainedModel = AutoModelForSequenceClassification.from_config(copy.deepcopy(config))
+    return made
+
+
 def _load(
-    source: str, config: PreTrainedConfig, seed: int, require_head: bool, name: str
+    folder: Path, name: str, config: PreTrainedConfig, seed: int, require_head: bool
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the names of its weights that did not come from the file."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # the report of new and unused weights; what matters of it is checked below
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model: PreTrainedModel
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=not require_head,
-            )
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-    prefix = f"{model.base_model_prefix}."
-    new = sorted(report["missing_keys"])
-    body = [key for key in new if key.startswith(prefix) and ".pooler." not in key]
+    with _told("model", name), _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    model.name_or_path = model.config.name_or_path = name
+    new = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    body = [key for key in new if is_body(model, key)]
     if body:
         raise RequestError(f"{name} lacks {len(body)} weights of its own body (the first is {body[0]}): a broken file")
+    unused = [key for key in sorted(report["unexpected_keys"]) if in_layers(model, key)]
+    if unused:
+        raise RequestError(
+            f"{name} has {len(unused)} weights of layers that its config does not have (the first is {unused[0]}, and "
+            f"there are {config.num_hidden_layers} layers): correct num_hidden_layers in its config.json, or copy it "
+            "again"
+        )
     if new and require_head:
         raise _no_head(name, new[0])
-    return model, new + sorted(key for key, *_ in report["mismatched_keys"])
-
-
-def _merged(model: PreTrainedModel, folder: Path, needed: Sequence[str]) -> PreTrainedModel:
-    """The base with the adapters of a folder merged into it; ``needed`` are the weights that only they can bring."""
-    from peft import PeftModel
-
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise RequestError(f"{folder} has no adapter_model.safetensors: save the adapters again, as safetensors")
-    try:
-        with safe_open(weights, framework="pt") as file:
-            brought = {key.removeprefix("base_model.model.") for key in file.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
-        raise RequestError(f"{weights} is damaged ({error}): copy or save the adapters again") from error
-    missing = [key for key in needed if key not in brought]
-    if missing:
-        raise _no_head(str(folder), missing[0])
-    try:
-        return merge_adapter(PeftModel.from_pretrained(model, folder))
-    except RuntimeError as error:
-        raise RequestError(
-            f"the adapters in {folder} do not fit {model.name_or_path} with {model.config.num_labels} labels: save "
-            "them merged, by load_classifier(folder, label_names=...).save_pretrained(...), and use that "
-            f"({' '.join(str(error).split()):.300})"
-        ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _cannot_load("adapters", folder, error) from error
+    return model, new
 
 
 def _no_head(name: str, missing: str) -> RequestError:
@@ -250,40 +299,55 @@ def _no_head(name: str, missing: str) -> RequestError:
     )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the report of new and unused weights; what matters of it is checked."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def merge_adapter(model: nn.Module) -> PreTrainedModel:
     """A model with its LoRA adapters merged into its weights: a plain model of transformers."""
     from peft import PeftModel
 
-    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    try:
+        merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    except (AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise RequestError(
+            f"these adapters cannot be merged into their model ({one_line(error)}): use LoRA"
+        ) from error
     if not isinstance(merged, PreTrainedModel):
         raise RequestError(f"a model of transformers is needed; got {type(merged).__name__}")
     return merged
 
 
-def _adapter_base(source: str) -> str | None:
-    """The base model of a folder of LoRA adapters, or None for an ordinary model."""
-    path = Path(source) / "adapter_config.json"
-    if not path.is_file():
-        return None
+@contextmanager
+def _told(what: str, name: str | Path) -> Iterator[None]:
+    """Whatever a library raises of a folder's content, in one line of ours.
+
+    The parts of a model are read by libraries that raise what they like, from KeyError to the panic of a tokenizer
+    that is written in Rust, which is no Exception.
+    """
     try:
-        base = json.loads(path.read_text("utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError) as error:
-        raise RequestError(f"{path} is damaged ({error}): copy or save the adapters again") from error
-    if not base:
-        raise RequestError(f"{path} names no base model: set its base_model_name_or_path to a folder or Hub id")
-    return resolve_model(base)
+        yield
+    except (RequestError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise _cannot_load(what, name, error) from error
 
 
 def _cannot_load(what: str, name: str | Path, error: BaseException) -> RequestError:
-    reason = " ".join(str(error).split())
-    if len(reason) > 300:
-        reason = reason[:300] + "..."
     offline = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
     hint = (
         " (HF_HUB_OFFLINE is set, so nothing is fetched from the Hub: give a folder, or unset it)"
         if offline and not Path(name).is_dir()
         else ""
     )
-    if isinstance(error, SafetensorError):
-        reason = f"model.safetensors is damaged ({reason}): copy or train it again"
-    return RequestError(f"cannot load the {what} of {name}{hint}: {reason}")
+    return RequestError(f"cannot load the {what} of {name}{hint}: {one_line(error)}")

@@ -10,35 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
+from distilnlp.models.checks import check_fits, check_token_types, token_limit
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.problems import DECISION_THRESHOLDS, Answer, Problem, problem_of_config
+from distilnlp.problems.base import check_finite
 from distilnlp.typed import typed
 
-__all__ = ["Predictor", "Text", "token_limit"]
+__all__ = ["Predictor", "Text"]
 
 Text = str | tuple[str, ...]
-
-DEFAULT_LENGTH = 512  # tokens, where neither the caller nor the model sets a limit
-# Models whose positions are counted from behind that of the padding, so that they take fewer tokens than they have.
-COUNTED_FROM_PADDING = (
-    "camembert",
-    "data2vec-text",
-    "esm",
-    "ibert",
-    "longformer",
-    "luke",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-)
 
 
 class Predictor:
@@ -54,7 +39,8 @@ class Predictor:
             None: as many as the model takes, at most 512.
         batch_size: texts at a time, 1 or more.
     Raises:
-        RequestError: a ``max_length`` that leaves no token for the text, a ``batch_size`` below 1.
+        RequestError: a ``max_length`` that leaves no token for the text, a ``batch_size`` below 1; a tokenizer with
+            tokens that the model has no embedding for.
     """
 
     def __init__(
@@ -73,6 +59,7 @@ class Predictor:
             raise RequestError(f"batch_size={batch_size}: a batch needs at least one text, give 1 or more")
         self._check_length(parts=1)
         self._texts = CutTexts(tokenizer, self.max_length)
+        check_fits(backend.config, tokenizer)
         self._vocabulary: int | None = backend.config.to_dict().get("vocab_size")
 
     @classmethod
@@ -127,6 +114,7 @@ class Predictor:
                 f"the tokenizer gives token {highest} and the model knows {self._vocabulary}, counted from 0: it is "
                 "another model's, load the tokenizer of the model's own folder"
             )
+        check_token_types(self.backend.config, batch)
         return {name: batch[name].to(self.backend.device) for name in batch if name in self.backend.columns}
 
     def _rows(self, texts: Sequence[Text]) -> list[tuple[str, ...]]:
@@ -169,6 +157,7 @@ class Predictor:
 
         Raises:
             RequestError: as `encode`, before the model is asked; or no texts.
+            RunError: logits that are not finite numbers.
         """
         order: list[int] = []
         parts: list[Tensor] = []
@@ -179,6 +168,7 @@ class Predictor:
                 # A copy, for a runtime may write its next answer over this one.
                 parts.append(self.backend(batch).to(torch.float32, copy=True))
         found = torch.cat(parts).cpu().numpy()
+        check_finite(found)
         logits = np.empty_like(found)
         logits[order] = found
         return logits
@@ -187,8 +177,7 @@ class Predictor:
         """The decisions: classes ``(texts,)``, numbers ``(texts,)``, or 0 and 1 ``(texts, labels)``.
 
         Raises:
-            RequestError: as `logits`.
-            RunError: logits that are not finite numbers.
+            RequestError, RunError: as `logits`.
         """
         return self.problem.decide(self.logits(texts))
 
@@ -211,20 +200,3 @@ class Predictor:
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
         """The decisions with names and probabilities. Raises: as `decide`."""
         return self.problem.answers(self.logits(texts), self.label_names)
-
-
-def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> int:
-    """How many tokens a text may have: no more than model and tokenizer take, at most 512 where nothing is said.
-
-    Args:
-        config: of the model, for the number of its positions.
-        tokenizer: for its own limit; some have none.
-        max_length: what the user says.
-    """
-    asked = DEFAULT_LENGTH if max_length is None else max_length
-    positions = config.to_dict().get("max_position_embeddings")
-    if isinstance(positions, int) and positions > 0:
-        reserved = config.model_type in COUNTED_FROM_PADDING
-        taken = positions - (int(config.pad_token_id or 0) + 1 if reserved else 0)
-        return min(asked, int(tokenizer.model_max_length), taken)
-    return min(asked, int(tokenizer.model_max_length))

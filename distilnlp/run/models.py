@@ -16,6 +16,7 @@ from distilnlp.label_names import match_names
 from distilnlp.losses import Objective
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
+from distilnlp.models.checks import check_fits, training_limit
 from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
 from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
@@ -164,18 +165,20 @@ class Models:
                 base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
             with torch.device("meta"):
                 made = self._made_of(stage, _relabelled(base, self.tasks[stage.name]))
-            self._check_tokenizer(stage)
+            self._check_tokenizer(stage, made.config)
         if stage.spec.lora is not None:
             with self._told_at(stage, ("lora",), ("lora", "target_modules")), torch.device("meta"):
                 add_adapter(type(made)(copy.deepcopy(made.config)), stage.spec.lora)
         return made
 
-    def _check_tokenizer(self, stage: StagePlan) -> None:
-        """Whether it can read the texts, at this length."""
+    def _check_tokenizer(self, stage: StagePlan, config: PreTrainedConfig) -> None:
+        """Whether it can read the texts, at this length, and the model its tokens."""
         task = self.tasks[stage.name]
         if task.train is None:
             raise RequestError(f"task {task.name} has no training examples")
-        check_tokenizer(task.train, self.tokenizer(stage.name), stage.data.max_length)
+        tokenizer = self.tokenizer(stage.name)
+        check_fits(config, tokenizer, pair="text_pair" in task.train.column_names)
+        check_tokenizer(task.train, tokenizer, training_limit([config], tokenizer, stage.data.max_length))
 
     def _check_as_it_is(self, stage: StagePlan) -> None:
         """Whether a model from outside that is taken without training knows the task it teaches or is measured on.
@@ -218,6 +221,8 @@ class Models:
                         self.sources.teacher(stage.teacher), self.sources.tokenizer(stage.teacher)
                     )
                 info = outsider.info if outsider is not None else model_info(sketches[stage.teacher])
+                config = outsider.model.config if outsider is not None else sketches[stage.teacher].config
+                training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
         objective = self._resolved(stage, own, info)
         labels = self.tasks[stage.name].label_names
         if stage.teacher is None or labels is None or not objective.needs_teacher().logits:

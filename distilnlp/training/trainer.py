@@ -11,7 +11,7 @@ import datasets
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput, get_last_checkpoint
 
 from distilnlp.data.accept import as_dataset, as_datasets, check_class_ids, count_labels_as
@@ -27,6 +27,7 @@ from distilnlp.data.inspect import (
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
+from distilnlp.models.checks import check_fits, training_limit
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.outputs import Outputs
@@ -65,7 +66,7 @@ class DistillationTrainer(Trainer):
             ``eval_dataset`` may be a dict of them; classes that it counts in another order are put into ours. Both
             may be streams (`datasets.IterableDataset`), for which ``args.max_steps`` says when training ends.
         processing_class: the student's tokenizer; default: the teacher's.
-        max_length: tokens to which texts are truncated; default: what the tokenizer allows, at most 512.
+        max_length: tokens to which texts are truncated; default: what the tokenizer and the models take, 512 at most.
         compute_metrics: as for Trainer; default: accuracy, Pearson and Spearman, or average precision and F1, by the
             kind of the labels; several labels are decided by ``decision_thresholds`` of the student's config.
         keep_adapter: save LoRA adapters as such; by default `save_model` merges them into the weights.
@@ -126,6 +127,12 @@ class DistillationTrainer(Trainer):
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
+        if tokenizer is not None:
+            configs = [getattr(each, "config", None) for each in (model, getattr(teacher, "model", None))]
+            read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
+            max_length = training_limit(read_by, tokenizer, max_length)
+            for config in read_by:
+                check_fits(config, tokenizer)
         self._makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
         self._max_length = max_length
         eval_dataset = self._to_tokens(eval_dataset, EVAL)

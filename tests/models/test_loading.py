@@ -1,15 +1,16 @@
 """Model folders that must not be loaded: damaged, pickled, with code of their own, without vocabulary or head."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from distilnlp.errors import RequestError
-from distilnlp.models.loading import load_classifier, load_tokenizer, resolve_model
+from distilnlp.models.loading import load_classifier, load_config, load_model, load_tokenizer, resolve_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -47,7 +48,7 @@ def own_code(folder: Path) -> None:
     [
         (cut_weights, "model.safetensors is damaged"),
         (empty_weights, "model.safetensors is damaged"),
-        (pickled_weights, "no file named model.safetensors"),
+        (pickled_weights, "has its weights in pytorch_model.bin only, .*`distilnlp convert .*model OUTPUT` saves"),
         (own_code, "trust_remote_code|custom code"),
     ],
 )
@@ -93,66 +94,142 @@ def test_a_tokenizer_is_whole(folder: Path) -> None:
         load_tokenizer(folder)
 
 
-@pytest.fixture
-def adapters(tmp_path: Path) -> Callable[..., Path]:
-    """Saves adapters, and the head that was trained with them, on a base that has no head."""
-
-    def save(num_labels: int = 3, **settings: str) -> Path:
-        tiny_model("bert").base_model.save_pretrained(tmp_path / "base")
-        model = load_classifier(tmp_path / "base", label_names=[f"LABEL_{i}" for i in range(num_labels)])
-        config = LoraConfig(r=2, target_modules=["query"], **settings)
-        get_peft_model(model, config).save_pretrained(tmp_path / "adapters")
-        return tmp_path / "adapters"
-
-    return save
+def set_config(folder: Path, **fields: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
 
 
-def test_adapters_bring_the_head_or_are_refused(adapters: Callable[..., Path]) -> None:
-    """Made new, the head would answer at random; adapters of an unknown task do not save it."""
-    load_classifier(adapters(task_type="SEQ_CLS"), require_head=True)
-    headless = adapters()
-    with pytest.raises(RequestError, match=r"adapters has no classification head of its own \(classifier.bias is"):
-        load_classifier(headless, require_head=True)
-    load_classifier(headless)
-
-
-def test_adapters_for_other_labels_than_their_base_are_refused_in_one_line(adapters: Callable[..., Path]) -> None:
-    """Adapters do not save how many labels they are for: the base's number is taken, which may be another."""
-    folder = adapters(num_labels=2, task_type="SEQ_CLS")
-    with pytest.raises(
-        RequestError, match=r"^the adapters in .* do not fit .*base with 3 labels: save them merged.*$"
-    ):
-        load_classifier(folder, require_head=True)
-    assert load_classifier(folder, label_names=["no", "yes"], require_head=True).config.num_labels == 2
-
-
-def unknown_adapters(folder: Path) -> None:
-    config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "NONE"}))
-
-
-def pickled_adapters(folder: Path) -> None:
-    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+def set_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("fields", "message"),
     [
-        (lambda folder: (folder / "adapter_config.json").write_text("{"), "adapter_config.json is damaged .*: copy"),
-        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "adapter_config.json is damaged .*: copy"),
-        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "names no base model: set its base_model"),
         (
-            lambda folder: (folder / "adapter_model.safetensors").write_bytes(b""),
-            "adapter_model.safetensors is damaged",
+            {"hidden_size": 64},
+            r"has bert\..* of shape .* and its config makes it .*: config.json and weights are not of",
         ),
-        (unknown_adapters, "^cannot load the adapters of .*adapters: "),
-        (pickled_adapters, "has no adapter_model.safetensors"),
+        ({"num_labels": 5}, "has num_labels 5 and 3 names in id2label: correct one"),
+        ({"id2label": {"0": "no", "1": "yes"}}, r"its config says \(classifier.* is \[3.*, and there are 2 labels\)"),
+        (
+            {"num_hidden_layers": 1},
+            "has 16 weights of layers that its config does not have .* correct num_hidden_layers",
+        ),
+        ({"num_hidden_layers": 3}, "lacks 16 weights of its own body"),
+        ({"vocab_size": 10**9}, "word_embeddings.weight of shape"),
     ],
 )
-def test_adapters_are_whole_and_name_their_base(
-    adapters: Callable[..., Path], change: Callable[[Path], object], message: str
-) -> None:
-    folder = adapters(task_type="SEQ_CLS")
-    change(folder)
+def test_config_and_weights_are_of_one_model(folder: Path, fields: dict[str, object], message: str) -> None:
+    """A model of one layer too few answers, and wrongly; what does not fit is no reason for a head made new."""
+    set_config(folder, **fields)
     with pytest.raises(RequestError, match=message):
         load_classifier(folder)
+
+
+def test_another_task_gives_a_new_head_where_the_files_are_of_one_model(folder: Path) -> None:
+    model, whole = load_model(folder, label_names=["no", "yes"])
+    assert (model.config.num_labels, whole) == (2, False)
+    assert load_model(folder)[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path, dtype: torch.dtype, value: float) -> None:
+    def spoil(weights: dict[str, torch.Tensor]) -> None:
+        weights["classifier.weight"][1, 2] = value
+        weights.update({name: tensor.to(dtype) for name, tensor in weights.items()})
+
+    set_weights(folder, spoil)
+    with pytest.raises(RequestError, match=r"1 of 96 numbers in classifier.weight that are not finite \(NaN or Inf\)"):
+        load_classifier(folder)
+
+
+def test_a_large_sum_of_finite_weights_is_no_fault(folder: Path) -> None:
+    set_weights(folder, lambda weights: weights["bert.embeddings.position_embeddings.weight"].fill_(3e37))
+    set_weights(folder, lambda weights: weights["bert.embeddings.position_embeddings.weight"][:10].zero_())
+    load_classifier(folder)
+
+
+def test_a_config_that_makes_every_answer_nan_is_refused(folder: Path) -> None:
+    set_config(folder, layer_norm_eps=-1e9)
+    with pytest.raises(RequestError, match="answers with numbers that are not finite"):
+        load_classifier(folder)
+
+
+def test_whole_numbers_in_place_of_weights_are_refused(folder: Path) -> None:
+    set_weights(folder, lambda weights: weights.update({"classifier.weight": torch.ones(3, 32, dtype=torch.int8)}))
+    with pytest.raises(RequestError, match=r"holds classifier.weight as I8: .* without quantisation"):
+        load_classifier(folder)
+
+
+def sharded(folder: Path, **weight_map: str) -> None:
+    names = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    whole = dict.fromkeys(names, "model-00001-of-00001.safetensors") | weight_map
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": whole}))
+
+
+def test_a_model_in_several_files_is_loaded(folder: Path) -> None:
+    expected = load_classifier(folder).state_dict()
+    sharded(folder)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in load_classifier(folder).state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (
+            "weights.bin",
+            "names 'weights.bin', and only .safetensors files beside it are read: convert it with `distilnlp",
+        ),
+        ("../model.safetensors", "names '../model.safetensors', and only .safetensors files beside it are read"),
+        ("/tmp/model.safetensors", "names '/tmp/model.safetensors', and only"),
+        ("model-00002-of-00002.safetensors", "lacks model-00002-of-00002.safetensors, which its index names"),
+    ],
+)
+def test_an_index_names_safetensors_beside_it(folder: Path, file: str, message: str) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "weights.bin")
+    sharded(folder, **{"classifier.weight": file})
+    with pytest.raises(RequestError, match=message):
+        load_classifier(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "anything"])
+def test_a_pipe_in_the_folder_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    for load in (load_classifier, load_tokenizer, load_config):
+        with pytest.raises(RequestError, match=r"neither a file nor a folder|holds no model"):
+            load(folder)
+
+
+def test_the_tokenizer_sees_what_a_model_needs(folder: Path) -> None:
+    """Without a padding token there is no batch; without [CLS] the head reads the first word in its place."""
+    whole = json.loads((folder / "tokenizer_config.json").read_text())
+    for fields, message in [
+        ({"pad_token": None}, "has no padding token: set its pad_token"),
+        ({"model_max_length": 2}, "has model_max_length 2: 3 are special tokens alone"),
+        ({"model_max_length": -5}, "has model_max_length -5: a number from 1 is needed"),
+    ]:
+        (folder / "tokenizer_config.json").write_text(json.dumps({**whole, **fields}))
+        with pytest.raises(RequestError, match=message):
+            load_tokenizer(folder)
+    generic = {key: value for key, value in whole.items() if key != "tokenizer_class"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**generic, "tokenizer_class": "TokenizersBackend"}))
+    load_tokenizer(folder)
+    made = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**made, "post_processor": None}))
+    with pytest.raises(RequestError, match=r"does not put \[CLS\] around a text"):
+        load_tokenizer(folder)
+
+
+def test_what_a_model_returns_is_not_for_its_folder_to_say(folder: Path) -> None:
+    expected = load_classifier(folder)(torch.tensor([[2, 7, 3]])).logits
+    set_config(folder, return_dict=False, output_attentions=True, output_hidden_states=True, chunk_size_feed_forward=7)
+    set_config(folder, attn_implementation="someone/kernel", transformers_weights="../elsewhere.safetensors")
+    got = load_classifier(folder)(torch.tensor([[2, 7, 3]]))
+    assert torch.equal(got.logits, expected)
+    assert got.attentions is got.hidden_states is None

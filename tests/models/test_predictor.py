@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from distilnlp.errors import RequestError, RunError
 from distilnlp.models.backend import TorchBackend
-from distilnlp.models.predictor import Predictor, token_limit
+from distilnlp.models.checks import token_limit
+from distilnlp.models.predictor import Predictor
 from tests.tiny import BACKBONES, POSITIONS, tiny_model, tiny_tokenizer
 
 NAMES = ("bad", "good", "mixed")
@@ -160,10 +161,22 @@ def test_the_tokenizer_of_a_larger_vocabulary_is_refused(tokenizer: PreTrainedTo
     """On an accelerator an id that is not in the table breaks the whole process."""
     model = tiny_model("bert")
     model.resize_token_embeddings(20)
-    predictor = Predictor(TorchBackend(model), tokenizer)
-    assert predictor.logits(["the film was"]).shape == (1, 3)
-    with pytest.raises(RequestError, match="token 27 and the model knows 20, counted from 0: it is another model's"):
-        predictor.logits(["good"])
+    with pytest.raises(RequestError, match="the token 'five' with id 46 and the model knows 20 tokens"):
+        Predictor(TorchBackend(model), tokenizer)
+
+
+def test_a_token_that_appears_later_is_refused_too(tokenizer: PreTrainedTokenizerBase) -> None:
+    predictor = Predictor(TorchBackend(tiny_model("bert")), tokenizer)
+    tokenizer.add_tokens(["xphone"])
+    with pytest.raises(RequestError, match="token 47 and the model knows 47, counted from 0: it is another model's"):
+        predictor.logits(["xphone"])
+
+
+def test_a_pair_for_a_model_of_one_token_type_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    predictor = Predictor(TorchBackend(tiny_model("bert", type_vocab_size=1)), tokenizer)
+    assert predictor.logits(["a film"]).shape == (1, 3)
+    with pytest.raises(RequestError, match="up to 1 and the model knows 1 token types"):
+        predictor.logits([("a film", "good")])
 
 
 def test_a_model_in_half_precision_answers_in_float32(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -180,7 +193,7 @@ def test_answers_that_are_no_numbers_are_an_error(tokenizer: PreTrainedTokenizer
     model = tiny_model("bert", label_names=NAMES)
     torch.nn.init.constant_(model.classifier.bias, float("nan"))
     predictor = Predictor(TorchBackend(model), tokenizer)
-    for ask in (predictor.decide, predictor.answers):
+    for ask in (predictor.logits, predictor.decide, predictor.answers):
         with pytest.raises(RunError, match="4 of 4 examples have logits that are not finite"):
             ask(TEXTS)
 
