@@ -122,4 +122,11 @@ def column_batches(dataset: Dataset, column: str) -> Iterator[pa.Array]:
 
 def column_array(dataset: Dataset, column: str) -> np.ndarray:
     """A column of numbers, ``(rows,)``, or of lists of numbers that are all as long, ``(rows, length)``."""
-    return np.concatenate([np.asarray(batch.to_pylist()) for batch in column_batches(dataset, column)])
+    return np.concatenate([_numbers(batch) for batch in column_batches(dataset, column)])
+
+
+def _numbers(batch: pa.Array) -> np.ndarray:
+    """As they lie in memory: a list of Python's own numbers takes several times the space."""
+    if pa.types.is_list(batch.type) or pa.types.is_large_list(batch.type) or pa.types.is_fixed_size_list(batch.type):
+        return _numbers(batch.flatten()).reshape(len(batch), -1)
+    return np.asarray(batch.to_numpy(zero_copy_only=False))

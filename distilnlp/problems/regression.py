@@ -122,7 +122,7 @@ class Regression(Problem):
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """Their mean."""
-        return {"the mean of the training rows": np.full(rows, float(np.mean(labels)))}
+        return {"the mean of the training rows": np.full(rows, float(np.mean(labels, dtype=np.float64)))}
 
     def summary(self, inputs: str, names: Sequence[str]) -> list[str]:
         return [f"Scores {inputs}"]

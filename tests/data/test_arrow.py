@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasets import ClassLabel, Dataset, List, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from distilnlp.data import load_task, tokenize
 from distilnlp.data.arrow import column_array, with_label, write_dataset
@@ -159,3 +159,13 @@ def test_of_half_a_million_rows_only_those_in_use_are_in_memory(tmp_path: Path) 
         env = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(tmp_path)}
         peaks[rows] = int(subprocess.run(run, env=env, cwd=root, check=True, capture_output=True).stdout)
     assert (peaks[450_000] - peaks[50_000]) / 400_000 < 300
+
+
+def test_a_column_of_numbers_becomes_an_array_of_their_own_type() -> None:
+    """Also of a selection of the rows; of lists, one row each."""
+    columns = {"label": [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "id": [3, 1, 2]}
+    features = Features({"label": List(Value("float32")), "id": Value("int64")})
+    rows = Dataset.from_dict(columns, features=features).select([2, 0])
+    hot, ids = column_array(rows, "label"), column_array(rows, "id")
+    assert (hot.dtype, hot.tolist()) == (np.float32, [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    assert (ids.dtype, ids.tolist()) == (np.int64, [2, 3])

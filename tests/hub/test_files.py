@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from distilnlp.errors import RequestError
 from distilnlp.hub.files import files_to_push
 from distilnlp.hub.push import push
+from distilnlp.report.schema import VERSION
 from tests.hub_models import CARD, PUBLISHED, RECORDS, REPO, TOKEN, make_model, make_run
 
 NOWHERE = "http://127.0.0.1:9"  # so that a test that gets further than it should sends its token to nobody
@@ -210,7 +211,7 @@ def test_a_stage_cannot_be_a_path(run: Path, tmp_path: Path, stage: str) -> None
         ("{}", "lists no stages"),
         ("[1]", "lists no stages"),
         ('{"version": 99, "stages": [{"stage": "student"}]}', "version 99"),
-        ('{"version": 1, "stages": [{"stage": 5}]}', "is damaged"),
+        (f'{{"version": {VERSION}, "stages": [{{"stage": 5}}]}}', "is damaged"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )
