@@ -9,10 +9,20 @@ from distilnlp.data.tokenize import tokenize
 
 if TYPE_CHECKING:
     from distilnlp.data.collate import make_collator
+    from distilnlp.data.label_sets import label_array
     from distilnlp.data.load import Task, load_task
     from distilnlp.data.sampler import LengthBucketSampler
 
-__all__ = ["GLUE", "LengthBucketSampler", "Task", "TaskInfo", "load_task", "make_collator", "tokenize"]
+__all__ = [
+    "GLUE",
+    "LengthBucketSampler",
+    "Task",
+    "TaskInfo",
+    "label_array",
+    "load_task",
+    "make_collator",
+    "tokenize",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -21,6 +31,10 @@ def __getattr__(name: str) -> object:
         from distilnlp.data import load
 
         return {"Task": load.Task, "load_task": load.load_task}[name]
+    if name == "label_array":
+        from distilnlp.data.label_sets import label_array
+
+        return label_array
     if name == "make_collator":
         from distilnlp.data.collate import make_collator
 

@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, List, Value
 from datasets.table import InMemoryTable
 
 from distilnlp.data.arrow import column_array, column_batches
+from distilnlp.data.label_sets import names_of_sets
 from distilnlp.errors import RequestError
 from distilnlp.label_names import find_name
 
@@ -90,12 +91,13 @@ def count_labels_as(dataset: Any, names: Sequence[str] | None, argument: str) ->
     features = getattr(dataset, "features", None)
     if not isinstance(dataset, Dataset | IterableDataset) or features is None:
         return dataset
-    column = next((name for name in ("label", "labels") if name in features), None)
+    column = next((name for name in ("label", "labels", "label_ids") if name in features), None)
     if column is None:
         return dataset
     feature = features[column]
-    if isinstance(feature, ClassLabel) and names is not None and tuple(feature.names) != tuple(names):
-        return _renumbered(dataset, column, feature.names, names, argument)
+    own = tuple(feature.names) if isinstance(feature, ClassLabel) else names_of_sets(feature)
+    if own is not None and names is not None and own != tuple(names):
+        return _renumbered(dataset, column, own, names, argument)
     if isinstance(feature, List) and isinstance(feature.feature, Value) and "int" in feature.feature.dtype:
         if isinstance(dataset, Dataset):
             _check_multi_hot(dataset, column, argument)
@@ -112,6 +114,12 @@ def _renumbered(dataset: Any, column: str, own: Sequence[str], names: Sequence[s
         )
     places = np.array([list(names).index(str(name)) for name in found])
     feature = ClassLabel(names=list(names))
+    if names_of_sets(dataset.features[column]) is not None:
+
+        def renumber_set(row: dict[str, Any]) -> dict[str, Any]:
+            return {column: sorted(int(places[each]) for each in row[column])}
+
+        return dataset.map(renumber_set, features=Features({**dataset.features, column: List(feature)}))
     if isinstance(dataset, IterableDataset):
 
         def renumber(row: dict[str, Any]) -> dict[str, Any]:

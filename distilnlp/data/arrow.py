@@ -105,12 +105,13 @@ def with_label(dataset: Dataset, values: np.ndarray, feature: ClassLabel | Value
     """The data set with the column ``label``, which is in memory; the other columns stay where they are.
 
     Args:
-        values: ``(rows,)``, or ``(rows, labels)`` for a feature that is a list.
+        values: ``(rows,)``, of lists for a feature that is one.
         feature: the column's type.
     """
     if "label" in dataset.column_names:
         dataset = dataset.remove_columns("label")
-    return dataset.add_column("label", list(values) if values.ndim > 1 else values, feature=feature)
+    column = [list(value) for value in values] if isinstance(feature, List) else values
+    return dataset.add_column("label", column, feature=feature)
 
 
 def column_batches(dataset: Dataset, column: str) -> Iterator[pa.Array]:

@@ -17,15 +17,18 @@ __all__ = ["make_collator"]
 Feature = Mapping[str, object]
 
 
-def make_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Feature]], dict[str, Tensor]]:
+def make_collator(
+    tokenizer: PreTrainedTokenizerBase, num_labels: int | None = None
+) -> Callable[[Sequence[Feature]], dict[str, Tensor]]:
     """A collator that pads each batch to its own longest example, on the side that the tokenizer pads.
 
     ``length`` and everything that is not a number or a list of numbers (texts, names, None) is left out. ``label``
     comes out as ``labels``: class ids int64; regression targets and multi-hot rows float32. Features without labels
-    are fine.
+    are fine. ``label_ids``, of several labels the ids of those that hold, come out as ``labels`` too: multi-hot rows.
 
     Args:
         tokenizer: the one that made the features.
+        num_labels: how many labels the model has; needed for ``label_ids``.
 
     Shapes:
         input_ids, attention_mask, token_type_ids, words: ``(batch, longest of the batch)``, int64; ``words`` is padded
@@ -33,7 +36,7 @@ def make_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Feat
         labels: ``(batch,)``, or ``(batch, labels)`` for multi-label.
 
     Raises:
-        RequestError: the tokenizer has no padding token.
+        RequestError: the tokenizer has no padding token; in a batch: ``label_ids`` that are not below ``num_labels``.
     """
     from transformers import DataCollatorWithPadding
 
@@ -42,7 +45,7 @@ def make_collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Feat
             f"{type(tokenizer).__name__} has no padding token, which batches need: set tokenizer.pad_token"
             " (tokenizer.eos_token is the usual choice) and the model's config.pad_token_id"
         )
-    return _Collator(DataCollatorWithPadding(tokenizer))
+    return _Collator(DataCollatorWithPadding(tokenizer), num_labels)
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,35 @@ class _Collator:
     """A class, not a closure: workers that are spawned have to pickle it."""
 
     pad: DataCollatorWithPadding
+    num_labels: int | None
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
+        sets = [feature["label_ids"] for feature in features if "label_ids" in feature]
+        for feature in kept:
+            feature.pop("label_ids", None)
         # The tokenizer would not pad them.
         words = cast("list[Sequence[int]]", [feature.pop("words") for feature in kept if "words" in feature])
         batch = dict(self.pad(kept))
         if words:
             batch["words"] = self._padded(words, batch["input_ids"].shape[1])
+        if sets:
+            batch["labels"] = self._multi_hot(cast("list[Sequence[int]]", sets))
         if "labels" in batch and batch["labels"].is_floating_point():
             batch["labels"] = batch["labels"].float()  # float64 columns would not meet float32 logits
         return batch
+
+    def _multi_hot(self, sets: Sequence[Sequence[int]]) -> Tensor:
+        import torch
+
+        from distilnlp.data.label_sets import as_zeros_and_ones
+
+        if self.num_labels is None:
+            raise RequestError(
+                "the examples have several labels, and how many there are in all is not said: give"
+                " make_collator(tokenizer, num_labels=len(task.label_names))"
+            )
+        return torch.from_numpy(as_zeros_and_ones(sets, self.num_labels)).float()
 
     def _padded(self, rows: Sequence[Sequence[int]], length: int) -> Tensor:
         import torch

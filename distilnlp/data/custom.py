@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_batches, with_label
 from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
 from distilnlp.data.read_labels import encode_labels, read_labels
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
@@ -124,12 +125,18 @@ def _labels(
 ) -> Labels:
     if not len(dataset):
         raise RequestError(f"{where}: no rows: a data set with at least one example is needed")
+    given = None if problem is None else get_problem(problem)
+    kind = train.problem if train else given
     if not isinstance(columns.label, str):
-        given = None if problem is None else get_problem(problem)
         return encode_labels(_one_column_each(dataset, where, columns.label), given, train)
     feature = dataset.features[columns.label]
+    where = f"{where}, column '{columns.label}'"
+    if names_of_sets(feature) is None and (kind is None or kind.several_labels):
+        hot = read_zeros_and_ones(dataset, columns.label, where, train)
+        if hot is not None:
+            return encode_labels(hot, kind, train)
     values = (value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist())
-    return read_labels(values, feature, f"{where}, column '{columns.label}'", problem=problem, train=train)
+    return read_labels(values, feature, where, problem=problem, train=train)
 
 
 def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> LabelColumn:

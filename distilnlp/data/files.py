@@ -229,6 +229,8 @@ def _undamaged(path: Path) -> Iterator[None]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise RequestError(f"{path}: no such file") from error
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from error
 

@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.arrow import column_batches
+from distilnlp.data.label_sets import label_sums, names_of_sets
 from distilnlp.data.tokenize import first_rows, tokenize
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, problem_of_feature
@@ -24,6 +25,8 @@ __all__ = [
     "visible_part",
 ]
 
+LABELS = ("label", "labels", "label_ids")
+
 
 def visible_part(dataset: Any) -> Any:
     """The first rows of a stream, as a `datasets.Dataset` that the other functions can ask; anything else as it is."""
@@ -33,7 +36,7 @@ def visible_part(dataset: Any) -> Any:
 def dataset_label_names(dataset: Any) -> tuple[str, ...] | None:
     """The classes of a data set in order, or None where it does not name them."""
     feature = _label_feature(dataset)
-    return tuple(feature.names) if isinstance(feature, ClassLabel) else None
+    return tuple(feature.names) if isinstance(feature, ClassLabel) else names_of_sets(feature)
 
 
 def dataset_problem(dataset: Any) -> Problem | None:
@@ -56,14 +59,13 @@ def label_counts(dataset: Any) -> tuple[list[int], int]:
         RequestError: a stream, or anything else that cannot be counted before the training.
     """
     columns = dataset.column_names if isinstance(dataset, Dataset) else []
-    name = next((name for name in ("label", "labels") if name in columns), None)
+    name = next((name for name in LABELS if name in columns), None)
     if name is None:
         raise RequestError(
             "pos_weight=balanced counts the labels before the training, which needs a data set with a label column and"
             " no stream: give numbers instead"
         )
-    counts = [np.asarray(batch.to_pylist()).sum(axis=0) for batch in column_batches(dataset, name)]
-    return [int(count) for count in np.sum(counts, axis=0)], len(dataset)
+    return [int(count) for count in label_sums(dataset, name)], len(dataset)
 
 
 def text_sample(dataset: Any, size: int = 20) -> list[str]:
@@ -88,8 +90,13 @@ def to_tokens(
     """
     if isinstance(dataset, dict):
         return {name: to_tokens(part, tokenizers, max_length, words) for name, part in dataset.items()}
-    if not isinstance(dataset, Dataset | IterableDataset) or "input_ids" in visible_part(dataset).column_names:
+    if not isinstance(dataset, Dataset | IterableDataset):
         return dataset
+    seen = visible_part(dataset)
+    if "input_ids" in seen.column_names:
+        # Of several labels, the ids of those that hold: the collator knows them by this name
+        sets = names_of_sets(seen.features.get("labels")) is not None
+        return dataset.rename_column("labels", "label_ids") if sets else dataset
     known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
     if not known:
         raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
@@ -111,4 +118,4 @@ def token_lengths(dataset: Any) -> np.ndarray | None:
 def _label_feature(dataset: Any) -> Any:
     if not isinstance(dataset, Dataset):
         return None
-    return next((dataset.features[name] for name in ("label", "labels") if name in dataset.features), None)
+    return next((dataset.features[name] for name in LABELS if name in dataset.features), None)

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from distilnlp.data.arrow import column_array
 from distilnlp.data.columns import Columns
 from distilnlp.data.custom import Request, convert
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
+from distilnlp.data.label_sets import label_keys
 from distilnlp.data.repeats import overlap_note, text_hashes
-from distilnlp.data.split import subset
+from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
 from distilnlp.problems import Problem
 from distilnlp.typed import typed
@@ -37,8 +37,8 @@ class Task:
 
     Args:
         name: the task's name, or the stem of the file.
-        train, validation: columns ``text``, optional ``text_pair``, ``label`` (``ClassLabel``, float32, or a list of
-            float32).
+        train, validation: columns ``text``, optional ``text_pair``, ``label`` (``ClassLabel``, float32, or, of several
+            labels, a list of ``ClassLabel``).
         extra: further evaluation sets, e.g. ``mismatched``.
         label_names: position = label id; None where the problem has none (a regression).
         problem: the kind of task.
@@ -284,11 +284,7 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
         validation=_subset(task.validation, seed, max_validation),
         extra={name: _subset(each, seed, max_validation) for name, each in task.extra.items()},
     )
-    if (
-        max_train is not None
-        and task.train is not None
-        and len(np.unique(column_array(task.train, "label"), axis=0)) < 2
-    ):
+    if max_train is not None and task.train is not None and len(np.unique(ranks_of(label_keys(task.train)))) < 2:
         raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")
     return task
 
@@ -296,4 +292,4 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
 def _subset(dataset: Dataset, seed: int, count: int | None) -> Dataset:
     if count is None or count >= len(dataset):
         return dataset
-    return dataset.select(subset(column_array(dataset, "label"), count, seed), keep_in_memory=True)
+    return dataset.select(subset(label_keys(dataset), count, seed), keep_in_memory=True)

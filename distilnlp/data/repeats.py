@@ -9,6 +9,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_batches
+from distilnlp.data.split import ranks_of
 
 __all__ = ["Repeats", "overlap_note", "text_hashes"]
 
@@ -84,7 +85,7 @@ class Repeats:
         repeated = np.flatnonzero(self.sizes[self.groups] > 1)
         if not len(repeated):
             return None
-        ranks = np.unique(np.asarray(labels)[repeated], axis=0, return_inverse=True)[1].reshape(-1)
+        ranks = ranks_of(np.asarray(labels)[repeated])
         groups = self.groups[repeated]
         lowest, highest = np.full(len(self.sizes), len(ranks)), np.full(len(self.sizes), -1)
         np.minimum.at(lowest, groups, ranks)

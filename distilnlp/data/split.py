@@ -6,9 +6,9 @@ import numpy as np
 
 from distilnlp.errors import RequestError
 
-__all__ = ["hold_out", "subset"]
+__all__ = ["hold_out", "ranks_of", "subset"]
 
-Keys = np.ndarray | Sequence[object]  # (rows,) ids or targets, or (rows, labels) multi-hot
+Keys = np.ndarray | Sequence[object]  # (rows,) ids, targets or label sets, or (rows, labels) multi-hot
 HELD_OUT_SHARE = 0.1
 HELD_OUT_LEAST = 50  # rows: below that a score says little; of small data never more than a fifth
 
@@ -22,7 +22,8 @@ def hold_out(keys: Keys, seed: int, where: str, groups: np.ndarray | None = None
     larger than what is to be held out stays in train.
 
     Args:
-        keys: what to stratify by: class ids or float targets ``(rows,)``, or multi-hot rows ``(rows, labels)``.
+        keys: what to stratify by: class ids or float targets ``(rows,)``, label sets ``(rows,)`` of
+            tuples, or multi-hot rows ``(rows, labels)``.
         seed: fixes the choice.
         where: the file or data set, for the error.
         groups: ``(rows,)``, the number of each row's group, counted from 0; None where each row is one.
@@ -78,8 +79,16 @@ def subset(keys: Keys, count: int, seed: int) -> np.ndarray:
 def _ranks(keys: Keys) -> tuple[np.ndarray, bool]:
     """Each row's place among the distinct keys in their order, and whether the keys are class ids."""
     values = np.asarray(keys)
-    ranks = np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
-    return ranks, values.ndim == 1 and values.dtype.kind == "i"
+    return ranks_of(values), values.ndim == 1 and values.dtype.kind == "i"
+
+
+def ranks_of(values: np.ndarray) -> np.ndarray:
+    """Each row's place among the distinct values in their order, ``(rows,)``; label sets as rows of zeros and ones."""
+    if values.dtype == object:  # label sets: so the ids come in the order of their rows of zeros and ones
+        distinct = sorted(set(values), key=lambda ids: tuple(-each for each in ids))
+        places = {ids: place for place, ids in enumerate(distinct)}
+        return np.fromiter((places[ids] for ids in values), dtype=np.int64, count=len(values))
+    return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _spread(ranks: np.ndarray, count: int, seed: int) -> np.ndarray:

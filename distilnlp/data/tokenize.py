@@ -53,7 +53,8 @@ def tokenize(
     Shapes:
         one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
         ``(length,)``; ``words``: ``(length,)``, the number of the word that a token is a piece of, -1 for a special
-        token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was; ``length``:
+        token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was, or
+        ``label_ids`` where it was a list of ``ClassLabel``; ``length``:
         number of tokens.
 
     Raises:
@@ -92,7 +93,16 @@ def _encoder(first: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
     _check_label(first)
     if not len(first):
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
-    return _Encoder(CutTexts(tokenizer, limit), pair=pair, labelled="label" in first.column_names)
+    return _Encoder(
+        CutTexts(tokenizer, limit), pair=pair, labelled="label" in first.column_names, labels=_labels_column(first)
+    )
+
+
+def _labels_column(dataset: Dataset) -> str:
+    """``label_ids`` for the ids of several labels, of which the collator makes zeros and ones."""
+    from distilnlp.data.label_sets import names_of_sets
+
+    return "labels" if names_of_sets(dataset.features.get("label")) is None else "label_ids"
 
 
 def first_rows(dataset: Dataset | IterableDataset) -> Dataset:
@@ -136,6 +146,7 @@ class _Encoder:
     texts: CutTexts
     pair: bool
     labelled: bool
+    labels: str  # the column that they get
     words: bool = False
     cut: int = 0  # rows that were truncated so far
     longest: tuple[str, ...] = ()  # the texts of the one with the most characters
@@ -155,7 +166,7 @@ class _Encoder:
         if self.words:
             columns["words"] = [_words(encoded.word_ids(i), encoded.sequence_ids(i)) for i in range(len(texts))]
         if self.labelled:
-            columns["labels"] = rows["label"]
+            columns[self.labels] = rows["label"]
         return columns | {"length": lengths}
 
     def _is_cut(self, encoded: BatchEncoding, row: int, whole: tuple[str, ...]) -> bool:
@@ -241,7 +252,7 @@ def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, words: bool)
     if words:
         columns["words"] = List(Value("int16"))
     if "label" in dataset.column_names:
-        columns["labels"] = dataset.features["label"]
+        columns[_labels_column(dataset)] = dataset.features["label"]
     return Features(columns | {"length": Value("int32")})
 
 

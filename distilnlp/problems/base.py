@@ -122,7 +122,8 @@ class Labels:
     """A label column, understood.
 
     Args:
-        values: class ids ``(rows,)`` int64, targets ``(rows,)`` float64, or multi-hot rows ``(rows, labels)`` float32.
+        values: class ids ``(rows,)`` int64, targets ``(rows,)`` float64, or, of several labels
+            a text, the ids of those that hold, tuples in order, ``(rows,)`` object.
         names: class names, position = id; None where the problem has none (regression).
         problem: the kind of task.
         style: how targets are written in the column; None where it holds something else.

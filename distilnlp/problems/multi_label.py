@@ -84,24 +84,29 @@ class MultiLabel(Problem):
                     f" {len(train.names or ())} labels: as many are needed"
                 )
             names = (train and train.names) or tuple(str(position) for position in range(width))
-            hot = np.array([[float(each) for each in value] for value in distinct], dtype=np.float32)
+            sets = [tuple(place for place, each in enumerate(value) if to_number(each)) for value in distinct]
         else:
             keys = [[class_name(each) for each in value] for value in distinct]
             names = (train.names if train else column.declared) or sorted_names(
                 {key for value in keys for key in value}
             )
             known = column.known(keys, names)
-            hot = np.array([[name in value for name in names] for value in known], dtype=np.float32)
-        if train is None and len(np.unique(hot, axis=0)) < 2:
+            places = {name: place for place, name in enumerate(names)}
+            sets = [tuple(sorted({places[name] for name in value})) for value in known]
+        if train is None and len(set(sets)) < 2:
             raise RequestError(
                 f"{where}: every row has the same labels: there is nothing to learn; name another column"
             )
-        return Labels(hot[column.codes], names, self)
+        values = np.empty(len(sets), dtype=object)
+        for position, ids in enumerate(sets):
+            values[position] = ids
+        return Labels(values[column.codes], names, self)
 
     def feature(self, names: Sequence[str] | None) -> Any:
-        from datasets import List, Value
+        """The ids of the labels that hold: of many labels few do, and rows of zeros and ones would fill the memory."""
+        from datasets import ClassLabel, List
 
-        return List(Value("float32"))
+        return List(ClassLabel(names=list(names or ())))
 
     def has_feature(self, feature: Any) -> bool:
         from datasets import ClassLabel, Value

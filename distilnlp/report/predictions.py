@@ -47,7 +47,10 @@ class Predictions:
 
     @classmethod
     def of(
-        cls, labels: Sequence[Any], logits: NDArray[np.float32], thresholds: tuple[float, ...] | None = None
+        cls,
+        labels: Sequence[Any] | NDArray[Any],
+        logits: NDArray[np.float32],
+        thresholds: tuple[float, ...] | None = None,
     ) -> Predictions:
         """Of a whole data set, in its order."""
         return cls(np.arange(len(logits)), np.asarray(labels), logits, thresholds)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from distilnlp.data.arrow import column_array
 from distilnlp.data.columns import Columns
+from distilnlp.data.label_sets import label_array
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
@@ -68,8 +68,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
 def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
     if task.train is None:
         return None
-    labels = column_array(task.train, "label")
-    return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric)
+    return measure_baseline(predictions, label_array(task.train), task.problem, task.metrics, task.main_metric)
 
 
 def texts_of(data: Dataset) -> list[Text]:
@@ -140,7 +139,7 @@ def _digest(task: Task, data: Dataset) -> str:
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
     """Decided by the model's own thresholds, where it has any."""
     thresholds = task.problem.of_config(predictor.backend.config).thresholds
-    predictions = Predictions.of(data["label"], predictor.logits(texts_of(data)), thresholds)
+    predictions = Predictions.of(label_array(data), predictor.logits(texts_of(data)), thresholds)
     decisions = predictions.decisions(task.problem)
     return predictions, compute_scores(
         task.metrics, decisions, predictions.labels, task.problem, logits=predictions.logits

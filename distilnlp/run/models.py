@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from distilnlp.data.label_sets import label_array
 from distilnlp.data.load import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
@@ -257,7 +258,7 @@ class Models:
         backend = TorchBackend(teacher.model, best_device())
         predictor = Predictor(backend, teacher.tokenizer, max_length=stage.data.max_length, batch_size=size)
         logits = torch.from_numpy(predictor.logits(texts_of(some)))
-        confirm_label_order([(logits, torch.tensor(some["label"]))], labels, teacher.info.problem)
+        confirm_label_order([(logits, torch.from_numpy(label_array(some)))], labels, teacher.info.problem)
 
     @contextmanager
     def _told_at(self, stage: StagePlan, *paths: Path_) -> Iterator[None]:

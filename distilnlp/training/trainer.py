@@ -123,7 +123,8 @@ class DistillationTrainer(Trainer):
         self.label_names_of_data = dataset_label_names(visible)
         student = arguments.classifier(model)
         self._label_names = self.label_names_of_data or (None if student is None else label_names_of(student))
-        if tokenizer is not None and kwargs.get("data_collator") is None:
+        collates = tokenizer is not None and kwargs.get("data_collator") is None
+        if tokenizer is not None and collates:
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
@@ -149,6 +150,8 @@ class DistillationTrainer(Trainer):
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
+        if tokenizer is not None and collates:
+            self.data_collator = make_collator(tokenizer, self.student.config.num_labels)
         self.train_dataset = by_length(self.train_dataset, self.args, *self._batch_and_seed())
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.

@@ -229,7 +229,7 @@ def test_what_is_no_regular_file_is_never_waited_for(tmp_path):
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".csv", "a\0b.csv", "missing.csv"])
 def test_what_can_be_no_name_is_no_file(tmp_path, name):
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(RequestError, match=r"cannot be read|no such file"):
         read_files([tmp_path / name])
 
 

@@ -1,11 +1,18 @@
 import pytest
 from datasets import ClassLabel, List, Value
 
+from distilnlp.data.label_sets import as_zeros_and_ones
 from distilnlp.data.read_labels import read_labels
 from distilnlp.errors import RequestError
 
 CLASSES, REGRESSION, MULTI = "single_label_classification", "regression", "multi_label_classification"
 NAN = float("nan")
+
+
+def numbers(labels):
+    """Of several labels a 0 or 1 for each."""
+    several = labels.problem.several_labels
+    return (as_zeros_and_ones(labels.values, len(labels.names)) if several else labels.values).tolist()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ NAN = float("nan")
 )
 def test_the_kind_is_told_by_the_values(column, problem_type, names, values):
     labels = read_labels(column, None, "data")
-    assert (labels.problem.name, labels.names, labels.values.tolist()) == (problem_type, names, values)
+    assert (labels.problem.name, labels.names, numbers(labels)) == (problem_type, names, values)
 
 
 def test_the_kind_can_be_said():
@@ -61,13 +68,13 @@ def test_declared_names_keep_their_order():
     assert labels.values.tolist() == [1, 0]
     several = read_labels([[1], [0, 1]], List(ClassLabel(names=["zebra", "ant"])), "data")
     assert several.names == ("zebra", "ant")
-    assert several.values.tolist() == [[0.0, 1.0], [1.0, 1.0]]
+    assert several.values.tolist() == [(1,), (0, 1)]
 
 
 def test_the_features_are_those_of_the_contract():
     assert read_labels(["a", "b"], None, "data").feature == ClassLabel(names=["a", "b"])
     assert read_labels([0.5, 1], None, "data").feature == Value("float32")
-    assert read_labels([["a"], ["b"]], None, "data").feature == List(Value("float32"))
+    assert read_labels([["a"], ["b"]], None, "data").feature == List(ClassLabel(names=["a", "b"]))
 
 
 def test_validation_is_read_as_training_was():
@@ -82,7 +89,7 @@ def test_validation_is_read_as_training_was():
     commas = read_labels(["0,5", "2"], None, "train")
     assert read_labels(["1,234"], None, "validation", train=commas).values.tolist() == [1.234]
     hot = read_labels([[0, 1], [1, 0]], None, "train")
-    assert read_labels([[1, 1]], None, "validation", train=hot).values.tolist() == [[1.0, 1.0]]
+    assert read_labels([[1, 1]], None, "validation", train=hot).values.tolist() == [(0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ def test_validation_may_spell_the_names_otherwise():
     train = read_labels(["very good", "bad"], None, "train")
     assert read_labels(["Bad", "VERY_GOOD"], None, "dev", train=train).values.tolist() == [0, 1]
     several = read_labels([["joy"], ["anger"]], None, "train")
-    assert read_labels(["['Joy']"], None, "dev", train=several).values.tolist() == [[0.0, 1.0]]
+    assert read_labels(["['Joy']"], None, "dev", train=several).values.tolist() == [(1,)]
     alike = read_labels(["a", "A"], None, "train")
     assert read_labels(["a", "A"], None, "dev", train=alike).values.tolist() == [1, 0]
 

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from distilnlp.data import load_task
+from distilnlp.data import label_array, load_task
 from distilnlp.errors import RequestError
 from distilnlp.models import Predictor, load_classifier
 from distilnlp.problems import problem_of_config
@@ -211,7 +210,7 @@ def test_of_few_rows_none_are_kept_and_the_run_says_so(start_weights, labelled, 
 def test_a_predictor_keeps_what_it_chose_in_the_models_config(finished, labelled) -> None:
     """The way in Python: after a training of one's own, before the model is saved."""
     predictor, task = Predictor.load(finished[0] / "teacher"), load_task(labelled)
-    texts, labels = texts_of(task.validation), np.array(task.validation["label"])
+    texts, labels = texts_of(task.validation), label_array(task.validation)
     chosen = predictor.choose_thresholds(texts, labels)
     assert predictor.backend.config.decision_thresholds == list(chosen)
     assert predictor.decide(texts).tolist() == task.problem.decided_by(chosen).decide(predictor.logits(texts)).tolist()

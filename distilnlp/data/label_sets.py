@@ -1,0 +1,134 @@
+"""Several labels a text: kept as the few that hold, and a 0 or 1 for each only in a batch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, List
+from numpy.typing import NDArray
+
+from distilnlp.data.arrow import column_array, column_batches
+from distilnlp.errors import RequestError
+from distilnlp.problems import LabelColumn, Labels
+
+__all__ = ["as_zeros_and_ones", "label_array", "label_keys", "label_sums", "names_of_sets", "read_zeros_and_ones"]
+
+
+def names_of_sets(feature: object) -> tuple[str, ...] | None:
+    """The labels of a column that holds, of each text, the ids of those that hold; None for any other column."""
+    inner = feature.feature if isinstance(feature, List) else None
+    return tuple(inner.names) if isinstance(inner, ClassLabel) and inner.names else None
+
+
+def as_zeros_and_ones(sets: Sequence[Sequence[int]], labels: int) -> NDArray[np.int8]:
+    """``(rows, labels)``, 1 where a label holds, in the smallest type: of many labels that is much.
+
+    Args:
+        sets: of each row the ids of the labels that hold.
+        labels: how many there are.
+    Raises:
+        RequestError: an id that no label has.
+    """
+    ids = np.fromiter((each for row in sets for each in row), dtype=np.int64)
+    if len(ids) and not 0 <= ids.min() <= ids.max() < labels:
+        raise RequestError(
+            f"a text has the label {ids.max() if ids.max() >= labels else ids.min()} and there are {labels}, counted"
+            " from 0: give a model with a logit for each label (num_labels=), or data with those labels"
+        )
+    hot = np.zeros((len(sets), labels), dtype=np.int8)
+    hot[np.repeat(np.arange(len(sets)), [len(row) for row in sets]), ids] = 1
+    return hot
+
+
+def label_array(dataset: Dataset, column: str = "label") -> NDArray[Any]:
+    """A column of labels as numbers: ``(rows,)``, or ``(rows, labels)`` where there are several a text."""
+    names = names_of_sets(dataset.features[column])
+    return (
+        column_array(dataset, column) if names is None else as_zeros_and_ones(list(_sets(dataset, column)), len(names))
+    )
+
+
+def label_keys(dataset: Dataset, column: str = "label") -> NDArray[Any]:
+    """A column of labels, to tell rows apart by: as `label_array`, but of several labels the ids alone, as tuples."""
+    if names_of_sets(dataset.features[column]) is None:
+        return column_array(dataset, column)
+    keys = np.empty(len(dataset), dtype=object)
+    for row, ids in enumerate(_sets(dataset, column)):
+        keys[row] = tuple(ids)
+    return keys
+
+
+def label_sums(dataset: Dataset, column: str = "label") -> NDArray[np.int64]:
+    """In how many rows each of several labels holds, ``(labels,)``; of label sets, or of zeros and ones."""
+    names = names_of_sets(dataset.features[column])
+    if names is None:
+        sums: list[NDArray[Any]] = [
+            np.asarray(batch.to_pylist()).sum(axis=0) for batch in column_batches(dataset, column)
+        ]
+        return np.asarray(np.sum(sums, axis=0), dtype=np.int64)
+    found = np.zeros(len(names), dtype=np.int64)
+    for batch in column_batches(dataset, column):
+        found += np.bincount(pc.list_flatten(batch).to_numpy(), minlength=len(names))
+    return found
+
+
+def _sets(dataset: Dataset, column: str) -> Iterator[list[int]]:
+    return (ids for batch in column_batches(dataset, column) for ids in batch.to_pylist())
+
+
+def read_zeros_and_ones(dataset: Dataset, column: str, where: str, train: Labels | None) -> LabelColumn | None:
+    """A column of lists of a 0 or 1 for each label, of one length, as the labels that hold; None for any other.
+
+    The labels have no names there: they get those of the training data, else their places.
+
+    Args:
+        dataset, column: the data.
+        where: the file and column, for the errors.
+        train: the labels of the training split, where this is the validation split.
+    Raises:
+        RequestError: as many labels as the training data have are needed.
+    """
+    width: int | None = None
+    for batch in column_batches(dataset, column):
+        width = _width(batch) if width in (None, _width(batch)) else None
+        if width is None:
+            return None
+    if width is None:
+        return None
+    if train and len(train.names or ()) != width:
+        raise RequestError(
+            f"{where}: rows of {width} zeros and ones where the training data have {len(train.names or ())} labels: as"
+            " many are needed"
+        )
+    names = (train and train.names) or tuple(str(place) for place in range(width))
+    known: dict[bytes, int] = {}
+    distinct: list[list[str]] = []
+    codes = np.empty(len(dataset), dtype=np.int32)
+    row = 0
+    for batch in column_batches(dataset, column):
+        hot = pc.list_flatten(batch).cast(pa.int8()).to_numpy().reshape(-1, width)
+        for packed, each in zip(np.packbits(hot, axis=1), hot, strict=True):
+            key = packed.tobytes()
+            if key not in known:
+                known[key] = len(distinct)
+                distinct.append([names[place] for place in np.flatnonzero(each)])
+            codes[row] = known[key]
+            row += 1
+    return LabelColumn(list(distinct), codes, names, where)
+
+
+def _width(batch: pa.Array) -> int | None:
+    """The length of the lists of an array, 2 or more; None where they differ or hold other things than 0 and 1."""
+    kind = batch.type
+    if not pa.types.is_list(kind) or batch.null_count or not len(batch):
+        return None
+    inner = kind.value_type
+    values = pc.list_flatten(batch)
+    if values.null_count or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
+        return None
+    lengths = pc.unique(pc.list_value_length(batch))
+    width: int = lengths[0].as_py()
+    numbers = pc.unique(values).to_pylist()
+    return width if len(lengths) == 1 and width > 1 and set(numbers) <= {0, 1} else None
