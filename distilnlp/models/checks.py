@@ -149,8 +149,9 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     files = sorted({str(file) for file in named.values()})
     for file in files:
         if not file.endswith(".safetensors") or re.search(r"[/\\\0]", file):
-            hint = f"convert it with `distilnlp convert {name} OUTPUT`" if file.endswith(".bin") else "save it again"
-            raise RequestError(f"{index} names {file!r}, and only .safetensors files beside it are read: {hint}")
+            raise RequestError(
+                f"{index} names {file!r}, and only .safetensors files beside it are read: save it again"
+            )
         if not (folder / file).is_file():
             raise RequestError(f"{folder} lacks {file}, which its index names: copy the folder again")
     return [folder / file for file in files]
@@ -450,11 +451,6 @@ def check_fits(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, 
             "another model's tokenizer, take the one of the model's own folder"
         )
     check_token_types(config, tokenizer(*([["a"], ["a"]] if pair else [["a"]]), return_tensors="pt"))
-    if config.model_type in COUNTED_FROM_PADDING and config.pad_token_id not in (None, tokenizer.pad_token_id):
-        raise RequestError(
-            f"the tokenizer pads with token {tokenizer.pad_token_id} and the model counts positions from token "
-            f"{config.pad_token_id} (its pad_token_id): take the tokenizer of the model's own folder"
-        )
 
 
 def check_token_types(config: PreTrainedConfig, batch: Mapping[str, Any]) -> None:

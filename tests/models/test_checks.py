@@ -96,11 +96,6 @@ def test_the_two_texts_of_a_pair_have_token_types() -> None:
         check_fits(config, tiny_tokenizer(), pair=True)
 
 
-def test_positions_are_counted_from_the_padding_that_the_tokenizer_writes() -> None:
-    with pytest.raises(RequestError, match="pads with token 0 and the model counts positions from token 1"):
-        check_fits(tiny_model("roberta", pad_token_id=1).config, tiny_tokenizer())
-
-
 def test_a_training_is_told_what_evaluation_cuts_in_silence() -> None:
     """Teacher and student read the same tokens, so the smaller of the two decides."""
     tokenizer = tiny_tokenizer()

@@ -183,7 +183,7 @@ def test_a_model_in_several_files_is_loaded(folder: Path) -> None:
     [
         (
             "weights.bin",
-            "names 'weights.bin', and only .safetensors files beside it are read: convert it with `distilnlp",
+            "names 'weights.bin', and only .safetensors files beside it are read: save it again",
         ),
         ("../model.safetensors", "names '../model.safetensors', and only .safetensors files beside it are read"),
         ("/tmp/model.safetensors", "names '/tmp/model.safetensors', and only"),
