@@ -24,6 +24,7 @@ from distilnlp.yaml_text import Path_, write_yaml
 
 __all__ = [
     "LARGEST_SEED",
+    "RESERVED",
     "CacheSpec",
     "DataSpec",
     "LoraSpec",
@@ -337,7 +338,7 @@ _SCORES = "a run measures its models itself, by the metrics of the task"
 _SHARDING = "it shards parameters that capture and projections need whole; start with 'accelerate launch --multi_gpu'"
 _PUBLISHING = "publish a finished run with 'distilnlp push', and log in with 'hf auth login'"
 # What the run decides itself, and what to write instead; what would do nothing, or make a distillation wrong.
-_RESERVED = {
+RESERVED = {
     "output_dir": "the run's folder decides it; use --output",
     "bf16": "write 'precision: bf16' at the top of the recipe",
     "fp16": "write 'precision: fp16' at the top of the recipe",
@@ -395,7 +396,7 @@ def _check_stages(recipe: Recipe) -> None:
         if stage.problem and stage.data and stage.data.problem_type:
             path = recipe.latest((*here, "problem"), (*here, "data", "problem_type"))
             raise recipe.error(path, f"stages.{name} says its problem twice: leave out data.problem_type")
-        for key, reason in _RESERVED.items():
+        for key, reason in RESERVED.items():
             if key in stage.training:
                 raise recipe.error((*here, "training", key), f"stages.{name}.training.{key} cannot be set: {reason}")
         for key, value in stage.training.items():

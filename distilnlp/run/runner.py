@@ -35,8 +35,8 @@ def run_recipe(
     """Run a recipe in a folder, or go on with it there, and return its report (None in all processes but the first).
 
     Run it again after a break: finished stages are skipped, a broken one resumes from its last checkpoint, and the
-    weights are those of a run without the break. All models are sketched, the objective is compared with them, and
-    teachers from outside are measured, before the first stage is trained.
+    weights are those of a run without the break. All models are sketched, the objective is compared with them, every
+    stage takes a step on two rows, and teachers from outside are measured, before the first stage is trained.
 
     Args:
         recipe: as `load_recipe` gives it, or the plan that `make_plan` has made of it.

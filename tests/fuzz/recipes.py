@@ -14,6 +14,7 @@ from transformers.training_args import OptimizerNames
 from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
 from distilnlp.recipe import load_recipe
+from distilnlp.recipe.schema import RESERVED
 from distilnlp.run import run_recipe
 from distilnlp.run.plan import loss_settings, make_plan
 from tests.fuzz.answers import Case
@@ -22,6 +23,7 @@ from tests.fuzz.mutate import damage_bytes, damage_text, damage_values, strange,
 __all__ = ["damaged_recipe", "damaged_setting", "strange_training"]
 
 ARGUMENTS = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
+TAKEN = [name for name in ARGUMENTS if name not in RESERVED]  # what a recipe may say at all
 NAMES = [each.value for kind in (IntervalStrategy, SaveStrategy, SchedulerType, OptimizerNames) for each in kind]
 TRAINING = {
     "num_train_epochs": 1,
@@ -39,6 +41,7 @@ def whole(data: str, model: str) -> dict[str, Any]:
             "name": "films",
             "data": {"task": data, "max_length": 16, "seed": 3, "max_train": 24},
             "precision": "fp32",
+            "accept_weak_teacher": True,
             "seed": 7,
             "cache": {"use": "never", "max_gib": 1.0},
             "stages": {
@@ -111,7 +114,7 @@ def strange_training(rng: random.Random, folder: Path, data: str, model: str) ->
         del stages["teacher"]["lora"]
     chosen = {}
     for _ in range(rng.randint(1, 2)):
-        key = rng.choice(ARGUMENTS)
+        key = rng.choice(ARGUMENTS if rng.random() < 0.1 else TAKEN)
         chosen[key] = _argument(rng, key)
     stages[rng.choice(("teacher", "student"))]["training"].update(chosen)
     path = folder / "recipe.yaml"
