@@ -49,6 +49,7 @@ __all__ = [
     "load_tokenizer",
     "local_folder",
     "merge_adapter",
+    "model_files",
     "resolve_model",
 ]
 
@@ -199,6 +200,22 @@ def load_model(
     check_finite_weights(model, str(name))
     check_answers(model, str(name))
     return model, not new and not changed and adapter is None
+
+
+@typed
+def model_files(name: str | Path) -> dict[str, Path]:
+    """The files that a model is read from: weights, config and tokenizer; those of an adapter's base as ``base/...``.
+
+    One on the Hub is fetched into the cache first.
+
+    Raises:
+        RequestError: as `local_folder`; adapters whose base is not there.
+    """
+    folder = local_folder(name)
+    read = {path.name: path for pattern in READ for path in sorted(folder.glob(pattern))}
+    if is_adapter(folder):
+        read.update({f"base/{file}": path for file, path in model_files(_base_of(folder)[0]).items()})
+    return read
 
 
 @typed

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from distilnlp.checksums import CHECKSUMS, flaw, write_checksums
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
 from distilnlp.recipe.names import is_stage_name
@@ -20,6 +21,7 @@ from distilnlp.run.manifest import (
     clear_stage,
     drop_checkpoints,
     read_manifest,
+    stage_files,
     write_manifest,
 )
 from distilnlp.whole_files import temporary_name, write_text
@@ -28,7 +30,9 @@ from distilnlp.yaml_text import Path_, read_yaml
 __all__ = ["RunFolder"]
 
 RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
-FILES = (REPORT, CARD, ENVIRONMENT, RECIPE)  # the recipe last: it says what the stages are while they are deleted
+INPUTS = "inputs.json"
+# The recipe last: it says what the stages are while they are deleted.
+FILES = (REPORT, CARD, ENVIRONMENT, INPUTS, RECIPE)
 METRICS, LOCK = "metrics.json", ".lock"
 logger = logging.getLogger(__name__)
 
@@ -101,6 +105,22 @@ class RunFolder:
         """Whether all of a stage is there."""
         return (self.stage(name) / METRICS).is_file()
 
+    def begun(self, names: Iterable[str]) -> list[str]:
+        """Those of the stages of which something is there."""
+        return [name for name in names if self.stage(name).is_dir()]
+
+    def check_files(self, names: Iterable[str]) -> None:
+        """Whether the files of the finished stages are those that were written.
+
+        Raises:
+            RequestError: one is missing or damaged (says which).
+        """
+        for name in filter(self.is_finished, names):
+            self.result(name)
+            found = flaw(self.stage(name))
+            if found is not None:
+                raise RequestError(f"the finished stage '{self.stage(name)}' {found}: {again(self.stage(name))}")
+
     def result(self, name: str) -> StageResult:
         """What a finished stage measured.
 
@@ -131,7 +151,10 @@ class RunFolder:
         for other, answers in further.items():
             write_predictions(predictions_file(self.stage(name), other), answers)
         write_predictions(predictions_file(self.stage(name)), predictions)
-        write_text(self.stage(name) / METRICS, to_json(result))
+        metrics, place = to_json(result), self.stage(name)
+        before = [each for each in stage_files(place) if each not in (CHECKSUMS, METRICS)]
+        write_checksums(place, before, {METRICS: metrics.encode()})
+        write_text(place / METRICS, metrics)
 
     def report(self) -> Report | None:
         """The run's report, when it was written. Raises RequestError as `read_report`."""

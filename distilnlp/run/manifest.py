@@ -13,19 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distilnlp.checksums import CHECKSUMS
 from distilnlp.errors import RequestError
 from distilnlp.hub.files import ADAPTER, INDEX, MODEL, SHARD, TOKENIZER
 from distilnlp.recipe.names import is_stage_name
 from distilnlp.whole_files import write_text
 
-__all__ = ["MANIFEST", "Manifest", "clear_stage", "drop_checkpoints", "read_manifest", "write_manifest"]
+__all__ = ["MANIFEST", "Manifest", "clear_stage", "drop_checkpoints", "read_manifest", "stage_files", "write_manifest"]
 
 MANIFEST = "manifest.json"
 VERSION = 1  # of the file and of the names below: another number where an older reader would delete too much or little
 
 _CHECKPOINT = r"checkpoint-\d+"
 _NAMES = (MODEL, INDEX, ADAPTER, *TOKENIZER, "config.json", "adapter_config.json", "chat_template.jinja")
-_RESULTS = ("metrics.json", "training_args.bin", "trainer_state.json")
+_RESULTS = (CHECKSUMS, "metrics.json", "training_args.bin", "trainer_state.json")
 # The files of a stage; its trees, which are a run's with all in them; and its folders, of which each file is told.
 _FILE = re.compile(
     "|".join(
@@ -105,6 +106,13 @@ def clear_stage(run: Path, stage: str) -> list[str]:
         _clear(folder, stage, _FILE, kept)
     _remove_if_empty(run / stage)
     return kept
+
+
+def stage_files(stage: Path) -> list[str]:
+    """What a finished stage consists of, as paths in its folder; of somebody's own files nothing."""
+    places = (stage, stage / "adapter")
+    files = (path for place in places if place.is_dir() for path in place.iterdir() if path.is_file())
+    return sorted(str(path.relative_to(stage)) for path in files if path.name[0] != "." and _FILE.fullmatch(path.name))
 
 
 def drop_checkpoints(stage: Path) -> None:

@@ -9,13 +9,14 @@ from accelerate import PartialState
 
 from distilnlp.data import load_task
 from distilnlp.data.load import Task
-from distilnlp.errors import RunError
+from distilnlp.errors import DistilError, RunError
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.report.compare import render_table
 from distilnlp.report.schema import Report
 from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import Answers, answer_of
 from distilnlp.run.folder import CARD, RunFolder
+from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
 from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.report import make_report, outsider_result
@@ -56,8 +57,10 @@ def run_recipe(
         _follow(plan, place)
         return None
     with place.claim(plan.recipe, describe_environment(plan), fresh=fresh):
+        place.check_files(plan.stages)
         report = _old_report(plan, place)
         if report is not None:
+            _check_inputs_of_finished(plan, place, say)
             say(f"all stages of {place.path} are finished")
             _wait_for_everyone()
         else:
@@ -74,6 +77,8 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     tasks = _load_tasks(plan)
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
+    inputs = Inputs(place.path, plan, tasks)
+    inputs.check(place.begun(plan.stages))
     models = Models(plan, tasks, place)
     sketches = models.check()
     _wait_for_everyone()
@@ -81,6 +86,7 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     outside = _answers_of_outsiders(plan, tasks)
     for name, stage in plan.outsiders.items():
         _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
+    inputs.keep()
     _wait_for_everyone()
     for name, stage in plan.stages.items():
         _run_stage(stage, tasks[name], models, place, say)
@@ -91,6 +97,16 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
 def _stop_at(weakness: str | None) -> None:
     if weakness is not None:
         raise RunError(weakness)
+
+
+def _check_inputs_of_finished(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> None:
+    """Whether a finished run is one of the data and models as they are now; where they are gone, that is said."""
+    try:
+        tasks = _load_tasks(plan)
+    except DistilError as error:
+        say(f"whether the data are still what this run was made of is not known: {error}")
+        return
+    Inputs(place.path, plan, tasks).check(list(plan.stages))
 
 
 def _run_stage(stage: StagePlan, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.data.load import Task
 from distilnlp.models.backend import TorchBackend
@@ -18,6 +17,7 @@ from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.plan import StagePlan
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
+from distilnlp.training.checkpoints import whole_checkpoint
 from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["train_stage"]
@@ -32,8 +32,12 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     if stage.spec.kind == "train":
         task, kept = keep_rows(task, stage.data)
     name, place = stage.name, folder.stage(stage.name)
-    checkpoint = get_last_checkpoint(str(place)) if place.is_dir() else None
-    say(f"{name}: {_describe(stage, task)}{f', from {Path(checkpoint).name}' if checkpoint else ''}")
+    checkpoint, flaws = whole_checkpoint(place, stage.arguments.world_size)
+    for flaw in flaws:
+        say(f"{name}: {flaw}, so the stage {'goes on before it' if checkpoint else 'begins anew'}")
+    say(f"{name}: {_describe(stage, task)}{f', from {checkpoint.name}' if checkpoint else ''}")
+    if stage.arguments.save_only_model and stage.arguments.save_strategy != "no":
+        say(f"{name}: save_only_model keeps no optimizer, so that after a break the stage begins anew")
     started = time.monotonic()
     trainer = _make_trainer(stage, task, models, place)
     progress = StageProgress(name)
@@ -41,7 +45,7 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
     try:
         if stage.spec.kind == "train":
-            trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         progress.close()
     seconds = time.monotonic() - started

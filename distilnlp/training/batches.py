@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import datasets
+import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.data import RandomSampler, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_pt_utils import AcceleratorConfig
+from transformers.trainer_pt_utils import AcceleratorConfig, LengthGroupedSampler
 
 from distilnlp.data.sampler import LengthBucketSampler, bucket_stream
 from distilnlp.errors import RequestError
@@ -18,13 +21,28 @@ class EpochOfSampler(TrainerCallback):
     """Tells the sampler its epoch. Accelerate does not reach it when several processes resume within an epoch."""
 
     sampler: LengthBucketSampler | None = None
+    _generator: torch.Generator | None = None
+    _seed = 0
+
+    def own_generator(self, sampler: Sampler[Any] | None, seed: int) -> None:
+        """Let the order of an epoch follow from seed and epoch alone, whose sampler it is.
+
+        Those of transformers and torch draw it from the global random numbers, which are other ones when the epoch is
+        begun again in a new process.
+        """
+        if isinstance(sampler, LengthGroupedSampler | RandomSampler) and sampler.generator is None:
+            self._generator, self._seed = torch.Generator(), seed
+            sampler.generator = self._generator
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Pass the epoch on."""
-        if self.sampler is not None and state.epoch is not None:
-            self.sampler.set_epoch(int(state.epoch + 1e-6))
+        epoch = int((state.epoch or 0) + 1e-6)
+        if self.sampler is not None:
+            self.sampler.set_epoch(epoch)
+        if self._generator is not None:
+            self._generator.manual_seed(int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0]))
 
 
 def prepare_for_stream(args: TrainingArguments | None) -> None:

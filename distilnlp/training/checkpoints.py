@@ -1,4 +1,4 @@
-"""Model folders and checkpoints that are complete or absent, whenever the process is killed."""
+"""Model folders and checkpoints that are complete or absent, and which of them a training can go on from."""
 
 import errno
 import os
@@ -6,16 +6,96 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
-from transformers import TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import sort_checkpoints
 
+from distilnlp.checksums import flaw, listed, write_checksums
 from distilnlp.errors import RunError
 
-__all__ = ["STAGING", "full_disk_is_named", "remove_incomplete", "staged_checkpoint", "staged_files"]
+__all__ = [
+    "STAGING",
+    "SaveWhenTheEpochIsOver",
+    "checkpoint_flaw",
+    "full_disk_is_named",
+    "remove_incomplete",
+    "staged_checkpoint",
+    "staged_files",
+    "whole_checkpoint",
+]
 
 STAGING = ".incomplete"
+# What a training goes on with, besides the weights and the states of its parts.
+_NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+
+
+class SaveWhenTheEpochIsOver(TrainerCallback):
+    """Puts the checkpoint of an epoch's last step off until the epoch is over.
+
+    A training that is resumed there begins with the next epoch. What Trainer does between the two, the evaluation
+    above all (it draws random numbers, and a learning rate may follow its result), would be left out.
+    """
+
+    def __init__(self) -> None:
+        self.due = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.due = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hold the checkpoint back where Trainer leaves the epoch after this step."""
+        ends = control.should_epoch_stop or control.should_training_stop or float(state.epoch or 0.5).is_integer()
+        if ends and control.should_save:
+            control.should_save, self.due = False, True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Trainer evaluates next, and then saves."""
+        control.should_save |= self.due
+        self.due = False
+
+
+def checkpoint_flaw(checkpoint: Path, processes: int) -> str | None:
+    """Why a training would not go on from a checkpoint as if nothing had happened; None where it would.
+
+    Args:
+        checkpoint: its folder, as `DistillationTrainer` wrote it.
+        processes: of the training.
+    Returns:
+        "lacks optimizer.pt", "has a damaged model.safetensors".
+    """
+    random = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    files = listed(checkpoint)
+    if files is not None:
+        lacking = [name for name in (*_NEEDED, *random) if name not in files]
+        if lacking:
+            return f"lacks {', '.join(lacking)}"
+    return flaw(checkpoint)
+
+
+def whole_checkpoint(run_dir: Path, processes: int = 1) -> tuple[Path | None, list[str]]:
+    """The last checkpoint that a training can go on from, and what is wrong with those after it.
+
+    Args:
+        run_dir: where they are.
+        processes: of the training.
+    Returns:
+        None where there is none; and for each later one a text such as "checkpoint-8 lacks optimizer.pt".
+    """
+    flaws: list[str] = []
+    for checkpoint in map(Path, reversed(sort_checkpoints(str(run_dir)))):
+        found = checkpoint_flaw(checkpoint, processes)
+        if found is None:
+            return checkpoint, flaws
+        flaws.append(f"{checkpoint.name} {found}")
+    return None, flaws
 
 
 def remove_incomplete(run_dir: Path) -> None:
@@ -73,7 +153,7 @@ def staged_checkpoint(
     try:
         with full_disk_is_named(run_dir):
             yield
-    except Exception:
+    except BaseException:
         remove_incomplete(run_dir)  # a full disk has better uses for the space
         raise
     finally:
@@ -96,20 +176,24 @@ def _publish(state: TrainerState, args: TrainingArguments, written: Path, run_di
         return
     name = f"checkpoint-{state.global_step}"
     state.save_to_json(str(written / name / "trainer_state.json"))
+    write_checksums(written / name, sorted(path.name for path in (written / name).iterdir() if path.is_file()))
     # One left by a run that was resumed from an earlier step.
     _delete(run_dir / name, staging)
     os.replace(written / name, run_dir / name)
-    for checkpoint in _superfluous(run_dir, args.save_total_limit, state.best_model_checkpoint):
+    for checkpoint in _superfluous(run_dir, name, args.save_total_limit, state.best_model_checkpoint):
         _delete(checkpoint, staging)
     shutil.rmtree(staging)
 
 
-def _superfluous(run_dir: Path, limit: int | None, best: str | None) -> list[Path]:
-    """The oldest checkpoints above the limit; the best one and the last one stay in any case."""
+def _superfluous(run_dir: Path, last: str, limit: int | None, best: str | None) -> list[Path]:
+    """The oldest checkpoints above the limit; the best one and the one just written stay in any case.
+
+    That is not the one of the highest step where the training went on from an earlier one than the last.
+    """
     found = [Path(path) for path in sort_checkpoints(str(run_dir))]
     if limit is None or limit <= 0:
         return []
-    stay = {found[-1], Path(best or found[-1])}
+    stay = {run_dir / last, Path(best or run_dir / last)}
     return [path for path in found if path not in stay][: max(len(found) - max(limit, len(stay)), 0)]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any, cast
 import datasets
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput, get_last_checkpoint
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput
 
 from distilnlp.data.accept import as_dataset, as_datasets, check_class_ids, count_labels_as
 from distilnlp.data.collate import make_collator
@@ -42,6 +44,8 @@ from distilnlp.training.parts import Part, Parts, Training
 from distilnlp.training.term_log import TermLog
 
 __all__ = ["DistillationTrainer"]
+
+logger = logging.getLogger(__name__)
 
 Logits = Tensor | tuple[Tensor, ...]
 EVAL = "eval_dataset"
@@ -183,6 +187,7 @@ class DistillationTrainer(Trainer):
         self._parts = Parts([*following, self._hook])
         self._epochs = EpochOfSampler()
         self.add_callback(self._epochs)
+        self.add_callback(checkpoints.SaveWhenTheEpochIsOver())
         self.add_callback(self._parts)
 
     @property
@@ -205,20 +210,27 @@ class DistillationTrainer(Trainer):
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
-        """As `Trainer.train`; afterwards nothing is left on the student or the teacher."""
+        """As `Trainer.train`; afterwards nothing is left on the student or the teacher.
+
+        Args:
+            resume_from_checkpoint: a checkpoint's folder; True: the last one in ``args.output_dir`` that is whole.
+            trial, ignore_keys_for_eval: as for Trainer.
+        Raises:
+            RequestError: the checkpoint lacks what the training needs to end with the weights of one without a break,
+                or a file of it is not what was written (says which); beside what the class raises.
+        """
         if self.train_dataset is None:
             raise RequestError("there is nothing to train on: give train_dataset= to the trainer")
         arguments.check_trainable(self._trained)
-        folder = self.args.output_dir or "."
         if self.args.should_save:
-            checkpoints.remove_incomplete(Path(folder))
-        last = get_last_checkpoint(folder) if resume_from_checkpoint is True else resume_from_checkpoint
-        self._resumed = Path(last) if last else None
+            checkpoints.remove_incomplete(Path(self.args.output_dir or "."))
+        self._resumed = self._to_resume(resume_from_checkpoint)
         self._terms.reset()
         self._prepare_teacher()
         try:
             self._cached = self._kept_answers()
-            result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+            resumed = None if self._resumed is None else str(self._resumed)
+            result = super().train(resumed, trial, ignore_keys_for_eval)
             if trial is None:  # and not after a failure: what was answered serves the run that resumes
                 drop_own_cache(self.args)
             return result
@@ -227,6 +239,43 @@ class DistillationTrainer(Trainer):
             self._parts.finish()
             if self.teacher is not None:
                 self.teacher.release()
+
+    def _to_resume(self, wanted: str | bool | None) -> Path | None:
+        if not wanted:
+            return None
+        if isinstance(wanted, bool):
+            folder = Path(self.args.output_dir or ".")
+            checkpoint, flaws = checkpoints.whole_checkpoint(folder, self.args.world_size)
+            if checkpoint is None:
+                said = "; ".join(flaws) or "there is none"
+                raise RequestError(
+                    f"no checkpoint in {folder} can be resumed ({said}): leave resume_from_checkpoint out"
+                )
+            for flaw in flaws:
+                logger.warning(f"{flaw}: going on from {checkpoint.name}")
+        else:
+            checkpoint = Path(wanted)
+            flaw_of_it = checkpoints.checkpoint_flaw(checkpoint, self.args.world_size)
+            if flaw_of_it is not None:
+                raise RequestError(
+                    f"the checkpoint {checkpoint} {flaw_of_it}, so that a training that went on from it would end "
+                    "with other weights: give an earlier checkpoint, or leave resume_from_checkpoint out"
+                )
+        if any(isinstance(callback, ExportableState) for callback in self.callback_handler.callbacks):
+            # How long EarlyStoppingCallback has waited, say.
+            self.args.restore_callback_states_from_checkpoint = True
+        return checkpoint
+
+    def _init_training_state(
+        self, max_steps: int, steps_per_epoch: int, epochs: int, resumed: str | None, trial: Any
+    ) -> tuple[int, int]:
+        """As in Trainer, which takes a stream for endless: one that ended was begun again with another epoch."""
+        position: tuple[int, int] = super()._init_training_state(max_steps, steps_per_epoch, epochs, resumed, trial)
+        if resumed is None or not isinstance(self.train_dataset, datasets.IterableDataset):
+            return position
+        epoch = int(self.state.epoch or 0)
+        of_epoch = max_steps * self.args.gradient_accumulation_steps
+        return epoch, round(((self.state.epoch or 0) - epoch) * of_epoch)
 
     def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
         """As in Trainer; the teacher's answers are kept for all trials."""
@@ -293,6 +342,11 @@ class DistillationTrainer(Trainer):
             # Upstream's own get_train_dataloader is this call; a sampler of another kind has no public way in.
             data = cast("Dataset[Any]", self.train_dataset)
             return self._get_dataloader(data, "Training", self._train_batch_size, lambda _: sampler, is_training=True)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[Any] | None:
+        sampler = super()._get_train_sampler(*args, **kwargs)
+        self._epochs.own_generator(sampler, self._batch_and_seed()[1])
+        return sampler
 
     @contextmanager
     def _reading_for_training(self) -> Iterator[None]:
@@ -370,6 +424,8 @@ class DistillationTrainer(Trainer):
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """As in Trainer, but what is counted is the examples of the step, over all processes."""
+        if self.state.global_step >= self.state.max_steps:
+            return [], None  # resumed after its last step, which was within an epoch: Trainer would train another one
         batches, _ = super().get_batch_samples(*args, **kwargs)
         count = torch.tensor(sum(examples(batch) for batch in batches), device=self.args.device)
         return batches, self.accelerator.gather(count).sum()

@@ -45,7 +45,8 @@ def test_a_stage_is_finished_with_its_result_and_its_answers(folder: RunFolder):
     assert folder.is_finished("student")
     assert folder.result("student") == result
     assert np.array_equal(folder.predictions("student").logits, ANSWERS.logits)
-    names = ["metrics.json", "predictions-mismatched.parquet", "predictions.parquet"]
+    folder.check_files(["student"])
+    names = ["checksums.json", "metrics.json", "predictions-mismatched.parquet", "predictions.parquet"]
     assert sorted(path.name for path in folder.stage("student").iterdir()) == names
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.numpy import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerState
 
 from distilnlp.data import Task, load_task
 from distilnlp.data.columns import Columns
@@ -128,6 +128,108 @@ def test_a_finished_run_is_not_trained_again(copied: Path, recipe: Recipe):
     assert said[0] == f"all stages of {copied} are finished"
     assert report == read_report(copied / "report.json")
     assert said[-2:] == [f"run   {copied}", f"card  {copied / 'README.md'}"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["model.safetensors", "config.json", "tokenizer.json", "predictions.parquet", "metrics.json", "checksums.json"],
+)
+@pytest.mark.parametrize("finished_run", [True, False], ids=["finished", "its last stage to come"])
+def test_a_damaged_file_of_a_finished_stage_is_named(copied: Path, recipe: Recipe, file: str, finished_run: bool):
+    """A bit that is not what it was; nothing is trained on it or shown."""
+    if not finished_run:
+        shutil.rmtree(copied / "student")
+        (copied / "report.json").unlink()
+    path = copied / "teacher" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    before = changed_by_a_run(copied)
+    with pytest.raises(RequestError, match=rf"{file}.*delete '{copied / 'teacher'}' and run the recipe again"):
+        run_recipe(recipe, copied)
+    assert changed_by_a_run(copied) == before
+
+
+@pytest.mark.parametrize(
+    "file", ["report.json", "inputs.json", "recipe.yaml", "teacher/metrics.json", "environment.json"]
+)
+def test_an_empty_file_is_named_or_written_anew(copied: Path, recipe: Recipe, file: str):
+    (copied / file).write_text("")
+    if file == "environment.json":
+        run_recipe(recipe, copied)
+        assert json.loads((copied / file).read_text())["versions"]
+        return
+    with pytest.raises(RequestError, match=rf"{copied / file}.*(delete|--output)"):
+        run_recipe(recipe, copied)
+
+
+def test_a_finished_run_of_other_data_is_not_called_finished(copied: Path, recipe: Recipe):
+    """As after an edit of the file: the digests are not those of the run."""
+    kept = json.loads((copied / "inputs.json").read_text())
+    kept["stages"]["student"]["data"]["validation"]["digest"] = "0"
+    (copied / "inputs.json").write_text(json.dumps(kept))
+    with pytest.raises(RequestError, match=r"the data changed: validation is now .* when stage 'student' was begun"):
+        run_recipe(recipe, copied)
+
+
+def test_a_finished_run_is_shown_where_its_data_are_gone(copied: Path, recipe: Recipe, monkeypatch):
+    def gone(*args: object, **kwargs: object) -> Task:
+        raise RequestError("there is no films.csv")
+
+    monkeypatch.setattr(runner_module, "load_task", gone)
+    said: list[str] = []
+    assert run_recipe(recipe, copied, say=said.append) == read_report(copied / "report.json")
+    assert said[0].endswith("is not known: there is no films.csv")
+
+
+def broken_off(recipe: Recipe, folder: Path, stage: str, step: int) -> None:
+    """Run until a checkpoint of a stage is in its place."""
+
+    def stop(self: StageProgress, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
+        if (self.stage, state.global_step) == (stage, step):
+            raise KeyboardInterrupt
+
+    with mock.patch.object(StageProgress, "on_save", stop, create=True), pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, folder)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said", "start"),
+    [
+        (
+            ["checkpoint-4/optimizer.pt"],
+            "checkpoint-4 lacks optimizer.pt, so the stage goes on",
+            ", from checkpoint-2",
+        ),
+        (
+            ["checkpoint-4/rng_state.pth", "checkpoint-2/trainer_state.json"],
+            "checkpoint-2 lacks trainer_state.json, so the stage begins anew",
+            "examples",
+        ),
+    ],
+)
+def test_a_checkpoint_that_lacks_a_file_is_named_and_an_earlier_one_taken(
+    finished: Path, tmp_path: Path, values: dict, lost: list[str], said: str, start: str
+):
+    values["stages"]["student"]["training"] = {**TRAINING, "save_total_limit": 3}
+    recipe, lines = make_recipe(values, name="films"), []
+    broken_off(recipe, tmp_path / "run", "student", 4)
+    for file in lost:
+        (tmp_path / "run" / "student" / file).unlink()
+    run_recipe(recipe, tmp_path / "run", say=lines.append)
+    assert f"student: {said}" in "\n".join(lines)
+    assert next(line for line in lines if line.startswith("student: distilling")).endswith(start)
+    assert largest_difference(finished / "student", tmp_path / "run" / "student") == 0.0
+
+
+def test_a_stage_without_optimizers_in_its_checkpoints_begins_anew(finished: Path, tmp_path: Path, values: dict):
+    values["stages"] = {"teacher": {**values["stages"]["teacher"], "training": {**TRAINING, "save_only_model": True}}}
+    recipe, lines = make_recipe(values, name="films"), []
+    broken_off(recipe, tmp_path / "run", "teacher", 4)
+    run_recipe(recipe, tmp_path / "run", say=lines.append)
+    assert "teacher: checkpoint-4 lacks optimizer.pt, scheduler.pt, rng_state.pth, so the stage begins anew" in lines
+    assert "teacher: save_only_model keeps no optimizer, so that after a break the stage begins anew" in lines
+    assert largest_difference(finished / "teacher", tmp_path / "run" / "teacher") == 0.0
 
 
 def test_the_answers_are_kept_so_that_agreement_needs_no_model(finished: Path, csv_file: str):

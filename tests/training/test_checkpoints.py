@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from distilnlp.errors import RunError
-from tests.runs import make_trainer
+from distilnlp.errors import RequestError, RunError
+from distilnlp.training.checkpoints import whole_checkpoint
+from tests.runs import make_trainer, student_model
 
 
 def disk_full_in_python(*args: Any, **kwargs: Any) -> None:
@@ -71,3 +72,48 @@ def test_a_checkpoint_is_deleted_out_of_sight(tmp_path: Path, monkeypatch: pytes
     deleted = [path for path in seen if "checkpoint-" in path and Path(path).suffix == ".old"]
     assert len(deleted) == 5
     assert not [path for path in seen if Path(path).parent == tmp_path and Path(path).name.startswith("checkpoint-")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkpoints of a training with projections."""
+    folder = tmp_path_factory.mktemp("trained")
+    make_trainer(folder, model=student_model(hidden=16), args={"save_strategy": "steps", "save_steps": 3}).train()
+    return folder
+
+
+FILES = ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "model.safetensors", "config.json"]
+
+
+@pytest.mark.parametrize("file", [*FILES, "distilnlp_modules.safetensors", "checksums.json"])
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "one bit"])
+def test_only_a_whole_checkpoint_is_gone_on_from(trained: Path, tmp_path: Path, file: str, gone: bool) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    assert whole_checkpoint(folder) == (folder / "checkpoint-6", [])
+    path = folder / "checkpoint-6" / file
+    if gone:
+        path.unlink()
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    said = f"{'lacks' if gone else 'has a damaged'} {file}"
+    assert whole_checkpoint(folder) == (folder / "checkpoint-3", [f"checkpoint-6 {said}"])
+    trainer = make_trainer(folder, model=student_model(hidden=16))
+    with pytest.raises(RequestError, match=f"checkpoint-6 {said}, .*give an earlier checkpoint"):
+        trainer.train(resume_from_checkpoint=str(folder / "checkpoint-6"))
+    shutil.rmtree(folder / "checkpoint-3")
+    with pytest.raises(RequestError, match=rf"no checkpoint in .* can be resumed \(checkpoint-6 {said}\)"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_of_more_processes_lacks_the_random_numbers_of_one(trained: Path) -> None:
+    assert whole_checkpoint(trained, processes=2)[1][0] == "checkpoint-6 lacks rng_state_0.pth, rng_state_1.pth"
+
+
+def test_what_was_just_written_stays_beside_a_later_one_that_is_damaged(trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    (folder / "checkpoint-6" / "optimizer.pt").unlink()
+    args = {"save_strategy": "steps", "save_steps": 1, "max_steps": 4, "save_total_limit": 1}
+    make_trainer(folder, model=student_model(hidden=16), args=args).train(resume_from_checkpoint=True)
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-4"]

@@ -316,8 +316,9 @@ def test_the_teacher_is_not_asked_once_its_terms_have_ended(tmp_path: Path, cach
 
 def test_a_checkpoint_of_another_objective_is_refused(tmp_path: Path) -> None:
     args = {"save_strategy": "steps", "save_steps": 3}
-    make_trainer(tmp_path, model=student_model(**NARROW), args=args).train()
-    (tmp_path / "checkpoint-6" / "distilnlp_modules.safetensors").unlink()
+    make_trainer(
+        tmp_path, model=student_model(**NARROW), objective=Objective([(1.0, SoftTarget())]), args=args
+    ).train()
     with pytest.raises(RequestError, match=r"distilnlp_modules.safetensors"):
         make_trainer(tmp_path, model=student_model(**NARROW), args=args).train(resume_from_checkpoint=True)
 
@@ -330,9 +331,12 @@ def test_a_kill_in_the_middle_of_a_save_leaves_no_half_checkpoint(
     class Killed(BaseException):
         pass
 
+    save = Trainer._save_rng_state
+
     def die(self: Trainer, output_dir: str) -> None:
         if output_dir.endswith("checkpoint-6"):
             raise Killed
+        save(self, output_dir)
 
     trainer = make_trainer(tmp_path, args={"save_strategy": "steps", "save_steps": 3})
     monkeypatch.setattr(Trainer, "_save_rng_state", die)

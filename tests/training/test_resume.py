@@ -1,0 +1,128 @@
+"""A training that goes on from any of its checkpoints ends with the same weights, bit for bit."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import IterableDataset
+from transformers import EarlyStoppingCallback
+
+from distilnlp.losses import HardLabel, HiddenState, Objective, Schedule, SoftTarget
+from distilnlp.teachers import CacheSettings, EMATeacher
+from distilnlp.training.trainer import DistillationTrainer
+from tests.runs import dataset, make_trainer, snapshot, student_model
+
+# 44 rows in batches of 8: 6 steps an epoch, the last of which is half empty.
+STEPS = {
+    "optim": "adamw_torch",
+    "learning_rate": 1e-3,
+    "num_train_epochs": 2,
+    "save_strategy": "steps",
+    "save_steps": 1,
+}
+BREAKS = (2, 6)  # within an epoch, and its last step; the last one of all is added
+
+
+def fading() -> Objective:
+    fades = Schedule("linear", 1.0, 0.0, until=0.6)
+    return Objective([(1.0, HardLabel()), (fades, SoftTarget()), (fades, HiddenState())])
+
+
+def stream() -> IterableDataset:
+    """16 rows, which are read again and again."""
+    return dataset(16).to_iterable_dataset(num_shards=2).shuffle(seed=3, buffer_size=4)
+
+
+EPOCH = {"eval_strategy": "epoch"}
+Settings = Callable[[], dict[str, Any]]
+CASES: dict[str, tuple[dict[str, Any], Settings]] = {
+    "nothing besides": ({}, dict),
+    "evaluated at the end of the epoch": (EPOCH, dict),
+    "evaluated and logged every two steps": ({"eval_strategy": "steps", "eval_steps": 2, "logging_steps": 1}, dict),
+    "evaluated at the start": ({**EPOCH, "eval_on_start": True}, dict),
+    "logged at the end of the epoch": ({"logging_strategy": "epoch"}, dict),
+    "a rate that follows the evaluation": (
+        {
+            **EPOCH,
+            "lr_scheduler_type": "reduce_lr_on_plateau",
+            "lr_scheduler_kwargs": {"patience": 0, "threshold": 9.0},
+        },
+        dict,
+    ),
+    "a rate that falls": ({"lr_scheduler_type": "cosine", "warmup_steps": 3, "max_grad_norm": 0.5}, dict),
+    "two workers": ({**EPOCH, "dataloader_num_workers": 2}, dict),
+    "accumulation that does not divide the epoch": (
+        {**EPOCH, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+        dict,
+    ),
+    "the last rows dropped": ({**EPOCH, "dataloader_drop_last": True}, dict),
+    "grouped by length": ({**EPOCH, "train_sampling_strategy": "group_by_length"}, dict),
+    "balanced over the processes": ({**EPOCH, "train_sampling_strategy": "batch_rebalance"}, dict),
+    "in the order of the rows": ({**EPOCH, "train_sampling_strategy": "sequential"}, dict),
+    "a seed of its own for the rows": ({**EPOCH, "data_seed": 5}, dict),
+    "a teacher that follows the student": (EPOCH, lambda: {"teacher": EMATeacher(decay=0.9)}),
+    "answers from the disk": (EPOCH, lambda: {"cache": CacheSettings(use="always")}),
+    "answers of the live teacher": (EPOCH, lambda: {"cache": CacheSettings(use="never")}),
+    "weights that change": (EPOCH, lambda: {"objective": fading()}),
+    "no teacher": (EPOCH, lambda: {"teacher": None, "objective": None}),
+    "an end within an epoch": ({**EPOCH, "max_steps": 9}, dict),
+    "a stream that is read again": ({"max_steps": 9}, lambda: {"train_dataset": stream()}),
+}
+
+SLOW = {"two workers", "a rate that follows the evaluation", "balanced over the processes", "evaluated at the start"}
+
+
+def trainer(folder: Path, args: dict[str, Any], settings: dict[str, Any]) -> DistillationTrainer:
+    """With random numbers that an earlier process would not have left behind."""
+    made = make_trainer(
+        folder,
+        model=student_model(hidden=16),
+        **({} if args.get("eval_strategy", "no") == "no" else {"eval_dataset": dataset(10, seed=1)}),
+        args={**STEPS, **args},
+        **settings,
+    )
+    torch.rand(3), np.random.rand(3), random.random()
+    return made
+
+
+def evaluations(trained: DistillationTrainer) -> dict[int, float]:
+    return {entry["step"]: entry["eval_loss"] for entry in trained.state.log_history if "eval_loss" in entry}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES]
+)
+def test_every_checkpoint_leads_to_the_same_weights(tmp_path: Path, case: str) -> None:
+    args, settings = CASES[case]
+    whole = trainer(tmp_path / "whole", args, settings())
+    whole.train()
+    expected, last = snapshot(whole.student), whole.state.global_step
+    for step in (*BREAKS, last):
+        broken = tmp_path / f"broken-{step}"
+        shutil.copytree(tmp_path / "whole" / f"checkpoint-{step}", broken / f"checkpoint-{step}")
+        resumed = trainer(broken, args, settings())
+        resumed.train(resume_from_checkpoint=True)
+        found = snapshot(resumed.student)
+        assert resumed.state.global_step == last
+        assert [name for name in expected if not torch.equal(expected[name], found[name])] == [], f"from step {step}"
+        assert evaluations(resumed).items() >= evaluations(whole).items(), f"from step {step}"
+
+
+def test_a_training_that_stops_early_does_so_after_a_break_too(tmp_path: Path) -> None:
+    """How often the evaluation has not improved is counted over the break."""
+    args = {**EPOCH, "save_strategy": "epoch", "num_train_epochs": 5, "learning_rate": 0.0, "max_grad_norm": 0.0}
+    args |= {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+
+    def steps(folder: Path, resume: bool) -> int:
+        made = trainer(folder, args, {"callbacks": [EarlyStoppingCallback(early_stopping_patience=2)]})
+        return made.train(resume_from_checkpoint=resume).global_step
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert steps(whole, resume=False) == 18  # the first epoch is the best, and two are waited for
+    shutil.copytree(whole / "checkpoint-12", broken / "checkpoint-12")
+    assert steps(broken, resume=True) == 18
