@@ -33,6 +33,10 @@ TESTED_ELSEWHERE = {
         "a command is tested as a user meets it: arguments in, text and exit status out",
     ),
     "cli/__init__": ("cli/test_main.py", "the command line as a whole"),
+    "cli/_signals": (
+        "cli/test_main.py",
+        "a signal is tested as a user meets it: one line, an exit status, nothing left",
+    ),
     "cli/_errors": ("cli/test_main.py", "an error is tested as a user meets it: one line and an exit status"),
     "data/custom": ("data/test_load.py", "all sources of data come through load_task, and the same holds for each"),
     "data/embedded": ("data/test_load.py", "as data/custom"),

@@ -24,6 +24,7 @@ from distilnlp.cli import (
     validate,
 )
 from distilnlp.cli._errors import explain
+from distilnlp.cli._signals import stopping_cleanly
 
 __all__ = ["app", "main"]
 
@@ -83,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; default: those of the process.
     """
     try:
-        status = app(args=arguments, prog_name="distilnlp", standalone_mode=False)
+        with stopping_cleanly():
+            status = app(args=arguments, prog_name="distilnlp", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader left (`| head`); Python would complain when it flushes at exit.

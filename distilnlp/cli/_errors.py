@@ -4,6 +4,7 @@ import errno
 
 import typer
 
+from distilnlp.cli._signals import Stopped
 from distilnlp.errors import DistilError
 from distilnlp.hub_token import without_tokens
 
@@ -22,6 +23,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 2, message if message.startswith("Usage:") else _line(f"{message.rstrip('.')} (see --help)")
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return 130, "distilnlp: interrupted; the same command goes on from the last checkpoint"
+    if isinstance(error, Stopped):
+        status = error.code if isinstance(error.code, int) else 1
+        return status, f"distilnlp: stopped by {error.name}; the same command goes on from the last checkpoint"
     if _disk_full(error):
         return 1, _line("the disk is full: free some space and start the same command again, it goes on from there")
     if isinstance(error, DistilError):

@@ -1,14 +1,14 @@
 """Data sets as Arrow files that are memory-mapped: only the rows in use take memory, however many there are.
 
 The files are private: each is made for one data set, never looked up, and removed with the last data set that reads
-it. So nothing stale can ever be read. They are in the folder of temporary files, which TMPDIR chooses.
+it. So nothing stale can ever be read. They are in the folder of temporary files, which TMPDIR chooses; those of a
+process that was killed the next one removes.
 """
 
 import itertools
 import mmap
 import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, List, Value
 from datasets.table import InMemoryTable, MemoryMappedTable
+
+from distilnlp.data.temporary import new_folder
 
 __all__ = ["BATCH_ROWS", "column_array", "column_batches", "with_label", "write_dataset"]
 
@@ -63,7 +65,7 @@ class _Part:
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self.folder = Path(tempfile.mkdtemp(prefix="distilnlp-"))
+        self.folder = new_folder()
         self.file = self.folder / "data.arrow"
         self.writer = pa.ipc.new_stream(str(self.file), schema)
 

@@ -36,7 +36,7 @@ Dtype = Literal["teacher", "float32", "bfloat16", "float16"]
 Collate = Callable[[list[Any]], Mapping[str, Any]]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
-FORMAT = 1  # of what is stored; another number makes every older cache unknown
+FORMAT = 2  # of what is stored; another number makes every older cache unknown
 ANSWERS = "teacher_answers"  # their name in a batch
 GIB = 2**30
 # On an accelerator a pass of the teacher takes milliseconds, and so does moving its hidden states there.
@@ -148,7 +148,8 @@ def cache_answers(
 ) -> CachedTeacher | None:
     """Let a teacher answer every example of a data set, unless it has before, and keep the answers on disk.
 
-    Every process calls it, and in each it answers a part. A run that was killed goes on where it was. The answers are
+    Every process calls it, and in each it answers a part. A run that was killed goes on where it was, and what is not
+    as it was written is answered again. The answers are
     known by the teacher's weights and config, the order of its labels, the token ids (and so by tokenizer, texts and
     truncation), what the objective needs, precision and versions: a change of any is another cache.
 
@@ -173,6 +174,7 @@ def cache_answers(
     # input_ids first: the others may be missing, and its rows tell the number of examples.
     rows = Rows(dataset, sorted(names, key=lambda name: name != "input_ids"))
     store = Store(folder / _key(teacher, rows, settings, autocast), rows)
+    _mend(store)
     if not store.complete:
         longest = _answers_to(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
         layout = layout_of(*longest, None if settings.dtype == "teacher" else getattr(torch, settings.dtype))
@@ -286,6 +288,17 @@ def _fill(
         state.wait_for_everyone()
     _say(f"kept after {time.monotonic() - started:.0f} s")
     return True
+
+
+def _mend(store: Store) -> None:
+    """Let what is damaged on the disk be answered again."""
+    state = PartialState()
+    if state.is_main_process and store.folder.is_dir():
+        with _only_one(store.folder):
+            flaw = store.mend()
+        if flaw is not None:
+            logger.warning(f"of the kept answers in {store.folder} {flaw}: the teacher gives them again")
+    state.wait_for_everyone()
 
 
 def _create(store: Store, layout: Layout) -> str | None:

@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
+from distilnlp.checksums import checksum
 from distilnlp.outputs import Outputs
 
 __all__ = ["Layout", "Per", "Rows", "Stored", "items_of", "layout_of"]
@@ -142,9 +143,10 @@ class Layout:
         return sum(tensor.item_bytes * int(rows.starts[tensor.per][-1]) for tensor in self.tensors)
 
     def plan(self) -> str:
-        """All but ``allowed``, as text."""
+        """All but ``allowed``, of which a checksum stands for each, as text."""
         tensors = [dataclasses.asdict(tensor) for tensor in self.tensors]
-        return json.dumps({"tensors": tensors, "scales": self.scales}, indent=1)
+        allowed = {layer: checksum(mask.contiguous().numpy().tobytes()) for layer, mask in self.allowed.items()}
+        return json.dumps({"tensors": tensors, "scales": self.scales, "allowed": allowed}, indent=1)
 
 
 def layout_of(outputs: Outputs, mask: Tensor, dtype: torch.dtype | None) -> Layout:

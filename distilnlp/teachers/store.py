@@ -1,18 +1,21 @@
-"""A teacher's answers on disk, memory-mapped."""
+"""A teacher's answers on disk, memory-mapped, with a checksum of each part."""
 
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import xxhash
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from distilnlp.checksums import file_checksum
 from distilnlp.outputs import Outputs
 from distilnlp.teachers.layout import Layout, Per, Rows, Stored, items_of
 from distilnlp.whole_files import write_text
@@ -20,6 +23,7 @@ from distilnlp.whole_files import write_text
 __all__ = ["Store"]
 
 PLAN, ALLOWED, PROGRESS, COMPLETE = "plan.json", "allowed.safetensors", "progress.bin", "complete"
+SUMS = "checksums.bin"  # 64 bits for each tensor of each chunk
 PER_SYNC = 16  # chunks written before they are noted as written
 
 
@@ -73,6 +77,7 @@ class Store:
         try:
             for tensor in layout.tensors:
                 _reserve(self.folder / tensor.file, tensor.item_bytes * int(self.rows.starts[tensor.per][-1]))
+            _reserve(self.folder / SUMS, 8 * len(layout.tensors) * len(self.rows.chunks))
             _reserve(self.folder / PROGRESS, len(self.rows.chunks))
         except OSError:
             shutil.rmtree(self.folder)
@@ -92,11 +97,13 @@ class Store:
             outputs: of its examples.
             mask: bool ``(batch, tokens)``.
         """
-        rows = self.rows.chunks[chunk]
+        sums = []
         for tensor, (_, _, items) in zip(self.layout.tensors, items_of(outputs, mask), strict=True):
             data = items.to(getattr(torch, tensor.dtype)).cpu().contiguous().view(-1).view(torch.uint8).numpy()
-            start = int(self.rows.starts[tensor.per][rows.start]) * tensor.item_bytes
-            _write_at(self._file(tensor.file), data, start)
+            _write_at(self._file(tensor.file), data, self._span(tensor, chunk).start)
+            sums.append(xxhash.xxh3_64_intdigest(data.data))
+        noted = np.array(sums, dtype=np.uint64)
+        _write_at(self._file(SUMS), noted.view(np.uint8), chunk * noted.nbytes)
         self._written.append(chunk)
         if len(self._written) >= PER_SYNC:
             self.sync()
@@ -118,7 +125,81 @@ class Store:
 
     def mark_complete(self) -> None:
         """Called by one process when all have finished."""
-        (self.folder / COMPLETE).touch()
+        write_text(self.folder / COMPLETE, file_checksum(self.folder / PLAN))
+
+    def _span(self, tensor: Stored, chunk: int) -> slice:
+        """The bytes of a chunk in the file of a tensor."""
+        rows, starts = self.rows.chunks[chunk], self.rows.starts[tensor.per]
+        return slice(int(starts[rows.start]) * tensor.item_bytes, int(starts[rows.stop]) * tensor.item_bytes)
+
+    # ---- what has become of it ----
+
+    def mend(self) -> str | None:
+        """Compare everything with its checksums, and give up what is not as it was written: `missing` names it then.
+
+        Called by one process, before anything is read. All is read once, at some GB a second.
+
+        Returns:
+            What is damaged, in words; None where nothing is.
+        """
+        if not self.begun and not self.complete:
+            return None  # nothing yet, or killed before
+        flaw = self._flaw_of_files()
+        if flaw is not None:
+            shutil.rmtree(self.folder)
+            self._layout = None
+            return flaw
+        unwritten = set(self.missing())
+        damaged = {
+            chunk: file
+            for chunk in range(len(self.rows.chunks))
+            if chunk not in unwritten
+            for file in self._damaged(chunk)
+        }
+        if not damaged and not (unwritten and self.complete):
+            return None
+        (self.folder / COMPLETE).unlink(missing_ok=True)
+        for chunk in damaged:
+            os.pwrite(self._file(PROGRESS), b"\0", chunk)
+        self.finish()
+        files = ", ".join(sorted({*damaged.values(), *([PROGRESS] if unwritten else [])}))
+        return f"{files} is damaged in {len(damaged) + len(unwritten)} of {len(self.rows.chunks)} places"
+
+    def _flaw_of_files(self) -> str | None:
+        """What of the files themselves is not as `create` has made it."""
+        if not self.begun:
+            return f"{PLAN} is missing"
+        try:
+            layout = self.layout
+            noted = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+            unlike = json.loads(layout.plan()) != noted
+            unlike |= self.complete and (self.folder / COMPLETE).read_text() != file_checksum(self.folder / PLAN)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError):
+            unlike = True
+        if unlike:
+            return f"{PLAN} or {ALLOWED} is damaged"
+        sizes = {tensor.file: tensor.item_bytes * int(self.rows.starts[tensor.per][-1]) for tensor in layout.tensors}
+        chunks = len(self.rows.chunks)
+        sizes |= {SUMS: 8 * len(layout.tensors) * chunks, PROGRESS: chunks}
+        for file, size in sizes.items():
+            path = self.folder / file
+            if not path.is_file() or path.stat().st_size != size:
+                return f"{file} is {'cut off' if path.is_file() else 'missing'}"
+        return None
+
+    def _damaged(self, chunk: int) -> Iterator[str]:
+        """The files of which a chunk that was written has other bytes."""
+        count = len(self.layout.tensors)
+        with open(self.folder / SUMS, "rb") as file:
+            file.seek(8 * count * chunk)
+            sums = np.frombuffer(file.read(8 * count), dtype=np.uint64)
+        for tensor, noted in zip(self.layout.tensors, sums, strict=True):
+            span = self._span(tensor, chunk)
+            with open(self.folder / tensor.file, "rb", buffering=0) as file:
+                file.seek(span.start)
+                data = file.read(span.stop - span.start)
+            if xxhash.xxh3_64_intdigest(data) != int(noted):
+                yield tensor.file
 
     def _file(self, name: str) -> int:
         if name not in self._files:

@@ -118,7 +118,8 @@ def confirm_label_order(
 
 def check_apart(student: PreTrainedModel, teacher: object) -> None:
     """Raise RequestError where student and teacher share parameters: the teacher's are frozen, or would move."""
-    theirs = getattr(teacher, "model", None)
+    # A teacher that follows the training has no model before it.
+    theirs = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
     if not isinstance(theirs, nn.Module):
         return
     frozen = {id(parameter) for parameter in theirs.parameters()}

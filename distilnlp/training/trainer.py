@@ -133,7 +133,9 @@ class DistillationTrainer(Trainer):
         self._reads_words = objective is not None and objective.reads_words
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
         if tokenizer is not None:
-            configs = [getattr(each, "config", None) for each in (model, getattr(teacher, "model", None))]
+            # A teacher that follows the training has no model before it.
+            its = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
+            configs = [getattr(each, "config", None) for each in (model, its)]
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
             for config in read_by:
@@ -221,7 +223,8 @@ class DistillationTrainer(Trainer):
         """
         if self.train_dataset is None:
             raise RequestError("there is nothing to train on: give train_dataset= to the trainer")
-        arguments.check_trainable(self._trained)
+        if self.model_init is None:  # else there is no student yet
+            arguments.check_trainable(self._trained)
         if self.args.should_save:
             checkpoints.remove_incomplete(Path(self.args.output_dir or "."))
         self._resumed = self._to_resume(resume_from_checkpoint)

@@ -1,9 +1,12 @@
 """The command line itself: exit status, one line an error, nothing heavy for help."""
 
 import errno
+import os
 import resource
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +15,8 @@ from distilnlp.cli import run as run_command
 from distilnlp.errors import RunError
 
 COMMANDS = (
-    *("quickstart", "finetune", "distill", "run", "evaluate", "predict", "compare", "push", "validate"),
-    *("tasks", "losses", "recipes", "schema"),
+    *("quickstart", "finetune", "distill", "run", "evaluate", "predict", "compare", "push", "convert"),
+    *("validate", "tasks", "losses", "recipes", "schema"),
 )
 
 
@@ -140,3 +143,45 @@ def test_a_reader_that_leaves_is_no_error():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["soft_target(temperature: float = 2.0)", "0"]
     assert done.stderr == ""
+
+
+RUN_THAT_WAITS = """
+import sys, time
+from distilnlp.cli import main, run
+from distilnlp.data.temporary import new_folder
+
+def wait(*args, **kwargs):
+    print(new_folder(), flush=True)
+    time.sleep(60)
+
+run.start = wait
+sys.exit(main(["run", "mrpc"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_process_that_is_asked_to_end_leaves_one_line_and_no_files(tmp_path, number, status):
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", RUN_THAT_WAITS], env=env, text=True, **pipes)
+    assert Path(process.stdout.readline().strip()).is_dir()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert errors.count("\n") == 1
+    assert "goes on from the last checkpoint" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_that_somebody_ignores_or_handles_are_left_to_them(monkeypatch):
+    """As nohup ignores SIGHUP."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    seen = []
+    monkeypatch.setattr(run_command, "start", lambda *_, **__: seen.append(signal.getsignal(signal.SIGHUP)))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        main(["run", "mrpc"])
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert seen == [signal.SIG_IGN]
+    assert {number: signal.getsignal(number) for number in before} == before

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,7 +24,7 @@ from distilnlp.outputs import Needs, Outputs
 from distilnlp.recipe.schema import CacheSpec
 from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, EMATeacher, FrozenTeacher, Teacher, layout
 from distilnlp.teachers.cached import cache_answers
-from tests.runs import largest_difference, make_trainer, student_model, teacher_model
+from tests.runs import dataset, largest_difference, make_trainer, student_model, teacher_model
 from tests.tiny import BACKBONES, tiny_tokenizer, toy_dataset
 
 NEEDS = Needs(logits=True, hidden_states=frozenset({0, 4}), attention=frozenset({1, 4}), values=frozenset({4}))
@@ -277,6 +278,73 @@ def test_a_filling_that_was_broken_off_goes_on_where_it_was(
         assert (whole.store.folder / tensor.file).read_bytes() == (teacher.store.folder / tensor.file).read_bytes()
 
 
+def flip(path: Path, place: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 16
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str, bool]] = {
+    "a bit": (
+        lambda store: flip(store / "hidden_states.4.bin"),
+        r"hidden_states\.4\.bin is damaged in 1 of \d+",
+        False,
+    ),
+    "a bit at the end": (lambda store: flip(store / "keys.1.bin", -1), r"keys\.1\.bin is damaged in 1 of", False),
+    "a checksum": (lambda store: flip(store / "checksums.bin"), r"logits\.bin is damaged in 1 of", False),
+    "a note of progress": (lambda store: (store / "progress.bin").write_bytes(b"\0" * 6), "progress.bin is ", True),
+    "cut off": (lambda store: os.truncate(store / "logits.bin", 8), r"logits\.bin is cut off", True),
+    "longer": (lambda store: os.truncate(store / "logits.bin", 4096), r"logits\.bin is cut off", True),
+    "removed": (lambda store: (store / "queries.4.bin").unlink(), r"queries\.4\.bin is missing", True),
+    "empty plan": (lambda store: (store / "plan.json").write_text(""), "plan.json or .* is damaged", True),
+    "other plan": (lambda store: flip(store / "plan.json", 60), "plan.json or .* is damaged", True),
+    "removed plan": (lambda store: (store / "plan.json").unlink(), "plan.json is missing", True),
+    "windows": (lambda store: flip(store / "allowed.safetensors", -1), "plan.json or .* is damaged", True),
+    "empty mark": (lambda store: (store / "complete").write_text(""), "plan.json or .* is damaged", True),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_on_the_disk_is_named_and_answered_again(
+    tmp_path: Path,
+    counted: list[int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: str,
+) -> None:
+    harm, said, everything = DAMAGES[damage]
+    kind = "modernbert" if damage == "windows" else "bert"  # whose layers see a window of the text
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 5)
+    first = cached(tmp_path, prepared(kind), tokens())
+    assert first is not None
+    expected, store = real(first(batch_of(first, tokens(), [*range(30)]))), first.store.folder
+    harm(store)
+    counted.clear()
+    second = cached(tmp_path, prepared(kind), tokens())
+    assert second is not None and second.store.complete
+    assert re.search(rf"of the kept answers in {store} {said}.*: the teacher gives them again", caplog.text)
+    assert len(counted) - 1 == (len(first.store.rows.chunks) if everything else 1)  # and once to see the sizes
+    found = real(second(batch_of(second, tokens(), [*range(30)])))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert second.store.mend() is None
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut off", "removed", "empty plan"])
+def test_what_a_broken_filling_has_left_is_compared_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 5)
+    first = cached(tmp_path, prepared(), tokens())
+    assert first is not None
+    expected, store = real(first(batch_of(first, tokens(), [*range(30)]))), first.store.folder
+    (store / "complete").unlink()
+    DAMAGES[damage][0](store)
+    second = cached(tmp_path, prepared(), tokens())
+    assert second is not None and "the teacher gives them again" in caplog.text
+    found = real(second(batch_of(second, tokens(), [*range(30)])))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 def test_files_that_a_broken_filling_has_left_do_not_count_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,7 +448,7 @@ def test_a_search_asks_the_teacher_once_for_all_trials(tmp_path: Path, counted: 
         tmp_path,
         model=None,
         model_init=lambda trial=None: student_model(),
-        eval_dataset=tokens(),
+        eval_dataset=dataset(30),
         args={"eval_strategy": "epoch", "num_train_epochs": 2},
     )
     trainer.hyperparameter_search(
