@@ -110,7 +110,7 @@ def test_a_model_of_pairs_is_not_asked_of_single_texts(tmp_path):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="No such file"):
+    with pytest.raises(RequestError, match="no such file"):
         read_texts(tmp_path / "none.csv")
 
 
