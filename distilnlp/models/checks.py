@@ -24,9 +24,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from distilnlp.errors import RequestError, unknown
+from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_prefix
-from distilnlp.problems import list_problems
+from distilnlp.problems import problem_of_config
 
 __all__ = [
     "Shapes",
@@ -294,8 +294,10 @@ def check_sizes(config: PreTrainedConfig, path: str) -> None:
     padding = getattr(config, "pad_token_id", None)
     if padding is not None and vocabulary and not (isinstance(padding, int) and 0 <= padding < vocabulary):
         raise RequestError(f"{path} has pad_token_id {padding!r:.40}: one of 0..{vocabulary - 1} is needed, or null")
-    if config.problem_type and config.problem_type not in list_problems():
-        raise unknown(f"problem_type in {path}:", str(config.problem_type), list_problems())
+    try:
+        problem_of_config(config)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
 
 
 # ---- weights ----

@@ -80,7 +80,7 @@ def test_a_run_goes_on_from_there_where_it_is_accepted(stopped: Path, strict: di
     card = (stopped / "README.md").read_text()
     assert "- teacher: has learned nothing that shows" in card
     assert "| baseline | 0.500 |" in card
-    assert "- All metrics of the baseline: accuracy 0.5000" in card
+    assert "- All metrics of the baseline: accuracy 0.5000, macro_f1 0.3333." in card
     (stopped / "student" / "metrics.json").unlink()
     with pytest.raises(RunError, match="so that student would take over nothing"):
         run_recipe(make_recipe(strict, name="films"), stopped)
