@@ -175,12 +175,12 @@ def test_a_checkpoint_without_the_average_or_with_that_of_another_student_is_ref
     path = tmp_path / "checkpoint-6" / "distilnlp_ema_teacher.safetensors"
     (tmp_path / "checkpoint-3" / path.name).rename(path.with_suffix(".kept"))
     path.unlink()
-    with pytest.raises(RequestError, match=r"lacks distilnlp_ema_teacher.safetensors: .*another objective or teacher"):
+    with pytest.raises(RequestError, match=r"checkpoint-6 lacks distilnlp_ema_teacher\.safetensors"):
         make_trainer(tmp_path, teacher=EMATeacher(), **same).train(resume_from_checkpoint=True)
     from safetensors.torch import save_file
 
     save_file({"bert.pooler.dense.bias": torch.zeros(3)}, str(path))
-    with pytest.raises(RequestError, match="has not the shape that the training needs"):
+    with pytest.raises(RequestError, match=r"checkpoint-6 has a damaged distilnlp_ema_teacher\.safetensors"):
         make_trainer(tmp_path, teacher=EMATeacher(), **same).train(resume_from_checkpoint=True)
 
 
