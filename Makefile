@@ -4,11 +4,12 @@ BIN := .venv/bin
 # Two processes, each with one thread (tests/conftest.py); a file's tests share its costly fixtures, so a file is not split.
 PYTEST ?= -n 2 --dist loadfile --durations 10
 CASES ?= 2000
+KILLS ?= 50
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check test-fast test-slow test-oldest fuzz bench bench-torchdistill wheel clean
+.PHONY: help quickstart test check test-fast test-slow test-oldest fuzz kills bench bench-torchdistill wheel clean
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ test-oldest: .venv-oldest/.dev ## the fast tests on the oldest supported version
 
 fuzz: .venv/.dev ## CASES damaged recipes, data, models and commands, and how each is answered; FUZZ="--kind data --seed 17": one
 	HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m tests.fuzz --cases $(CASES) $(FUZZ)
+
+kills: .venv/.dev ## kill a run before KILLS of its writes, go on, and compare the weights bit for bit
+	DISTILNLP_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/run/test_kill.py -k just_before_it_writes
 
 bench: .venv/.bench ## speed and memory side by side with other tools; alone on the machine, about an hour
 	for name in startup overhead cache memory throughput scaling; do \

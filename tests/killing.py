@@ -1,4 +1,4 @@
-"""Kills a process at random moments until it has come to its end all the same."""
+"""Kills a process at random moments, or just before it writes, until it has come to its end all the same."""
 
 import contextlib
 import json
@@ -11,10 +11,26 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pyarrow.parquet as pq
+import yaml
 from safetensors.torch import load_file
 
-__all__ = ["KILLS", "Killer", "check_checkpoints", "largest_difference", "report", "starter", "until_finished"]
+from distilnlp.checksums import flaw
 
+__all__ = [
+    "KILLS",
+    "Killer",
+    "check_checkpoints",
+    "half_written",
+    "largest_difference",
+    "report",
+    "starter",
+    "until_finished",
+    "watched",
+]
+
+# What Python tells of before it happens, and where the path stands that is changed.
+WRITES = {"os.mkdir": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0, "os.truncate": 0, "open": 0}
 KILLS = int(os.environ.get("DISTILNLP_KILLS", "3"))
 PATIENCE = 120.0  # seconds for one step, on a machine that does much besides
 
@@ -133,3 +149,63 @@ def report(what: str, killer: Killer, difference: float, record: Callable[[str, 
         f"largest difference of any parameter {difference:.3g}",
         file=sys.stderr,
     )
+
+
+def watched(folder: Path, notes: Path, kill_at: int | None, function: Callable[..., int], *args: object) -> int:
+    """Call a function and note what it is about to write in a folder, in the order it does; or die before one of them.
+
+    Args:
+        folder: what counts as written.
+        notes: gets a line for each write.
+        kill_at: the number of the write that never happens, from 0; None: the function comes to its end.
+        function, args: what is called.
+    """
+    count = 0
+    written = open(notes, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # until the process ends
+
+    def note(event: str, given: tuple[object, ...]) -> None:
+        nonlocal count
+        if event not in WRITES or (event == "open" and not _writes(given[2])):
+            return
+        path = str(given[WRITES[event]])
+        if not path.startswith(str(folder)):
+            within = given[-1]  # a folder that is held open, in which the name stands
+            if event == "open" or not isinstance(within, int) or within < 0:
+                return
+            path = f"{os.readlink(f'/proc/self/fd/{within}')}/{path}"
+            if not path.startswith(str(folder)):
+                return
+        if count == kill_at:
+            os.kill(os.getpid(), 9)
+        count += 1
+        written.write(f"{event} {path.removeprefix(str(folder))}\n")
+
+    sys.addaudithook(note)
+    return function(*args)
+
+
+def _writes(flags: object) -> bool:
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+
+def half_written(run: Path) -> list[str]:
+    """The files of a run's folder that are neither hidden nor whole."""
+    readers = {
+        ".json": lambda path: json.loads(path.read_text()),
+        ".yaml": lambda path: yaml.safe_load(path.read_text()),
+    }
+    readers |= {".safetensors": load_file, ".parquet": pq.read_table}
+    broken = []
+    for stage in filter(Path.is_dir, run.glob("[!.]*")):
+        if (stage / "metrics.json").exists():
+            broken += [f"{stage.name} {found}" for found in [flaw(stage)] if found is not None]
+        else:
+            found = {checkpoint.name: flaw(checkpoint) for checkpoint in stage.glob("checkpoint-*")}
+            broken += [f"{stage.name}/{name} {said}" for name, said in found.items() if said is not None]
+    for path in (*run.glob("[!.]*"), *run.glob("[!.]*/[!.]*")):
+        if path.is_file() and path.suffix in readers:
+            try:
+                readers[path.suffix](path)
+            except Exception as error:  # whatever the reader of this kind says
+                broken.append(f"{path.relative_to(run)}: {error}")
+    return broken
