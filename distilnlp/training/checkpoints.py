@@ -18,6 +18,8 @@ from distilnlp.errors import RunError
 __all__ = [
     "STAGING",
     "SaveWhenTheEpochIsOver",
+    "best_before",
+    "check_best",
     "checkpoint_flaw",
     "full_disk_is_named",
     "remove_incomplete",
@@ -101,6 +103,32 @@ def whole_checkpoint(run_dir: Path, processes: int = 1) -> tuple[Path | None, li
 def remove_incomplete(run_dir: Path) -> None:
     """Delete what a killed run left half-written."""
     shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+
+
+def best_before(checkpoint: Path) -> str | None:
+    """The best checkpoint when another was written, which stands beside it even if both were moved.
+
+    Trainer would look for it where it was, and without it take the last weights for the best.
+
+    Raises:
+        RunError: it is not there or damaged.
+    """
+    noted = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).best_model_checkpoint
+    if noted is None:
+        return None
+    best = checkpoint.parent / Path(noted).name
+    check_best(best)
+    return str(best)
+
+
+def check_best(checkpoint: Path) -> None:
+    """Raise RunError where the best checkpoint, whose weights are to be taken, is not as it was written."""
+    found = flaw(checkpoint) if checkpoint.is_dir() else "is missing"
+    if found is not None:
+        raise RunError(
+            f"the best checkpoint {checkpoint} {found}, and load_best_model_at_end needs its weights: delete "
+            f"{checkpoint.parent}/checkpoint-* and train anew"
+        )
 
 
 @contextmanager

@@ -274,7 +274,11 @@ class DistillationTrainer(Trainer):
     ) -> tuple[int, int]:
         """As in Trainer, which takes a stream for endless: one that ended was begun again with another epoch."""
         position: tuple[int, int] = super()._init_training_state(max_steps, steps_per_epoch, epochs, resumed, trial)
-        if resumed is None or not isinstance(self.train_dataset, datasets.IterableDataset):
+        if resumed is None:
+            return position
+        if self.args.load_best_model_at_end:
+            self.state.best_model_checkpoint = checkpoints.best_before(Path(resumed))
+        if not isinstance(self.train_dataset, datasets.IterableDataset):
             return position
         epoch = int(self.state.epoch or 0)
         of_epoch = max_steps * self.args.gradient_accumulation_steps
@@ -474,6 +478,12 @@ class DistillationTrainer(Trainer):
         if "loss" in logs:
             logs |= self._terms.means(self.state.global_step, self.accelerator.gather)
         super().log(logs, *args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        """As in Trainer, which reads weights whatever has become of them, and goes on where there are none."""
+        if self.state.best_model_checkpoint is not None:
+            checkpoints.check_best(Path(self.state.best_model_checkpoint))
+        super()._load_best_model()
 
     # ---- saving and publishing ----
 

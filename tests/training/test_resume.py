@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import IterableDataset
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 
+from distilnlp.errors import RunError
 from distilnlp.losses import HardLabel, HiddenState, Objective, Schedule, SoftTarget
+from distilnlp.recipe import LoraSpec
+from distilnlp.run.models import add_adapter
 from distilnlp.teachers import CacheSettings, EMATeacher
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import dataset, make_trainer, snapshot, student_model
@@ -69,6 +72,10 @@ CASES: dict[str, tuple[dict[str, Any], Settings]] = {
     "answers from the disk": (EPOCH, lambda: {"cache": CacheSettings(use="always")}),
     "answers of the live teacher": (EPOCH, lambda: {"cache": CacheSettings(use="never")}),
     "weights that change": (EPOCH, lambda: {"objective": fading()}),
+    "low-rank adapters": (
+        EPOCH,
+        lambda: {"model": add_adapter(student_model(hidden=16), LoraSpec(r=2, dropout=0.1, target_modules=["query"]))},
+    ),
     "no teacher": (EPOCH, lambda: {"teacher": None, "objective": None}),
     "an end within an epoch": ({**EPOCH, "max_steps": 9}, dict),
     "a stream that is read again": ({"max_steps": 9}, lambda: {"train_dataset": stream()}),
@@ -81,10 +88,9 @@ def trainer(folder: Path, args: dict[str, Any], settings: dict[str, Any]) -> Dis
     """With random numbers that an earlier process would not have left behind."""
     made = make_trainer(
         folder,
-        model=student_model(hidden=16),
         **({} if args.get("eval_strategy", "no") == "no" else {"eval_dataset": dataset(10, seed=1)}),
         args={**STEPS, **args},
-        **settings,
+        **{"model": student_model(hidden=16), **settings},
     )
     torch.rand(3), np.random.rand(3), random.random()
     return made
@@ -124,5 +130,46 @@ def test_a_training_that_stops_early_does_so_after_a_break_too(tmp_path: Path) -
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert steps(whole, resume=False) == 18  # the first epoch is the best, and two are waited for
-    shutil.copytree(whole / "checkpoint-12", broken / "checkpoint-12")
+    for step in (6, 12):
+        shutil.copytree(whole / f"checkpoint-{step}", broken / f"checkpoint-{step}")
     assert steps(broken, resume=True) == 18
+
+
+@pytest.mark.parametrize("harm", ["nothing", "gone", "damaged"])
+def test_the_best_weights_are_those_from_before_the_break(tmp_path: Path, harm: str) -> None:
+    """Also in a folder that was moved meanwhile; without them there is no best to take."""
+    args = {**EPOCH, "save_strategy": "epoch", "num_train_epochs": 3, "save_total_limit": 1}
+    # The largest loss is the first, which falls.
+    args |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True}
+    whole = trainer(tmp_path / "whole", args, {})
+    copy = _Copy(tmp_path / "whole", tmp_path / "moved")
+    whole.add_callback(copy)
+    whole.train()
+    assert whole.state.best_global_step == 6
+    best = tmp_path / "moved" / "checkpoint-6" / "model.safetensors"
+    shutil.rmtree(tmp_path / "whole")
+    if harm == "gone":
+        shutil.rmtree(best.parent)
+    elif harm == "damaged":
+        best.write_bytes(best.read_bytes()[:-1] + b"?")
+    resumed = trainer(tmp_path / "moved", args, {})
+    if harm == "nothing":
+        resumed.train(resume_from_checkpoint=True)
+        assert resumed.state.best_global_step == 6
+        assert all(
+            torch.equal(value, snapshot(resumed.student)[name]) for name, value in snapshot(whole.student).items()
+        )
+    else:
+        with pytest.raises(RunError, match=r"the best checkpoint .*checkpoint-6 .*train anew"):
+            resumed.train(resume_from_checkpoint=True)
+
+
+class _Copy(TrainerCallback):
+    """Copies the checkpoints at the end of the second epoch, as a kill would leave them."""
+
+    def __init__(self, folder: Path, target: Path) -> None:
+        self.folder, self.target = folder, target
+
+    def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 12:
+            shutil.copytree(self.folder, self.target)
