@@ -4,7 +4,7 @@ The same command goes on with a run only as long as they are what they were when
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,38 +127,48 @@ def _data_entry(task: Task, data: Dataset) -> dict[str, Any]:
 def data_digest(data: Dataset) -> bytes:
     """Of the texts and labels of a data set, in their order: the same on every machine, wherever the rows lie.
 
-    One pass over the Arrow buffers, some million rows a second.
+    The rows are read once, where they lie, and take 8 bytes a column in memory: a million a second.
     """
     columns = [name for name in _COLUMNS if name in data.column_names]
     hashed = xxhash.xxh3_128(" ".join(columns).encode())
-    for batch in data.select_columns(columns).with_format("arrow").iter(_ROWS):
-        for name in columns:
-            _digest_array(batch[name].combine_chunks(), hashed.update)
+    # To gather rows one by one in a random order takes twenty times as long as to read them all. Nothing public tells
+    # the order of a selection.
+    chosen = data._indices
+    whole = chosen is not None and len(chosen) > data.data.num_rows / 20
+    rows = Dataset(data.data) if whole else data
+    order = np.asarray(chosen.column(0)) if whole else slice(None)
+    for name in columns:
+        batches = rows.select_columns([name]).with_format("arrow").iter(_ROWS)
+        parts = [_row_digests(batch[name].combine_chunks()) for batch in batches]
+        hashed.update(np.concatenate([np.empty(0, np.uint64), *parts])[order].tobytes())
     return hashed.digest()
 
 
-def _digest_array(array: pa.Array, update: Callable[[Any], object]) -> None:
-    """Feed the values of an array, not the buffers behind it, which begin and end where they please."""
+def _row_digests(array: pa.Array) -> np.ndarray:
+    """64 bits ``(rows,)`` of each value."""
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    update(f"{len(array)} {array.null_count}".encode())
-    if array.null_count:
-        update(np.asarray(array.is_null()).tobytes())
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type) or pa.types.is_binary(array.type):
-        array = array.fill_null("" if not pa.types.is_binary(array.type) else b"").cast(pa.large_binary())
-        offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-        update(np.diff(offsets).tobytes())
-        if offsets[-1] > offsets[0]:
-            update(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
-    elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
-        update(np.asarray(array.value_lengths().fill_null(0)).astype(np.int64).tobytes())
-        _digest_array(array.flatten(), update)
-    elif pa.types.is_null(array.type):
-        return
+    kinds = pa.types
+    digests: np.ndarray
+    if kinds.is_integer(array.type) or kinds.is_floating(array.type) or kinds.is_boolean(array.type):
+        digests = _numbers(array.fill_null(0)).view(np.uint64)
+    elif kinds.is_list(array.type) or kinds.is_large_list(array.type) or kinds.is_fixed_size_list(array.type):
+        values = _numbers(array.flatten()).data.cast("B")  # those of the rows that are no nulls
+        ends = np.cumsum(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)) * 8
+        rows = (values[start:end] for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=False))
+        digests = np.fromiter(map(xxhash.xxh3_64_intdigest, rows), np.uint64, len(array))
     else:
-        values = np.asarray(array.fill_null(0) if array.null_count else array)
-        kind = np.float64 if values.dtype.kind == "f" else np.int64
-        update(values.astype(kind).tobytes())
+        texts = array.cast(pa.large_string()).cast(pa.large_binary()).fill_null(b"").to_pylist()
+        digests = np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(array))
+    # What is missing is no empty text and no 0.
+    missing: np.ndarray = array.is_null().to_numpy(zero_copy_only=False)
+    return np.where(missing, ~digests, digests)
+
+
+def _numbers(array: pa.Array) -> np.ndarray:
+    """As float64 or int64, so that a label is the same in whatever width it is stored."""
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return np.ascontiguousarray(values.astype(np.float64 if values.dtype.kind == "f" else np.int64))
 
 
 # ---- models ----
