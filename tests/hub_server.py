@@ -158,6 +158,11 @@ class Handler(BaseHTTPRequestHandler):
         known = {"id": repo_id, "sha": repo.head.oid, "private": repo.private, "tags": []}
         raise Answer(200, {**known, "siblings": [{"rfilename": path} for path in repo.head.files]})
 
+    def tree(self, body: bytes, repo_id: str) -> None:
+        files = self.repo(repo_id).head.files
+        known = [{"type": "file", "path": path, "size": len(file)} for path, file in files.items()]
+        raise Answer(200, [{**each, "oid": etag(each["path"], files[each["path"]])} for each in known])
+
     def validate_card(self, body: bytes) -> None:
         broken = json.loads(body)["content"].count("---") % 2
         warnings = [{"message": "empty or missing metadata"}]
@@ -234,6 +239,7 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("POST", r"/api/repos/create", Handler.create),
     ("POST", r"/api/validate-yaml", Handler.validate_card),
     ("GET", rf"/api/models/{REPO}(?:/revision/main)?", Handler.info),
+    ("GET", rf"/api/models/{REPO}/tree/[^/]+", Handler.tree),
     ("POST", rf"/api/models/{REPO}/preupload/main", Handler.preupload),
     ("POST", rf"/api/models/{REPO}/commit/main", Handler.commit),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", Handler.lfs_batch),

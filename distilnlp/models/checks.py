@@ -376,11 +376,12 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
         RequestError: it cannot, or does not answer with as many finite numbers as it has labels.
     """
     config = model.config
-    vocabulary, limit = int(getattr(config, "vocab_size", None) or 8), _positions(config)
-    length = min(6, limit or 6)
-    ids = [each for each in range(vocabulary) if each != config.pad_token_id][:1] or [0]
-    ids_of_two = torch.tensor([ids * length, ids * length])
-    batch = {"input_ids": ids_of_two, "attention_mask": torch.ones_like(ids_of_two)}
+    token = int(config.pad_token_id == 0 and getattr(config, "vocab_size", None) != 1)
+    limit = _positions(config)
+    if limit is not None and limit < 1:
+        raise RequestError(f"{name} has positions for {limit} tokens (max_position_embeddings): copy its config again")
+    ids = torch.full((2, min(4, limit or 4)), token)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     read = inspect.signature(model.forward).parameters
     try:
         with torch.no_grad():

@@ -44,6 +44,13 @@ for line in sys.stdin:
     print(json.dumps(answer), flush=True)
 """
 
+PREDICT = """
+import json, sys
+from distilnlp.models import Predictor
+repo_id, texts = json.loads(sys.stdin.readline())
+print(json.dumps(Predictor.load(repo_id).logits(texts).tolist()))
+"""
+
 
 class Client:
     """Pushes to ``server`` from another process and hears all that is said there."""
@@ -137,6 +144,14 @@ def test_what_was_pushed_loads_and_predicts_the_same(run: Path, tmp_path: Path, 
         expected = local(**tiny_tokenizer()(TEXTS, padding=True, return_tensors="pt")).logits
     torch.testing.assert_close(torch.tensor(loaded["logits"]), expected, atol=0, rtol=0)
     assert tuple(loaded["names"]) == NAMES
+
+    # With our own loader, which fetches neither pickles nor code, and by its cache once the Hub is out of reach.
+    repo.head.files["pytorch_model.bin"] = b"a pickle"
+    for offline in ("0", "1"):
+        with start(PREDICT, tmp_path / "predictor", **env, HF_HUB_OFFLINE=offline) as predictor:
+            said, _ = predictor.communicate(json.dumps([REPO, TEXTS]))
+        torch.testing.assert_close(torch.tensor(json.loads(said)), expected, atol=1e-6, rtol=0)
+    assert not [line for line in server.log if "pytorch_model.bin" in line]
 
 
 def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names_the_repository(

@@ -233,3 +233,9 @@ def test_what_a_model_returns_is_not_for_its_folder_to_say(folder: Path) -> None
     got = load_classifier(folder)(torch.tensor([[2, 7, 3]]))
     assert torch.equal(got.logits, expected)
     assert got.attentions is got.hidden_states is None
+
+
+def test_a_model_without_a_position_for_a_token_is_refused(tmp_path: Path) -> None:
+    tiny_model("roberta", max_position_embeddings=1).save_pretrained(tmp_path)
+    with pytest.raises(RequestError, match=r"has positions for 0 tokens \(max_position_embeddings\)"):
+        load_classifier(tmp_path)
