@@ -160,11 +160,13 @@ def _parquet(rng: random.Random, columns: dict[str, list[Any]]) -> bytes:
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """Of whatever type holds them, else as text."""
+    """Of whatever type holds them and can be written, else as text."""
     try:
-        return pa.array(values)
+        made = pa.array(values)
+        pq.write_table(pa.table({"a": made}), io.BytesIO())
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         return pa.array([repr(value) for value in values])
+    return made
 
 
 def _damaged_text(rng: random.Random, raw: bytes) -> bytes:

@@ -48,11 +48,11 @@ class Fuzzer:
 
     def __enter__(self) -> "Fuzzer":
         self.folder = Path(tempfile.mkdtemp(prefix="distilnlp-fuzz-"))
-        self.model, self.data = str(self.folder / "model"), str(self.folder / "films.csv")
-        tiny_model("bert", layers=2, label_names=LABELS).save_pretrained(self.model)
-        tiny_tokenizer().save_pretrained(self.model)
+        self.given = self.folder / "given"
+        tiny_model("bert", layers=2, label_names=LABELS).save_pretrained(self.given / "model")
+        tiny_tokenizer().save_pretrained(self.given / "model")
         rows = "".join(f"the film {row} was {LABELS[row % 3]},{LABELS[row % 3]}\n" for row in range(36))
-        Path(self.data).write_text(f"text,label\n{rows}", encoding="utf-8")
+        (self.given / "films.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
         return self
 
     def __exit__(
@@ -64,8 +64,10 @@ class Fuzzer:
         """The case of a seed: always the same."""
         place = self.folder / "case"
         shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        return KINDS_OF_CASES[kind].make()(random.Random(f"{kind} {seed}"), place, self.data, self.model)
+        # Each has its own: a command may write over what it is given.
+        given = Path(shutil.copytree(self.given, place / "given"))
+        make = KINDS_OF_CASES[kind].make()
+        return make(random.Random(f"{kind} {seed}"), place, str(given / "films.csv"), str(given / "model"))
 
     def ask(self, kind: str, seed: int) -> tuple[Case, Answer]:
         """The case of a seed, and its answer."""
