@@ -146,7 +146,12 @@ def test_a_reader_that_leaves_is_no_error():
 
 
 RUN_THAT_WAITS = """
-import sys, time
+import signal, sys, time
+
+# A process that was started under nohup, or behind a shell's &, ignores them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 from distilnlp.cli import main, run
 from distilnlp.data.temporary import new_folder
 
@@ -163,10 +168,10 @@ sys.exit(main(["run", "mrpc"]))
 def test_a_process_that_is_asked_to_end_leaves_one_line_and_no_files(tmp_path, number, status):
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", RUN_THAT_WAITS], env=env, text=True, **pipes)
-    assert Path(process.stdout.readline().strip()).is_dir()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    with subprocess.Popen([sys.executable, "-c", RUN_THAT_WAITS], env=env, text=True, **pipes) as process:
+        assert Path(process.stdout.readline().strip()).is_dir()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     assert errors.count("\n") == 1
     assert "goes on from the last checkpoint" in errors
