@@ -170,7 +170,11 @@ class Stage(_Strict):
             if len(teacher) != 1:
                 raise ValueError("should be one teacher: this version learns from one at a time")
             teacher = teacher[0]
-        return teacher["model"] if isinstance(teacher, Mapping) and {*teacher} == {"model"} else teacher
+        # A setting that is null says nothing, and is not written again.
+        if isinstance(teacher, Mapping) and teacher.keys() <= TeacherSpec.model_fields.keys():
+            said = {key for key, value in teacher.items() if value is not None}
+            return teacher["model"] if said == {"model"} else teacher
+        return teacher
 
     @property
     def taught_by(self) -> str | None:

@@ -202,7 +202,7 @@ def stages(**stage):
     return make_recipe(values, name="r")
 
 
-@pytest.mark.parametrize("teacher", ["one", ["one"], {"model": "one"}])
+@pytest.mark.parametrize("teacher", ["one", ["one"], {"model": "one"}, {"model": "one", "cache": None}])
 def test_a_teacher_is_a_name_a_list_of_one_or_a_mapping_and_resolves_to_the_same(teacher):
     recipe = stages(teacher=teacher)
     assert recipe.stages["two"].taught_by == "one"
