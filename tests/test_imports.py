@@ -22,7 +22,7 @@ ALLOWED = {
     "layer_map": set(),
     "label_names": set(),
     "cut_texts": set(),
-    "problems": {"label_names"},
+    "problems": {"label_names", "cut_texts"},
     "outputs": {"problems"},
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "problems", "outputs", "layer_map"},

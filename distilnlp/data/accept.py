@@ -13,6 +13,7 @@ from distilnlp.data.arrow import column_array, column_batches
 from distilnlp.data.label_sets import names_of_sets
 from distilnlp.errors import RequestError
 from distilnlp.label_names import find_name
+from distilnlp.problems import Problem, problem_of_columns
 
 __all__ = ["as_dataset", "as_datasets", "check_class_ids", "count_labels_as"]
 
@@ -77,13 +78,16 @@ def _is_columns(given: Mapping[Any, Any]) -> bool:
     return bool(values) and plain and not any(len(value) and isinstance(value[0], Mapping) for value in values)
 
 
-def count_labels_as(dataset: Any, names: Sequence[str] | None, argument: str) -> Any:
+def count_labels_as(
+    dataset: Any, names: Sequence[str] | None, argument: str, model_problem: Problem | None = None
+) -> Any:
     """The data set with its class ids as places in ``names``, and multi-hot rows of whole numbers as float32.
 
     Args:
         dataset: a data set or stream; anything else is given back as it is.
         names: the labels as the training counts them; None leaves the order alone.
         argument: the data set's name, for the error.
+        model_problem: that of the model that will read it, where both could be of it.
     Raises:
         RequestError: a class that is not among ``names``; multi-hot rows of other numbers than 0 and 1, or of several
             lengths.
@@ -95,9 +99,12 @@ def count_labels_as(dataset: Any, names: Sequence[str] | None, argument: str) ->
     if column is None:
         return dataset
     feature = features[column]
+    problem = problem_of_columns(features, model_problem)
     own = tuple(feature.names) if isinstance(feature, ClassLabel) else names_of_sets(feature)
     if own is not None and names is not None and own != tuple(names):
-        return _renumbered(dataset, column, own, names, argument)
+        return _renumbered(dataset, column, own, names, argument, in_order=problem is not None and problem.by_token)
+    if problem is not None and not problem.several_labels:
+        return dataset
     if isinstance(feature, List) and isinstance(feature.feature, Value) and "int" in feature.feature.dtype:
         if isinstance(dataset, Dataset):
             _check_multi_hot(dataset, column, argument)
@@ -105,7 +112,10 @@ def count_labels_as(dataset: Any, names: Sequence[str] | None, argument: str) ->
     return dataset
 
 
-def _renumbered(dataset: Any, column: str, own: Sequence[str], names: Sequence[str], argument: str) -> Any:
+def _renumbered(
+    dataset: Any, column: str, own: Sequence[str], names: Sequence[str], argument: str, *, in_order: bool
+) -> Any:
+    """The data set with its class ids as places in ``names``; ``in_order``: a list has a class for each token."""
     found = [find_name(name, names) for name in own]
     if None in found or len(set(found)) < len(found):
         raise RequestError(
@@ -117,7 +127,8 @@ def _renumbered(dataset: Any, column: str, own: Sequence[str], names: Sequence[s
     if names_of_sets(dataset.features[column]) is not None:
 
         def renumber_set(row: dict[str, Any]) -> dict[str, Any]:
-            return {column: sorted(int(places[each]) for each in row[column])}
+            ids = [each if each < 0 else int(places[each]) for each in row[column]]
+            return {column: ids if in_order else sorted(ids)}
 
         return dataset.map(renumber_set, features=Features({**dataset.features, column: List(feature)}))
     if isinstance(dataset, IterableDataset):
@@ -157,10 +168,12 @@ def check_class_ids(dataset: Any, classes: int, argument: str) -> None:
         return
     column = next((name for name in ("label", "labels") if name in dataset.features), None)
     feature = None if column is None else dataset.features[column]
+    feature = feature.feature if isinstance(feature, List) else feature
     if not isinstance(feature, ClassLabel) and not (isinstance(feature, Value) and "int" in feature.dtype):
         return
     for batch in column_batches(dataset, str(column)):
-        ids = batch.to_numpy(zero_copy_only=False)
+        flat = batch.flatten() if isinstance(dataset.features[str(column)], List) else batch
+        ids = flat.to_numpy(zero_copy_only=False)
         wrong = [each for each in np.unique(ids[ids != IGNORED]) if not 0 <= each < classes]
         if wrong:
             raise RequestError(

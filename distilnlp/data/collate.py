@@ -16,9 +16,12 @@ __all__ = ["make_collator"]
 
 Feature = Mapping[str, object]
 
+# Columns with a number for each token that no tokenizer pads, and what stands for padding in them.
+BY_TOKEN = {"words": -1, "label_mask": 0}
+
 
 def make_collator(
-    tokenizer: PreTrainedTokenizerBase, num_labels: int | None = None
+    tokenizer: PreTrainedTokenizerBase, num_labels: int | None = None, label_padding: int | None = None
 ) -> Callable[[Sequence[Feature]], dict[str, Tensor]]:
     """A collator that pads each batch to its own longest example, on the side that the tokenizer pads.
 
@@ -29,11 +32,13 @@ def make_collator(
     Args:
         tokenizer: the one that made the features.
         num_labels: how many labels the model has; needed for ``label_ids``.
+        label_padding: what stands for the label of a padded token (`Problem.label_padding`); None where labels are not
+            by token.
 
     Shapes:
-        input_ids, attention_mask, token_type_ids, words: ``(batch, longest of the batch)``, int64; ``words`` is padded
-        with -1, which is no word;
-        labels: ``(batch,)``, or ``(batch, labels)`` for multi-label.
+        input_ids, attention_mask, token_type_ids, words, label_mask: ``(batch, longest of the batch)``, int64;
+        ``words`` is padded with -1, which is no word, ``label_mask`` with 0;
+        labels: ``(batch,)``, ``(batch, labels)`` for multi-label, or ``(batch, longest of the batch)`` by token.
 
     Raises:
         RequestError: the tokenizer has no padding token; in a batch: ``label_ids`` that are not below ``num_labels``.
@@ -45,7 +50,8 @@ def make_collator(
             f"{type(tokenizer).__name__} has no padding token, which batches need: set tokenizer.pad_token"
             " (tokenizer.eos_token is the usual choice) and the model's config.pad_token_id"
         )
-    return _Collator(DataCollatorWithPadding(tokenizer), num_labels)
+    padding = BY_TOKEN if label_padding is None else {**BY_TOKEN, "labels": label_padding}
+    return _Collator(DataCollatorWithPadding(tokenizer), num_labels, padding)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class _Collator:
 
     pad: DataCollatorWithPadding
     num_labels: int | None
+    padding: Mapping[str, int]
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
@@ -61,10 +68,12 @@ class _Collator:
         for feature in kept:
             feature.pop("label_ids", None)
         # The tokenizer would not pad them.
-        words = cast("list[Sequence[int]]", [feature.pop("words") for feature in kept if "words" in feature])
+        rows = {name: [feature.pop(name) for feature in kept if name in feature] for name in self.padding}
         batch = dict(self.pad(kept))
-        if words:
-            batch["words"] = self._padded(words, batch["input_ids"].shape[1])
+        for name, values in rows.items():
+            if values:
+                by_token = cast("list[Sequence[int]]", values)
+                batch[name] = self._padded(by_token, batch["input_ids"].shape[1], self.padding[name])
         if sets:
             batch["labels"] = self._multi_hot(cast("list[Sequence[int]]", sets))
         if "labels" in batch and batch["labels"].is_floating_point():
@@ -83,11 +92,11 @@ class _Collator:
             )
         return torch.from_numpy(as_zeros_and_ones(sets, self.num_labels)).float()
 
-    def _padded(self, rows: Sequence[Sequence[int]], length: int) -> Tensor:
+    def _padded(self, rows: Sequence[Sequence[int]], length: int, padding: int) -> Tensor:
         import torch
 
         left = self.pad.tokenizer.padding_side == "left"
-        gaps = [[-1] * (length - len(row)) for row in rows]
+        gaps = [[padding] * (length - len(row)) for row in rows]
         return torch.tensor([[*gap, *row] if left else [*row, *gap] for gap, row in zip(gaps, rows, strict=True)])
 
 

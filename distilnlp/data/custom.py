@@ -104,7 +104,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     repeats = Repeats.of(hashes)
     notes = [note for note in (repeats.note(), repeats.contradictions(labels.values)) if note]
     if validation is None:
-        kept, held_out = hold_out(labels.values, request.seed, where, repeats.groups)
+        kept, held_out = hold_out(labels.problem.strata(labels.values), request.seed, where, repeats.groups)
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
         if notes:
             notes.append("equal texts are all held out or all trained on")

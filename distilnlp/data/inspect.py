@@ -1,6 +1,7 @@
 """What a trainer wants to know of a data set: its labels, its tokens and how long they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from distilnlp.data.arrow import column_batches
 from distilnlp.data.label_sets import label_sums, names_of_sets
 from distilnlp.data.tokenize import first_rows, tokenize
 from distilnlp.errors import RequestError
-from distilnlp.problems import Problem, problem_of_feature
+from distilnlp.problems import Problem, problem_of_columns
+from distilnlp.problems.base import LABEL_COLUMNS, label_feature
 
 __all__ = [
     "dataset_label_names",
@@ -24,8 +26,6 @@ __all__ = [
     "token_lengths",
     "visible_part",
 ]
-
-LABELS = ("label", "labels", "label_ids")
 
 
 def visible_part(dataset: Any) -> Any:
@@ -39,12 +39,16 @@ def dataset_label_names(dataset: Any) -> tuple[str, ...] | None:
     return tuple(feature.names) if isinstance(feature, ClassLabel) else names_of_sets(feature)
 
 
-def dataset_problem(dataset: Any) -> Problem | None:
-    """The problem that fits a data set's labels, or None where it has none (or hides them)."""
+def dataset_problem(dataset: Any, own: Problem | None = None) -> Problem | None:
+    """The problem that fits a data set's columns, or None where they do not tell (or are hidden).
+
+    Args:
+        dataset: or a dict of them.
+        own: the problem of the model that will read it, where both could be of it.
+    """
     if isinstance(dataset, dict):
         dataset = next(iter(dataset.values()), None)
-    feature = _label_feature(dataset)
-    return None if feature is None else problem_of_feature(feature)
+    return problem_of_columns(dataset.features, own) if isinstance(dataset, Dataset) else None
 
 
 def has_labels(dataset: Any) -> bool:
@@ -59,7 +63,7 @@ def label_counts(dataset: Any) -> tuple[list[int], int]:
         RequestError: a stream, or anything else that cannot be counted before the training.
     """
     columns = dataset.column_names if isinstance(dataset, Dataset) else []
-    name = next((name for name in LABELS if name in columns), None)
+    name = next((name for name in LABEL_COLUMNS if name in columns), None)
     if name is None:
         raise RequestError(
             "pos_weight=balanced counts the labels before the training, which needs a data set with a label column and"
@@ -71,12 +75,17 @@ def label_counts(dataset: Any) -> tuple[list[int], int]:
 def text_sample(dataset: Any, size: int = 20) -> list[str]:
     """The first texts of a data set that is not tokenised yet."""
     if isinstance(dataset, Dataset) and "text" in dataset.column_names:
-        return [str(text) for text in dataset[:size]["text"]]
+        return [" ".join(text) if isinstance(text, list) else str(text) for text in dataset[:size]["text"]]
     return []
 
 
 def to_tokens(
-    dataset: Any, tokenizers: Sequence[PreTrainedTokenizerBase | None], max_length: int | None, words: bool = False
+    dataset: Any,
+    tokenizers: Sequence[PreTrainedTokenizerBase | None],
+    max_length: int | None,
+    words: bool = False,
+    problem: Problem | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
     """The data set or stream tokenised; one that is already, and anything that is not of `datasets`, as it is.
 
@@ -84,23 +93,27 @@ def to_tokens(
         dataset: a data set, a dict of them, or None.
         tokenizers: the student's, then the teacher's (known to agree): the one that makes more inputs is used, so that
             a teacher with segments has them although its student (DistilBERT, say) does not read any.
-        max_length, words: as in `tokenize`.
+        max_length, words, problem, settings: as in `tokenize`; ``problem`` may be the model's own.
     Raises:
         RequestError: there is text and no tokenizer.
     """
     if isinstance(dataset, dict):
-        return {name: to_tokens(part, tokenizers, max_length, words) for name, part in dataset.items()}
+        return {
+            name: to_tokens(part, tokenizers, max_length, words, problem, settings) for name, part in dataset.items()
+        }
     if not isinstance(dataset, Dataset | IterableDataset):
         return dataset
     seen = visible_part(dataset)
     if "input_ids" in seen.column_names:
         # Of several labels, the ids of those that hold: the collator knows them by this name
-        sets = names_of_sets(seen.features.get("labels")) is not None
+        kind = dataset_problem(seen, problem)
+        sets = kind is not None and kind.several_labels and names_of_sets(seen.features.get("labels")) is not None
         return dataset.rename_column("labels", "label_ids") if sets else dataset
     known = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
     if not known:
         raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
-    return tokenize(dataset, max(known, key=lambda tokenizer: len(tokenizer.model_input_names)), max_length, words)
+    most = max(known, key=lambda tokenizer: len(tokenizer.model_input_names))
+    return tokenize(dataset, most, max_length, words, dataset_problem(seen, problem), settings)
 
 
 def token_lengths(dataset: Any) -> np.ndarray | None:
@@ -116,6 +129,4 @@ def token_lengths(dataset: Any) -> np.ndarray | None:
 
 
 def _label_feature(dataset: Any) -> Any:
-    if not isinstance(dataset, Dataset):
-        return None
-    return next((dataset.features[name] for name in LABELS if name in dataset.features), None)
+    return label_feature(dataset.features) if isinstance(dataset, Dataset) else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_array, column_batches
 from distilnlp.errors import RequestError
-from distilnlp.problems import LabelColumn, Labels
+from distilnlp.problems import LabelColumn, Labels, Problem, problem_of_columns
 
 __all__ = ["as_zeros_and_ones", "label_array", "label_keys", "label_sums", "names_of_sets", "read_zeros_and_ones"]
 
@@ -42,22 +42,34 @@ def as_zeros_and_ones(sets: Sequence[Sequence[int]], labels: int) -> NDArray[np.
     return hot
 
 
-def label_array(dataset: Dataset, column: str = "label") -> NDArray[Any]:
-    """A column of labels as numbers: ``(rows,)``, or ``(rows, labels)`` where there are several a text."""
+def label_array(dataset: Dataset, problem: Problem | None = None, column: str = "label") -> NDArray[Any]:
+    """A column of labels as numbers, a label for each row of logits.
+
+    Args:
+        dataset: the data.
+        problem: the kind of task; default: the one that the columns are told to be of.
+        column: of the labels.
+    Returns:
+        ``(rows,)``, or ``(rows, labels)`` where there are several a text; of a kind that labels tokens those of all
+        texts, one after the other.
+    """
     names = names_of_sets(dataset.features[column])
+    kind = problem or problem_of_columns(dataset.features)
+    if kind is not None and kind.by_token:
+        return np.fromiter((each for ids in _sets(dataset, column) for each in ids), dtype=np.int64)
     return (
         column_array(dataset, column) if names is None else as_zeros_and_ones(list(_sets(dataset, column)), len(names))
     )
 
 
-def label_keys(dataset: Dataset, column: str = "label") -> NDArray[Any]:
-    """A column of labels, to tell rows apart by: as `label_array`, but of several labels the ids alone, as tuples."""
+def label_keys(dataset: Dataset, problem: Problem, column: str = "label") -> NDArray[Any]:
+    """A column of labels, to tell examples apart by: a number each, or the ids of all labels in it, as tuples."""
     if names_of_sets(dataset.features[column]) is None:
         return column_array(dataset, column)
     keys = np.empty(len(dataset), dtype=object)
     for row, ids in enumerate(_sets(dataset, column)):
         keys[row] = tuple(ids)
-    return keys
+    return problem.strata(keys)
 
 
 def label_sums(dataset: Dataset, column: str = "label") -> NDArray[np.int64]:

@@ -280,16 +280,20 @@ def _from_hub(repository: str, config: str | None) -> DatasetDict:
 def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | None) -> Task:
     task = replace(
         task,
-        train=_subset(task.train, seed, max_train),
-        validation=_subset(task.validation, seed, max_validation),
-        extra={name: _subset(each, seed, max_validation) for name, each in task.extra.items()},
+        train=_subset(task.train, task.problem, seed, max_train),
+        validation=_subset(task.validation, task.problem, seed, max_validation),
+        extra={name: _subset(each, task.problem, seed, max_validation) for name, each in task.extra.items()},
     )
-    if max_train is not None and task.train is not None and len(np.unique(ranks_of(label_keys(task.train)))) < 2:
+    if (
+        max_train is not None
+        and task.train is not None
+        and len(np.unique(ranks_of(label_keys(task.train, task.problem)))) < 2
+    ):
         raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")
     return task
 
 
-def _subset(dataset: Dataset, seed: int, count: int | None) -> Dataset:
+def _subset(dataset: Dataset, problem: Problem, seed: int, count: int | None) -> Dataset:
     if count is None or count >= len(dataset):
         return dataset
-    return dataset.select(subset(label_keys(dataset), count, seed), keep_in_memory=True)
+    return dataset.select(subset(label_keys(dataset, problem), count, seed), keep_in_memory=True)

@@ -27,7 +27,7 @@ def text_hashes(dataset: Dataset) -> NDArray[np.uint64]:
         if column in dataset.column_names:
             own = np.fromiter(
                 (
-                    hash((text or "").strip())
+                    hash(tuple(text) if isinstance(text, list) else (text or "").strip())
                     for batch in column_batches(dataset, column)
                     for text in batch.to_pylist()
                 ),

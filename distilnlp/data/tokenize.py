@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError
+from distilnlp.problems import Problem, get_problem, problem_of_columns
+from distilnlp.problems.reading import Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, Features, IterableDataset
-    from transformers import BatchEncoding, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
@@ -21,6 +23,7 @@ __all__ = ["check_tokenizer", "first_rows", "tokenize"]
 
 logger = logging.getLogger(__name__)
 
+PLAIN = "single_label_classification"  # how texts are read whose kind of task nobody tells
 DEFAULT_LENGTH = 512  # where neither the caller nor the tokenizer sets a limit
 FIRST_ROWS = 100  # rows that are looked at for unknown tokens, and all that is known of a stream
 UNKNOWN_SHARE = 0.5
@@ -30,13 +33,18 @@ BAR_ROWS = 20_000  # a progress bar only where there is something to wait for
 
 
 def tokenize(
-    dataset: AnyDataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None, words: bool = False
+    dataset: AnyDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    words: bool = False,
+    problem: Problem | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> AnyDataset:
-    """Tokenise the columns ``text`` and, where there is one, ``text_pair``.
+    """Tokenise the columns ``text`` and, where there is one, ``text_pair``, as the kind of task reads them.
 
-    Truncation: what is over ``max_length`` (special tokens included) is cut off at the end of the text; of a pair,
-    token by token from whichever text is the longer at that moment (``longest_first``). No padding: the collator does
-    that, batch by batch.
+    Truncation, of kinds with one answer a text: what is over ``max_length`` (special tokens included) is cut off at
+    the end of the text; of a pair, token by token from whichever text is the longer at that moment
+    (``longest_first``). No padding: the collator does that, batch by batch.
 
     The result is a temporary file of its own, memory-mapped and removed with it. No file is ever looked up, so that
     one made under another tokenizer or ``max_length`` cannot come back; tokenising takes seconds where training takes
@@ -49,13 +57,16 @@ def tokenize(
         max_length: tokens, 1 or more beyond the special ones; None takes the tokenizer's ``model_max_length``, 512 at
             most.
         words: whether there is a column ``words`` too.
+        problem: the kind of task; default: the one that the columns are told to be of.
+        settings: how texts are read (see `distilnlp.models.reading`).
 
     Shapes:
         one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
         ``(length,)``; ``words``: ``(length,)``, the number of the word that a token is a piece of, -1 for a special
         token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was, or
-        ``label_ids`` where it was a list of ``ClassLabel``; ``length``:
-        number of tokens.
+        ``label_ids`` where it was a list of ``ClassLabel``; ``length``: number of tokens. Of a kind that answers by
+        token, ``labels`` ``(length,)``, -100 for a token without a label, and ``label_mask`` ``(length,)``, 1 for a
+        token that is answered for; a long text becomes several rows, its windows.
 
     Raises:
         RequestError: a column is missing; ``words`` of a tokenizer that does not know them; ``max_length`` leaves no
@@ -66,9 +77,10 @@ def tokenize(
     first = first_rows(dataset)
     if words and not tokenizer.is_fast:
         raise RequestError(f"{type(tokenizer).__name__} does not tell which word a token is of: use a fast tokenizer")
-    encoder = _encoder(first, tokenizer, max_length)
+    encoder = _encoder(first, tokenizer, max_length, problem, settings)
     encoder.words = words
-    features = _features(first, tokenizer, words)
+    features = _features(encoder(first[:1]), first, encoder)
+    encoder.cut, encoder.longest = 0, ()
     if not _is_sized(dataset):
         _check_unknown(tokenizer, encoder(first[:])["input_ids"])
         _report_truncated(encoder, len(first))
@@ -80,29 +92,41 @@ def tokenize(
     return tokenised
 
 
-def check_tokenizer(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> None:
+def check_tokenizer(
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    problem: Problem | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Raise what `tokenize` would, as far as the first 100 rows tell and truncation apart."""
     first = first_rows(dataset)
-    _check_unknown(tokenizer, _encoder(first, tokenizer, max_length)(first[:])["input_ids"])
+    _check_unknown(tokenizer, _encoder(first, tokenizer, max_length, problem, settings)(first[:])["input_ids"])
 
 
-def _encoder(first: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> _Encoder:
+def _encoder(
+    first: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    problem: Problem | None,
+    settings: Mapping[str, Any],
+) -> _Encoder:
     _check_columns(first.column_names)
-    pair = "text_pair" in first.column_names
-    limit = _check_length(tokenizer, max_length, pair=pair)
+    limit = _check_length(tokenizer, max_length, pair="text_pair" in first.column_names)
     _check_label(first)
     if not len(first):
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
-    return _Encoder(
-        CutTexts(tokenizer, limit), pair=pair, labelled="label" in first.column_names, labels=_labels_column(first)
-    )
+    kind = problem or problem_of_columns(first.features) or get_problem(PLAIN)
+    labels = _labels_column(first, kind) if "label" in first.column_names else None
+    return _Encoder(kind.reader(tokenizer, limit, settings), labels)
 
 
-def _labels_column(dataset: Dataset) -> str:
+def _labels_column(dataset: Dataset, problem: Problem) -> str:
     """``label_ids`` for the ids of several labels, of which the collator makes zeros and ones."""
     from distilnlp.data.label_sets import names_of_sets
 
-    return "labels" if names_of_sets(dataset.features.get("label")) is None else "label_ids"
+    sets = problem.several_labels and names_of_sets(dataset.features["label"]) is not None
+    return "label_ids" if sets else "labels"
 
 
 def first_rows(dataset: Dataset | IterableDataset) -> Dataset:
@@ -135,61 +159,38 @@ def _encoded(encoder: _Encoder, dataset: Dataset, features: Features) -> Iterato
     for start in tqdm(range(0, len(dataset), BATCH_ROWS), desc="tokenising", unit_scale=BATCH_ROWS, disable=hidden):
         columns = encoder(dataset[start : start + BATCH_ROWS])
         if start == 0:
-            _check_unknown(encoder.texts.tokenizer, columns["input_ids"][:FIRST_ROWS])
+            _check_unknown(encoder.reader.tokenizer, columns["input_ids"][:FIRST_ROWS])
         yield pa.table(columns, schema=features.arrow_schema)
 
 
 @dataclass
 class _Encoder:
-    """Tokenises batches of rows and counts those that did not fit."""
+    """Reads batches of rows and counts those that did not fit."""
 
-    texts: CutTexts
-    pair: bool
-    labelled: bool
-    labels: str  # the column that they get
+    reader: Reader
+    labels: str | None  # the column that the labels get where the reader leaves them as they are; None without any
     words: bool = False
     cut: int = 0  # rows that were truncated so far
     longest: tuple[str, ...] = ()  # the texts of the one with the most characters
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        texts = rows["text"]
-        pairs = rows["text_pair"] if self.pair else None
-        encoded = self.texts.encode(texts, pairs)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        for row, length in enumerate(lengths):
-            whole = (texts[row],) if pairs is None else (texts[row], pairs[row])
-            if length >= self.texts.limit and self._is_cut(encoded, row, whole):
-                self.cut += 1
-                self.longest = max(self.longest, whole, key=_characters)
-        names = [name for name in self.texts.tokenizer.model_input_names if name in encoded]
-        columns = {name: encoded[name] for name in {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(names)}
-        if self.words:
-            columns["words"] = [_words(encoded.word_ids(i), encoded.sequence_ids(i)) for i in range(len(texts))]
-        if self.labelled:
-            columns[self.labels] = rows["label"]
-        return columns | {"length": lengths}
-
-    def _is_cut(self, encoded: BatchEncoding, row: int, whole: tuple[str, ...]) -> bool:
-        if encoded.encodings is None:  # a tokenizer in Python does not tell
-            return self.tokens(whole) > self.texts.limit
-        return bool(encoded.encodings[row].overflowing)
+        encoded = self.reader.encode(rows, self.words)
+        for row in encoded.cut:
+            self.cut += 1
+            whole = tuple(rows[name][row] for name in ("text", "text_pair") if name in rows)
+            self.longest = max(self.longest, whole, key=_characters)
+        columns = dict(encoded.columns)
+        if self.labels is not None and self.labels not in columns:
+            columns[self.labels] = [rows["label"][row] for row in encoded.example]
+        return columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 
     def tokens(self, whole: tuple[str, ...]) -> int:
         """How many without truncation; ``verbose=False`` keeps the tokenizer's own length warning out."""
-        return len(self.texts.tokenizer(*whole, truncation=False, verbose=False)["input_ids"])
+        return len(self.reader.tokenizer(*whole, truncation=False, verbose=False)["input_ids"])
 
 
 def _characters(texts: tuple[str, ...]) -> int:
     return sum(map(len, texts))
-
-
-def _words(of_text: Sequence[int | None], texts: Sequence[int | None]) -> list[int]:
-    """The word of each token over both texts of a pair, -1 for none."""
-    first = [word for word, text in zip(of_text, texts, strict=True) if word is not None and text == 0]
-    counted = max(first, default=-1) + 1
-    return [
-        -1 if word is None else word + (counted if text == 1 else 0) for word, text in zip(of_text, texts, strict=True)
-    ]
 
 
 def _check_columns(columns: Sequence[str]) -> None:
@@ -243,16 +244,15 @@ def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[in
         )
 
 
-def _features(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, words: bool) -> Features:
+def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder) -> Features:
     """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
-    names = {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(tokenizer.model_input_names)
-    columns = {name: List(Value("int32" if name == "input_ids" else "int8")) for name in names}
-    if words:
-        columns["words"] = List(Value("int16"))
-    if "label" in dataset.column_names:
-        columns[_labels_column(dataset)] = dataset.features["label"]
+    types = {"input_ids": "int32", "words": "int16"}
+    labels = encoder.labels
+    columns = {name: List(Value(types.get(name, "int8"))) for name in example if name not in ("length", labels)}
+    if labels is not None:
+        columns[labels] = encoder.reader.labels_feature(dataset.features["label"])
     return Features(columns | {"length": Value("int32")})
 
 
@@ -260,8 +260,8 @@ def _report_truncated(encoder: _Encoder, rows: int) -> None:
     cut = encoder.cut
     if not cut:
         return
-    limit = encoder.texts.limit
-    wrong, many = cut == rows and encoder.labelled, cut > TRUNCATED_SHARE * rows
+    limit = encoder.reader.limit
+    wrong, many = cut == rows and encoder.labels is not None, cut > TRUNCATED_SHARE * rows
     if not wrong and not many:
         return
     part = tuple(text[:LONGEST] for text in encoder.longest)

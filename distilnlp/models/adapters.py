@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError
 from distilnlp.models.checks import is_body, label_count, one_line, pickled, read_json, read_shapes
+from distilnlp.models.heads import model_from_config
 from distilnlp.problems import label_settings
 
 __all__ = ["Adapter", "adapter_base", "apply_adapter", "is_adapter", "labels_of_adapter", "read_adapter"]
@@ -127,7 +128,7 @@ def labels_of_adapter(adapter: Adapter, config: PreTrainedConfig) -> Mapping[str
     many, else numbers.
     """
     with torch.device("meta"):
-        sketch: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+        sketch = model_from_config(config)
     count = label_count(sketch, {key: tuple(tensor.shape) for key, tensor in adapter.weights.items()})
     beside = adapter.folder / "config.json"
     names = read_json(beside).get("id2label") if beside.is_file() else None

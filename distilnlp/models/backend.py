@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from distilnlp.models.encoder import base_model, count_parameters
+from distilnlp.models.heads import head_logits
 
 __all__ = ["Backend", "TorchBackend", "best_device"]
 
@@ -44,7 +45,10 @@ class Backend(Protocol):
         ...
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(batch, classes)``. The device may still be computing them."""
+        """Logits ``(batch, classes)``, or ``(batch, tokens, classes)`` of a head by token.
+
+        The device may still be computing them.
+        """
         ...
 
     def wait(self) -> None:
@@ -94,9 +98,8 @@ class TorchBackend:
                 module.training = training
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(batch, classes)``."""
-        logits: Tensor = self.model(**batch).logits
-        return logits
+        """Logits ``(batch, classes)``, or ``(batch, tokens, classes)``."""
+        return head_logits(self.model(**batch))
 
     def wait(self) -> None:
         """Wait for an accelerator."""

@@ -22,6 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_stack
+from distilnlp.models.heads import head_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 from distilnlp.problems import problem_of_config
 
@@ -45,13 +46,14 @@ def model_info(model: PreTrainedModel) -> ModelInfo:
     """The sizes of a model, read from its config."""
     config = model.config
     kept = config.to_dict().get("distilnlp_kept_layers")
+    problem = problem_of_config(config)
     return ModelInfo(
         name=config.name_or_path or type(model).__name__,
         layers=config.num_hidden_layers,
         width=config.hidden_size,
         heads=config.num_attention_heads,
-        num_logits=int(config.num_labels or 0),
-        problem=problem_of_config(config),
+        num_logits=problem.head_size(config),
+        problem=problem,
         kept_layers=tuple(kept) if kept else None,
     )
 
@@ -179,7 +181,7 @@ class Capture:
             self._records, self._stops = None, False
             raise
         self._stops = False
-        logits = output.logits if self.needs.logits else None
+        logits = head_logits(output) if self.needs.logits else None
         return self.finish(logits, inputs.get("attention_mask"), inputs.get("labels"), order).detached()
 
     def finish(
@@ -221,7 +223,7 @@ class Capture:
         if self.model.training and torch.is_grad_enabled():
             _check_gradient(name, records)
         if self.needs.logits and logits is None:
-            raise RequestError(f"{name} gave no logits: load it with a sequence classification head")
+            raise RequestError(f"{name} gave no logits: load it with a head")
         return Outputs(
             logits=logits if self.needs.logits else None,
             hidden_states=records.hidden_states,

@@ -26,6 +26,7 @@ from transformers import (
 
 from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_prefix
+from distilnlp.models.heads import head_logits
 from distilnlp.problems import problem_of_config
 
 __all__ = [
@@ -385,14 +386,16 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
     read = inspect.signature(model.forward).parameters
     try:
         with torch.no_grad():
-            logits = model(**{key: value for key, value in batch.items() if key in read}).logits
+            logits = head_logits(model(**{key: value for key, value in batch.items() if key in read}))
         shape, finite = tuple(logits.shape), bool(logits.isfinite().all())
     except Exception as error:  # whatever a forward pass stumbles over
         raise RequestError(
             f"{name} cannot read a text ({one_line(error)}): its config.json does not fit its weights, copy both again"
         ) from error
-    if shape != (2, config.num_labels):
-        raise RequestError(f"{name} answers with shape {list(shape)} to 2 texts, and has {config.num_labels} labels")
+    problem = problem_of_config(config)
+    size = problem.head_size(config)
+    if shape != ((2, size) if problem.rows == "text" else (*ids.shape, size)):
+        raise RequestError(f"{name} answers with shape {list(shape)} to 2 texts, and has {size} labels")
     if not finite:
         raise RequestError(f"{name} answers with numbers that are not finite: train or copy it again")
 

@@ -12,7 +12,6 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import (
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -36,8 +35,9 @@ from distilnlp.models.checks import (
     read_shapes,
     weight_files,
 )
+from distilnlp.models.heads import model_class, model_from_config
 from distilnlp.models.labels import fit_head, label_names_of, relabel
-from distilnlp.problems import Problem, get_problem, label_settings
+from distilnlp.problems import Problem, get_problem, label_settings, problem_of_config
 from distilnlp.typed import typed
 
 __all__ = [
@@ -272,8 +272,7 @@ def _base_of(folder: Path) -> tuple[Path, str]:
 def _sketch(config: PreTrainedConfig, name: str) -> PreTrainedModel:
     """The model of a config, without weights."""
     with _told("config", name), torch.device("meta"):
-        made: PreTrainedModel = AutoModelForSequenceClassification.from_config(copy.deepcopy(config))
-    return made
+        return model_from_config(copy.deepcopy(config))
 
 
 def _load(
@@ -283,7 +282,7 @@ def _load(
     with _told("model", name), _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = model_class(problem_of_config(config)).from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,37 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.checks import check_fits, check_token_types, token_limit
 from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.models.reading import reading_settings
 from distilnlp.problems import DECISION_THRESHOLDS, Answer, Problem, problem_of_config
 from distilnlp.problems.base import check_finite
+from distilnlp.problems.reading import Encoded, Spans
 from distilnlp.typed import typed
 
-__all__ = ["Predictor", "Text"]
+__all__ = ["Answered", "Predictor", "Text"]
 
-Text = str | tuple[str, ...]
+Words = tuple[str, ...] | list[str]
+Text = str | tuple[str | Words, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A model's rows of logits for some texts.
+
+    Shapes:
+        example: ``(rows,)``, the place of each row's text among the texts; each once, in order, of kinds with one
+            answer a text.
+        logits: ``(rows, classes)``, float32 whatever the precision of the model.
+    Args:
+        spans: of each text where its words stand in it, in characters, where the kind answers by word.
+    """
+
+    example: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    spans: list[Spans]
 
 
 class Predictor:
@@ -58,7 +78,7 @@ class Predictor:
         if batch_size < 1:
             raise RequestError(f"batch_size={batch_size}: a batch needs at least one text, give 1 or more")
         self._check_length(parts=1)
-        self._texts = CutTexts(tokenizer, self.max_length)
+        self.reader = self.problem.reader(tokenizer, self.max_length, reading_settings(backend.config))
         check_fits(backend.config, tokenizer)
         self._vocabulary: int | None = backend.config.to_dict().get("vocab_size")
 
@@ -96,18 +116,24 @@ class Predictor:
         return tuple(str(name) for _, name in sorted((int(index), name) for index, name in names.items()))
 
     def encode(self, texts: Sequence[Text]) -> dict[str, Tensor]:
-        """A batch on the backend's device: ``(texts, tokens)`` for each input that it reads.
+        """A batch on the backend's device: ``(inputs, tokens)`` for each column that it reads.
 
         Args:
-            texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind.
+            texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind. Where the kind answers by word, a
+                text may be a list of words.
         Raises:
             RequestError: texts that are none or of two kinds; a tokenizer that is not the model's.
         """
-        return self._encode(self._rows(texts))
+        return self._batch(self._read(self._rows(texts)).columns)
 
-    def _encode(self, rows: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        batch = self._texts.encode(*columns, padding=True, return_tensors="pt")
+    def _read(self, rows: Sequence[tuple[Any, ...]]) -> Encoded:
+        columns = zip(*rows, strict=True)
+        return self.reader.encode(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
+
+    def _batch(self, columns: Mapping[str, list[Any]]) -> dict[str, Tensor]:
+        """Inputs padded to the longest, on the device."""
+        read = {name: columns[name] for name in self.tokenizer.model_input_names if name in columns}
+        batch = self.tokenizer.pad(read, padding=True, return_tensors="pt", verbose=False)
         highest = int(batch["input_ids"].max())
         if self._vocabulary is not None and highest >= self._vocabulary:
             raise RequestError(
@@ -117,15 +143,15 @@ class Predictor:
         check_token_types(self.backend.config, batch)
         return {name: batch[name].to(self.backend.device) for name in batch if name in self.backend.columns}
 
-    def _rows(self, texts: Sequence[Text]) -> list[tuple[str, ...]]:
-        """The texts as tuples of one length, of strings and nothing else."""
+    def _rows(self, texts: Sequence[Text]) -> list[tuple[Any, ...]]:
+        """The texts as tuples of one length, of strings, or lists of words, and nothing else."""
         if isinstance(texts, str):
             raise RequestError("texts is one string, which would be read letter by letter: give a list of texts")
         rows = [(text,) if isinstance(text, str) else text for text in texts]
         if not rows:
             raise RequestError("there is nothing to predict: give at least one text")
         for place, row in enumerate(rows):
-            if not isinstance(row, tuple | list) or len(row) not in (1, 2) or not all(isinstance(s, str) for s in row):
+            if not isinstance(row, tuple | list) or len(row) not in (1, 2) or not all(map(self._is_text, row)):
                 raise RequestError(f"texts[{place}] is {row!r:.60}: a string, (text,) or (text, pair) is needed")
             if len(row) != len(rows[0]):
                 kind = "a pair" if len(row) == 2 else "one text"
@@ -134,6 +160,11 @@ class Predictor:
                 )
         self._check_length(parts=len(rows[0]))
         return [tuple(row) for row in rows]
+
+    def _is_text(self, value: object) -> bool:
+        if self.problem.by_token and isinstance(value, list | tuple):
+            return all(isinstance(word, str) for word in value)
+        return isinstance(value, str)
 
     def _check_length(self, parts: int) -> None:
         """A tokenizer leaves texts uncut, without a word, where not even the special tokens have room."""
@@ -144,34 +175,46 @@ class Predictor:
                 f"max_length={self.max_length}: {what} has {special} special tokens, give {special + 1} or more"
             )
 
-    def batches(self, texts: Sequence[Text]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """The texts in batches of like length, each with the places of its texts in ``texts``."""
-        rows = self._rows(texts)
-        order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
+    def _batches(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[list[int], Encoded]]:
+        """The texts in batches of like length, each with the places of its texts."""
+        order = sorted(range(len(rows)), key=lambda i: sum(_letters(part) for part in rows[i]))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
-            yield places, self._encode([rows[i] for i in places])
+            yield places, self._read([rows[i] for i in places])
 
-    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
-        """``(texts, classes)``, in the order of the texts; float32 whatever the precision of the model.
+    def answered(self, texts: Sequence[Text]) -> Answered:
+        """The rows of logits of each text, in the order of the texts.
 
         Raises:
             RequestError: as `encode`, before the model is asked; or no texts.
             RunError: logits that are not finite numbers.
         """
-        order: list[int] = []
-        parts: list[Tensor] = []
+        rows = self._rows(texts)
+        read: list[tuple[list[int], Encoded, list[tuple[Tensor, Tensor | None]]]] = []
         with self.backend.evaluating():
-            for places, batch in self.batches(texts):
-                order += places
-                # Left on the device: to fetch them would be to wait for it, when the next texts can be tokenised.
-                # A copy, for a runtime may write its next answer over this one.
-                parts.append(self.backend(batch).to(torch.float32, copy=True))
-        found = torch.cat(parts).cpu().numpy()
+            for places, encoded in self._batches(rows):
+                parts = []
+                for start in range(0, len(encoded.example), self.batch_size):
+                    part = slice(start, start + self.batch_size)
+                    batch = self._batch({name: values[part] for name, values in encoded.columns.items()})
+                    # Left on the device: to fetch them would be to wait for it, when the next texts can be tokenised.
+                    # A copy, for a runtime may write its next answer over this one.
+                    parts.append((self.backend(batch).to(torch.float32, copy=True), batch.get("attention_mask")))
+                read.append((places, encoded, parts))
+        of_text: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(rows)
+        spans: list[Spans] = [[] for _ in rows]
+        for places, encoded, parts in read:
+            joined = self.reader.join(encoded, [each for part in parts for each in _of_inputs(*part)])
+            for place, logits, own in zip(places, joined, encoded.spans or [[] for _ in places], strict=True):
+                of_text[place], spans[place] = logits, own
+        example = np.repeat(np.arange(len(rows)), [len(each) for each in of_text])
+        found = np.concatenate(of_text)
         check_finite(found)
-        logits = np.empty_like(found)
-        logits[order] = found
-        return logits
+        return Answered(example, found, spans)
+
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """``(rows, classes)``, in the order of the texts, as `answered`; a row for each text, or for each word."""
+        return self.answered(texts).logits
 
     def decide(self, texts: Sequence[Text]) -> NDArray[Any]:
         """The decisions: classes ``(texts,)``, numbers ``(texts,)``, or 0 and 1 ``(texts, labels)``.
@@ -198,5 +241,18 @@ class Predictor:
         return chosen
 
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
-        """The decisions with names and probabilities. Raises: as `decide`."""
-        return self.problem.answers(self.logits(texts), self.label_names)
+        """The decisions with names and probabilities, one for each text. Raises: as `decide`."""
+        found = self.answered(texts)
+        return self.problem.answers_of_texts(found.logits, self.label_names, found.example, found.spans)
+
+
+def _letters(part: str | Words) -> int:
+    return len(part) if isinstance(part, str) else sum(len(word) + 1 for word in part)
+
+
+def _of_inputs(logits: Tensor, mask: Tensor | None) -> list[NDArray[np.float32]]:
+    """The logits of each input of a batch, of a head by token without padding."""
+    numbers = logits.cpu().numpy()
+    if numbers.ndim == 2 or mask is None:
+        return list(numbers)
+    return [each[real] for each, real in zip(numbers, mask.bool().cpu().numpy(), strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -12,14 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.label_names import find_name
+from distilnlp.problems.reading import Reader, Spans, TextReader
 from distilnlp.problems.written import DECIMAL, NumberStyle, number_style
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = [
     "DECISION_THRESHOLDS",
+    "LABEL_COLUMNS",
     "Answer",
+    "Entity",
     "LabelColumn",
     "Labels",
     "Problem",
@@ -27,10 +31,11 @@ __all__ = [
     "beyond_chance",
     "class_name",
     "get_problem",
+    "label_feature",
     "label_settings",
     "list_problems",
+    "problem_of_columns",
     "problem_of_config",
-    "problem_of_feature",
     "problem_of_head",
     "problem_of_labels",
     "register_problem",
@@ -45,6 +50,8 @@ DECISION_THRESHOLDS = "decision_thresholds"
 
 # What one row of classes stands for: a text, a token, or the start and the end of an answer among a text's tokens.
 Rows = Literal["text", "token", "span"]
+
+LABEL_COLUMNS = ("label", "labels", "label_ids")  # what a label column may be called in a data set
 
 MISSING = ("nan", "na", "n/a", "<na>", "null")  # as tools write it into a column of numbers
 
@@ -141,18 +148,37 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Entity:
+    """A stretch of a text with a name.
+
+    Args:
+        start, end: where it stands, in characters; the last is excluded.
+        type: of the entity, or the tag of a word.
+        probability: the mean over its words.
+    """
+
+    start: int
+    end: int
+    type: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a model's logits say of one text.
 
     Args:
-        label: the class; several joined by commas where there are several; the number of a regression.
+        label: the class; several joined by commas where there are several; the number of a regression; the types of
+            the entities.
         probability: of the class; None where there are several labels, or a number.
         probabilities: of every class; empty for a regression.
+        entities: in their order, where the kind finds some; else None.
     """
 
     label: str
     probability: float | None
     probabilities: dict[str, float]
+    entities: tuple[Entity, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +194,7 @@ class Problem:
         auto_class: the class of transformers that loads a model with the head.
         text_columns: columns that it reads, the first of which must be there.
         rows: what a row of classes in the logits stands for.
+        by_token: whether labels and rows of logits are those of tokens, so that an example has several.
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
@@ -184,6 +211,7 @@ class Problem:
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     rows: ClassVar[Rows] = "text"
+    by_token: ClassVar[bool] = False
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
     exclusive_classes: ClassVar[bool] = False
@@ -222,6 +250,10 @@ class Problem:
         """
         raise NotImplementedError
 
+    def strata(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """What a held-out part is to have the same shares of, ``(examples,)``, of labels as `encode` gives them."""
+        return labels
+
     def feature(self, names: Sequence[str] | None) -> Any:
         """The type of the label column in a data set (a feature of `datasets`)."""
         raise NotImplementedError
@@ -229,6 +261,44 @@ class Problem:
     def has_feature(self, feature: Any) -> bool:
         """Whether a column of this type (a feature of `datasets`) is told by it to hold labels of this kind."""
         return False
+
+    def has_columns(self, features: Mapping[str, Any]) -> bool:
+        """Whether a data set with these columns (features of `datasets`), tokenised or not, is of this kind.
+
+        Args:
+            features: of all columns, among them those that `label_feature` finds.
+        """
+        feature = label_feature(features)
+        return feature is not None and self.has_feature(feature)
+
+    def may_have_columns(self, features: Mapping[str, Any]) -> bool:
+        """Whether a data set with these columns can be of this kind, so that a model of it may read them."""
+        return self.has_columns(features)
+
+    # ---- from examples to a model's inputs, and back ----
+
+    def reader(self, tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:
+        """What turns examples into inputs.
+
+        Args:
+            tokenizer: of the model.
+            limit: tokens of an input, special ones included.
+            settings: how texts are read, as a model's config keeps it (see `distilnlp.models.reading`).
+        Raises:
+            RequestError: a tokenizer that cannot be used for it, or settings that cannot be.
+        """
+        return TextReader(tokenizer, limit)
+
+    def answered_rows(
+        self, logits: NDArray[Any], labels: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+        """Of a padded batch the rows that have a label: their logits, their labels, and the example of each."""
+        return logits, labels, np.arange(len(logits))
+
+    def shortened(self, rows: Mapping[str, Sequence[Any]], letters: int) -> dict[str, Any]:
+        """The same rows with texts of so few letters that a step on them takes no time."""
+        texts = [name for name in ("text", "text_pair") if name in rows]
+        return {**rows, **{name: [text.strip()[:letters] for text in rows[name]] for name in texts}}
 
     # ---- the model ----
 
@@ -251,6 +321,10 @@ class Problem:
             RequestError: thresholds that cannot be.
         """
         return self
+
+    def head_size(self, config: Any) -> int:
+        """How many logits the head of a model with this config gives for each row."""
+        return int(config.num_labels or 0)
 
     def num_classes(self, num_logits: int) -> int:
         """How many classes a head of so many logits chooses from; labels that are class ids lie below."""
@@ -322,6 +396,28 @@ class Problem:
     def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
         """What the logits say of each text, for a reader."""
         raise NotImplementedError
+
+    def answers_of_texts(
+        self, logits: NDArray[Any], names: Sequence[str], example: NDArray[np.int64], spans: Sequence[Spans]
+    ) -> list[Answer]:
+        """As `answers`, one for each text, of a model's rows of logits.
+
+        Args:
+            logits, example, spans: as `distilnlp.models.predictor.Answered` has them.
+        """
+        return self.answers(logits, names)
+
+    def details(
+        self, decisions: NDArray[Any], labels: NDArray[Any], examples: NDArray[np.int64], names: Sequence[str] | None
+    ) -> dict[str, float]:
+        """Further scores, of each type of entity say, by name; none where the metrics tell all.
+
+        Args:
+            decisions, labels: of each row of logits.
+            examples: the example of each row.
+            names: of the classes.
+        """
+        return {}
 
     def check_decisions(self, values: Floats, which: str) -> None:
         """Raise RequestError unless the values can be decisions of this kind; ``which``: what they are, in words."""
@@ -409,8 +505,16 @@ def problem_of_config(config: Any) -> Problem:
     Raises:
         RequestError: an unknown name, or decision thresholds that cannot be.
     """
-    named = get_problem(str(config.problem_type)) if config.problem_type else problem_of_head(config.num_labels)
-    return named.of_config(config)
+    if config.problem_type:
+        return get_problem(str(config.problem_type)).of_config(config)
+    return (_of_architecture(config.architectures) or problem_of_head(config.num_labels)).of_config(config)
+
+
+def _of_architecture(classes: Sequence[str] | None) -> Problem | None:
+    """The problem that alone has a head of this class, ``["BertForTokenClassification"]`` say."""
+    head = (classes or ["None"])[0].partition("For")[2]
+    found = [each for each in _REGISTRY.values() if head and each.auto_class == f"AutoModelFor{head}"]
+    return found[0] if len(found) == 1 else None
 
 
 def problem_of_head(num_logits: int) -> Problem:
@@ -418,9 +522,21 @@ def problem_of_head(num_logits: int) -> Problem:
     return get_problem("regression" if num_logits == 1 else "single_label_classification")
 
 
-def problem_of_feature(feature: Any) -> Problem | None:
-    """The problem whose labels a column of this type (a feature of `datasets`) holds; None where there is none."""
-    return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_feature(feature)), None)
+def label_feature(features: Mapping[str, Any]) -> Any:
+    """The type of a data set's label column; None where it has none."""
+    return next((features[name] for name in LABEL_COLUMNS if name in features), None)
+
+
+def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) -> Problem | None:
+    """The problem that a data set with these columns (features of `datasets`) is for; None where that is not told.
+
+    Args:
+        features: of the columns.
+        own: the problem of the model that will read the data, where both could be of it.
+    """
+    if own is not None and own.may_have_columns(features):
+        return own
+    return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_columns(features)), None)
 
 
 def problem_of_labels(labels: Tensor) -> Problem:

@@ -115,7 +115,7 @@ class Classification(Problem):
         return num_logits
 
     def has_labels(self, labels: Tensor) -> bool:
-        return not labels.is_floating_point()
+        return not labels.is_floating_point() and labels.ndim == 1
 
     def row_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy."""

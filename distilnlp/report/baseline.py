@@ -1,6 +1,6 @@
 """Whether a model has learned anything: its score beside that of answers that need no text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from distilnlp.problems import Problem
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
-from distilnlp.report.scores import SCORES, Score
+from distilnlp.report.scores import SCORES, ByExample, Score
 
 __all__ = ["measure_baseline"]
 
@@ -26,6 +26,7 @@ def measure_baseline(
     problem: Problem,
     metrics: Sequence[str],
     main_metric: str,
+    names: Sequence[str] | None = None,
 ) -> Baseline:
     """The best of the problem's baselines on the examples that a model has answered, and by how much it is beaten.
 
@@ -37,6 +38,7 @@ def measure_baseline(
         predictions: the model's answers to the held-out examples.
         train_labels: of the training rows.
         metrics, main_metric: of the task; names from `distilnlp.report.scores.SCORES`.
+        names: of the classes, for metrics that read them.
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     sign = 1.0 if SCORES[main_metric].higher_is_better else -1.0
@@ -48,25 +50,62 @@ def measure_baseline(
         return _numbers((made if SCORES[metric].reads == "logits" else decided)[answer])
 
     # Not compute_scores, which warns of what is not defined for a constant: here that is so on purpose.
-    scores = {answer: {name: SCORES[name].compute(read(name, answer), labels) for name in metrics} for answer in made}
+    scores = {
+        answer: {name: SCORES[name].of(read(name, answer), labels, predictions.rows, names) for name in metrics}
+        for answer in made
+    }
     best = max(scores, key=lambda answer: sign * scores[answer][main_metric])
     main = SCORES[main_metric]
     own = _numbers(predictions.logits if main.reads == "logits" else predictions.decisions(problem))
-    low, high = sorted(sign * end for end in _interval(main, own, read(main_metric, best), labels))
+    draw = _by_example(main.compute, own, read(main_metric, best), labels, predictions.rows, names)
+    if draw is None:
+        draw = _by_row(main, own, read(main_metric, best), labels)
+    low, high = sorted(sign * end for end in _interval(*draw))
     return Baseline(
-        answer=best, score=scores[best][main_metric], metrics=scores[best], gain=(low, high), rows=len(labels)
+        answer=best,
+        score=scores[best][main_metric],
+        metrics=scores[best],
+        gain=(low, high),
+        rows=len(np.unique(predictions.rows)),
     )
 
 
-def _interval(score: Score, own: Floats, others: Floats, labels: Floats) -> tuple[float, float]:
+Difference = Callable[[NDArray[np.int64]], float]
+
+
+def _by_row(score: Score, own: Floats, others: Floats, labels: Floats) -> tuple[Difference, int, int]:
+    """The difference of both scores on chosen rows, how many rows there are, and how many resamples pay."""
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return score.of(own[rows], labels[rows]) - score.of(others[rows], labels[rows])
+
+    return difference, len(labels), int(np.clip(DECISIONS // labels.size, RESAMPLES[0], RESAMPLES[-1]))
+
+
+def _by_example(
+    compute: object,
+    own: Floats,
+    others: Floats,
+    labels: Floats,
+    examples: NDArray[np.int64],
+    names: Sequence[str] | None,
+) -> tuple[Difference, int, int] | None:
+    """The same of a metric that adds up over examples; None for another."""
+    if not isinstance(compute, ByExample):
+        return None
+    first, second = (compute.table(values, labels, examples, names) for values in (own, others))
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return compute.total(first[rows].sum(axis=0), len(rows)) - compute.total(second[rows].sum(axis=0), len(rows))
+
+    return difference, len(first), RESAMPLES[-1]
+
+
+def _interval(difference: Difference, rows: int, count: int) -> tuple[float, float]:
     """Between which differences of the two scores most resamples lie."""
-    count = int(np.clip(DECISIONS // labels.size, RESAMPLES[0], RESAMPLES[-1]))
     generator = np.random.default_rng(0)
-    differences = np.empty(count)
-    for resample in range(count):
-        rows = generator.integers(0, len(labels), len(labels))
-        differences[resample] = score.compute(own[rows], labels[rows]) - score.compute(others[rows], labels[rows])
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    found = [difference(generator.integers(0, rows, rows)) for _ in range(count)]
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 

@@ -26,7 +26,10 @@ def __getattr__(name: str) -> object:
 
 
 def make_compute_metrics(
-    metrics: Sequence[str], problem: Problem | str, config: Callable[[], Any] | None = None
+    metrics: Sequence[str],
+    problem: Problem | str,
+    config: Callable[[], Any] | None = None,
+    label_names: Callable[[], Sequence[str] | None] = lambda: None,
 ) -> Callable[["EvalPrediction"], dict[str, float]]:
     """A ``compute_metrics`` for `transformers.Trainer`.
 
@@ -37,6 +40,7 @@ def make_compute_metrics(
         problem: the kind of task (``task.problem``), or its name.
         config: gives the config of the model that is evaluated, whose decision thresholds are then used; None decides
             as ``problem`` does.
+        label_names: gives the names of the classes, for metrics that read them.
     Raises:
         RequestError: an unknown metric or one that does not fit the problem.
     """
@@ -50,12 +54,15 @@ def make_compute_metrics(
             values[0] if isinstance(values, tuple) else values
             for values in (prediction.predictions, prediction.label_ids)
         )
-        decisions = (kind if config is None else kind.of_config(config())).decide(logits)
-        metric = TaskMetric(names, kind)
+        own = kind if config is None else kind.of_config(config())
+        logits, labels, examples = own.answered_rows(np.asarray(logits), np.asarray(labels))
+        decisions = own.decide(logits)
+        metric = TaskMetric(names, kind, label_names())
         scores = metric.compute(
             predictions=decisions,
             references=np.asarray(labels).reshape(-1) if decisions.ndim == 1 else labels,
             **({"logits": logits} if metric.reads_logits else {}),
+            **({"examples": examples} if metric.reads_examples else {}),
         )
         return {name: float(score) for name, score in scores.items()}
 

@@ -23,10 +23,10 @@ __all__ = ["Predictions", "predictions_file", "read_predictions", "write_predict
 class Predictions:
     """A model's answers on one data set.
 
-    Shapes:
-        rows: ``(examples,)`` int64, each example's place in the held-out data as the recipe loads it, from 0.
-        labels: ``(examples,)`` class ids or numbers, or ``(examples, labels)`` of 0 and 1.
-        logits: ``(examples, classes)`` float32, in the order of the task's labels.
+    Shapes: one row an example, or several of a kind that answers more than once for each (the words of a text)
+        rows: ``(rows,)`` int64, the place of the row's example in the held-out data as the recipe loads it, from 0.
+        labels: ``(rows,)`` class ids or numbers, or ``(rows, labels)`` of 0 and 1.
+        logits: ``(rows, classes)`` float32, in the order of the task's labels.
     Args:
         thresholds: the probability above which the model lets each label hold, where it has its own.
     Raises:
@@ -51,9 +51,10 @@ class Predictions:
         labels: Sequence[Any] | NDArray[Any],
         logits: NDArray[np.float32],
         thresholds: tuple[float, ...] | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> Predictions:
-        """Of a whole data set, in its order."""
-        return cls(np.arange(len(logits)), np.asarray(labels), logits, thresholds)
+        """Of a whole data set, in its order; ``rows``: where an example has several."""
+        return cls(np.arange(len(logits)) if rows is None else rows, np.asarray(labels), logits, thresholds)
 
     def decisions(self, problem: Problem) -> NDArray[Any]:
         """What the model decided, as `Problem.decide` with its own thresholds.

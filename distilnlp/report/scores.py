@@ -7,7 +7,7 @@ those give NaN or a warning.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.problems import Problem, get_problem
 from distilnlp.problems.regression import correlation, undefined_correlation
+from distilnlp.problems.tags import entities_of
 
 __all__ = [
     "SCORES",
+    "ByExample",
     "check_metrics",
     "compute_scores",
 ]
@@ -137,24 +139,88 @@ def _always_defined(predictions: Floats, references: Floats) -> None:
     return None
 
 
+class Parts(Protocol):
+    """What each example adds to a metric."""
+
+    def __call__(self, predictions: Floats, references: Floats, names: Sequence[str] | None) -> Sequence[float]:
+        """Of the rows of one example; ``names``: those of the classes."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByExample:
+    """A metric of examples with several rows each: what each adds, and what the sum over all examples stands for.
+
+    So it is computed once, whichever examples are drawn of it.
+
+    Args:
+        parts: numbers of one example.
+        total: of the sums of these numbers over the examples, and how many there are.
+    """
+
+    parts: Parts
+    total: Callable[[Floats, int], float]
+
+    def table(
+        self, predictions: Floats, references: Floats, examples: NDArray[np.int64], names: Sequence[str] | None
+    ) -> Floats:
+        """The numbers of each example, ``(examples, numbers)``; the rows of each stand together."""
+        starts = np.flatnonzero(np.r_[True, np.diff(examples) != 0]) if len(examples) else np.empty(0, np.int64)
+        ends = np.r_[starts[1:], len(examples)]
+        slices = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+        return np.array([self.parts(predictions[each], references[each], names) for each in slices], dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class Score:
     """One metric.
 
     Args:
-        compute: of ``(predictions, references)``, or of ``(logits, references)``.
+        compute: of ``(predictions, references)``, or of ``(logits, references)``; or by example.
         hub_id: its id among the Hub's metrics.
         higher_is_better: whether a higher one is better.
         reads: what it is computed of; what reads logits needs no threshold.
         undefined: why it is not defined for what ``compute`` takes, in words; None where it is.
     """
 
-    compute: Callable[[Floats, Floats], float]
+    compute: Callable[[Floats, Floats], float] | ByExample
     hub_id: str
     higher_is_better: bool = True
     reads: Literal["decisions", "logits"] = "decisions"
     undefined: Callable[[Floats, Floats], str | None] = _always_defined
 
+    def of(
+        self,
+        values: Floats,
+        references: Floats,
+        examples: NDArray[np.int64] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> float:
+        """The metric of decisions or logits, as it `reads`; ``examples``: the example of each row."""
+        if not isinstance(self.compute, ByExample):
+            return self.compute(values, references)
+        own = np.arange(len(values)) if examples is None else examples
+        table = self.compute.table(values, references, own, names)
+        return self.compute.total(table.sum(axis=0), len(table))
+
+
+def _entity_counts(predictions: Floats, references: Floats, names: Sequence[str] | None) -> Sequence[float]:
+    """How many entities are found rightly, found, and there."""
+    if names is None:
+        raise RequestError("entities are told by the names of the tags: give names=")
+    found, there = (set(entities_of([names[int(tag)] for tag in tags])) for tags in (predictions, references))
+    return len(found & there), len(found), len(there)
+
+
+def _ratio(above: float, below: float) -> float:
+    return float(above / below) if below else 0.0
+
+
+_ENTITIES = {
+    "entity_f1": lambda counts, _: _ratio(2 * counts[0], counts[1] + counts[2]),
+    "entity_precision": lambda counts, _: _ratio(counts[0], counts[1]),
+    "entity_recall": lambda counts, _: _ratio(counts[0], counts[2]),
+}
 
 # Which of them fit a problem, the problem says: `Problem.accepted_metrics`.
 SCORES: dict[str, Score] = {
@@ -172,6 +238,7 @@ SCORES: dict[str, Score] = {
     "macro_average_precision": Score(
         macro_average_precision, "average_precision", reads="logits", undefined=_without_labels
     ),
+    **{name: Score(ByExample(_entity_counts, total), "seqeval") for name, total in _ENTITIES.items()},
 }
 
 
@@ -199,6 +266,8 @@ def compute_scores(
     references: ArrayLike,
     problem: Problem | str,
     logits: ArrayLike | None = None,
+    examples: NDArray[np.int64] | None = None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Each metric of finished predictions (classes, 0/1 by label, or numbers; not logits).
 
@@ -207,6 +276,8 @@ def compute_scores(
     Args:
         problem: the kind of task, or its name.
         logits: what the predictions were decided by, for the metrics that need no decision (average precision).
+        examples: the example of each row, where one has several; those of one stand together.
+        names: of the classes, for metrics that read them.
     Shapes:
         predictions, references: ``(examples,)``, or ``(examples, labels)`` for multi-label; logits: as predictions
             where they are used.
@@ -216,7 +287,7 @@ def compute_scores(
         RunError: predictions or logits that are not finite numbers.
     """
     problem = get_problem(problem)
-    names = check_metrics(metrics, problem)
+    wanted = check_metrics(metrics, problem)
     predicted, expected = (np.asarray(values, dtype=np.float64) for values in (predictions, references))
     dimensions = 2 if problem.several_labels else 1
     if predicted.shape != expected.shape or expected.ndim != dimensions or expected.size == 0:
@@ -229,7 +300,7 @@ def compute_scores(
     problem.check_decisions(predicted, "predictions")
     problem.check_decisions(expected, "references")
     given = {"decisions": predicted}
-    of_logits = [name for name in names if SCORES[name].reads == "logits"]
+    of_logits = [name for name in wanted if SCORES[name].reads == "logits"]
     if of_logits:
         if logits is None:
             raise RequestError(
@@ -238,8 +309,8 @@ def compute_scores(
         given["logits"] = np.asarray(problem.check_logits(logits), dtype=np.float64)
         if given["logits"].shape != expected.shape:
             raise RequestError(f"the logits are {given['logits'].shape} and the references {expected.shape}")
-    for name in names:
+    for name in wanted:
         why = SCORES[name].undefined(given[SCORES[name].reads], expected)
         if why is not None:
             logger.warning("%s is not defined: %s; reported as 0.0", name, why)
-    return {name: SCORES[name].compute(given[SCORES[name].reads], expected) for name in names}
+    return {name: SCORES[name].of(given[SCORES[name].reads], expected, examples, names) for name in wanted}

@@ -1,6 +1,5 @@
 """Measures a model on a task's held-out examples."""
 
-import hashlib
 import logging
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from distilnlp.report.baseline import measure_baseline
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
 from distilnlp.report.scores import compute_scores
+from distilnlp.run.inputs import data_entry
 
 __all__ = ["Answers", "answer", "answer_of", "columns_of", "evaluate_model", "texts_of"]
 
@@ -60,7 +60,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         metrics,
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
-        _digest(task, task.validation),
+        data_entry(task, task.validation)["digest"],
         _baseline(predictions, task),
     )
 
@@ -68,7 +68,8 @@ def answer(predictor: Predictor, task: Task) -> Answers:
 def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
     if task.train is None:
         return None
-    return measure_baseline(predictions, label_array(task.train), task.problem, task.metrics, task.main_metric)
+    labels = label_array(task.train, task.problem)
+    return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric, task.label_names)
 
 
 def texts_of(data: Dataset) -> list[Text]:
@@ -128,19 +129,21 @@ def columns_of(name: str) -> Columns | None:
     return None if found is None else Columns(found.text, found.text_pair, found.label)
 
 
-def _digest(task: Task, data: Dataset) -> str:
-    """Of the texts, their labels and what the labels mean."""
-    digest = hashlib.sha256(repr((task.problem.name, task.label_names)).encode())
-    for text, label in zip(texts_of(data), data["label"], strict=True):
-        digest.update(repr((text, label)).encode())
-    return digest.hexdigest()[:16]
-
-
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
     """Decided by the model's own thresholds, where it has any."""
     thresholds = task.problem.of_config(predictor.backend.config).thresholds
-    predictions = Predictions.of(label_array(data), predictor.logits(texts_of(data)), thresholds)
+    found = predictor.answered(texts_of(data))
+    predictions = Predictions.of(label_array(data, task.problem), found.logits, thresholds, found.example)
     decisions = predictions.decisions(task.problem)
-    return predictions, compute_scores(
-        task.metrics, decisions, predictions.labels, task.problem, logits=predictions.logits
+    scores = compute_scores(
+        task.metrics,
+        decisions,
+        predictions.labels,
+        task.problem,
+        logits=predictions.logits,
+        examples=predictions.rows,
+        names=task.label_names,
+    )
+    return predictions, scores | task.problem.details(
+        decisions, predictions.labels, predictions.rows, task.label_names
     )

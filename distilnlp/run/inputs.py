@@ -21,7 +21,7 @@ from distilnlp.run.folder import INPUTS
 from distilnlp.run.plan import Plan
 from distilnlp.whole_files import write_text
 
-__all__ = ["Inputs", "data_digest", "model_digest"]
+__all__ = ["Inputs", "data_digest", "data_entry", "model_digest"]
 
 VERSION = 1
 _ROWS = 10_000  # that are digested at a time
@@ -47,7 +47,7 @@ class Inputs:
         task, stage, stages = self._tasks[name], self._plan.stages[name], self._plan.stages
         if id(task) not in self._data:
             sets = {"train": task.train, "validation": task.validation, **task.extra}
-            self._data[id(task)] = {key: _data_entry(task, data) for key, data in sets.items() if data is not None}
+            self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
         outside = [each for each in (stage.start, stage.teacher) if each is not None and each not in stages]
         for each in outside:
             if each not in self._models:
@@ -118,7 +118,8 @@ def _shown(entry: Mapping[str, Any] | None) -> str:
 # ---- data ----
 
 
-def _data_entry(task: Task, data: Dataset) -> dict[str, Any]:
+def data_entry(task: Task, data: Dataset) -> dict[str, Any]:
+    """How many ``rows`` a set of the task has, and a ``digest`` of its texts, their labels and what those mean."""
     hashed = xxhash.xxh3_128(repr((task.problem.name, task.label_names)).encode())
     hashed.update(data_digest(data))
     return {"rows": len(data), "digest": hashed.hexdigest()[:16]}
@@ -153,10 +154,15 @@ def _row_digests(array: pa.Array) -> np.ndarray:
     if kinds.is_integer(array.type) or kinds.is_floating(array.type) or kinds.is_boolean(array.type):
         digests = _numbers(array.fill_null(0)).view(np.uint64)
     elif kinds.is_list(array.type) or kinds.is_large_list(array.type) or kinds.is_fixed_size_list(array.type):
-        values = _numbers(array.flatten()).data.cast("B")  # those of the rows that are no nulls
+        inner = array.flatten()  # of the rows that are no nulls
+        plain = kinds.is_integer(inner.type) or kinds.is_floating(inner.type)
+        values = (_numbers(inner) if plain else _row_digests(inner)).data.cast("B")
         ends = np.cumsum(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)) * 8
         rows = (values[start:end] for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=False))
         digests = np.fromiter(map(xxhash.xxh3_64_intdigest, rows), np.uint64, len(array))
+    elif kinds.is_struct(array.type):
+        texts = (json.dumps(row, sort_keys=True, default=str).encode() for row in array.to_pylist())
+        digests = np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(array))
     else:
         texts = array.cast(pa.large_string()).cast(pa.large_binary()).fill_null(b"").to_pylist()
         digests = np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(array))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data.label_sets import label_array
 from distilnlp.data.load import Task
@@ -18,6 +18,7 @@ from distilnlp.losses import Objective
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
 from distilnlp.models.checks import check_fits, training_limit
+from distilnlp.models.heads import model_from_config
 from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
 from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
@@ -159,7 +160,7 @@ class Models:
         """A model of the sizes and labels that the stage's will have; its weights are on no device."""
         if self.folder.is_finished(stage.name):
             with torch.device("meta"):
-                return _from_config(load_config(self.folder.stage(stage.name)))
+                return model_from_config(load_config(self.folder.stage(stage.name)))
         with self._told_at(stage, *_start_paths(stage)):
             base = sketches.get(stage.start)
             if base is None:
@@ -258,7 +259,9 @@ class Models:
         backend = TorchBackend(teacher.model, best_device())
         predictor = Predictor(backend, teacher.tokenizer, max_length=stage.data.max_length, batch_size=size)
         logits = torch.from_numpy(predictor.logits(texts_of(some)))
-        confirm_label_order([(logits, torch.from_numpy(label_array(some)))], labels, teacher.info.problem)
+        confirm_label_order(
+            [(logits, torch.from_numpy(label_array(some, task.problem)))], labels, teacher.info.problem
+        )
 
     @contextmanager
     def _told_at(self, stage: StagePlan, *paths: Path_) -> Iterator[None]:
@@ -287,9 +290,4 @@ def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:
     same = model.config.num_labels == task.problem.num_logits(labels)
     if same and (labels is None or own is None or match_names(labels, own) is not None):
         return model
-    return _from_config(relabel(copy.deepcopy(model.config), task.problem.config_settings(labels)))
-
-
-def _from_config(config: PreTrainedConfig) -> PreTrainedModel:
-    made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    return made
+    return model_from_config(relabel(copy.deepcopy(model.config), task.problem.config_settings(labels)))

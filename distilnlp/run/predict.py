@@ -30,7 +30,7 @@ class Prediction(Answer):
         texts: the text, or both of a pair.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = ()
 
 
 def predict(

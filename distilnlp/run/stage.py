@@ -82,7 +82,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         eval_dataset=task.validation,
         processing_class=models.tokenizer(stage.name),
         max_length=stage.data.max_length,
-        compute_metrics=make_compute_metrics(task.metrics, task.problem),
+        compute_metrics=make_compute_metrics(task.metrics, task.problem, label_names=lambda: task.label_names),
         cache=stage.cache,
     )
 

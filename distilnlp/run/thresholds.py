@@ -74,7 +74,7 @@ def set_thresholds(predictor: Predictor, rows: Dataset | None, data: DataSpec, s
     elif rows is None:
         say(f"fewer than {FEWEST_ROWS} training rows are too few to choose decision thresholds on: 0.5 is used")
     else:
-        chosen = predictor.choose_thresholds(texts_of(rows), label_array(rows), one=asked == "one")
+        chosen = predictor.choose_thresholds(texts_of(rows), label_array(rows, predictor.problem), one=asked == "one")
         low, high = min(chosen), max(chosen)
         shown = f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f}"
         say(f"decision thresholds {shown}, chosen on {len(rows)} training rows that were not trained on")

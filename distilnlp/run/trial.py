@@ -16,7 +16,6 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import (
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
     PrinterCallback,
@@ -28,6 +27,8 @@ from transformers import (
 
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError, RunError, unknown
+from distilnlp.models.heads import model_from_config
+from distilnlp.problems import Problem
 from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
 from distilnlp.teachers import CacheSettings, FrozenTeacher
@@ -113,8 +114,8 @@ def _take_step(stage: StagePlan, arguments: TrainingArguments, task: Task, stand
         teacher=stand_ins.teacher(stage, task),
         objective=stage.objective,
         args=arguments,
-        train_dataset=_few(task.train, processes),
-        eval_dataset=_few(task.validation, processes),
+        train_dataset=_few(task.train, processes, task.problem),
+        eval_dataset=_few(task.validation, processes, task.problem),
         processing_class=stand_ins.models.tokenizer(stage.name),
         # Two rows may hold one class, of which not every metric can say something.
         compute_metrics=lambda _: dict.fromkeys(task.metrics, 0.5),
@@ -134,16 +135,14 @@ class _StopAfterOneStep(TrainerCallback):
         control.should_training_stop = True
 
 
-def _few(rows: Any, processes: int) -> Any:
+def _few(rows: Any, processes: int, problem: Problem) -> Any:
     """So many short rows that every process has two; of a dict of sets, of each."""
     if isinstance(rows, Mapping):
-        return {name: _few(each, processes) for name, each in rows.items()}
+        return {name: _few(each, processes, problem) for name, each in rows.items()}
     if not isinstance(rows, Dataset):
         return rows
     few = rows[[index % len(rows) for index in range(_ROWS * processes)]]
-    for column in {"text", "text_pair"} & few.keys():
-        few[column] = [text.strip()[:_LETTERS] for text in few[column]]
-    return Dataset.from_dict(few, features=rows.features)
+    return Dataset.from_dict(problem.shortened(few, _LETTERS), features=rows.features)
 
 
 def _small(arguments: TrainingArguments, task: Task, scratch: Path) -> TrainingArguments:
@@ -204,7 +203,7 @@ class _StandIns:
                 setattr(own, key, value)
         key = own.to_json_string()
         if key not in self.made:  # stages are often alike, and random weights take longer than a copy
-            self.made[key] = AutoModelForSequenceClassification.from_config(own)
+            self.made[key] = model_from_config(own)
         return copy.deepcopy(self.made[key])
 
 

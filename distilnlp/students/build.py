@@ -6,10 +6,11 @@ from os import PathLike
 from typing import Protocol, runtime_checkable
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
+from distilnlp.models.heads import model_from_config, name_architecture
 from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
 from distilnlp.students.spec import student_config
@@ -110,6 +111,7 @@ def _teacher_model(teacher: Teacher) -> PreTrainedModel:
             f"the teacher is a {type(teacher).__name__}: give a transformers model, a loaded teacher, or the "
             "name of a model"
         )
+    name_architecture(teacher)
     return teacher
 
 
@@ -144,5 +146,4 @@ def _fresh(
         torch.default_generator.manual_seed(seed)
         if config.model_type == teacher.model_type:
             return model_class(config)
-        made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-        return made
+        return model_from_config(config)

@@ -36,7 +36,7 @@ Dtype = Literal["teacher", "float32", "bfloat16", "float16"]
 Collate = Callable[[list[Any]], Mapping[str, Any]]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
-FORMAT = 2  # of what is stored; another number makes every older cache unknown
+FORMAT = 3  # of what is stored; another number makes every older cache unknown
 ANSWERS = "teacher_answers"  # their name in a batch
 GIB = 2**30
 # On an accelerator a pass of the teacher takes milliseconds, and so does moving its hidden states there.

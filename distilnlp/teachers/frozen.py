@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
 from distilnlp.models.capture import Capture, model_info
+from distilnlp.models.heads import name_architecture
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import load_classifier, load_tokenizer, merge_adapter
 from distilnlp.outputs import Needs, Outputs
@@ -25,7 +26,7 @@ class FrozenTeacher:
     """A model in evaluation mode, without gradients, whose outputs are bit for bit the same each time.
 
     Args:
-        model: a sequence classifier of transformers. Its adapters are merged, its parameters frozen.
+        model: a model of transformers with a head. Its adapters are merged, its parameters frozen.
         tokenizer: its tokenizer; used to check that the student reads the same tokens.
     """
 
@@ -33,6 +34,7 @@ class FrozenTeacher:
         model = merge_adapter(model)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        name_architecture(model)
         self.info = model_info(model)
         self.columns = frozenset(inspect.signature(model.forward).parameters)
         self.label_names = label_names_of(model)
@@ -76,7 +78,7 @@ class FrozenTeacher:
         with torch.no_grad():
             outputs = self._capture.run(batch, self._order)
         if self._order is not None and outputs.logits is not None:
-            outputs = dataclasses.replace(outputs, logits=outputs.logits[:, self._order])
+            outputs = dataclasses.replace(outputs, logits=outputs.logits[..., self._order])
         return outputs
 
 

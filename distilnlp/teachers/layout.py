@@ -22,9 +22,9 @@ __all__ = ["Layout", "Per", "Rows", "Stored", "items_of", "layout_of"]
 CHUNK_TOKENS, CHUNK_ROWS = 4096, 256  # of one forward pass of the teacher that fills the cache
 
 Per = Literal["example", "token", "pair"]
-# What one item of a group belongs to, and where in the model's tensor (batch, ...) the tokens stand.
+# What one item of a group belongs to, and where in the model's tensor (batch, ...) the tokens stand. Of the logits
+# their shape tells it.
 GROUPS: dict[str, Per] = {
-    "logits": "example",
     "hidden_states": "token",
     "queries": "token",
     "keys": "token",
@@ -104,20 +104,18 @@ class Stored:
         layer: its layer; None where there is one for the whole model.
         shape: of one item (of an example, a token or a pair of tokens, by the group).
         dtype: torch's name of it.
+        per: what one item belongs to.
     """
 
     group: str
     layer: int | None
     shape: tuple[int, ...]
     dtype: str
+    per: Per
 
     @property
     def file(self) -> str:
         return f"{self.group}.bin" if self.layer is None else f"{self.group}.{self.layer}.bin"
-
-    @property
-    def per(self) -> Per:
-        return GROUPS[self.group]
 
     @property
     def item_bytes(self) -> int:
@@ -157,8 +155,13 @@ def layout_of(outputs: Outputs, mask: Tensor, dtype: torch.dtype | None) -> Layo
         mask: all True, ``(1, tokens)``.
         dtype: of everything that is stored; None keeps each tensor's own.
     """
+    by_token = outputs.logits is not None and outputs.logits.ndim == 3
+
+    def per(group: str) -> Per:
+        return GROUPS.get(group, "token" if by_token else "example")
+
     found = [
-        Stored(group, layer, tuple(items.shape[1:]), str(dtype or items.dtype).removeprefix("torch."))
+        Stored(group, layer, tuple(items.shape[1:]), str(dtype or items.dtype).removeprefix("torch."), per(group))
         for group, layer, items in items_of(outputs, mask)
     ]
     windows = {layer: allowed.any(dim=1)[0].cpu() for layer, allowed in outputs.allowed.items() if not allowed.all()}
@@ -172,7 +175,7 @@ def items_of(outputs: Outputs, mask: Tensor) -> Iterator[tuple[str, int | None, 
         mask: bool ``(batch, tokens)``.
     """
     if outputs.logits is not None:
-        yield "logits", None, outputs.logits
+        yield "logits", None, outputs.logits if outputs.logits.ndim == 2 else outputs.logits[mask]
     if outputs.input_gradients is not None:
         yield "input_gradients", None, outputs.input_gradients[mask]
     for layer, tensor in outputs.hidden_states.items():

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
+from distilnlp.models.heads import name_architecture
 from distilnlp.teachers import CacheSettings
 from distilnlp.training.parts import PREFIX, Part
 
@@ -82,6 +83,7 @@ def classifier(model: object) -> PreTrainedModel | None:
             f"model is a {type(model).__name__}, which has no head to give logits: load it with "
             "AutoModelForSequenceClassification"
         )
+    name_architecture(model)
     return model
 
 

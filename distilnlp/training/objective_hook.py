@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from distilnlp.losses import Objective
 from distilnlp.models.capture import Capture, model_info
+from distilnlp.models.heads import head_logits
 from distilnlp.outputs import ModelInfo, Outputs
 from distilnlp.training.parts import Part, Training
 
@@ -76,7 +77,7 @@ class ObjectiveHook(Part):
         if not model.training or self._fed is None or self._capture is None:
             return output
         (teacher, batch, progress), self._fed = self._fed, None
-        student = self._capture.finish(output.logits, batch.get("attention_mask"), batch.get("labels"))
+        student = self._capture.finish(head_logits(output), batch.get("attention_mask"), batch.get("labels"))
         student = dataclasses.replace(student, words=batch.get("words"))
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}

@@ -30,8 +30,10 @@ from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
 from distilnlp.models.checks import check_fits, training_limit
+from distilnlp.models.heads import head_logits
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
+from distilnlp.models.reading import reading_settings
 from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem, problem_of_config
 from distilnlp.report.metrics import make_compute_metrics
@@ -122,10 +124,13 @@ class DistillationTrainer(Trainer):
             prepare_for_stream(args)
         if args is not None:
             arguments.refuse_arguments(args, kwargs.get("compute_loss_func"))
-        train_dataset = count_labels_as(train_dataset, None, "train_dataset")
+        student = arguments.classifier(model)
+        own = None if student is None else problem_of_config(student.config)
+        settings = {} if student is None else reading_settings(student.config)
+        self._read_as: dict[str, Any] = {"problem": own, "settings": settings}
+        train_dataset = count_labels_as(train_dataset, None, "train_dataset", own)
         visible = visible_part(train_dataset)
         self.label_names_of_data = dataset_label_names(visible)
-        student = arguments.classifier(model)
         self._label_names = self.label_names_of_data or (None if student is None else label_names_of(student))
         collates = tokenizer is not None and kwargs.get("data_collator") is None
         if tokenizer is not None and collates:
@@ -143,21 +148,23 @@ class DistillationTrainer(Trainer):
         self._makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
         self._max_length = max_length
         eval_dataset = self._to_tokens(eval_dataset, EVAL)
-        problem = dataset_problem(visible if visible is not None else eval_dataset)
-        if problem is None and student is not None:
-            problem = problem_of_config(student.config)
+        problem = dataset_problem(visible if visible is not None else eval_dataset, own) or own
         super().__init__(
             model=model,
             args=args,
-            train_dataset=to_tokens(train_dataset, self._makers, max_length, words=self._reads_words),
+            train_dataset=to_tokens(train_dataset, self._makers, max_length, words=self._reads_words, **self._read_as),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            compute_metrics=compute_metrics or _metrics_of(problem, lambda: self.student.config),
+            compute_metrics=compute_metrics
+            or _metrics_of(problem, lambda: self.student.config, lambda: self._label_names),
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
         if tokenizer is not None and collates:
-            self.data_collator = make_collator(tokenizer, self.student.config.num_labels)
+            padding = (
+                problem_of_config(self.student.config).label_padding if problem is None else problem.label_padding
+            )
+            self.data_collator = make_collator(tokenizer, self.student.config.num_labels, padding)
         self.train_dataset = by_length(self.train_dataset, self.args, *self._batch_and_seed())
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.
@@ -168,7 +175,7 @@ class DistillationTrainer(Trainer):
             part.accept(self.student)
         info = teacher.info if teacher is not None else None
         compatibility.check_apart(self.student, teacher)
-        compatibility.match_problem(self.student, dataset_problem(visible))
+        compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
         self.distillation_objective = compatibility.resolve_objective(
             objective, self.student, info, self.train_dataset, self.args
@@ -177,7 +184,7 @@ class DistillationTrainer(Trainer):
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
-        read = {"label", "label_ids", *self.label_names, *(["words"] if self._reads_words else [])}
+        read = {"label", "label_ids", "label_mask", *self.label_names, *(["words"] if self._reads_words else [])}
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
         self._check_class_ids(self.train_dataset, "train_dataset")
@@ -420,14 +427,16 @@ class DistillationTrainer(Trainer):
     def _to_tokens(self, dataset: Any, argument: str) -> Any:
         if isinstance(dataset, dict):
             return {name: self._to_tokens(each, f"{argument}[{name!r}]") for name, each in dataset.items()}
-        return to_tokens(count_labels_as(dataset, self._label_names, argument), self._makers, self._max_length)
+        dataset = count_labels_as(dataset, self._label_names, argument, self._read_as["problem"])
+        return to_tokens(dataset, self._makers, self._max_length, **self._read_as)
 
     def _check_class_ids(self, dataset: Any, argument: str) -> None:
         if isinstance(dataset, dict):
             for name, each in dataset.items():
                 self._check_class_ids(each, f"{argument}[{name!r}]")
         else:
-            check_class_ids(dataset, int(self.student.config.num_labels or 0), argument)
+            problem = problem_of_config(self.student.config)
+            check_class_ids(dataset, problem.head_size(self.student.config), argument)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """As in Trainer, but what is counted is the examples of the step, over all processes."""
@@ -450,7 +459,7 @@ class DistillationTrainer(Trainer):
             name: inputs[name] for name in inputs if name in self._student_columns() and name != "labels"
         }
         if not model.training or not self._parts.attached:
-            logits = model(**student_inputs).logits
+            logits = head_logits(model(**student_inputs))
             problem = problem_of_config(self.student.config)
             loss = HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
             return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
@@ -588,9 +597,9 @@ class DistillationTrainer(Trainer):
 
 
 def _metrics_of(
-    problem: Problem | None, config: Callable[[], Any]
+    problem: Problem | None, config: Callable[[], Any], names: Callable[[], Sequence[str] | None]
 ) -> Callable[[EvalPrediction], dict[str, float]] | None:
-    return None if problem is None else make_compute_metrics(problem.metrics, problem, config)
+    return None if problem is None else make_compute_metrics(problem.metrics, problem, config, names)
 
 
 def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:

@@ -17,6 +17,7 @@ from distilnlp.data.inspect import dataset_label_names, dataset_problem, label_c
 from distilnlp.data.label_sets import as_zeros_and_ones, label_keys
 from distilnlp.data.split import hold_out, subset
 from distilnlp.errors import RequestError
+from distilnlp.problems import get_problem
 from tests.tiny import tiny_model, tiny_tokenizer
 
 NAMES = ["joy", "fear", "anger"]
@@ -59,7 +60,7 @@ def test_a_batch_needs_to_know_how_many_labels_there_are():
 def test_whatever_asks_for_the_labels_finds_the_same_as_in_zeros_and_ones():
     assert label_array(sets()).tolist() == label_array(dense()).tolist() == HOT
     assert label_counts(sets()) == label_counts(dense()) == ([2, 1, 1], 4)
-    assert label_keys(sets()).tolist() == [(0,), (), (0, 2), (1,)]
+    assert label_keys(sets(), get_problem("multi_label_classification")).tolist() == [(0,), (), (0, 2), (1,)]
     assert dataset_problem(sets()) == dataset_problem(dense())
     assert dataset_label_names(sets()) == tuple(NAMES)
     tokens = tokenize(sets(), tiny_tokenizer())

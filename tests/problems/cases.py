@@ -18,6 +18,7 @@ class Case:
         logits: of three texts.
         decisions: what they stand for, worked out by hand.
         batch: labels as a batch has them, of the three texts.
+        text: the texts of the column's rows, where they tell the kind; else the labels do.
         alone: whether the kind is told by such labels alone; False where another kind has the same ones, so that it
             is known by the data set or the model's config only.
     """
@@ -29,6 +30,7 @@ class Case:
     logits: list[list[float]]
     decisions: list[Any]
     batch: list[Any]
+    text: list[Any] | None = None
     alone: bool = True
 
 
@@ -59,5 +61,15 @@ CASES = [
         [[1.0, -1.0], [0.1, 0.2], [-3.0, -0.1]],
         [[1, 0], [1, 1], [0, 0]],
         [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]],
+    ),
+    Case(
+        "token_classification",
+        [["O", "B-place"], ["O"], ["B-place", "O", "O"]],
+        ["O", "B-place"],
+        ("O", "B-place"),
+        [[2.0, -1.0], [0.0, 0.5], [1.0, 0.9]],
+        [0, 1, 0],
+        [[0, 1, 1]],
+        text=[["in", "Rome"], ["yes"], ["Rome", "is", "big"]],
     ),
 ]

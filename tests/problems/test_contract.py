@@ -7,8 +7,10 @@ import peft
 import pytest
 import torch
 import transformers
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, Dataset, List, Value
 
+from distilnlp.data.arrow import with_label
+from distilnlp.data.label_sets import label_array
 from distilnlp.data.read_labels import read_labels
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, get_loss, list_losses
@@ -17,8 +19,8 @@ from distilnlp.problems import (
     Problem,
     get_problem,
     list_problems,
+    problem_of_columns,
     problem_of_config,
-    problem_of_feature,
     problem_of_labels,
 )
 from distilnlp.report.scores import SCORES, compute_scores
@@ -47,6 +49,7 @@ def test_its_names_are_those_of_the_libraries(case: Case) -> None:
     assert problem.peft_task_type in peft.TaskType.__members__
     assert problem.response_loss in list_losses()
     assert problem.text_columns[0] == "text"
+    assert problem.by_token == (problem.label_padding is not None) == (problem.rows == "token")
 
 
 @every_kind
@@ -55,18 +58,24 @@ def test_its_metrics_fit_it_and_can_be_computed(case: Case) -> None:
     assert problem.main_metric == problem.metrics[0]
     assert set(problem.metrics) <= set(problem.accepted_metrics) <= set(SCORES)
     decisions = problem.decide(np.array(case.logits))
-    scores = compute_scores(problem.accepted_metrics, decisions, decisions, problem, logits=case.logits)
+    scores = compute_scores(
+        problem.accepted_metrics, decisions, decisions, problem, logits=case.logits, names=case.names
+    )
     for name, score in scores.items():
         assert score == pytest.approx(1.0 if SCORES[name].higher_is_better else 0.0), name
 
 
 @every_kind
-def test_its_labels_are_told_by_their_values_and_encoded(case: Case) -> None:
-    labels = read_labels(case.column, None, "data")
+def test_its_labels_are_told_by_the_data_and_encoded(case: Case) -> None:
+    said = None if case.text is None else problem_of(case)
+    labels = read_labels(case.column, None, "data", problem=said)
     assert labels.problem == problem_of(case)
     assert labels.names == case.names
-    assert len(labels.values) == len(case.column)
-    assert (problem_of_feature(labels.feature) == labels.problem) == case.alone
+    assert len(labels.values) == len(case.column) == len(labels.problem.strata(labels.values))
+    texts = case.text or ["a", "b", "c"]
+    dataset = with_label(Dataset.from_dict({"text": texts}), labels.values, labels.feature)
+    assert problem_of_columns(dataset.features) == labels.problem
+    assert len(label_array(dataset, labels.problem)) == sum(map(len, texts if case.text else [[1]] * 3))
     again = read_labels(case.column[:1], None, "other data", train=labels)
     assert again.problem == labels.problem and again.names == labels.names
 
@@ -117,13 +126,21 @@ def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
 
 @every_kind
 def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
-    problem, labels = problem_of(case), read_labels(case.column, None, "data").values
+    problem = problem_of(case)
+    values = read_labels(case.column, None, "data", problem=problem).values
+    labels = np.concatenate(values) if problem.by_token else values
     for answer, logits in problem.baselines(labels, 4).items():
         assert answer
         decisions = problem.decide(logits)
         assert len(decisions) == 4
         assert (decisions == decisions[0]).all()
-        compute_scores(problem.metrics, decisions, decisions, problem, logits)
+        compute_scores(problem.metrics, decisions, decisions, problem, logits, names=case.names)
+
+
+def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
+    """The logits as a model gives them; those of a kind that answers by token are of one text."""
+    logits = torch.tensor(case.logits) * sign
+    return Outputs(logits=logits[None] if problem_of(case).by_token else logits, problem=problem)
 
 
 @every_kind
@@ -132,17 +149,18 @@ def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     problem, logits, labels = problem_of(case), torch.tensor(case.logits), batch_of(case)
     assert problem.has_labels(labels)
     assert (problem_of_labels(labels) == problem) == case.alone
-    targets = labels if labels.is_floating_point() else labels[:, None]
-    expected = problem.row_loss(logits[:, None], targets).mean()
+    targets = labels if labels.is_floating_point() or problem.by_token else labels[:, None]
+    rows = logits[None] if problem.by_token else logits[:, None]
+    expected = problem.row_loss(rows, targets).mean()
     for known in (problem, None) if case.alone else (problem,):
-        got = HardLabel()(Outputs(logits=logits, problem=known), None, {"labels": labels})
+        got = HardLabel()(as_outputs(case, known), None, {"labels": labels})
         torch.testing.assert_close(got, expected)
 
 
 @every_kind
 def test_the_response_loss_becomes_the_one_that_fits_it(case: Case) -> None:
     problem = problem_of(case)
-    student, teacher = (Outputs(logits=torch.tensor(case.logits) * sign, problem=problem) for sign in (1, -1))
+    student, teacher = (as_outputs(case, problem, sign) for sign in (1, -1))
     expected = get_loss(problem.response_loss)(student, teacher, {})
     assert get_loss("response")(student, teacher, {}).item() == expected.item() > 0
 
@@ -163,5 +181,22 @@ def test_a_name_is_taken_once_and_a_misspelt_one_gets_the_nearest() -> None:
 
 
 def test_columns_without_a_kind_of_their_own_are_classes() -> None:
-    assert problem_of_feature(ClassLabel(names=["a", "b"])) == get_problem("single_label_classification")
-    assert problem_of_feature(Value("int64")) == get_problem("single_label_classification")
+    for label in (ClassLabel(names=["a", "b"]), Value("int64")):
+        assert problem_of_columns({"text": Value("string"), "label": label}) == get_problem(
+            "single_label_classification"
+        )
+    assert problem_of_columns({"text": Value("string")}) is None
+
+
+def test_a_model_is_known_by_its_class_where_its_config_names_no_problem() -> None:
+    known = {"BertForTokenClassification": "token_classification", "BertForSequenceClassification": None}
+    for architecture, name in known.items():
+        config = transformers.BertConfig(architectures=[architecture], num_labels=4)
+        assert problem_of_config(config) == get_problem(name or "single_label_classification")
+
+
+def test_lists_of_classes_are_tags_where_the_model_says_so() -> None:
+    features = {"input_ids": List(Value("int32")), "labels": List(Value("int64"))}
+    assert problem_of_columns(features, get_problem("token_classification")) == get_problem("token_classification")
+    many = {"text": Value("string"), "label": List(ClassLabel(names=["a", "b"]))}
+    assert problem_of_columns(many, get_problem("token_classification")) == get_problem("multi_label_classification")

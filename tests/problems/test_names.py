@@ -45,7 +45,7 @@ def comparisons(source: str) -> list[str]:
 
 
 def _asks_for_a_problem(call: ast.Call) -> bool:
-    kinds = {"Classification", "Regression", "MultiLabel"}
+    kinds = {"Classification", "Regression", "MultiLabel", "TokenClassification"}
     return bool(kinds & {part.id for part in ast.walk(call.args[1]) if isinstance(part, ast.Name)})
 
 

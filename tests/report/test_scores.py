@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nervaluate import Evaluator
 from sklearn import metrics as sk
 
 from distilnlp.errors import RequestError, RunError
@@ -46,8 +47,35 @@ def reference(function, references, predictions):
         return function(references, predictions)
 
 
+ENTITY_REFERENCES = {"entity_f1": "f1", "entity_precision": "precision", "entity_recall": "recall"}
+TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
+
+
 def test_every_metric_has_a_reference():
-    assert set(SCORES) == set(CLASS_REFERENCES) | set(NUMBER_REFERENCES) | set(RANKING_REFERENCES)
+    references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES)
+    assert set(SCORES) == set().union(*references)
+
+
+def valid(tags):
+    """The tags with what cannot go on as a beginning: of other sequences two programs may think differently."""
+    found = ["O"]
+    for tag in tags:
+        goes_on = tag[0] == "I" and found[-1][1:] == tag[1:]
+        found.append(f"B{tag[1:]}" if tag[0] == "I" and not goes_on else tag)
+    return found[1:]
+
+
+@pytest.mark.parametrize("name", ENTITY_REFERENCES)
+@settings(max_examples=40)
+@given(texts=st.lists(pairs(st.sampled_from(TAGS)), min_size=1, max_size=5))
+def test_scores_of_entities_match_nervaluate(name, texts):
+    predictions, references = ([valid([pair[side] for pair in text]) for text in texts] for side in (0, 1))
+    judged = Evaluator(references, predictions, tags=["a", "b"], loader="list").evaluate()
+    expected = getattr(judged["overall"]["strict"], ENTITY_REFERENCES[name])
+    ids = [np.array([TAGS.index(tag) for tags in side for tag in tags]) for side in (predictions, references)]
+    examples = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    found = compute_scores([name], *ids, "token_classification", examples=examples, names=TAGS)
+    assert found[name] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", sorted(CLASS_REFERENCES))

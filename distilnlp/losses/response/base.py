@@ -39,7 +39,8 @@ class Head:
     Args:
         name: of the loss, for messages.
         student: whose mask says which tokens are padding.
-        batch: whose labels say which tokens have one. Without labels every real token counts.
+        batch: whose ``label_mask`` says which tokens count, or, without one, whose labels: those that have one. With
+            neither every real token counts.
         spans: whether the loss takes a span head.
     Raises:
         RequestError: a span head where the loss takes none, or with other logits than two a token.
@@ -66,7 +67,9 @@ class Head:
             self.positions = real[:, None]
         elif logits.ndim == 3:
             self.mask = student.token_mask(logits)
-            if "labels" in batch and batch["labels"].shape == self.mask.shape:
+            if "label_mask" in batch:
+                self.mask = self.mask & batch["label_mask"].bool()
+            elif "labels" in batch and batch["labels"].shape == self.mask.shape:
                 self.mask = self.mask & (batch["labels"] != IGNORED)
 
     def rows(self, outputs: Outputs) -> Tensor:
@@ -104,7 +107,11 @@ class Head:
                 f"{self.name} needs one class as the label of each {'text' if self.mask is None else 'token'}; got "
                 f"labels of type {labels.dtype} and shape {tuple(labels.shape)}"
             )
-        labels = labels[:, None] if self.mask is None else labels.where(self.mask, labels.new_zeros(()))
+        if self.mask is None:
+            labels = labels[:, None]
+        else:
+            self.mask = self.mask & (labels != IGNORED)
+            labels = labels.where(self.mask, labels.new_zeros(()))
         if labels.device.type == "cpu":
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= classes:
