@@ -16,6 +16,7 @@ __all__ = [
     "DryRun",
     "Fresh",
     "Label",
+    "LabelNames",
     "Output",
     "ProblemType",
     "Set",
@@ -36,6 +37,9 @@ TextPair = Annotated[str | None, typer.Option(help="Column of the second text, f
 Label = Annotated[
     list[str] | None,
     typer.Option(help="Column of the label, where its name does not tell; a,b,c or repeated: a 0/1 column a label."),
+]
+LabelNames = Annotated[
+    str | None, typer.Option(help="json file with the names of labels that are ids, in their order.")
 ]
 ProblemType = Annotated[
     str | None,
@@ -73,6 +77,7 @@ class Training:
     text: Text = None
     text_pair: TextPair = None
     label: Label = None
+    label_names: LabelNames = None
     problem_type: ProblemType = None
     validation: Validation = None
     data_dir: DataDir = None
@@ -90,7 +95,7 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("problem_type", "validation", "max_length")
+        names = ("label_names", "problem_type", "validation", "max_length")
         return {
             "text": self.text,
             "text_pair": self.text_pair,

@@ -37,7 +37,8 @@ def command(
 
     A file's texts are read from the columns that the model was trained on, unless others are named.
 
-    Prints label, probability and text.
+    Prints label, probability and text; of a model that tags words the text, then a line for each entity: type,
+    probability, place in characters, words.
     """
     if output is not None and output.suffix not in (".csv", ".jsonl"):
         raise unknown("kind of output file", output.suffix or output.name, (".csv", ".jsonl"))
@@ -71,8 +72,15 @@ def command(
 
 
 def _line(prediction: "Prediction") -> str:
-    text = " | ".join(" ".join(part.split()) for part in prediction.texts)
+    parts = [part if isinstance(part, str) else " ".join(part) for part in prediction.texts]
+    text = " | ".join(" ".join(part.split()) for part in parts)
     shown = text if len(text) <= 80 else f"{text[:77]}..."
+    if prediction.entities is not None:
+        found = [
+            f"{each.type}\t{each.probability:.3f}\t{each.start}:{each.end}\t{parts[0][each.start : each.end]}"
+            for each in prediction.entities
+        ]
+        return "\n".join([f"# {shown}", *found])
     if prediction.probability is None:
         return f"{prediction.label}\t{shown}"
     return f"{prediction.label}\t{prediction.probability:.3f}\t{shown}"

@@ -1,5 +1,7 @@
 """Columns of any Arrow type as the few kinds that texts and labels are made of."""
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
@@ -8,10 +10,11 @@ __all__ = ["plain_array", "plain_type"]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType | None:
-    """What a column of a type becomes: text, a number, a truth value, nothing at all, or a list of one of these.
+    """What a column of a type becomes: text, a number, a truth value, nothing at all; a list or an object of these.
 
     Text is text however it is stored (large, as a view, as codes into a dictionary), and a decimal number is a float.
-    None for what can be neither a text nor a label: maps, structs, bytes, dates, lists of lists.
+    A list may hold objects, and an object lists, once each: entities, answers, a number for each label. None for what
+    can be neither a text nor a label: maps, bytes, dates, lists of lists.
     """
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
@@ -27,8 +30,17 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
         return kind
     if _is_list(kind):
         inner = plain_type(kind.value_type)
-        return None if inner is None or _is_list(inner) else pa.list_(inner)
+        lists = kinds.is_struct(inner) and any(_is_list(field.type) for field in inner) if inner is not None else False
+        nested = inner is not None and (_is_list(inner) or lists)
+        return None if inner is None or nested else pa.list_(inner)
+    if kinds.is_struct(kind):
+        parts = [(field.name, plain_type(field.type)) for field in kind]
+        return None if any(part is None or _holds_objects(part) for _, part in parts) else pa.struct(parts)
     return None
+
+
+def _holds_objects(kind: pa.DataType) -> bool:
+    return bool(kinds.is_struct(kind) or (_is_list(kind) and kinds.is_struct(kind.value_type)))
 
 
 def plain_array(array: pa.Array) -> pa.Array:
@@ -37,7 +49,7 @@ def plain_array(array: pa.Array) -> pa.Array:
     Raises:
         pyarrow.ArrowException: values that the type cannot hold, or that are damaged (text that is not UTF-8).
     """
-    target = plain_type(array.type)
+    target: Any = plain_type(array.type)
     array.validate(full=True)
     if array.type == target:
         return array
@@ -49,6 +61,9 @@ def plain_array(array: pa.Array) -> pa.Array:
         lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int32())
         offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
         return pa.ListArray.from_arrays(offsets, plain_array(pc.list_flatten(array)), mask=array.is_null())
+    if kinds.is_struct(array.type):
+        parts = [plain_array(part) for part in array.flatten()]
+        return pa.StructArray.from_arrays(parts, names=[field.name for field in target], mask=array.is_null())
     return array.cast(target)
 
 

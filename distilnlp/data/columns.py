@@ -26,11 +26,11 @@ PAIRS = (
 # fmt: off
 SINGLES = (
     "text", "sentence", "content", "review", "document", "tweet", "comment", "utterance", "message", "query",
-    "question", "premise", "sentence1", "text1", "text_a",
+    "question", "premise", "sentence1", "text1", "text_a", "tokens", "words",
 )
 LABELS = (
     "label", "labels", "target", "targets", "class", "category", "score", "rating", "stars", "sentiment", "intent",
-    "emotion", "gold_label", "similarity_score",
+    "emotion", "gold_label", "similarity_score", "ner_tags", "tags", "pos_tags", "entities",
 )
 # fmt: on
 

@@ -1,7 +1,7 @@
 """The user's own data, whatever they were read from, brought to the package's columns."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from distilnlp.data.arrow import column_batches, with_label
 from distilnlp.data.columns import Columns, find_columns
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
-from distilnlp.data.read_labels import encode_labels, read_labels
+from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
+from distilnlp.data.tagged_words import check_lengths, words_of_entities
 from distilnlp.errors import RequestError
-from distilnlp.problems import LabelColumn, Labels, Problem, get_problem
+from distilnlp.problems import LabelColumn, Labels, Problem, get_problem, problem_of_columns
 
 __all__ = ["Own", "Request", "convert"]
 
@@ -33,6 +34,7 @@ class Request:
         text, text_pair, label, problem: as for `load_task`.
         seed: of the split.
         trained: the columns of a model's training, for what is not said.
+        label_names: of labels that are ids.
     """
 
     text: str | None = None
@@ -41,6 +43,7 @@ class Request:
     problem: str | None = None
     seed: int = 0
     trained: Columns | None = None
+    label_names: tuple[str, ...] | None = None
 
     def columns(self, names: Sequence[str], where: str) -> Columns:
         """What the columns of the data are for. Raises RequestError where that cannot be told."""
@@ -99,7 +102,8 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     """
     dataset, where = train
     columns = request.columns(dataset.column_names, where)
-    labels = _labels(dataset, where, columns, problem=request.problem)
+    dataset = words_of_entities(dataset, where, columns)
+    labels = _labels(dataset, where, columns, problem=request.problem, names=request.label_names)
     rows, hashes = _build(dataset, where, columns, labels)
     repeats = Repeats.of(hashes)
     notes = [note for note in (repeats.note(), repeats.contradictions(labels.values)) if note]
@@ -111,8 +115,10 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     else:
         other, other_where = validation
         same = request.found(columns).columns(other.column_names, other_where)
+        other = words_of_entities(other, other_where, same)
         train_rows = rows
-        validation_rows, others = _build(other, other_where, same, _labels(other, other_where, same, train=labels))
+        own = _labels(other, other_where, same, train=labels, names=request.label_names)
+        validation_rows, others = _build(other, other_where, same, own)
         note = overlap_note(hashes, others)
         notes += [note] if note else []
     if notes:
@@ -121,12 +127,21 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
 
 
 def _labels(
-    dataset: Dataset, where: str, columns: Columns, *, problem: str | None = None, train: Labels | None = None
+    dataset: Dataset,
+    where: str,
+    columns: Columns,
+    *,
+    problem: str | None = None,
+    train: Labels | None = None,
+    names: tuple[str, ...] | None = None,
 ) -> Labels:
     if not len(dataset):
         raise RequestError(f"{where}: no rows: a data set with at least one example is needed")
-    given = None if problem is None else get_problem(problem)
+    given = _told_by_texts(dataset, columns) if problem is None else get_problem(problem)
     kind = train.problem if train else given
+    if kind is not None and kind.by_token:
+        _check_words(dataset, where, columns, kind)
+        check_lengths(dataset, where, columns)
     if not isinstance(columns.label, str):
         return encode_labels(_one_column_each(dataset, where, columns.label), given, train)
     feature = dataset.features[columns.label]
@@ -135,8 +150,28 @@ def _labels(
         hot = read_zeros_and_ones(dataset, columns.label, where, train)
         if hot is not None:
             return encode_labels(hot, kind, train)
-    values = (value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist())
-    return read_labels(values, feature, where, problem=problem, train=train)
+    values: Iterator[object] = (
+        value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist()
+    )
+    if names is not None:
+        values, feature = named_ids(values, feature, names, where)
+    return read_labels(values, feature, where, problem=given, train=train)
+
+
+def _told_by_texts(dataset: Dataset, columns: Columns) -> Problem | None:
+    """The kind of task whose texts are of this type, whatever the labels are; None where the labels tell it."""
+    return problem_of_columns({"text": dataset.features[columns.text]})
+
+
+def _check_words(dataset: Dataset, where: str, columns: Columns, kind: Problem) -> None:
+    """Whether texts are lists of words with a list of tags each."""
+    if _told_by_texts(dataset, columns) is None:
+        raise RequestError(
+            f"{where}: column '{columns.text}' holds texts, and {kind.name} needs a list of words in each row, or"
+            " entities with their places in the text (start, end, label)"
+        )
+    if not isinstance(columns.label, str):
+        raise RequestError(f"{where}: {kind.name} needs one column with a list of tags in each row: name it alone")
 
 
 def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> LabelColumn:
@@ -166,7 +201,8 @@ def _build(dataset: Dataset, where: str, columns: Columns, labels: Labels) -> tu
     """The data set with the package's columns, and a hash of each row's texts."""
     texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
     for name in texts:
-        _check_texts(dataset, where, name)
+        if not labels.problem.by_token:
+            _check_texts(dataset, where, name)
     rows = dataset.select_columns(list(texts)).rename_columns(texts)
     return with_label(rows, labels.values, labels.feature), text_hashes(rows)
 

@@ -18,6 +18,7 @@ from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
 from distilnlp.data.label_sets import label_keys
+from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
@@ -71,6 +72,7 @@ def load_task(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | Sequence[str] | None = None,
+    label_names: str | Path | Sequence[str] | None = None,
     trained: Columns | None = None,
     problem_type: str | None = None,
     seed: int = 0,
@@ -93,6 +95,8 @@ def load_task(
             validation split (``validation``, ``valid``, ``val``, ``dev``) a tenth of the rows is held out.
         text, text_pair, label: own data only: the columns; None finds them among common names. Several label columns,
             as a sequence or with commas between them, hold a 0 or 1 for each label of a text.
+        label_names: own data only: what labels that are ids (0, 1, ...) are called, in their order; or a json file
+            with a list of them.
         trained: own data only: the columns that a model was trained on, used in place of finding them.
         problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
         seed: of the held-out split and of the subsets.
@@ -108,8 +112,10 @@ def load_task(
     if seed < 0:
         raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
     labels = label if label is None or isinstance(label, str) else tuple(label)
-    request = Request(text, text_pair, labels, problem_type, seed, trained)
-    own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
+    names = read_label_names(label_names)
+    request = Request(text, text_pair, labels, problem_type, seed, trained, names)
+    own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
+    own_options["label_names"] = label_names
     known = known_name(name)
     if known:
         _refuse_own_options(known, own_options | {"problem_type": problem_type})
@@ -244,14 +250,15 @@ def _task_of(
     dataset_id: str | None,
 ) -> Task:
     own = convert(train, validation, request)
+    metrics = own.problem.metrics_for(own.label_names)
     return Task(
         name=name,
         train=own.train,
         validation=own.validation,
         label_names=own.label_names,
         problem=own.problem,
-        metrics=own.problem.metrics,
-        main_metric=own.problem.main_metric,
+        metrics=metrics,
+        main_metric=metrics[0],
         source=_noted(source, own.notes),
         dataset_id=dataset_id,
         columns=own.columns,

@@ -1,8 +1,10 @@
 """What a label column means: which kind of problem its values are of, and the labels as numbers."""
 
+import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from datasets import ClassLabel, List
@@ -12,7 +14,7 @@ from distilnlp.problems import LabelColumn, Labels, Problem, get_problem, list_p
 from distilnlp.problems.base import MISSING, to_number
 from distilnlp.problems.written import parse_list
 
-__all__ = ["encode_labels", "read_labels"]
+__all__ = ["encode_labels", "named_ids", "read_label_names", "read_labels"]
 
 
 def read_labels(
@@ -55,6 +57,62 @@ def encode_labels(labels: LabelColumn, problem: Problem | None, train: Labels | 
         labels = _with_lists(labels, kind)
     _check_complete(labels)
     return (kind or _recognised(labels)).encode(labels, train)
+
+
+def read_label_names(given: str | Path | Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names of labels that are ids, given in their order, or as a json file with a list of them.
+
+    Raises:
+        RequestError: no such file, or no list of different names.
+    """
+    if given is None:
+        return None
+    names: object = list(given) if not isinstance(given, (str, Path)) else None
+    if isinstance(given, (str, Path)):
+        try:
+            names = json.loads(Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise RequestError(f"label_names: {given} is no json file with a list of names ({reason:.200})") from error
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(each, str) and each for each in names):
+        raise RequestError(f"label_names is {names!r:.80}: a list of names is needed, two or more, in the ids' order")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RequestError(f"label_names has '{twice}' twice: each id has a name of its own")
+    return tuple(names)
+
+
+def named_ids(
+    values: Iterable[object], feature: object, names: Sequence[str], where: str
+) -> tuple[Iterator[object], ClassLabel | List]:
+    """The ids of a label column as numbers, in lists too, and its type with names for them.
+
+    Args:
+        values, feature, where: as for `read_labels`.
+        names: what the ids are called.
+    Raises:
+        RequestError: the data name their labels themselves; while reading: a value that is no id of these.
+    """
+    inner = feature.feature if isinstance(feature, List) else feature
+    if isinstance(inner, ClassLabel) and inner.names:
+        raise RequestError(f"{where}: the data call their labels {', '.join(inner.names)}: leave label_names out")
+
+    def number(value: object, row: int) -> int | None:
+        if value is None:
+            return None
+        found = to_number(value)
+        if found is None or not found.is_integer() or not 0 <= found < len(names):
+            raise RequestError(
+                f"{where}: row {row} has {value!r:.60}, and label_names are for the ids 0 to {len(names) - 1}"
+            )
+        return int(found)
+
+    ids = (
+        [number(each, row) for each in value] if isinstance(value, list) else number(value, row)
+        for row, value in enumerate(values, start=1)
+    )
+    classes = ClassLabel(names=list(names))
+    return ids, List(classes) if isinstance(feature, List) else classes
 
 
 def _recognised(labels: LabelColumn) -> Problem:

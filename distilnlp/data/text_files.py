@@ -19,7 +19,7 @@ from distilnlp.data.arrow import BATCH_ROWS
 from distilnlp.data.column_types import plain_type
 from distilnlp.errors import RequestError, listed
 
-__all__ = ["JsonFile", "TableFile"]
+__all__ = ["JsonFile", "TableFile", "check_text", "open_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class TableFile:
     """
 
     def __init__(self, path: Path) -> None:
-        _check_text(path)
+        check_text(path)
         self.path = path
         with self._records() as records:
             _, header = next(records, (1, []))
@@ -86,7 +86,7 @@ class TableFile:
 
     @contextmanager
     def _records(self) -> Iterator[Iterator[tuple[int, list[str]]]]:
-        with _open(self.path) as lines:
+        with open_text(self.path) as lines:
             yield _csv_records(self.path, lines) if self.path.suffix.lower() == ".csv" else _tsv_records(lines)
 
 
@@ -104,10 +104,10 @@ class JsonFile:
     """
 
     def __init__(self, path: Path) -> None:
-        _check_text(path)
+        check_text(path)
         self.path = path
         self._list: list[object] | None = None
-        with _open(path) as lines:
+        with open_text(path) as lines:
             if path.suffix.lower() == ".json" and _starts_with_list(lines):
                 parsed = _parse(path, lines.read(), 1)
                 self._list = parsed if isinstance(parsed, list) else [parsed]
@@ -192,7 +192,7 @@ class JsonFile:
             for number, value in enumerate(self._list, start=1):
                 yield f"example {number}", value
             return
-        with _open(self.path) as lines:
+        with open_text(self.path) as lines:
             for line, content in enumerate(lines, start=1):
                 if content.strip():  # with its end, an error there would be in the next line
                     yield f"line {line}", _parse(self.path, content.rstrip(), line)
@@ -247,7 +247,8 @@ def _shown(kind: pa.DataType) -> str:
     return "lists of lists or of objects" if pa.types.is_list(kind) else str(kind)
 
 
-def _open(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIO:
+    """The lines of a file that `check_text` has found to be text."""
     return path.open(encoding="utf-8-sig", newline="")
 
 
@@ -306,7 +307,7 @@ def _any_field_size() -> Iterator[None]:
 # ---- is it text? ----
 
 
-def _check_text(path: Path) -> None:
+def check_text(path: Path) -> None:
     """Read the file once for what is not UTF-8 text, so that the error comes before any other and knows the line."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     done = lines = pending = 0  # bytes and line ends before this chunk; bytes of a character that it cuts

@@ -200,6 +200,7 @@ class Problem:
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
         label_padding: what stands for the label of a padded token; None where labels are not by token.
         response_loss: the registered loss between two models' logits that fits.
+        reading: the settings of `reader`, as a recipe's ``data`` calls them.
         metrics: names of the metrics for the user's own data, the main one first.
         accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
         agreement_meaning: what `agreement` counts, in words.
@@ -217,6 +218,7 @@ class Problem:
     exclusive_classes: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""
+    reading: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
@@ -225,6 +227,10 @@ class Problem:
     def main_metric(self) -> str:
         """The metric that a run on the user's own data is judged by."""
         return self.metrics[0]
+
+    def metrics_for(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """The metrics that a run on the user's own data with these labels is told by, the main one first."""
+        return self.metrics
 
     # ---- labels in the data ----
 

@@ -56,11 +56,16 @@ class TokenClassification(Classification):
     rows: ClassVar[Rows] = "token"
     by_token: ClassVar[bool] = True
     label_padding: ClassVar[int | None] = IGNORED
+    reading: ClassVar[tuple[str, ...]] = ("stride", "pieces")
     metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "entity_precision", "entity_recall", "accuracy")
     accepted_metrics: ClassVar[tuple[str, ...]] = (*metrics, "macro_f1")
     agreement_meaning: ClassVar[str] = (
         "share of words with equal tags; kappa: what of it is not chance (0 is none, 1 all)"
     )
+
+    def metrics_for(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """Those of words where the tags stand for no entities, as parts of speech do."""
+        return self.metrics if names is None or scheme_of(names) is not None else ("accuracy", "macro_f1")
 
     # ---- labels in the data ----
 
@@ -82,6 +87,14 @@ class TokenClassification(Classification):
             raise RequestError(f"{column.where}: one tag only ('{next(iter(names), '')}'): at least two are needed")
         known = column.known(keys, names)
         _tell_broken(known, column, scheme_of(names))
+        if train is None and all(name.isdigit() for name in names):
+            logger.warning(
+                "%s: the tags are the numbers %s to %s, so that nobody knows which words are entities: name them with"
+                " label_names (--label-names), or they are counted as classes of words",
+                column.where,
+                names[0],
+                names[-1],
+            )
         ids = {name: position for position, name in enumerate(names)}
         values = np.empty(len(known), dtype=object)
         for position, tags in enumerate(known):

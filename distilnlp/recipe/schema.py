@@ -70,7 +70,14 @@ class DataSpec(_Strict):
     label: str | list[str] | None = Field(
         None, description="column of the label; several columns of 0 and 1, one for each label"
     )
+    label_names: str | list[str] | None = Field(
+        None, description="names of labels that are ids, in their order; or a json file with a list of them"
+    )
     problem_type: ProblemName | None = None
+    stride: int | None = Field(None, ge=0, description="tokens that two windows of a long text share")
+    pieces: Literal["first", "all"] | None = Field(
+        None, description="tags of words: losses compare the first piece of each word (default), or all of them"
+    )
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
     decision_thresholds: Literal["each", "one"] | Probability | None = Field(
         None,
@@ -83,7 +90,9 @@ class DataSpec(_Strict):
 
 
 # What is said of one file's columns says nothing of another's.
-_OF_ONE_TASK = ("validation", "text", "text_pair", "label", "problem_type", "decision_thresholds")
+_OF_ONE_TASK = (
+    *("validation", "text", "text_pair", "label", "label_names", "problem_type", "decision_thresholds", "pieces"),
+)
 
 
 class StageData(DataSpec):

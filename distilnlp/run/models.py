@@ -22,6 +22,7 @@ from distilnlp.models.heads import model_from_config
 from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
 from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
+from distilnlp.models.reading import remember_reading
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
@@ -29,6 +30,7 @@ from distilnlp.recipe import LoraSpec
 from distilnlp.run.evaluation import texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
+from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, load_teacher
@@ -96,6 +98,7 @@ class Models:
         columns = self.tasks[stage.name].columns
         if columns is not None:
             remember_columns(made.config, TrainedColumns(columns.text, columns.text_pair, columns.label))
+        remember_reading(made.config, reading_of(stage.data, self.tasks[stage.name]))
         return made
 
     def teacher(self, stage: StagePlan) -> FrozenTeacher | None:
@@ -180,7 +183,8 @@ class Models:
             raise RequestError(f"task {task.name} has no training examples")
         tokenizer = self.tokenizer(stage.name)
         check_fits(config, tokenizer, pair="text_pair" in task.train.column_names)
-        check_tokenizer(task.train, tokenizer, training_limit([config], tokenizer, stage.data.max_length))
+        limit = training_limit([config], tokenizer, stage.data.max_length)
+        check_tokenizer(task.train, tokenizer, limit, task.problem, reading_of(stage.data, task))
 
     def _check_as_it_is(self, stage: StagePlan) -> None:
         """Whether a model from outside that is taken without training knows the task it teaches or is measured on.

@@ -6,8 +6,9 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from distilnlp.data.columns import PAIRS, SINGLES, Columns
 from distilnlp.data.files import read_files
@@ -27,20 +28,20 @@ class Prediction(Answer):
     """A model's answer to one text or pair.
 
     Args:
-        texts: the text, or both of a pair.
+        texts: the text, or both of a pair; a text may be a list of words.
     """
 
-    texts: tuple[str, ...] = ()
+    texts: tuple[Any, ...] = ()
 
 
 def predict(
-    model: str, texts: Sequence[tuple[str, ...]], *, max_length: int | None = None, batch_size: int = 32
+    model: str, texts: Sequence[tuple[Any, ...]], *, max_length: int | None = None, batch_size: int = 32
 ) -> list[Prediction]:
     """Classify texts with a fine-tuned model.
 
     Args:
         model: a folder or Hub id.
-        texts: ``(text,)`` or ``(text, pair)``, all of one kind.
+        texts: ``(text,)`` or ``(text, pair)``, all of one kind; for a model that tags words a text may be their list.
         max_length: tokens that texts are cut to; default: what the model takes, at most 512.
         batch_size: texts at a time.
     Raises:
@@ -56,7 +57,7 @@ def predict(
 
 def read_texts(
     path: Path, text: str | None = None, text_pair: str | None = None, *, trained: Columns | None = None
-) -> list[tuple[str, ...]]:
+) -> list[tuple[Any, ...]]:
     """The texts of a file: of the columns named, else of those that the model was trained on, else as names tell.
 
     Args:
@@ -70,9 +71,13 @@ def read_texts(
     columns = data.column_names
     rows = list(zip(*(data[name] for name in columns), strict=True))
     for number, row in enumerate(rows, start=1):
-        if not all(isinstance(value, str) for value in row):
+        if not all(isinstance(value, str) or _is_words(value) for value in row):
             raise RequestError(f"{path}: row {number} has no text in column '{columns[0]}': fill it or take it out")
     return rows
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
 
 
 def _columns(
@@ -121,6 +126,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "label": each.label,
                 "probability": each.probability,
                 "probabilities": each.probabilities,
+                **({} if each.entities is None else {"entities": [vars(entity) for entity in each.entities]}),
             }
             for each in predictions
         ]
@@ -130,6 +136,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     writer = csv.writer(buffer)
     writer.writerow([*names, "label", "probability"])
     quoted = 0
+    predictions = [_one_line_of_words(each) for each in predictions]
     for each in predictions:
         cells = [_no_formula(cell) for cell in (*each.texts, each.label)]
         quoted += sum(cell != given for cell, given in zip(cells, (*each.texts, each.label), strict=True))
@@ -143,6 +150,15 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
             path,
         )
     write_text(path, buffer.getvalue())
+
+
+def _one_line_of_words(prediction: Prediction) -> Prediction:
+    """Words as one text, and entities as ``type: text`` in place of the label, as a cell can hold them."""
+    texts = tuple(text if isinstance(text, str) else " ".join(text) for text in prediction.texts)
+    if prediction.entities is None:
+        return replace(prediction, texts=texts)
+    found = [f"{each.type}: {texts[0][each.start : each.end]}" for each in prediction.entities]
+    return replace(prediction, texts=texts, label="; ".join(found))
 
 
 # Tab and return are skipped, and some languages' spreadsheets take the wide forms too. A sign alone is text.

@@ -19,6 +19,7 @@ from distilnlp.run.folder import CARD, RunFolder
 from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
 from distilnlp.run.plan import Plan, StagePlan, make_plan
+from distilnlp.run.reading import check_reading
 from distilnlp.run.report import make_report, outsider_result
 from distilnlp.run.stage import train_stage
 from distilnlp.run.thresholds import check_thresholds
@@ -167,12 +168,14 @@ def _load(data: DataSpec) -> Task:
         text=data.text,
         text_pair=data.text_pair,
         label=data.label,
+        label_names=data.label_names,
         problem_type=data.problem_type,
         seed=data.seed,
         max_train=data.max_train,
         max_validation=data.max_validation,
     )
     check_thresholds(data, task)
+    check_reading(data, task)
     return task
 
 

@@ -1,0 +1,186 @@
+"""Words with tags: CoNLL files, and entities by their place in a text as words with tags."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, List
+
+from distilnlp.data.arrow import BATCH_ROWS, column_batches, write_dataset
+from distilnlp.data.columns import Columns
+from distilnlp.data.text_files import check_text, open_text
+from distilnlp.errors import RequestError
+from distilnlp.problems.tags import Span, tags_of
+
+__all__ = ["ConllFile", "check_lengths", "words_of_entities"]
+
+WORDS, TAGS = "tokens", "tags"
+DOCUMENT = "-DOCSTART-"
+WORD = re.compile(r"\w+|[^\w\s]")
+KINDS = ("label", "type", "entity_group", "tag")  # what the type of an entity is called
+
+
+class ConllFile:
+    """A file with a word a line, its tag last, and a blank line between sentences.
+
+    Columns are divided by tabs, or else by spaces: ``tokens``, the first; ``tags``, the last; ``column_2`` and so on
+    between them. Lines of ``-DOCSTART-`` are left out, and so are comments: lines that begin with ``# `` and have
+    another number of columns.
+
+    Args:
+        path: the file.
+    Raises:
+        RequestError: it is not UTF-8, is empty, or its first line has one column only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_text(path)
+        self.path = path
+        with open_text(path) as lines:
+            first = next((fields for _, fields in self._fields(lines) if fields and fields[0] != DOCUMENT), [])
+        self._count = len(first)
+        if self._count < 2:
+            raise RequestError(
+                f"{path}: the first line has {len(first)} column: a word and its tag are needed in each line, divided"
+                " by a tab or a space, and a blank line between sentences"
+            )
+        between = [f"column_{place}" for place in range(2, self._count)]
+        self.names = [WORDS, *between, TAGS]
+
+    def learn_names(self) -> None:
+        """They are known."""
+
+    def tables(self, needed: Sequence[str]) -> Iterator[pa.Table]:
+        """The needed columns, a list of texts for each sentence. Raises RequestError for a broken line."""
+        schema = pa.schema([(name, pa.list_(pa.string())) for name in needed])
+        yield schema.empty_table()
+        places = [self.names.index(name) for name in needed]
+        rows: list[list[list[str]]] = []
+        for sentence in self._sentences():
+            rows.append([[fields[place] for fields in sentence] for place in places])
+            if len(rows) == BATCH_ROWS:
+                yield pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
+                rows = []
+        if rows:
+            yield pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
+
+    def _sentences(self) -> Iterator[list[list[str]]]:
+        sentence: list[list[str]] = []
+        with open_text(self.path) as lines:
+            for line, fields in self._fields(lines):
+                if fields and fields[0] != DOCUMENT:
+                    if len(fields) == self._count:
+                        sentence.append(fields)
+                        continue
+                    if fields[0] == "#":
+                        continue
+                    raise RequestError(
+                        f"{self.path}: line {line} has {len(fields)} columns and the first one {self._count}: a word"
+                        " and its tag are needed in each line, and a blank line between sentences"
+                    )
+                if sentence:
+                    yield sentence
+                sentence = []
+        if sentence:
+            yield sentence
+
+    @staticmethod
+    def _fields(lines: Iterator[str] | Any) -> Iterator[tuple[int, list[str]]]:
+        for number, content in enumerate(lines, start=1):
+            text = content.strip()
+            yield number, text.split("\t") if "\t" in text else text.split()
+
+
+def words_of_entities(dataset: Dataset, where: str, columns: Columns) -> Dataset:
+    """Texts with entities, ``[{start, end, label}, ...]`` in the label column, as words with tags (BIO).
+
+    Words are letters and digits in a row, or a single other sign; one that an entity begins or ends in is cut there.
+
+    Args:
+        dataset: with the columns.
+        where: the file or data set, for the errors.
+        columns: of texts and labels.
+    Returns:
+        The same columns, lists of words and of tags; anything else than entities as it is.
+    Raises:
+        RequestError: an entity without start, end or label, outside of its text, without a word, or over another one.
+    """
+    if not isinstance(columns.label, str) or columns.text not in dataset.features:
+        return dataset
+    feature = dataset.features.get(columns.label)
+    inner = feature.feature if isinstance(feature, List) else None
+    if not isinstance(inner, Mapping) or not {"start", "end"} <= inner.keys():
+        return dataset
+    kind = next((name for name in KINDS if name in inner), None)
+    if kind is None:
+        raise RequestError(
+            f"{where}, column '{columns.label}': entities have {', '.join(inner)}: start, end and label are needed"
+        )
+    texts, entities = (column_batches(dataset, name) for name in (columns.text, columns.label))
+    schema = pa.schema([(columns.text, pa.list_(pa.string())), (columns.label, pa.list_(pa.string()))])
+
+    def tables() -> Iterator[pa.Table]:
+        row = 0
+        for batch, found in zip(texts, entities, strict=True):
+            rows = []
+            for text, own in zip(batch.to_pylist(), found.to_pylist(), strict=True):
+                row += 1
+                place = f"{where}: row {row}"
+                rows.append(_words_and_tags(text or "", own or [], kind, place))
+            yield pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
+
+    return write_dataset(tables())
+
+
+def _words_and_tags(
+    text: str, entities: Sequence[Mapping[str, Any] | None], kind: str, place: str
+) -> tuple[list[str], list[str]]:
+    cuts: set[int] = set()
+    spans = []
+    for each in entities:
+        start, end, name = ((each or {}).get(key) for key in ("start", "end", kind))
+        if type(start) is not int or type(end) is not int or not isinstance(name, str) or not name.strip():
+            raise RequestError(f"{place} has the entity {each!r:.80}: whole numbers start and end and a {kind} needed")
+        if not 0 <= start < end <= len(text):
+            raise RequestError(
+                f"{place} has the entity '{name}' from {start} to {end} and its text {len(text)} characters: an entity"
+                " is a part of its text, the end excluded"
+            )
+        spans.append((start, end, name))
+        cuts.update((start, end))
+    words = [part for match in WORD.finditer(text) for part in _cut(match.start(), match.end(), cuts)]
+    found = []
+    for start, end, name in spans:
+        inside = [number for number, (first, last) in enumerate(words) if start <= first and last <= end]
+        if not inside:
+            raise RequestError(f"{place} has the entity '{name}' from {start} to {end}, where no word is")
+        found.append(Span(inside[0], inside[-1] + 1, name))
+    try:
+        return [text[first:last] for first, last in words], tags_of(found, len(words))
+    except RequestError as error:
+        raise RequestError(f"{place}: {error}") from error
+
+
+def _cut(start: int, end: int, cuts: set[int]) -> Iterator[tuple[int, int]]:
+    """A word in parts, where an entity begins or ends within it."""
+    edges = [start, *sorted(cut for cut in cuts if start < cut < end), end]
+    yield from itertools.pairwise(edges)
+
+
+def check_lengths(dataset: Dataset, where: str, columns: Columns) -> None:
+    """Raise RequestError unless each row has as many tags as words, and one word at least."""
+    row = 0
+    both = (column_batches(dataset, name) for name in (columns.text, str(columns.label)))
+    for words, tags in zip(*both, strict=True):
+        for own, given in zip(words.to_pylist(), tags.to_pylist(), strict=True):
+            row += 1
+            if not own or None in own:
+                raise RequestError(f"{where}: row {row} has {'no words' if not own else 'a word that is null'}")
+            if not isinstance(given, list) or len(given) != len(own):
+                count = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
+                raise RequestError(
+                    f"{where}: row {row} has {len(own)} words and {count}: one tag is needed for each word"
+                )
