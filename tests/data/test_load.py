@@ -296,6 +296,16 @@ def test_equal_texts_are_on_one_side_and_it_is_said(tmp_path, caplog):
     assert not {text.strip() for text in small.train["text"]} & {text.strip() for text in small.validation["text"]}
 
 
+def test_too_few_different_texts_are_on_both_sides_and_it_is_said(tmp_path, caplog):
+    (tmp_path / "data.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 30)
+    task = load_task(tmp_path / "data.csv")
+    assert (len(task.train), Counter(task.validation["label"])) == (48, {0: 6, 1: 6})
+    (record,) = caplog.records
+    assert "12 of the 12 held-out texts are trained on too" in record.getMessage()
+    assert "mean little" in record.getMessage() and "mean little" in task.source
+    assert "all held out or all trained on" not in record.getMessage()
+
+
 def test_an_overlap_of_the_given_files_is_told(tmp_path, caplog):
     for name, rows in (("train", range(60)), ("dev", range(55, 65))):
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(f"text {row},{row % 2}\n" for row in rows))
