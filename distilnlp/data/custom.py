@@ -110,7 +110,10 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     if validation is None:
         kept, held_out = hold_out(labels.problem.strata(labels.values), request.seed, where, repeats.groups)
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
-        if notes:
+        note = overlap_note(hashes[kept], hashes[held_out])
+        if note:
+            notes.append(f"{note}, because there are too few different ones: the held-out scores mean little")
+        elif notes:
             notes.append("equal texts are all held out or all trained on")
     else:
         other, other_where = validation

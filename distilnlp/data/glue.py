@@ -9,9 +9,9 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset
 
 from distilnlp.data.arrow import column_array, with_label
-from distilnlp.data.embedded import read_sample
+from distilnlp.data.embedded import read_sample, read_sentences
 from distilnlp.data.files import find_split, read_files
-from distilnlp.data.glue_table import DATA_DIR, GLUE_ID, SAMPLE, TaskInfo
+from distilnlp.data.glue_table import DATA_DIR, GLUE_ID, SAMPLE, SENTENCES, TaskInfo
 from distilnlp.errors import RequestError, listed
 
 __all__ = ["Official", "official", "read_folder", "read_packaged"]
@@ -19,6 +19,12 @@ __all__ = ["Official", "official", "read_folder", "read_packaged"]
 logger = logging.getLogger(__name__)
 
 SUBSTITUTE = "validation_substitute"  # pairs of QQP's training set where its validation set is not to be had
+
+_PACKAGED = {
+    SAMPLE: (read_sample, "an excerpt of MNLI", "nyu-mll/multi_nli"),
+    # No id: its labels are none of MNLI's, and its scores are not to stand under that name
+    SENTENCES: (read_sentences, "premises (found) and hypotheses (written) of an excerpt of MNLI", None),
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,14 @@ class Official:
 
 
 def read_packaged(info: TaskInfo) -> Official:
-    """The excerpt of MNLI that comes with this package."""
-    splits = {split: official(read_sample(split), info, f"{SAMPLE}/{split}") for split in ("train", "validation")}
-    source = f"{SAMPLE}: an excerpt of MNLI, scores are not comparable with published ones"
-    return Official(splits, source, "nyu-mll/multi_nli")
+    """One of the tasks of the excerpt of MNLI that comes with this package.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    read, what, dataset_id = _PACKAGED[info.name]
+    splits = {split: official(data, info, f"{info.name}/{split}") for split, data in read().items()}
+    return Official(splits, f"{info.name}: {what}, scores are not comparable with published ones", dataset_id)
 
 
 def read_folder(info: TaskInfo, data_dir: str | Path) -> Official:

@@ -1,4 +1,5 @@
-"""The GLUE tasks: columns, label names in the official order, metrics. Imports nothing heavy: the CLI lists them."""
+"""The tasks known by name: columns, label names in the official order, metrics. Imports nothing heavy: the CLI lists
+them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ __all__ = [
     "DATA_DIR",
     "GLUE",
     "GLUE_ID",
+    "PACKAGED",
     "SAMPLE",
+    "SENTENCES",
     "TaskInfo",
     "task_names",
 ]
@@ -20,6 +23,7 @@ __all__ = [
 GLUE_ID = "nyu-mll/glue"
 DATA_DIR = "DISTILNLP_DATA_DIR"  # environment variable: a folder with the GLUE tasks, read instead of the Hub
 SAMPLE = "mnli-sample"  # the excerpt of MNLI inside this package
+SENTENCES = "found-or-written"  # one sentence of each of its pairs: is it from a source or made up for the corpus?
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class TaskInfo:
         problem: the kind of task.
         metrics: names as ``compute_metrics`` reports them.
         main_metric: the one of ``metrics`` that a run is judged by.
-        splits: official split name -> number of rows in the official data.
+        splits: official split name -> number of rows in the official data, or in what this package has of them.
     """
 
     name: str
@@ -60,6 +64,7 @@ def _task(
 
 
 _PAIR = ("sentence1", "sentence2")
+_MNLI = ("premise", "hypothesis")
 _NLI = ("entailment", "neutral", "contradiction")
 _F1 = ("accuracy", "f1")
 
@@ -79,7 +84,7 @@ GLUE: Mapping[str, TaskInfo] = MappingProxyType(
             _task("mrpc", _PAIR, ("not_equivalent", "equivalent"), (3668, 408), _F1, "f1"),
             _task("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), (363846, 40430), _F1, "f1"),
             _task("stsb", _PAIR, None, (5749, 1500), ("pearson", "spearmanr"), "pearson"),
-            _task("mnli", ("premise", "hypothesis"), _NLI, (392702, 9815, 9832)),
+            _task("mnli", _MNLI, _NLI, (392702, 9815, 9832)),
             _task("qnli", ("question", "sentence"), ("entailment", "not_entailment"), (104743, 5463)),
             _task("rte", _PAIR, ("entailment", "not_entailment"), (2490, 277)),
             _task("wnli", _PAIR, ("not_entailment", "entailment"), (635, 71)),
@@ -87,7 +92,17 @@ GLUE: Mapping[str, TaskInfo] = MappingProxyType(
     }
 )
 
+PACKAGED: Mapping[str, TaskInfo] = MappingProxyType(
+    {
+        task.name: task
+        for task in (
+            _task(SAMPLE, _MNLI, _NLI, (3000, 1000)),
+            _task(SENTENCES, ("sentence",), ("found", "written"), (2999, 999)),
+        )
+    }
+)
+
 
 def task_names() -> tuple[str, ...]:
     """Every name that `load_task` knows without a file or a Hub id."""
-    return (*GLUE, SAMPLE)
+    return (*GLUE, *PACKAGED)

@@ -16,7 +16,7 @@ from distilnlp.data.columns import Columns
 from distilnlp.data.custom import Request, convert
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
-from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, SAMPLE, TaskInfo, task_names
+from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
 from distilnlp.data.label_sets import label_keys
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.repeats import overlap_note, text_hashes
@@ -86,9 +86,9 @@ def load_task(
     be run at all without it; a warning and `Task.source` say that its scores do not compare with GLUE's.
 
     Args:
-        name: a GLUE task (``mrpc``), ``mnli-sample`` (inside the package, offline), a csv, tsv, json, jsonl or parquet
-            file, a folder with ``train`` and ``validation`` files, or a Hub data set (``org/name``, or
-            ``org/name:config``).
+        name: a GLUE task (``mrpc``), ``mnli-sample`` or ``found-or-written`` (inside the package, offline), a csv,
+            tsv, json, jsonl or parquet file, a folder with ``train`` and ``validation`` files, or a Hub data set
+            (``org/name``, or ``org/name:config``).
         data_dir: for GLUE tasks, a folder ``<task>/{train,validation}.parquet`` to read instead of the Hub; None takes
             the environment variable ``DISTILNLP_DATA_DIR``, if set.
         validation: own data only: a file, or the name of a split of the Hub data set. Without it and without a
@@ -134,8 +134,8 @@ def known_name(name: str | Path) -> str | None:
     if isinstance(name, Path):
         return None
     plain = name.lower()
-    if plain == SAMPLE:
-        return SAMPLE
+    if plain in PACKAGED:
+        return plain
     plain = plain.replace("-", "").replace("_", "")  # SST-2, sst_2
     return plain if plain in GLUE else None
 
@@ -150,8 +150,8 @@ def _refuse_own_options(name: str, options: Mapping[str, object]) -> None:
 
 
 def _load_named(name: str, data_dir: str | Path | None) -> Task:
-    if name == SAMPLE:
-        info = replace(GLUE["mnli"], name=SAMPLE)
+    if name in PACKAGED:
+        info = PACKAGED[name]
         data = read_packaged(info)
     else:
         info = GLUE[name]

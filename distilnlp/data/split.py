@@ -19,7 +19,8 @@ def hold_out(keys: Keys, seed: int, where: str, groups: np.ndarray | None = None
     A tenth is held out, at least 50 rows, but of small data no more than a fifth. Every class keeps its share to one
     row; a class with a single row stays in train. Numeric targets are spread over their whole range in the same way.
     Groups of rows are held out whole or not at all, so that they meet numbers and shares only roughly; one that is
-    larger than what is to be held out stays in train.
+    larger than what is to be held out stays in train. Where too few groups are left for that, or only such of one
+    class, the split goes through the groups: rows are chosen as if each were a group of its own.
 
     Args:
         keys: what to stratify by: class ids or float targets ``(rows,)``, label sets ``(rows,)`` of
@@ -29,12 +30,30 @@ def hold_out(keys: Keys, seed: int, where: str, groups: np.ndarray | None = None
         groups: ``(rows,)``, the number of each row's group, counted from 0; None where each row is one.
 
     Raises:
-        RequestError: too few rows, or groups, to hold one out.
+        RequestError: too few rows to hold one out, or all of them in one group.
     """
     ranks, classes = _ranks(keys)
     rows = len(ranks)
-    if groups is None:
-        groups = np.arange(rows)
+    each = np.arange(rows)
+    groups = each if groups is None else groups
+    count = int(groups.max(initial=-1)) + 1
+    held_out, kinds = _held_out(ranks, classes, seed, groups)
+    if 1 < count < rows and (not held_out.any() or (classes and kinds < 2)):
+        by_rows, _ = _held_out(ranks, classes, seed, each)
+        if len(np.unique(ranks[by_rows])) > len(np.unique(ranks[held_out])):
+            held_out = by_rows
+    if not held_out.any():
+        repeated = "" if count == rows else f" with {count} different texts"
+        raise RequestError(
+            f"{where}: {rows} rows{repeated} are too few to hold some out for validation: give a validation file, or"
+            " more rows"
+        )
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _held_out(ranks: np.ndarray, classes: bool, seed: int, groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Which rows are held out, ``(rows,)`` of bool, maybe none; and how many keys the groups had to choose from."""
+    rows = len(ranks)
     sizes = np.bincount(groups)
     of_group = np.empty(len(sizes), dtype=ranks.dtype)
     of_group[groups[::-1]] = ranks[::-1]  # that of its first row
@@ -42,10 +61,11 @@ def hold_out(keys: Keys, seed: int, where: str, groups: np.ndarray | None = None
     # A target, or a set of labels, that occurs once is no class
     free = np.bincount(of_group)[of_group] > 1 if classes else np.ones(len(sizes), dtype=bool)
     free = np.flatnonzero(free & (sizes <= wanted))
+    kinds = len(np.unique(of_group[free]))
     # At most every second free group, so that no class of two or more loses its last one to the held-out side
     count = min(round(len(free) * wanted / max(int(sizes[free].sum()), 1)), len(free) // 2)
     if count < 1:
-        raise _too_few(rows, len(sizes), where)
+        return np.zeros(rows, dtype=bool), kinds
     # By size within a class: so many small and large groups are held out that the rows are about as many as wanted
     order = np.lexsort((sizes[free], of_group[free]))
     by_size = np.empty(len(free), dtype=np.int64)
@@ -58,17 +78,7 @@ def hold_out(keys: Keys, seed: int, where: str, groups: np.ndarray | None = None
         lost = np.setdiff1d(ranks[held_out], ranks[~held_out])
         chosen[groups[held_out & np.isin(ranks, lost)]] = False
         held_out = chosen[groups]
-        if not held_out.any():
-            raise _too_few(rows, len(sizes), where)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def _too_few(rows: int, groups: int, where: str) -> RequestError:
-    repeated = "" if groups == rows else f" with {groups} different texts"
-    return RequestError(
-        f"{where}: {rows} rows{repeated} are too few to hold some out for validation: give a validation file, or more"
-        " rows"
-    )
+    return held_out, kinds
 
 
 def subset(keys: Keys, count: int, seed: int) -> np.ndarray:

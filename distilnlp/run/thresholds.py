@@ -36,7 +36,7 @@ def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
 
     A tenth of them, at least 100 rows but never more than a fifth, drawn by ``data.seed``, so that all stages on the
     same data keep the same ones; equal texts stay on one side. None where the task needs no thresholds, where a number
-    is given for them, or where there are fewer than 200 training rows.
+    is given for them, or where there are fewer than 200 training rows or too few different texts in them.
 
     Returns:
         The task without those rows, and the rows.
@@ -48,8 +48,10 @@ def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
     group = np.array([texts.setdefault(text, len(texts)) for text in texts_of(task.train)])
     count = min(max(round(len(group) * KEPT_SHARE), KEPT_LEAST), len(group) // 5)
     order = np.random.default_rng((data.seed, 1)).permutation(len(texts))  # 1: not as the held-out rows were drawn
-    sizes = np.bincount(group)[order]
-    kept = np.isin(group, order[np.cumsum(sizes) <= count])
+    order = order[np.bincount(group)[order] <= count]  # a text in more rows than are to be kept stays in train
+    kept = np.isin(group, order[np.cumsum(np.bincount(group)[order]) <= count])
+    if not kept.any():
+        return task, None
     parts = (task.train.select(np.flatnonzero(rows), keep_in_memory=True) for rows in (~kept, kept))
     train, rows = parts
     return replace(task, train=train), rows
@@ -72,7 +74,10 @@ def set_thresholds(predictor: Predictor, rows: Dataset | None, data: DataSpec, s
         if asked != 0.5:
             setattr(config, DECISION_THRESHOLDS, [asked] * len(predictor.label_names))
     elif rows is None:
-        say(f"fewer than {FEWEST_ROWS} training rows are too few to choose decision thresholds on: 0.5 is used")
+        say(
+            f"fewer than {FEWEST_ROWS} training rows, or too few different texts in them, to choose decision"
+            " thresholds on: 0.5 is used"
+        )
     else:
         chosen = predictor.choose_thresholds(texts_of(rows), label_array(rows, predictor.problem), one=asked == "one")
         low, high = min(chosen), max(chosen)

@@ -315,4 +315,4 @@ def test_quickstart_runs_offline_and_says_what_it_needs(capsys, monkeypatch):
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "0")
     assert main(["quickstart"]) == 0
     assert os.environ["HF_HUB_OFFLINE"] == "1"
-    assert started[0].data.task == "mnli-sample"
+    assert started[0].data.task == "found-or-written"

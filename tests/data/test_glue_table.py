@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from distilnlp.data.glue_table import GLUE, SAMPLE, task_names
+from distilnlp.data.glue_table import GLUE, PACKAGED, task_names
 
 
 def test_glue_has_the_nine_tasks_with_their_official_label_order_and_metric():
@@ -26,9 +26,16 @@ def test_glue_has_the_nine_tasks_with_their_official_label_order_and_metric():
 
 
 def test_names_are_listed_and_the_table_cannot_be_changed():
-    assert task_names() == (*GLUE, SAMPLE)
+    assert task_names() == (*GLUE, "mnli-sample", "found-or-written")
     with pytest.raises(TypeError):
         GLUE["mrpc"] = GLUE["rte"]
+    with pytest.raises(TypeError):
+        PACKAGED["mrpc"] = GLUE["rte"]
+
+
+def test_the_packaged_sample_has_the_columns_and_labels_of_mnli():
+    sample, whole = PACKAGED["mnli-sample"], GLUE["mnli"]
+    assert (sample.text_columns, sample.label_names) == (whole.text_columns, whole.label_names)
 
 
 @pytest.mark.parametrize(

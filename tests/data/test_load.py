@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, List, Value
 
 from distilnlp.data import GLUE, embedded, load, load_task
 from distilnlp.data.columns import Columns
+from distilnlp.data.glue_table import PACKAGED
 from distilnlp.errors import RequestError, RunError
 
 
@@ -45,6 +46,32 @@ def test_the_packaged_sample():
     assert "not comparable" in task.source
 
 
+def test_the_packaged_sentences():
+    task = load_task("found-or-written")
+    premises, hypotheses = set(), set()
+    pairs = load_task("mnli-sample")
+    for side in (pairs.train, pairs.validation):
+        premises |= set(side["text"])
+        hypotheses |= set(side["text_pair"])
+    for side, counts in ((task.train, {0: 1500, 1: 1499}), (task.validation, {0: 500, 1: 499})):
+        assert side.column_names == ["text", "label"]
+        assert side.features["label"] == ClassLabel(names=["found", "written"])
+        assert Counter(side["label"]) == counts
+        assert all(
+            text in (premises, hypotheses)[label] for text, label in zip(side["text"], side["label"], strict=True)
+        )
+    texts = [text.strip() for side in (task.train, task.validation) for text in side["text"]]
+    assert len(set(texts)) == len(texts)  # none twice, so none on both sides
+    assert "not comparable" in task.source and task.dataset_id is None
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_table_of_tasks_tells_what_the_packaged_ones_have(name):
+    task = load_task(name)
+    assert dict(PACKAGED[name].splits) == {"train": len(task.train), "validation": len(task.validation)}
+    assert (task.name, task.label_names) == (name, PACKAGED[name].label_names)
+
+
 def test_the_samples_readme_states_the_sums_that_are_checked():
     readme = (embedded.FOLDER / "README.md").read_text()
     for split, sum_ in embedded.SHA256.items():
@@ -54,8 +81,9 @@ def test_the_samples_readme_states_the_sums_that_are_checked():
     assert sum((embedded.FOLDER / f"{split}.parquet").stat().st_size for split in embedded.SHA256) < 700_000
 
 
+@pytest.mark.parametrize("name", PACKAGED)
 @pytest.mark.parametrize("damage", ["changed", "missing"])
-def test_a_damaged_sample_is_not_used(tmp_path, monkeypatch, damage):
+def test_a_damaged_sample_is_not_used(tmp_path, monkeypatch, damage, name):
     folder = shutil.copytree(embedded.FOLDER, tmp_path / "sample")
     if damage == "changed":
         (folder / "train.parquet").write_bytes((folder / "train.parquet").read_bytes()[:-1] + b"x")
@@ -63,7 +91,7 @@ def test_a_damaged_sample_is_not_used(tmp_path, monkeypatch, damage):
         (folder / "train.parquet").unlink()
     monkeypatch.setattr(embedded, "FOLDER", folder)
     with pytest.raises(RunError, match="install distilnlp again"):
-        load_task("mnli-sample")
+        load_task(name)
 
 
 # --- GLUE ---
@@ -294,6 +322,16 @@ def test_equal_texts_are_on_one_side_and_it_is_said(tmp_path, caplog):
     assert said in task.source and said in caplog.text
     small = load_task(tmp_path / "data.csv", max_train=40, max_validation=10)
     assert not {text.strip() for text in small.train["text"]} & {text.strip() for text in small.validation["text"]}
+
+
+def test_too_few_different_texts_are_on_both_sides_and_it_is_said(tmp_path, caplog):
+    (tmp_path / "data.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 30)
+    task = load_task(tmp_path / "data.csv")
+    assert (len(task.train), Counter(task.validation["label"])) == (48, {0: 6, 1: 6})
+    (record,) = caplog.records
+    assert "12 of the 12 held-out texts are trained on too" in record.getMessage()
+    assert "mean little" in record.getMessage() and "mean little" in task.source
+    assert "all held out or all trained on" not in record.getMessage()
 
 
 def test_an_overlap_of_the_given_files_is_told(tmp_path, caplog):
