@@ -42,29 +42,30 @@ def recipe_from_options(command: str, task: str, options: Training, stages: Mapp
     return make_recipe(
         values,
         name=f"{short}-{command}",
-        extends="_several-labels.yaml" if _has_several_labels(task, options.data) else "glue/_base.yaml",
+        extends=_base_recipe(task, options.data),
         settings=options.settings or (),
         origin=f"distilnlp {command}",
         places={path: option for path, option in _options(values, command) if path != ("data", "task")},
     )
 
 
-def _has_several_labels(task: str, data: Mapping[str, Any]) -> bool:
-    """Whether the data have several labels a text. Data that cannot be read are told by the run, with their place."""
-    from distilnlp.problems import get_problem, list_problems
+def _base_recipe(task: str, data: Mapping[str, Any]) -> str:
+    """That of the kind of task. Data that cannot be read are told by the run, with their place."""
+    from distilnlp.problems import Problem, get_problem, list_problems
 
-    if data["problem_type"] is not None:
-        return data["problem_type"] in list_problems() and get_problem(data["problem_type"]).several_labels
+    said = data["problem_type"]
+    if said is not None:
+        return get_problem(said).recipe if said in list_problems() else Problem.recipe
     quiet_libraries()
     from distilnlp.data.load import known_name, load_task
 
     if known_name(task):
-        return False
+        return Problem.recipe
     names = ("data_dir", "validation", "text", "text_pair", "label", "label_names")
     try:
-        return load_task(task, **{name: data[name] for name in names}).problem.several_labels
+        return load_task(task, **{name: data[name] for name in names}).problem.recipe
     except DistilError:
-        return False
+        return Problem.recipe
 
 
 def _options(

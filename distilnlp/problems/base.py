@@ -200,6 +200,7 @@ class Problem:
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
         label_padding: what stands for the label of a padded token; None where labels are not by token.
         response_loss: the registered loss between two models' logits that fits.
+        recipe: the shipped recipe that the command line's options change.
         reading: the settings of `reader`, as a recipe's ``data`` calls them.
         metrics: names of the metrics for the user's own data, the main one first.
         accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
@@ -218,6 +219,7 @@ class Problem:
     exclusive_classes: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""
+    recipe: ClassVar[str] = "glue/_base.yaml"
     reading: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()

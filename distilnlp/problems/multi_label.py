@@ -51,6 +51,7 @@ class MultiLabel(Problem):
     thresholds: tuple[float, ...] | None = field(default=None, compare=False)
 
     several_labels: ClassVar[bool] = True
+    recipe: ClassVar[str] = "_several-labels.yaml"
     response_loss: ClassVar[str] = "bernoulli_soft_target"
     # The main one needs no threshold: with one that fits badly, a model that has learned much can have an F1 of 0.
     metrics: ClassVar[tuple[str, ...]] = ("micro_average_precision", "macro_average_precision", "micro_f1", "macro_f1")

@@ -56,6 +56,7 @@ class TokenClassification(Classification):
     rows: ClassVar[Rows] = "token"
     by_token: ClassVar[bool] = True
     label_padding: ClassVar[int | None] = IGNORED
+    recipe: ClassVar[str] = "_words.yaml"
     reading: ClassVar[tuple[str, ...]] = ("stride", "pieces")
     metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "entity_precision", "entity_recall", "accuracy")
     accepted_metrics: ClassVar[tuple[str, ...]] = (*metrics, "macro_f1")
@@ -287,7 +288,7 @@ class WordReader(Reader):
         spans = [[] if isinstance(text, str) else _word_spans(text) for text in texts]
         for place, text in enumerate(encoded["overflow_to_sample_mapping"]):
             if isinstance(texts[text], str):
-                _add_own_words(spans[text], encoded, place)
+                _add_own_words(spans[text], encoded, place, joined[text])
         return encoded, spans
 
     def _without_token(self, encoded: BatchEncoding, spans: Sequence[Spans]) -> list[tuple[int, int]]:
@@ -345,12 +346,13 @@ def _word_spans(words: Sequence[str]) -> Spans:
     return [(int(end) - len(word), int(end)) for word, end in zip(words, ends, strict=True)]
 
 
-def _add_own_words(spans: Spans, encoded: BatchEncoding, place: int) -> None:
+def _add_own_words(spans: Spans, encoded: BatchEncoding, place: int, text: str) -> None:
     """Add the words that the tokenizer itself sees in a window to those of the windows before it."""
     numbers, offsets = encoded.word_ids(place), encoded["offset_mapping"][place]
     for number, (start, end) in zip(numbers, offsets, strict=True):
         if number is None or start == end:
             continue
+        start += len(text[start:end]) - len(text[start:end].lstrip())  # some count the space in front as the word's
         if number == len(spans):
             spans.append((start, end))
         elif number < len(spans):

@@ -1,0 +1,166 @@
+"""Words, their first pieces, and windows of long texts."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from distilnlp.data.read_labels import read_labels
+from distilnlp.errors import RequestError
+from distilnlp.models.backend import TorchBackend
+from distilnlp.models.heads import model_from_config
+from distilnlp.models.predictor import Predictor
+from distilnlp.problems import get_problem
+from distilnlp.problems.token_classification import IGNORED
+from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
+
+TAGS = ("O", "B-film", "I-film", "B-food", "I-food")
+KIND = get_problem("token_classification")
+WORDS = ["the", "film", "was", "good", ",", "we", "saw", "it", "in", "a", "book", "zzz", "of", "they", "quite", "red"]
+
+
+def pieces() -> PreTrainedTokenizerBase:
+    """Most words are several pieces, each letter one, as byte-level models cut unknown ones."""
+    letters = sorted(set("".join(WORDS)))
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = [*letters, "\u0120"]
+    trainer = trainers.BpeTrainer(special_tokens=["<pad>", "<unk>"], initial_alphabet=alphabet, vocab_size=0)
+    backend.train_from_iterator(WORDS, trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+    made.model_max_length = 512
+    return made
+
+
+TOKENIZERS = {"wordpiece": tiny_tokenizer, "byte-level": pieces}
+every_tokenizer = pytest.mark.parametrize("make", TOKENIZERS.values(), ids=TOKENIZERS)
+
+
+@every_tokenizer
+@pytest.mark.parametrize("limit", [64, 20, 12, 8])
+def test_each_word_is_answered_for_once_at_its_first_piece(make, limit: int) -> None:
+    tokenizer = make()
+    encoded = KIND.reader(tokenizer, limit, {}).encode({"text": [WORDS], "label": [list(range(len(WORDS)))]})
+    words = np.concatenate([words for _, words in encoded.taken])
+    assert sorted(words) == list(range(len(WORDS)))
+    assert all(len(ids) <= limit for ids in encoded.columns["input_ids"])
+    for place, (tokens, words) in enumerate(encoded.taken):
+        labels = np.array(encoded.columns["labels"][place])
+        assert labels[tokens].tolist() == words.tolist()
+        assert (np.delete(labels, tokens) == IGNORED).all()
+        for token, word in zip(tokens, words, strict=True):
+            first = tokenizer.decode([encoded.columns["input_ids"][place][token]]).strip()
+            assert WORDS[word].startswith(first) or first == tokenizer.unk_token
+
+
+@every_tokenizer
+def test_a_list_of_words_is_read_as_the_sentence(make) -> None:
+    """A pipeline of transformers sees the sentence."""
+    sentence = [word for word in WORDS if word.isalpha()]
+    reader = KIND.reader(make(), 64, {})
+    both = reader.encode({"text": [sentence, " ".join(sentence)]})
+    assert both.columns["input_ids"][0] == both.columns["input_ids"][1]
+    assert both.spans[0] == both.spans[1]
+
+
+def test_labels_of_all_pieces_are_those_of_the_first_alone() -> None:
+    first, every = (
+        KIND.reader(pieces(), 64, {"pieces": each}).encode({"text": [WORDS], "label": [[1] * len(WORDS)]})
+        for each in ("first", "all")
+    )
+    assert first.columns["labels"] == every.columns["labels"]
+    assert sum(first.columns["label_mask"][0]) == len(WORDS)
+    tokens = pieces().convert_ids_to_tokens(every.columns["input_ids"][0])
+    own = [int(token != "\u0120") for token in tokens]  # a space alone is no piece of a word
+    assert every.columns["label_mask"][0] == own
+
+
+def test_a_word_that_nobody_sees_is_an_unknown_one() -> None:
+    encoded = KIND.reader(tiny_tokenizer(), 16, {}).encode({"text": [["the", "\u200b", "", "film"]]})
+    assert tiny_tokenizer().convert_ids_to_tokens(encoded.columns["input_ids"][0])[1:-1] == [
+        "the", "[UNK]", "[UNK]", "film",
+    ]  # fmt: skip
+
+
+def tagger(seed: int = 0, **changes: object) -> Predictor:
+    config = tiny_model("bert", label_names=TAGS, **changes).config
+    config.problem_type = KIND.name
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = model_from_config(config).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)
+    return Predictor(TorchBackend(model), tiny_tokenizer(), batch_size=2)
+
+
+def test_a_text_has_a_row_for_each_word_in_the_order_of_the_texts() -> None:
+    texts = [WORDS, ["the", "film"], WORDS[:5]]
+    found = tagger().answered([(text,) for text in texts])
+    assert np.bincount(found.example).tolist() == [len(text) for text in texts]
+    alone = [tagger().logits([(text,)]) for text in texts]
+    np.testing.assert_allclose(found.logits, np.concatenate(alone), atol=1e-5)
+
+
+def test_a_long_text_is_answered_in_windows_to_its_end() -> None:
+    predictor = tagger()
+    predictor.reader = KIND.reader(tiny_tokenizer(), 20, {})
+    text = WORDS * 6
+    logits = predictor.logits([(text,)])
+    assert logits.shape == (len(text), len(TAGS)) and (np.abs(logits).max(axis=1) > 0).all()
+
+
+def test_entities_are_those_of_the_pipeline() -> None:
+    from transformers import pipeline
+
+    predictor = tagger()
+    texts = ["the film was good, we saw it in a red book", "they quite saw the meal on the green film"]
+    judge = pipeline("token-classification", predictor.backend.model, tokenizer=predictor.tokenizer)  # type: ignore[call-overload,attr-defined]
+    for strategy in ("first", "simple"):  # each word of these texts is one token
+        for text, answer in zip(texts, predictor.answers(texts), strict=True):
+            expected = judge(text, aggregation_strategy=strategy)
+            assert answer.entities and len(answer.entities) == len(expected)
+            for own, other in zip(answer.entities, expected, strict=True):
+                assert (own.start, own.end, own.type) == (other["start"], other["end"], other["entity_group"])
+                assert own.probability == pytest.approx(other["score"], abs=1e-5)
+
+
+def test_tags_in_an_order_that_people_expect() -> None:
+    labels = read_labels([["I-b", "O", "B-a"], ["B-b", "I-a"]], None, "data", problem=KIND)
+    assert labels.names == ("O", "B-a", "I-a", "B-b", "I-b")
+
+
+def test_broken_sequences_and_numbers_without_a_name_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        read_labels([["O", "I-a"], ["B-a", "I-a"]], None, "data", problem=KIND)
+    assert "the tags of 1 of 2 rows do not follow BIO" in caplog.text
+    with caplog.at_level(logging.WARNING):
+        read_labels([[0, 1], [1, 2]], None, "data", problem=KIND)
+    assert "name them with label_names" in caplog.text
+
+
+def test_parts_of_speech_are_measured_by_word() -> None:
+    assert KIND.metrics_for(("NOUN", "VERB")) == ("accuracy", "macro_f1")
+    assert KIND.metrics_for(TAGS)[0] == "entity_f1"
+    assert KIND.details(np.array([0]), np.array([1]), np.array([0]), ("NOUN", "VERB")) == {}
+
+
+def test_f1_of_each_type() -> None:
+    names, examples = ("O", "B-a", "B-b"), np.array([0, 0, 1, 1])
+    details = KIND.details(np.array([1, 0, 1, 2]), np.array([1, 2, 0, 2]), examples, names)
+    assert details == {"entity_f1[a]": pytest.approx(2 / 3), "entity_f1[b]": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [({"stride": 62}, "stride is 62"), ({"stride": -1}, "stride is -1"), ({"pieces": "some"}, "pieces is 'some'")],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, object], why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        KIND.reader(tiny_tokenizer(), 64, settings)
+
+
+def test_the_vocabulary_of_these_tests_has_the_words() -> None:
+    assert {"the", "film", "good", "book"} <= set(VOCAB)
