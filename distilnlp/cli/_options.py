@@ -42,6 +42,9 @@ ProblemType = Annotated[
     # Not listed: the kinds come with numpy, for which --help would wait. A wrong one is answered with all of them.
     typer.Option(help="Kind of task, such as regression or multi_label_classification. [default: as the labels look]"),
 ]
+Weight = Annotated[
+    str | None, typer.Option(help="Column of how much each training example counts. [default: all alike]")
+]
 Validation = Annotated[str | None, typer.Option(help="File of the held-out examples. [default: hold out a part]")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with <task>/train.parquet and validation.parquet, instead of the Hub.")
@@ -73,6 +76,7 @@ class Training:
     text: Text = None
     text_pair: TextPair = None
     label: Label = None
+    weight: Weight = None
     problem_type: ProblemType = None
     validation: Validation = None
     data_dir: DataDir = None
@@ -90,7 +94,7 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("problem_type", "validation", "max_length")
+        names = ("weight", "problem_type", "validation", "max_length")
         return {
             "text": self.text,
             "text_pair": self.text_pair,

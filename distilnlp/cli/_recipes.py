@@ -60,7 +60,7 @@ def _has_several_labels(task: str, data: Mapping[str, Any]) -> bool:
 
     if known_name(task):
         return False
-    names = ("data_dir", "validation", "text", "text_pair", "label")
+    names = ("data_dir", "validation", "text", "text_pair", "label", "weight")
     try:
         return load_task(task, **{name: data[name] for name in names}).problem.several_labels
     except DistilError:

@@ -46,7 +46,8 @@ class Task:
         source: where the data are from, for the model card: a Hub id or a file's name; what sets the data apart from
             the official ones, and how many texts stand there several times or in both splits.
         dataset_id: the Hub id for the card's metadata, or None.
-        columns: where texts and labels stand in the data as they were given.
+        columns: where texts and labels stand in the data as they were given; where it names a column of weights,
+            ``train`` has them as ``example_weight``, and no other set has.
     """
 
     name: str
@@ -71,6 +72,7 @@ def load_task(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | Sequence[str] | None = None,
+    weight: str | None = None,
     trained: Columns | None = None,
     problem_type: str | None = None,
     seed: int = 0,
@@ -93,6 +95,8 @@ def load_task(
             validation split (``validation``, ``valid``, ``val``, ``dev``) a tenth of the rows is held out.
         text, text_pair, label: own data only: the columns; None finds them among common names. Several label columns,
             as a sequence or with commas between them, hold a 0 or 1 for each label of a text.
+        weight: own data only: the column that says how much each training example counts, 0 or more. What is measured
+            counts every example alike.
         trained: own data only: the columns that a model was trained on, used in place of finding them.
         problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
         seed: of the held-out split and of the subsets.
@@ -108,8 +112,9 @@ def load_task(
     if seed < 0:
         raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
     labels = label if label is None or isinstance(label, str) else tuple(label)
-    request = Request(text, text_pair, labels, problem_type, seed, trained)
+    request = Request(text, text_pair, labels, problem_type, seed, trained, weight)
     own_options = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
+    own_options["weight"] = weight
     known = known_name(name)
     if known:
         _refuse_own_options(known, own_options | {"problem_type": problem_type})

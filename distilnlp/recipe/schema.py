@@ -70,6 +70,7 @@ class DataSpec(_Strict):
     label: str | list[str] | None = Field(
         None, description="column of the label; several columns of 0 and 1, one for each label"
     )
+    weight: str | None = Field(None, description="column of how much each training example counts, 0 or more")
     problem_type: ProblemName | None = None
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
     decision_thresholds: Literal["each", "one"] | Probability | None = Field(
@@ -83,7 +84,7 @@ class DataSpec(_Strict):
 
 
 # What is said of one file's columns says nothing of another's.
-_OF_ONE_TASK = ("validation", "text", "text_pair", "label", "problem_type", "decision_thresholds")
+_OF_ONE_TASK = ("validation", "text", "text_pair", "label", "weight", "problem_type", "decision_thresholds")
 
 
 class StageData(DataSpec):

@@ -167,6 +167,7 @@ def _load(data: DataSpec) -> Task:
         text=data.text,
         text_pair=data.text_pair,
         label=data.label,
+        weight=data.weight,
         problem_type=data.problem_type,
         seed=data.seed,
         max_train=data.max_train,
