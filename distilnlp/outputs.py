@@ -26,6 +26,7 @@ class ModelInfo:
         num_logits: number of logits.
         problem: the kind of task that its head is for.
         kept_layers: the teacher layer (1-based) that each block was copied from, where the config says so.
+        layer_types: of each block, where they differ, the kind of attention (``full_attention``, ``sliding_attention``).
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelInfo:
     num_logits: int
     problem: Problem = field(default_factory=lambda: get_problem("single_label_classification"))
     kept_layers: tuple[int, ...] | None = None
+    layer_types: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

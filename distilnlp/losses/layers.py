@@ -16,6 +16,10 @@ from distilnlp.outputs import ModelInfo, Needs, Outputs
 __all__ = ["HiddenLayerLoss", "LayerLoss", "check_steps", "check_widths", "projections", "to_teacher_width"]
 
 
+# Of twelve layers that some map of every name fits.
+_KINDS = ("global", "local") * 6
+
+
 @dataclass(frozen=True)
 class LayerLoss(Loss):
     """Base of losses that compare mapped layers; the mean over the pairs of the map.
@@ -35,7 +39,9 @@ class LayerLoss(Loss):
 
     def __post_init__(self) -> None:
         if isinstance(self.layer_map, str):
-            LayerMap.from_spec(self.layer_map, 12, 12)  # an unknown name is refused where it is written
+            LayerMap.from_spec(
+                self.layer_map, 12, 12, types=(_KINDS, _KINDS)
+            )  # an unknown name is refused where it is written
         else:
             self.check_pairs(self.pairs)
 
@@ -58,8 +64,9 @@ class LayerLoss(Loss):
         return LayerMap.of(self.layer_map)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "LayerLoss":
-        layers = require_teacher(self.name, teacher).layers
-        pairs = LayerMap.from_spec(self.layer_map, student.layers, layers, student.kept_layers)
+        teacher = require_teacher(self.name, teacher)
+        types = (student.layer_types, teacher.layer_types)
+        pairs = LayerMap.from_spec(self.layer_map, student.layers, teacher.layers, student.kept_layers, types)
         self.check_pairs(pairs)
         return dataclasses.replace(self, layer_map=pairs)
 

@@ -101,7 +101,7 @@ class StudentSpec(_Strict):
 
     from_: str = Field(alias="from", description="an earlier stage, a folder, or a model of the Hub")
     layers: int | list[int] | None = Field(None, description="how many layers, or which (1-based)")
-    layer_map: Literal["uniform", "skip", "first", "last"] | None = Field(
+    layer_map: Literal["uniform", "skip", "first", "last", "cadence"] | None = Field(
         None, description="which layers are copied, where 'layers' is a number; default: uniform"
     )
     config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")
