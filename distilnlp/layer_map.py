@@ -7,7 +7,7 @@ from distilnlp.errors import RequestError, unknown
 
 __all__ = ["LAYER_MAPS", "LayerMap", "LayerMapSpec", "uniform_layers"]
 
-LAYER_MAPS = ("auto", "uniform", "last", "skip", "final", "middle")
+LAYER_MAPS = ("auto", "uniform", "last", "skip", "final", "middle", "cadence")
 
 LayerMapSpec = str | Sequence[Sequence[int]]
 
@@ -80,6 +80,7 @@ class LayerMap:
         student_layers: int,
         teacher_layers: int,
         kept: Sequence[int] | None = None,
+        types: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
     ) -> "LayerMap":
         """Turn a name or a list of pairs into a map, and check it against the two depths.
 
@@ -90,17 +91,21 @@ class LayerMap:
                 for 12 to 6 layers 2, 4, 6, 8, 10 and 7 to 11); ``"final"``: the last layer of each, and no other
                 (MiniLM, arXiv:2002.10957); ``"middle"``: the middle layer from the one at its relative depth (FitNets,
                 arXiv:1412.6550); ``"auto"``: the layers that the student was built from where ``kept`` names them,
-                else uniform; or a list of pairs ``[student, teacher]``.
+                else ``"cadence"`` where both have layers of several kinds, else uniform; ``"cadence"``: student layer
+                k from the layer of its own kind that is nearest to ``k * T / S``, the later one of two, so that global
+                attention learns from global and local from local; or a list of pairs ``[student, teacher]``.
             student_layers: number of blocks of the student, S.
             teacher_layers: number of blocks of the teacher, T.
             kept: for each student block the teacher block it was copied from (1-based), or None.
+            types: the kind of each block of the student and of the teacher, or None where all are alike.
         Raises:
-            RequestError: unknown name, a layer out of range, or a map that would be empty.
+            RequestError: unknown name, ``"cadence"`` for blocks of one kind or of a kind that the teacher lacks, a
+                layer out of range, or a map that would be empty.
         """
         if isinstance(spec, str):
             if spec not in LAYER_MAPS:
                 raise unknown("layer map", spec, LAYER_MAPS)
-            spec = cls(_named(spec, student_layers, teacher_layers, kept))
+            spec = cls(_named(spec, student_layers, teacher_layers, kept, types))
         layer_map = cls.of(spec)
         for student, teacher in layer_map:
             if student > student_layers or teacher > teacher_layers:
@@ -112,10 +117,23 @@ class LayerMap:
 
 
 def _named(
-    name: str, student_layers: int, teacher_layers: int, kept: Sequence[int] | None
+    name: str,
+    student_layers: int,
+    teacher_layers: int,
+    kept: Sequence[int] | None,
+    types: tuple[Sequence[str] | None, Sequence[str] | None],
 ) -> tuple[tuple[int, int], ...]:
     if name == "auto" and kept is not None and len(kept) == student_layers and max(kept) <= teacher_layers:
         return tuple(enumerate(kept, start=1))
+    own, others = (set(each or ()) for each in types)
+    if name == "cadence" and (not own or len(own | others) < 2 or not own <= others):
+        raise RequestError(
+            "layer map 'cadence' pairs layers of one kind of attention, global or local, and the models have "
+            f"{', '.join(sorted(own)) or 'one kind'} (student) and {', '.join(sorted(others)) or 'one kind'} "
+            "(teacher): use 'uniform' or name the pairs"
+        )
+    if name == "cadence" or (name == "auto" and len(own) > 1 and own <= others):
+        return tuple(_same_kind(student_layers, teacher_layers, types[0] or (), types[1] or ()))
     if name in ("auto", "uniform"):
         return tuple(enumerate(uniform_layers(student_layers, teacher_layers), start=1))
     if name == "final":
@@ -131,3 +149,13 @@ def _named(
     if name == "skip":
         return tuple(enumerate(uniform_layers(student_layers, teacher_layers)[:-1], start=1))
     return tuple((k, max(1, teacher_layers - student_layers + k)) for k in range(1, student_layers))
+
+
+def _same_kind(
+    student_layers: int, teacher_layers: int, own: Sequence[str], others: Sequence[str]
+) -> Iterator[tuple[int, int]]:
+    """Each student layer with the teacher layer of its kind that is nearest to its relative depth."""
+    for layer, kind in enumerate(own, start=1):
+        depth = layer * teacher_layers / student_layers
+        alike = [place for place, each in enumerate(others, start=1) if each == kind]
+        yield layer, min(alike, key=lambda place: (abs(place - depth), -place))

@@ -26,6 +26,7 @@ class ModelInfo:
         num_logits: number of logits.
         problem: the kind of task that its head is for.
         kept_layers: the teacher layer (1-based) that each block was copied from, where the config says so.
+        layer_types: of each block the kind of attention (``full_attention``, ``sliding_attention``), where they differ.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelInfo:
     num_logits: int
     problem: Problem = field(default_factory=lambda: get_problem("single_label_classification"))
     kept_layers: tuple[int, ...] | None = None
+    layer_types: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Outputs:
         attention_mask: ``(batch, tokens)``, 1 for a token and 0 for padding; None means no padding.
         words: ``(batch, tokens)``, the number of the word that a token is a piece of, in its text (the words of a pair
             are counted on); below 0 for none (special tokens, padding). Of the student only.
+        weights: ``(batch,)``, how much each example counts, 0 or more, with a mean of 1 over the training data; None
+            means 1 each. Of the student only.
         problem: the kind of task that the logits answer, which says what a row of classes in them stands for; None
             tells it by their shape: a choice for each text, or for each token.
     """
@@ -117,6 +121,7 @@ class Outputs:
     input_gradients: Tensor | None = None
     attention_mask: Tensor | None = None
     words: Tensor | None = None
+    weights: Tensor | None = None
     problem: Problem | None = None
 
     def get_logits(self) -> Tensor:
@@ -184,7 +189,12 @@ class Outputs:
             scales=self.scales,
             allowed={} if allowed is None else {layer: allowed},
             attention_mask=None if self.attention_mask is None else self.attention_mask[part],
+            weights=self.weights_of(part),
         )
+
+    def weights_of(self, part: slice) -> Tensor | None:
+        """The weights of a part of the examples; None where there are none."""
+        return None if self.weights is None else self.weights[part]
 
     def get_attention_scores(self, layer: int) -> Tensor:
         """Attention scores ``q k^T * scale``, ``(batch, heads, tokens, tokens)``, before mask and softmax.

@@ -25,7 +25,7 @@ ALLOWED = {
     "problems": {"label_names", "cut_texts"},
     "outputs": {"problems"},
     "recipe": {"hub_token", "yaml_text", "problems"},
-    "losses": {"typed", "citation", "problems", "outputs", "layer_map"},
+    "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"typed", "cut_texts", "label_names", "problems"},
     "models": {"typed", "cut_texts", "label_names", "problems", "outputs"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},

@@ -57,3 +57,25 @@ def test_a_map_that_cannot_be_meant_is_refused(spec: object, message: str) -> No
 def test_maps_that_leave_the_last_layer_out_need_two(name: str) -> None:
     with pytest.raises(RequestError, match="has only 1"):
         LayerMap.from_spec(name, 1, 6)
+
+
+THREES = tuple("local" if place % 3 else "global" for place in range(12))
+
+
+def test_cadence_pairs_layers_of_one_kind_of_attention() -> None:
+    pairs = LayerMap.from_spec("cadence", 4, 12, types=(THREES[:4], THREES))
+    assert list(pairs) == [(1, 4), (2, 6), (3, 9), (4, 10)]
+    assert all(THREES[student - 1] == THREES[teacher - 1] for student, teacher in pairs)
+
+
+def test_auto_is_cadence_where_the_kinds_differ_and_nothing_says_what_the_student_was_built_from() -> None:
+    types = (THREES[:4], THREES)
+    assert LayerMap.from_spec("auto", 4, 12, types=types) == LayerMap.from_spec("cadence", 4, 12, types=types)
+    assert list(LayerMap.from_spec("auto", 2, 12, kept=(1, 5), types=(THREES[:2], THREES))) == [(1, 1), (2, 5)]
+    assert list(LayerMap.from_spec("auto", 2, 12, types=(None, THREES))) == [(1, 6), (2, 12)]
+
+
+@pytest.mark.parametrize("types", [(None, None), (None, THREES), (THREES[:4], None), (("chunked", "global"), THREES)])
+def test_cadence_is_refused_where_a_kind_is_missing(types: tuple[tuple[str, ...] | None, ...]) -> None:
+    with pytest.raises(RequestError, match="pairs layers of one kind of attention"):
+        LayerMap.from_spec("cadence", 2, 12, types=types)  # type: ignore[arg-type]

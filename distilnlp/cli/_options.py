@@ -46,6 +46,9 @@ ProblemType = Annotated[
     # Not listed: the kinds come with numpy, for which --help would wait. A wrong one is answered with all of them.
     typer.Option(help="Kind of task, such as regression or multi_label_classification. [default: as the labels look]"),
 ]
+Weight = Annotated[
+    str | None, typer.Option(help="Column of how much each training example counts. [default: all alike]")
+]
 Validation = Annotated[str | None, typer.Option(help="File of the held-out examples. [default: hold out a part]")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with <task>/train.parquet and validation.parquet, instead of the Hub.")
@@ -78,6 +81,7 @@ class Training:
     text_pair: TextPair = None
     label: Label = None
     label_names: LabelNames = None
+    weight: Weight = None
     problem_type: ProblemType = None
     validation: Validation = None
     data_dir: DataDir = None
@@ -95,7 +99,7 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("label_names", "problem_type", "validation", "max_length")
+        names = ("label_names", "weight", "problem_type", "validation", "max_length")
         return {
             "text": self.text,
             "text_pair": self.text_pair,

@@ -61,7 +61,7 @@ def _base_recipe(task: str, data: Mapping[str, Any]) -> str:
 
     if known_name(task):
         return Problem.recipe
-    names = ("data_dir", "validation", "text", "text_pair", "label", "label_names")
+    names = ("data_dir", "validation", "text", "text_pair", "label", "label_names", "weight")
     try:
         return load_task(task, **{name: data[name] for name in names}).problem.recipe
     except DistilError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def make_collator(
     Shapes:
         input_ids, attention_mask, token_type_ids, words, label_mask: ``(batch, longest of the batch)``, int64;
         ``words`` is padded with -1, which is no word, ``label_mask`` with 0;
-        labels: ``(batch,)``, ``(batch, labels)`` for multi-label, or ``(batch, longest of the batch)`` by token.
+        labels: ``(batch,)``, ``(batch, labels)`` for multi-label, or ``(batch, longest of the batch)`` by token;
+        example_weight: ``(batch,)``, float32, where the features have it.
 
     Raises:
         RequestError: the tokenizer has no padding token; in a batch: ``label_ids`` that are not below ``num_labels``.
@@ -78,6 +80,8 @@ class _Collator:
             batch["labels"] = self._multi_hot(cast("list[Sequence[int]]", sets))
         if "labels" in batch and batch["labels"].is_floating_point():
             batch["labels"] = batch["labels"].float()  # float64 columns would not meet float32 logits
+        if EXAMPLE_WEIGHT in batch:
+            batch[EXAMPLE_WEIGHT] = _checked_weights(batch[EXAMPLE_WEIGHT].float())
         return batch
 
     def _multi_hot(self, sets: Sequence[Sequence[int]]) -> Tensor:
@@ -98,6 +102,15 @@ class _Collator:
         left = self.pad.tokenizer.padding_side == "left"
         gaps = [[padding] * (length - len(row)) for row in rows]
         return torch.tensor([[*gap, *row] if left else [*row, *gap] for gap, row in zip(gaps, rows, strict=True)])
+
+
+def _checked_weights(weights: Tensor) -> Tensor:
+    """Those of a stream are seen here first."""
+    if not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise RequestError(
+            f"the {EXAMPLE_WEIGHT} of an example is a number of 0 or more; got {weights.tolist()!r:.200}"
+        )
+    return weights
 
 
 def _is_numeric(key: str, value: object) -> bool:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from distilnlp.errors import RequestError, listed, nearest
 
-__all__ = ["LABELS", "PAIRS", "SINGLES", "Columns", "find_columns"]
+__all__ = ["EXAMPLE_WEIGHT", "LABELS", "PAIRS", "SINGLES", "Columns", "find_columns"]
+
+# The column of weights in a data set and in a batch: long, so that no column of a user's means it by chance.
+EXAMPLE_WEIGHT = "example_weight"
 
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -42,17 +45,19 @@ class Columns:
     Args:
         text, text_pair: of the texts; ``text_pair`` is None for single ones.
         label: of the label; several where each holds a 0 or 1 for one label.
+        weight: of how much each example counts; None where all count alike.
     """
 
     text: str
     text_pair: str | None
     label: str | tuple[str, ...]
+    weight: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
         labels = (self.label,) if isinstance(self.label, str) else self.label
-        return (self.text, *(() if self.text_pair is None else (self.text_pair,)), *labels)
+        return tuple(name for name in (self.text, self.text_pair, *labels, self.weight) if name is not None)
 
 
 def find_columns(
@@ -62,6 +67,7 @@ def find_columns(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | Sequence[str] | None = None,
+    weight: str | None = None,
 ) -> Columns:
     """Names given are taken as they are; the others are found among common names, whatever their case.
 
@@ -72,6 +78,7 @@ def find_columns(
         columns: all column names of the data.
         where: the file or data set, for the errors.
         text, text_pair, label: columns that the user named.
+        weight: the column of the examples' weights, which is never looked for.
 
     Raises:
         RequestError: a named column is not there, none or several could be meant, or one is meant twice.
@@ -79,18 +86,18 @@ def find_columns(
     if text_pair is not None and text is None:
         raise RequestError(f"{where}: text_pair='{text_pair}' without text: name both columns of the pair")
     labels = _split(label, columns)
-    given = [("text", text), ("text_pair", text_pair), *(("label", name) for name in labels)]
+    given = [("text", text), ("text_pair", text_pair), *(("label", name) for name in labels), ("weight", weight)]
     for role, name in given:
         if name is not None and name not in columns:
             raise _missing(where, role, name, columns)
-    free = [name for name in columns if name not in (text, text_pair, *labels)]
+    free = [name for name in columns if name not in (text, text_pair, *labels, weight)]
     if text is None:
         text, text_pair = _find_texts(free, where, columns)
     labels = labels or (_find_label([n for n in free if n not in (text, text_pair)], where, columns),)
-    found = Columns(text, text_pair, labels[0] if len(labels) == 1 else labels)
+    found = Columns(text, text_pair, labels[0] if len(labels) == 1 else labels, weight)
     if len(set(found.names)) < len(found.names):
         raise RequestError(
-            f"{where}: one column is named twice ({', '.join(found.names)}): texts and label need their own"
+            f"{where}: one column is named twice ({', '.join(found.names)}): texts, label and weight need their own"
         )
     return found
 

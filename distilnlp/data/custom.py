@@ -9,7 +9,8 @@ from datasets import Dataset, Value
 from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_batches, with_label
-from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns, find_columns
+from distilnlp.data.example_weights import read_weights, with_weights
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
 from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
@@ -31,7 +32,7 @@ class Request:
     """What the user said about their data; None is to be found out.
 
     Args:
-        text, text_pair, label, problem: as for `load_task`.
+        text, text_pair, label, weight, problem: as for `load_task`.
         seed: of the split.
         trained: the columns of a model's training, for what is not said.
         label_names: of labels that are ids.
@@ -44,6 +45,7 @@ class Request:
     seed: int = 0
     trained: Columns | None = None
     label_names: tuple[str, ...] | None = None
+    weight: str | None = None
 
     def columns(self, names: Sequence[str], where: str) -> Columns:
         """What the columns of the data are for. Raises RequestError where that cannot be told."""
@@ -56,11 +58,14 @@ class Request:
             if label is None:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
-        return find_columns(names, where, text=text, text_pair=text_pair, label=label)
+        return find_columns(names, where, text=text, text_pair=text_pair, label=label, weight=self.weight)
 
     def found(self, columns: Columns) -> "Request":
-        """With every column named: the validation split uses those of the training split, not its own guess."""
-        return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label)
+        """With every column named: the validation split uses those of the training split, not its own guess.
+
+        It has no weights: what is measured counts every example alike.
+        """
+        return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label, weight=None)
 
 
 def _check_trained(names: Sequence[str], where: str, role: str, *columns: str | None) -> None:
@@ -77,7 +82,7 @@ class Own:
     """Both splits with the columns ``text``, optional ``text_pair`` and ``label``, and what the labels mean.
 
     Args:
-        columns: where they were found.
+        columns: where they were found. With weights, ``train`` has the column ``example_weight``.
         notes: what is to be known of the texts, for the source: repeated ones, say.
     """
 
@@ -105,11 +110,15 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     dataset = words_of_entities(dataset, where, columns)
     labels = _labels(dataset, where, columns, problem=request.problem, names=request.label_names)
     rows, hashes = _build(dataset, where, columns, labels)
+    if columns.weight is not None:
+        rows = with_weights(rows, read_weights(dataset, columns.weight, where))
     repeats = Repeats.of(hashes)
     notes = [note for note in (repeats.note(), repeats.contradictions(labels.values)) if note]
     if validation is None:
         kept, held_out = hold_out(labels.problem.strata(labels.values), request.seed, where, repeats.groups)
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
+        if columns.weight is not None:
+            validation_rows = validation_rows.remove_columns(EXAMPLE_WEIGHT)
         note = overlap_note(hashes[kept], hashes[held_out])
         if note:
             notes.append(f"{note}, because there are too few different ones: the held-out scores mean little")

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, IterableDataset, Value
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.arrow import column_batches
+from distilnlp.data.arrow import column_array, column_batches
 from distilnlp.data.label_sets import label_sums, names_of_sets
 from distilnlp.data.tokenize import first_rows, tokenize
 from distilnlp.errors import RequestError
@@ -56,20 +56,35 @@ def has_labels(dataset: Any) -> bool:
     return not isinstance(dataset, Dataset) or _label_feature(dataset) is not None
 
 
-def label_counts(dataset: Any) -> tuple[list[int], int]:
-    """In how many rows each of several labels holds, and how many rows there are.
+def label_counts(dataset: Any, problem: Problem | None = None) -> tuple[list[int], int]:
+    """In how many rows each class or each of several labels holds, and how many rows there are.
 
+    Args:
+        dataset: tokenised where the labels are by token.
+        problem: the kind of task; None tells it by the column.
     Raises:
         RequestError: a stream, or anything else that cannot be counted before the training.
     """
     columns = dataset.column_names if isinstance(dataset, Dataset) else []
     name = next((name for name in LABEL_COLUMNS if name in columns), None)
+    if name is not None and problem is not None and problem.rows == "token":
+        tokens = np.concatenate([pc.list_flatten(batch).to_numpy() for batch in column_batches(dataset, name)])
+        return np.bincount(tokens[tokens >= 0]).tolist(), len(dataset)
+    if name is not None and _is_class_id(dataset.features[name]):
+        ids = column_array(dataset, name)
+        feature = dataset.features[name]
+        classes = feature.num_classes if isinstance(feature, ClassLabel) else 0
+        return np.bincount(ids[ids >= 0], minlength=classes).tolist(), len(dataset)
     if name is None:
         raise RequestError(
-            "pos_weight=balanced counts the labels before the training, which needs a data set with a label column and"
+            "balanced weights count the labels before the training, which needs a data set with a label column and"
             " no stream: give numbers instead"
         )
     return [int(count) for count in label_sums(dataset, name)], len(dataset)
+
+
+def _is_class_id(feature: Any) -> bool:
+    return isinstance(feature, ClassLabel) or (isinstance(feature, Value) and "int" in feature.dtype)
 
 
 def text_sample(dataset: Any, size: int = 20) -> list[str]:

@@ -47,7 +47,8 @@ class Task:
         source: where the data are from, for the model card: a Hub id or a file's name; what sets the data apart from
             the official ones, and how many texts stand there several times or in both splits.
         dataset_id: the Hub id for the card's metadata, or None.
-        columns: where texts and labels stand in the data as they were given.
+        columns: where texts and labels stand in the data as they were given; where it names a column of weights,
+            ``train`` has them as ``example_weight``, and no other set has.
     """
 
     name: str
@@ -73,6 +74,7 @@ def load_task(
     text_pair: str | None = None,
     label: str | Sequence[str] | None = None,
     label_names: str | Path | Sequence[str] | None = None,
+    weight: str | None = None,
     trained: Columns | None = None,
     problem_type: str | None = None,
     seed: int = 0,
@@ -97,6 +99,8 @@ def load_task(
             as a sequence or with commas between them, hold a 0 or 1 for each label of a text.
         label_names: own data only: what labels that are ids (0, 1, ...) are called, in their order; or a json file
             with a list of them.
+        weight: own data only: the column that says how much each training example counts, 0 or more. What is measured
+            counts every example alike.
         trained: own data only: the columns that a model was trained on, used in place of finding them.
         problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
         seed: of the held-out split and of the subsets.
@@ -113,9 +117,9 @@ def load_task(
         raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
     labels = label if label is None or isinstance(label, str) else tuple(label)
     names = read_label_names(label_names)
-    request = Request(text, text_pair, labels, problem_type, seed, trained, names)
+    request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight)
     own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
-    own_options["label_names"] = label_names
+    own_options |= {"label_names": label_names, "weight": weight}
     known = known_name(name)
     if known:
         _refuse_own_options(known, own_options | {"problem_type": problem_type})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, get_problem, problem_of_columns
 from distilnlp.problems.reading import Reader
@@ -51,8 +52,8 @@ def tokenize(
     minutes. A stream (``IterableDataset``) is tokenised as it is read; its first 100 rows stand for all in the checks.
 
     Args:
-        dataset: columns ``text``, optional ``text_pair``, optional ``label``; others are dropped. A ``Dataset``, or an
-            ``IterableDataset``.
+        dataset: columns ``text``, optional ``text_pair``, ``label`` and ``example_weight``; others are
+            dropped. A ``Dataset``, or an ``IterableDataset``.
         tokenizer: the one of the model that will read the tokens.
         max_length: tokens, 1 or more beyond the special ones; None takes the tokenizer's ``model_max_length``, 512 at
             most.
@@ -182,6 +183,8 @@ class _Encoder:
         columns = dict(encoded.columns)
         if self.labels is not None and self.labels not in columns:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
+        if EXAMPLE_WEIGHT in rows:
+            columns[EXAMPLE_WEIGHT] = [rows[EXAMPLE_WEIGHT][row] for row in encoded.example]
         return columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 
     def tokens(self, whole: tuple[str, ...]) -> int:
@@ -250,9 +253,12 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
 
     types = {"input_ids": "int32", "words": "int16"}
     labels = encoder.labels
-    columns = {name: List(Value(types.get(name, "int8"))) for name in example if name not in ("length", labels)}
+    plain = ("length", EXAMPLE_WEIGHT, labels)
+    columns = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}
     if labels is not None:
         columns[labels] = encoder.reader.labels_feature(dataset.features["label"])
+    if EXAMPLE_WEIGHT in dataset.column_names:
+        columns[EXAMPLE_WEIGHT] = dataset.features[EXAMPLE_WEIGHT]
     return Features(columns | {"length": Value("int32")})
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -15,11 +16,13 @@ from distilnlp.outputs import ModelInfo, Needs, Outputs
 __all__ = [
     "Batch",
     "Loss",
+    "batch_mean",
     "example_mean",
     "get_loss",
     "list_losses",
     "loss_class",
     "register_loss",
+    "token_mean",
     "valid_counts",
     "without_padding",
 ]
@@ -41,6 +44,8 @@ class Loss:
         name: the registry's name.
         uses_labels: whether ``batch["labels"]`` is read.
         uses_teacher: whether the teacher's outputs are read.
+        weighs_examples: whether each example counts as often as ``student.weights`` says. Where the data have weights,
+            a loss that does not know them is refused.
         batch_dependent: whether examples are related to one another, so that micro-batches do not add up to one batch.
         read_once: settings that are read before the first step only, so that no schedule can change them.
         syncs_device: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
@@ -51,6 +56,7 @@ class Loss:
     name: ClassVar[str] = ""
     uses_labels: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = True
+    weighs_examples: ClassVar[bool] = False
     batch_dependent: ClassVar[bool] = False
     read_once: ClassVar[frozenset[str]] = frozenset()
     syncs_device: ClassVar[bool] = False
@@ -66,8 +72,31 @@ class Loss:
         return self
 
     @property
+    def reads_labels(self) -> bool:
+        """Whether ``batch["labels"]`` is read, as it always is or by a setting."""
+        return self.uses_labels
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether a setting names labels of the task (see `with_label_names`)."""
+        return False
+
+    def with_label_names(self, names: Sequence[str]) -> "Loss":
+        """This loss with every label that a setting names as its place among ``names``.
+
+        Raises:
+            RequestError: a setting names a label that is not there.
+        """
+        return self
+
+    @property
     def counts_labels(self) -> bool:
         """Whether a setting depends on how often each label holds in the training data (see `with_label_counts`)."""
+        return False
+
+    @property
+    def scales_by_counts(self) -> bool:
+        """Whether a setting is scaled by these counts where the data can be counted, and means something without."""
         return False
 
     def with_label_counts(self, positives: Sequence[int], rows: int) -> "Loss":
@@ -119,7 +148,8 @@ _REGISTRY: dict[str, type[Loss]] = {}
 def register_loss(name: str) -> Callable[[LossClass], LossClass]:
     """Class decorator: put a loss into the registry under ``name``, the name that recipes use.
 
-    Its ``citations`` become the section ``Source:`` of its docstring.
+    Its ``citations`` become the section ``Source:`` of its docstring, and the settings that a base has for many losses
+    (fields that are ``kw_only``) the last of ``Args:``, as the base tells of them.
 
     Raises:
         ValueError: the name is taken (a meaning never changes under a name).
@@ -133,11 +163,25 @@ def register_loss(name: str) -> Callable[[LossClass], LossClass]:
         cls.name = name
         # The one place of a loss's sources is `citations`: `help` shows what is made of them.
         source = source_section(cls.citations, cls.uncited)
-        cls.__doc__ = "\n".join(filter(None, (inspect.cleandoc(cls.__doc__ or ""), source)))
+        cls.__doc__ = "\n".join(filter(None, (_with_inherited_settings(cls), source)))
         _REGISTRY[name] = cls
         return cls
 
     return register
+
+
+def _with_inherited_settings(cls: type[Loss]) -> str:
+    """The docstring of a loss, with the settings of its bases that it does not tell of itself."""
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    told = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in cls.__mro__[1:] if issubclass(base, Loss))
+    for each in dataclasses.fields(cls):
+        entry = re.search(rf"^    {each.name}: .*\n(?:        .*\n?)*", told, re.M) if each.kw_only else None
+        if entry is None or re.search(rf"^    {each.name}: ", doc, re.M) or "Shapes:" not in doc:
+            continue
+        before, shapes, after = doc.partition("Shapes:")
+        heading = "" if re.search(r"^Args:$", before, re.M) else "Args:\n"
+        doc = f"{before}{heading}{entry[0].rstrip()}\n{shapes}{after}"
+    return doc
 
 
 def list_losses() -> list[str]:
@@ -194,8 +238,42 @@ def without_padding(states: Tensor, real: Tensor) -> Tensor:
     return states.where(real[..., None], states.new_zeros(()))
 
 
-def example_mean(values: Tensor, mask: Tensor) -> Tensor:
+def example_mean(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over the valid positions of each example, then over the examples; ``()``.
+
+    Args:
+        values: ``(batch, positions)`` one number a position.
+        mask: bool, ``(batch, positions)``.
+        weights: as for `batch_mean`.
+    Raises:
+        RequestError: as `token_mean`.
+    """
+    return batch_mean(token_mean(values, mask), weights)
+
+
+def batch_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the examples of ``weight * value``, ``()``.
+
+    It is not divided by the weights of the batch, whose mean over the training data is 1: so a batch cut into smaller
+    ones has the same mean.
+
+    Args:
+        values: ``(batch,)``, one number an example.
+        weights: ``(batch,)``, those of `Outputs`; None means 1 each.
+    Raises:
+        RequestError: values of another shape than the weights.
+    """
+    if weights is None:
+        return values.mean()
+    if values.shape != weights.shape:
+        raise RequestError(
+            f"weights {tuple(weights.shape)} are for one number an example; the loss gave {tuple(values.shape)}"
+        )
+    return (values * weights.to(values)).mean()
+
+
+def token_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the valid positions of each example, ``(batch,)``.
 
     Args:
         values: ``(batch, positions)`` one number a position.
@@ -206,4 +284,4 @@ def example_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
     counts = valid_counts(mask)
     # where, not a product: a masked position may hold inf or NaN.
-    return (values.where(mask, values.new_zeros(())).sum(dim=-1) / counts).mean()
+    return values.where(mask, values.new_zeros(())).sum(dim=-1) / counts

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import Batch, Loss
+from distilnlp.losses.base import Batch, Loss, batch_mean
 from distilnlp.losses.checks import check_same_tokens, require_teacher
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["HiddenLayerLoss", "LayerLoss", "check_steps", "check_widths", "projections", "to_teacher_width"]
+
+
+# Of twelve layers that some map of every name fits.
+_KINDS = ("global", "local") * 6
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class LayerLoss(Loss):
 
     def __post_init__(self) -> None:
         if isinstance(self.layer_map, str):
-            LayerMap.from_spec(self.layer_map, 12, 12)  # an unknown name is refused where it is written
+            LayerMap.from_spec(
+                self.layer_map, 12, 12, types=(_KINDS, _KINDS)
+            )  # an unknown name is refused where it is written
         else:
             self.check_pairs(self.pairs)
 
@@ -58,8 +64,9 @@ class LayerLoss(Loss):
         return LayerMap.of(self.layer_map)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "LayerLoss":
-        layers = require_teacher(self.name, teacher).layers
-        pairs = LayerMap.from_spec(self.layer_map, student.layers, layers, student.kept_layers)
+        teacher = require_teacher(self.name, teacher)
+        types = (student.layer_types, teacher.layer_types)
+        pairs = LayerMap.from_spec(self.layer_map, student.layers, teacher.layers, student.kept_layers, types)
         self.check_pairs(pairs)
         return dataclasses.replace(self, layer_map=pairs)
 
@@ -79,7 +86,10 @@ class LayerLoss(Loss):
     def layer_term(
         self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None
     ) -> Tensor:
-        """The term of one pair of layers, a mean over examples, ``()``; ``module``: the auxiliary one of this pair."""
+        """The term of one pair of layers, a mean over examples, ``()``; ``module``: the auxiliary one of this pair.
+
+        A loss with ``weighs_examples`` takes this mean with ``student.weights`` (`batch_mean`, `example_mean`).
+        """
         raise NotImplementedError
 
     def __call__(
@@ -97,8 +107,10 @@ class LayerLoss(Loss):
 class HiddenLayerLoss(LayerLoss):
     """Base of losses that compare hidden states of mapped layers, token by token."""
 
+    weighs_examples: ClassVar[bool] = True
+
     def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        """The term of one pair of layers, a mean over examples, ``()``.
+        """The term of one pair of layers, one number an example, ``(batch,)``.
 
         Args:
             student: ``(batch, tokens, student width)``; where the loss `projects`, of the teacher's width.
@@ -114,8 +126,8 @@ class HiddenLayerLoss(LayerLoss):
         h_s, h_t = self._states(student, layer, teacher, teacher_layer)
         real = student.token_mask(h_s)
         if self.projects:
-            return self.compare(to_teacher_width(self.name, h_s, h_t, module), h_t, real, None)
-        return self.compare(h_s, h_t, real, module)
+            h_s, module = to_teacher_width(self.name, h_s, h_t, module), None
+        return batch_mean(self.compare(h_s, h_t, real, module), student.weights)
 
     def mapped_states(self, student: Outputs, teacher: Outputs | None) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Student layer, its states and those of the teacher's layer, ``(batch, tokens, width)``, for each pair.

@@ -145,13 +145,32 @@ class Objective:
             terms.append((term.weight, loss, kept))
         return Objective(terms)
 
-    def with_label_counts(self, count: Callable[[], tuple[Sequence[int], int]]) -> "Objective":
+    def with_label_names(self, names: Callable[[], Sequence[str]]) -> "Objective":
+        """The objective with every label that a setting names as its place (see `Loss.with_label_names`).
+
+        Args:
+            names: called where a loss asks for it: the labels in the order of the logits.
+        """
+        if not any(term.loss.names_labels for term in self.terms):
+            return self
+        known = names()
+        terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
+        for term in self.terms:
+            try:
+                terms.append((term.weight, term.loss.with_label_names(known), term.settings))
+            except RequestError as error:
+                raise error.under(term.name) from error
+        return Objective(terms)
+
+    def with_label_counts(self, count: Callable[[], tuple[Sequence[int], int]], countable: bool = True) -> "Objective":
         """The objective with what depends on the labels of the training data fixed (see `Loss.with_label_counts`).
 
         Args:
             count: called where a loss asks for it: in how many rows each label holds, and how many rows there are.
+            countable: whether that can be said at all; where not, it is called only for what needs it.
         """
-        if not any(term.loss.counts_labels for term in self.terms):
+        needed = any(term.loss.counts_labels for term in self.terms)
+        if not needed and not (countable and any(term.loss.scales_by_counts for term in self.terms)):
             return self
         positives, rows = count()
         terms = [(term.weight, term.loss.with_label_counts(positives, rows), term.settings) for term in self.terms]
@@ -165,7 +184,19 @@ class Objective:
     @property
     def uses_labels(self) -> bool:
         """Whether any term reads the labels."""
-        return any(term.loss.uses_labels for term in self.terms)
+        return any(term.loss.reads_labels for term in self.terms)
+
+    def check_weighs_examples(self) -> None:
+        """Raise RequestError for a term that would count examples alike where the data weigh them."""
+        alike = [term for term in self.terms if not term.loss.weighs_examples]
+        if alike:
+            names = " and ".join(term.name for term in alike)
+            related = all(term.loss.batch_dependent for term in alike)
+            why = "relates examples to one another, of which none can" if related else "does not let an example"
+            raise RequestError(
+                f"the training examples have weights, and {names} {why} count more than another: leave out the "
+                f"weights, or {names}"
+            )
 
     @property
     def reads_words(self) -> bool:
@@ -215,6 +246,8 @@ class Objective:
             modules: what `make_modules` made.
             progress: the share of the training that is over, 0 <= progress < 1; only schedules read it.
         """
+        if student.weights is not None:
+            self.check_weighs_examples()
         raw: dict[str, Tensor] = {}
         weighted: list[Tensor] = []
         for term in self.terms:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.hooks import RemovableHandle
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -55,7 +55,13 @@ def model_info(model: PreTrainedModel) -> ModelInfo:
         num_logits=problem.head_size(config),
         problem=problem,
         kept_layers=tuple(kept) if kept else None,
+        layer_types=_layer_types(config),
     )
+
+
+def _layer_types(config: PreTrainedConfig) -> tuple[str, ...] | None:
+    types = tuple(getattr(config, "layer_types", None) or ())
+    return types if len(set(types)) > 1 else None
 
 
 class _Enough(Exception):

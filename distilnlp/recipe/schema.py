@@ -73,6 +73,7 @@ class DataSpec(_Strict):
     label_names: str | list[str] | None = Field(
         None, description="names of labels that are ids, in their order; or a json file with a list of them"
     )
+    weight: str | None = Field(None, description="column of how much each training example counts, 0 or more")
     problem_type: ProblemName | None = None
     stride: int | None = Field(None, ge=0, description="tokens that two windows of a long text share")
     pieces: Literal["first", "all"] | None = Field(
@@ -91,7 +92,8 @@ class DataSpec(_Strict):
 
 # What is said of one file's columns says nothing of another's.
 _OF_ONE_TASK = (
-    *("validation", "text", "text_pair", "label", "label_names", "problem_type", "decision_thresholds", "pieces"),
+    *("validation", "text", "text_pair", "label", "label_names", "weight", "problem_type", "decision_thresholds"),
+    "pieces",
 )
 
 
@@ -109,7 +111,7 @@ class StudentSpec(_Strict):
 
     from_: str = Field(alias="from", description="an earlier stage, a folder, or a model of the Hub")
     layers: int | list[int] | None = Field(None, description="how many layers, or which (1-based)")
-    layer_map: Literal["uniform", "skip", "first", "last"] | None = Field(
+    layer_map: Literal["uniform", "skip", "first", "last", "cadence"] | None = Field(
         None, description="which layers are copied, where 'layers' is a number; default: uniform"
     )
     config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")

@@ -14,6 +14,7 @@ import xxhash
 from datasets import Dataset
 
 from distilnlp.checksums import file_checksum
+from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import model_files
@@ -25,7 +26,7 @@ __all__ = ["Inputs", "data_digest", "data_entry", "model_digest"]
 
 VERSION = 1
 _ROWS = 10_000  # that are digested at a time
-_COLUMNS = ("text", "text_pair", "label")  # those that are read
+_COLUMNS = ("text", "text_pair", "label", EXAMPLE_WEIGHT)  # those that are read
 WAY_OUT = "put back what it was, give another folder with --output, or start over with --fresh"
 
 

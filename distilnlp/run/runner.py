@@ -169,6 +169,7 @@ def _load(data: DataSpec) -> Task:
         text_pair=data.text_pair,
         label=data.label,
         label_names=data.label_names,
+        weight=data.weight,
         problem_type=data.problem_type,
         seed=data.seed,
         max_train=data.max_train,

@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
@@ -142,6 +143,8 @@ def _few(rows: Any, processes: int, problem: Problem) -> Any:
     if not isinstance(rows, Dataset):
         return rows
     few = rows[[index % len(rows) for index in range(_ROWS * processes)]]
+    if EXAMPLE_WEIGHT in few:
+        few[EXAMPLE_WEIGHT] = [1.0] * len(few[EXAMPLE_WEIGHT])  # those of a few rows may all be 0
     return Dataset.from_dict(problem.shortened(few, _LETTERS), features=rows.features)
 
 

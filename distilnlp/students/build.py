@@ -56,7 +56,8 @@ def build_student(
     Args:
         teacher: a model, an object with one as ``.model``, or a folder or Hub id.
         layers: how many layers, chosen by ``layer_map``; or which, counted from 1; None keeps all.
-        layer_map: ``"uniform"`` (also None), ``"skip"``, ``"first"`` or ``"last"``: see `kept_layers`.
+        layer_map: ``"uniform"`` (also None), ``"skip"``, ``"first"``, ``"last"`` or ``"cadence"``: see
+            `kept_layers`.
         config: fields of the student's config that differ, such as ``{"hidden_size": 384}``. A narrower student gets
             the leading rows and columns of every weight, and so the leading heads, each whole. That is a cut, not a
             choice of the best ones: expect it to need more training than copied layers.
@@ -80,7 +81,7 @@ def build_student(
                 "architecture and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
-    kept = _kept(layers, layer_map, model.config.num_hidden_layers)
+    kept = _kept(layers, layer_map, model.config.num_hidden_layers, getattr(model.config, "layer_types", None))
     settings = student_config(model.config, kept, config or {}, architecture)
     settings.distilnlp_kept_layers = list(kept) if init == "teacher" else None
     made = _fresh(type(model), settings, model.config, seed)
@@ -90,9 +91,11 @@ def build_student(
     return made
 
 
-def _kept(layers: int | Sequence[int] | None, layer_map: str | None, depth: int) -> tuple[int, ...]:
+def _kept(
+    layers: int | Sequence[int] | None, layer_map: str | None, depth: int, types: Sequence[str] | None
+) -> tuple[int, ...]:
     if layers is None or isinstance(layers, int):
-        return kept_layers(layer_map or "uniform", layers, depth)
+        return kept_layers(layer_map or "uniform", layers, depth, types)
     if layer_map is not None:
         raise RequestError(f"layers {list(layers)} are a choice already: leave out layer_map '{layer_map}'")
     return kept_layers(layers, None, depth)

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
+from distilnlp.data.example_weights import has_example_weights
 from distilnlp.data.inspect import has_labels, label_counts, visible_part
 from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
@@ -148,6 +150,7 @@ def resolve_objective(
     teacher: ModelInfo | None,
     train_dataset: Any,
     args: TrainingArguments,
+    label_names: Sequence[str] | None = None,
 ) -> Objective:
     """The objective fixed to the two models.
 
@@ -156,6 +159,7 @@ def resolve_objective(
         student: the student.
         teacher: the teacher's sizes; None without one.
         train_dataset: has labels or not.
+        label_names: the labels as the data counts them, else as the student does; None where neither names them.
         args: ``ddp_find_unused_parameters`` is set where nobody chose and some parameters get no gradient.
     Raises:
         RequestError: something would not be trained, or could not be.
@@ -165,12 +169,18 @@ def resolve_objective(
     if teacher is not None and not objective.uses_teacher:
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
     if objective.uses_labels and not has_labels(visible_part(train_dataset)):
-        names = " and ".join(term.name for term in objective if term.loss.uses_labels)
+        names = " and ".join(term.name for term in objective if term.loss.reads_labels)
         raise RequestError(
             f"the objective has {names} and the training data has no label column: name the column, or leave "
             f"{names} out and learn from the teacher's outputs alone"
         )
-    resolved = objective.resolve(model_info(student), teacher).with_label_counts(lambda: label_counts(train_dataset))
+    if has_example_weights(train_dataset):
+        objective.check_weighs_examples()
+    resolved = objective.resolve(model_info(student), teacher)
+    resolved = resolved.with_label_names(lambda: _known_names(label_names, int(student.config.num_labels or 0)))
+    problem = problem_of_config(student.config)
+    countable = isinstance(train_dataset, Dataset)
+    resolved = resolved.with_label_counts(lambda: label_counts(train_dataset, problem), countable)
     if resolved.needs_student().input_gradients and args.torch_compile:
         names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
         raise RequestError(f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}")
@@ -179,6 +189,15 @@ def resolve_objective(
         # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.
         args.ddp_find_unused_parameters = True
     return resolved
+
+
+def _known_names(names: Sequence[str] | None, classes: int) -> Sequence[str]:
+    if names is None or len(names) != classes:
+        raise RequestError(
+            "class_weights names labels, and neither the data nor the student's config has their names: give a "
+            f"list of {classes} numbers in the order of the logits"
+        )
+    return names
 
 
 def match_problem(student: PreTrainedModel, data: Problem | None) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.losses import Objective
 from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.heads import head_logits
@@ -78,6 +79,6 @@ class ObjectiveHook(Part):
             return output
         (teacher, batch, progress), self._fed = self._fed, None
         student = self._capture.finish(head_logits(output), batch.get("attention_mask"), batch.get("labels"))
-        student = dataclasses.replace(student, words=batch.get("words"))
+        student = dataclasses.replace(student, words=batch.get("words"), weights=batch.get(EXAMPLE_WEIGHT))
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}

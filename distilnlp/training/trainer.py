@@ -18,6 +18,8 @@ from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOu
 
 from distilnlp.data.accept import as_dataset, as_datasets, check_class_ids, count_labels_as
 from distilnlp.data.collate import make_collator
+from distilnlp.data.columns import EXAMPLE_WEIGHT
+from distilnlp.data.example_weights import scale_weights
 from distilnlp.data.inspect import (
     dataset_label_names,
     dataset_problem,
@@ -68,9 +70,11 @@ class DistillationTrainer(Trainer):
             `Response`, the loss between logits that fits the head.
         args: `transformers.TrainingArguments`.
         train_dataset, eval_dataset: with the columns ``text``, optional ``text_pair`` and ``label`` (as `load_task`
-            gives them), or already tokenised: a `datasets.Dataset`, a DataFrame or a list of rows (see `as_dataset`).
-            ``eval_dataset`` may be a dict of them; classes that it counts in another order are put into ours. Both
-            may be streams (`datasets.IterableDataset`), for which ``args.max_steps`` says when training ends.
+            gives them; ``train_dataset`` may have ``example_weight`` too, how much each example counts, which is
+            scaled to a mean of 1), or already tokenised: a `datasets.Dataset`, a DataFrame or a list of rows (see
+            `as_dataset`). ``eval_dataset`` may be a dict of them; classes that it counts in another order are put into
+            ours. Both may be streams (`datasets.IterableDataset`), for which ``args.max_steps`` says when training
+            ends.
         processing_class: the student's tokenizer; default: the teacher's.
         max_length: tokens to which texts are truncated; default: what the tokenizer and the models take, 512 at most.
         compute_metrics: as for Trainer; default: accuracy, Pearson and Spearman, or average precision and F1, by the
@@ -152,7 +156,10 @@ class DistillationTrainer(Trainer):
         super().__init__(
             model=model,
             args=args,
-            train_dataset=to_tokens(train_dataset, self._makers, max_length, words=self._reads_words, **self._read_as),
+            train_dataset=scale_weights(
+                to_tokens(train_dataset, self._makers, max_length, words=self._reads_words, **self._read_as),
+                "train_dataset",
+            ),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
             compute_metrics=compute_metrics
@@ -178,13 +185,20 @@ class DistillationTrainer(Trainer):
         compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
         self.distillation_objective = compatibility.resolve_objective(
-            objective, self.student, info, self.train_dataset, self.args
+            objective, self.student, info, self.train_dataset, self.args, self._label_names
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
-        read = {"label", "label_ids", "label_mask", *self.label_names, *(["words"] if self._reads_words else [])}
+        read = {
+            "label",
+            "label_ids",
+            "label_mask",
+            EXAMPLE_WEIGHT,
+            *self.label_names,
+            *(["words"] if self._reads_words else []),
+        }
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
         self._check_class_ids(self.train_dataset, "train_dataset")

@@ -1,4 +1,4 @@
-"""What holds for every registered loss (the invariants I1 to I12)."""
+"""What holds for every registered loss (the invariants I1 to I13)."""
 
 import dataclasses
 import inspect
@@ -11,6 +11,7 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses import Objective, get_loss, list_losses, loss_class
+from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.outputs import Needs, Outputs
 from tests.losses.cases import CASES, SAME_LAYERS, Case, mapped, outputs
 
@@ -232,9 +233,100 @@ def test_the_docstring_says_what_a_reader_needs(case: Case) -> None:
     text = inspect.getdoc(cls) or ""
     for heading in ("Shapes:", "Units:", "Source:", "Raises:"):
         assert heading in text, heading
-    fields = [field.name for field in dataclasses.fields(cls) if field.init]
+    settings = {field.name for field in dataclasses.fields(cls) if field.init}
+    fields = [name for name in inspect.signature(cls).parameters if name in settings]
     documented = re.findall(r"^    (\w+):", text.split("Args:")[1].split("Shapes:")[0], re.M) if fields else []
     assert documented == sorted(documented, key=fields.index) and set(documented) == set(fields)
+
+
+weighs_examples = pytest.mark.parametrize(
+    "case", [case for case in CASES if loss_class(case.name).weighs_examples], ids=lambda case: case.name
+)
+weighs_classes = pytest.mark.parametrize(
+    "case", [case for case in CASES if issubclass(loss_class(case.name), WeighsClasses)], ids=lambda case: case.name
+)
+
+
+def weighed(out: Outputs, weights: list[float]) -> Outputs:
+    """With weights of mean 1, as the training data have."""
+    numbers = torch.tensor(weights)
+    return dataclasses.replace(out, weights=numbers / numbers.mean())
+
+
+def of_rows(case: Case, rows: list[int], weights: list[float] | None = None) -> Tensor:
+    student, teacher = (mapped(out, lambda tensor, _: tensor[rows]) for out in pair(case))
+    batch = {name: tensor[rows] for name, tensor in case.batch().items()}
+    return value(case, student if weights is None else weighed(student, weights), teacher, batch)
+
+
+def test_only_what_relates_examples_to_one_another_cannot_weigh_them() -> None:
+    unable = {name for name in list_losses() if not loss_class(name).weighs_examples}
+    assert all(loss_class(name).batch_dependent for name in unable)
+    for name in unable:
+        case = next(case for case in CASES if case.name == name)
+        with pytest.raises(RequestError, match=f"training examples have weights, and {name} relates examples"):
+            Objective([(1.0, case.make())]).check_weighs_examples()
+    Objective([(1.0, get_loss("hard_label")), (1.0, get_loss("soft_target"))]).check_weighs_examples()
+
+
+def test_outputs_with_weights_are_never_given_to_a_loss_that_ignores_them() -> None:
+    objective = Objective([(1.0, get_loss("pkt", layer_map=[[1, 1]]))])
+    with pytest.raises(RequestError, match="leave out the weights, or pkt"):
+        objective(weighed(outputs(0), [1.0, 1.0, 1.0, 1.0]), outputs(1), {})
+
+
+@weighs_examples
+def test_i13_weights_of_one_change_nothing(case: Case) -> None:
+    torch.testing.assert_close(of_rows(case, [0, 1, 2, 3], [1.0, 1.0, 1.0, 1.0]), of_rows(case, [0, 1, 2, 3]))
+
+
+@weighs_examples
+def test_i13_a_weight_of_two_is_the_example_twice(case: Case) -> None:
+    torch.testing.assert_close(of_rows(case, [0, 1, 2, 3], [1.0, 2.0, 1.0, 1.0]), of_rows(case, [0, 1, 1, 2, 3]))
+
+
+@weighs_examples
+def test_i13_a_weight_of_zero_is_the_example_left_out(case: Case) -> None:
+    torch.testing.assert_close(of_rows(case, [0, 1, 2, 3], [1.0, 1.0, 0.0, 1.0]), of_rows(case, [0, 1, 3]))
+
+
+@weighs_examples
+@pytest.mark.parametrize("cut", [1, 3])
+def test_i13_weighted_micro_batches_equal_one_batch(case: Case, cut: int) -> None:
+    """The weights of a micro-batch have another mean than 1: they are those of the whole training data."""
+    if case.make().batch_dependent:
+        return
+    student, teacher = pair(case)
+    student = weighed(student, [1.0, 3.0, 0.5, 2.0])
+    parts = []
+    for rows in (slice(0, cut), slice(cut, 4)):
+        part = [mapped(out, lambda tensor, _, rows=rows: tensor[rows]) for out in (student, teacher)]
+        part[0] = dataclasses.replace(part[0], weights=student.weights_of(rows))
+        batch = {name: tensor[rows] for name, tensor in case.batch().items()}
+        parts.append(value(case, *part, batch) * len(range(4)[rows]) / 4)
+    torch.testing.assert_close(parts[0] + parts[1], value(case, student, teacher))
+
+
+@weighs_examples
+def test_a_batch_of_examples_that_do_not_count_trains_nothing(case: Case) -> None:
+    student, leaves = with_gradient(outputs(0, case.classes))
+    student = dataclasses.replace(student, weights=torch.zeros(4))
+    value(case, student, outputs(1, case.classes)).backward()
+    assert all(leaf.grad is None or not leaf.grad.any() for leaf in leaves)
+
+
+@weighs_classes
+def test_a_class_weighs_as_much_as_the_examples_that_have_its_label(case: Case) -> None:
+    if not case.info().problem.exclusive_classes:
+        with pytest.raises(RequestError, match="weigh rows by their one class"):
+            get_loss(case.name, **case.settings, class_weights=[1.0] * case.classes).resolve(case.info(), case.info())
+        return
+    heavy = get_loss(case.name, **case.settings, class_weights=[1.0, 4.0, 2.0])
+    student, teacher = pair(case)
+    by_example = dataclasses.replace(student, weights=torch.tensor([1.0, 2.0, 4.0, 1.0]))  # the labels are 0, 2, 1, 0
+    by_class = heavy(student, teacher, case.batch(), case.module(student))
+    torch.testing.assert_close(by_class, value(case, by_example, teacher))
+    assert heavy.reads_labels
 
 
 @every_loss

@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from distilnlp.errors import RequestError
+from distilnlp.losses import HiddenState
+from distilnlp.models.capture import model_info
 from distilnlp.models.encoder import embeddings, layer_prefix, layer_stack
 from distilnlp.students import build_student
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
@@ -115,6 +117,17 @@ def test_modernbert_attention_kinds_follow_the_kept_layers() -> None:
         "full_attention", "sliding_attention", "sliding_attention"] * 2  # fmt: skip
     student = build_student(teacher, layers=[1, 3, 4])
     assert student.config.layer_types == ["full_attention", "sliding_attention", "full_attention"]
+
+
+def test_modernbert_cut_in_cadence_attends_as_the_teacher_does_and_learns_kind_from_kind() -> None:
+    teacher = teacher_of("modernbert", layers=9)
+    student = build_student(teacher, layers=4, layer_map="cadence")
+    assert student.config.layer_types == teacher.config.layer_types[:4]
+    assert student.config.distilnlp_kept_layers == [1, 3, 6, 7]
+    random = build_student(teacher, layers=4, layer_map="cadence", init="random")
+    pairs = HiddenState().resolve(model_info(random), model_info(teacher)).pairs
+    types = teacher.config.layer_types
+    assert all(types[own - 1] == types[other - 1] for own, other in pairs)
 
 
 def test_modernbert_without_its_first_layer_folds_the_norm() -> None:

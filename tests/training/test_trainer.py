@@ -721,3 +721,81 @@ def test_a_tracker_gets_every_term(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for term in all_losses():
         assert f"raw/{term.name}".encode() in kept and f"weighted/{term.name}".encode() in kept
+
+
+def with_weights(rows: Any, weights: list[float]) -> Any:
+    return rows.add_column("example_weight", [weights[index % len(weights)] for index in range(len(rows))])
+
+
+def after_training(folder: Path, rows: Any, objective: Objective, **args: Any) -> nn.Module:
+    student = without_dropout(student_model())
+    make_trainer(
+        folder, model=student, teacher=teacher_model(), objective=objective, train_dataset=rows, args=args
+    ).train()
+    return student
+
+
+def test_examples_of_weight_zero_teach_nothing_whatever_their_labels(tmp_path: Path) -> None:
+    rows = dataset(8)
+    wrong = rows.map(lambda row, index: {"label": (row["label"] + index % 2) % 3}, with_indices=True)
+    terms = Objective([(0.5, HardLabel()), (0.5, SoftTarget()), (1.0, HiddenState())])
+    ends = [
+        after_training(tmp_path / str(i), with_weights(each, [1.0, 0.0]), terms)
+        for i, each in enumerate((rows, wrong))
+    ]
+    plain = after_training(tmp_path / "plain", rows, terms)
+    assert largest_difference(ends[0], ends[1]) == 0
+    assert largest_difference(ends[0], plain) > 1e-4
+
+
+def test_equal_weights_of_any_size_train_as_none_do(tmp_path: Path) -> None:
+    rows, terms = dataset(8), Objective([(0.5, HardLabel()), (0.5, SoftTarget())])
+    plain = after_training(tmp_path / "plain", rows, terms)
+    assert largest_difference(plain, after_training(tmp_path / "equal", with_weights(rows, [7.0]), terms)) < 1e-6
+
+
+def test_weighted_micro_batches_give_the_update_of_one_batch(tmp_path: Path) -> None:
+    rows = with_weights(dataset(8), [3.0, 1.0, 0.5])
+    terms = Objective([(0.5, HardLabel(class_weights="balanced")), (0.5, SoftTarget(class_weights="balanced"))])
+    whole = {"per_device_train_batch_size": 8}
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    ends = [after_training(tmp_path / str(i), rows, terms, max_steps=1, **each) for i, each in enumerate((whole, cut))]
+    assert largest_difference(*ends) < 1e-6
+
+
+def test_what_is_measured_counts_every_example_alike(tmp_path: Path) -> None:
+    rows = dataset(8)
+    losses = [
+        make_trainer(tmp_path / str(i), train_dataset=rows, eval_dataset=each).evaluate()["eval_loss"]
+        for i, each in enumerate((rows, with_weights(rows, [0.0, 5.0])))
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_class_weights_are_counted_and_scaled_in_the_training_data(tmp_path: Path) -> None:
+    rows = dataset(12)
+    counts = [rows["label"][:].count(index) for index in range(3)]
+    objective = Objective(
+        [(0.5, HardLabel(class_weights={NAMES[0]: 3.0})), (0.5, SoftTarget(class_weights="balanced"))]
+    )
+    trainer = make_trainer(tmp_path, teacher=teacher_model(), objective=objective, train_dataset=rows)
+    hard, soft = (term.loss.class_weights for term in trainer.distillation_objective)  # type: ignore[attr-defined]
+    assert hard[0] == pytest.approx(3 * hard[1])
+    for weights in (hard, soft):
+        assert sum(w * n for w, n in zip(weights, counts, strict=True)) == pytest.approx(12)
+
+
+def test_a_loss_that_relates_examples_is_refused_where_they_have_weights(tmp_path: Path) -> None:
+    objective = Objective([(0.5, HardLabel()), (0.5, get_loss("rkd_distance"))])
+    with pytest.raises(RequestError, match="have weights, and rkd_distance relates examples to one another"):
+        make_trainer(
+            tmp_path, teacher=teacher_model(), objective=objective, train_dataset=with_weights(dataset(8), [1.0, 2.0])
+        )
+
+
+def test_class_weights_of_a_teacher_s_loss_need_labels(tmp_path: Path) -> None:
+    objective = Objective([(1.0, SoftTarget(class_weights="balanced"))])
+    with pytest.raises(RequestError, match="objective has soft_target and the training data has no label column"):
+        make_trainer(
+            tmp_path, teacher=teacher_model(), objective=objective, train_dataset=dataset(8).remove_columns("label")
+        )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.losses.attention.maps import AttentionProbabilities
-from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.base import Batch, batch_mean, register_loss
 from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layers import to_teacher_width
 from distilnlp.losses.pooling import pool, unit
@@ -62,5 +62,5 @@ class Internal(AttentionProbabilities):
             s = pool(student, layer, "cls")  # (batch, student width)
             t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
             s = to_teacher_width(self.name, s, t, module[str(layer)] if isinstance(module, nn.ModuleDict) else None)
-            total = total + (1 - (unit(s) * unit(t)).sum(dim=-1)).mean() / len(self.pairs)
+            total = total + batch_mean(1 - (unit(s) * unit(t)).sum(dim=-1), student.weights) / len(self.pairs)
         return total

@@ -26,6 +26,7 @@ class _AttentionLoss(LayerLoss):
     heads: Heads = "match"
 
     lowest_layer: ClassVar[int] = 1
+    weighs_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +63,7 @@ class _AttentionLoss(LayerLoss):
                     pairs = pairs & outputs.allowed[index]  # a local window is a mask of either model
             # A query that may look at nothing is padding, whatever its row holds.
             queries = real & pairs.any(dim=-1).any(dim=1)
-            mean = example_mean(self.compare(s, layer, t, teacher_layer, pairs), queries)
+            mean = example_mean(self.compare(s, layer, t, teacher_layer, pairs), queries, s.weights)
             return mean * (len(tensors[0]) / examples)
 
         return sum_over_examples(compare, like, heads * tokens * tokens)

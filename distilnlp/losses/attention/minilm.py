@@ -56,6 +56,7 @@ class MiniLM(LayerLoss):
     layer_map: LayerMap | LayerMapSpec = "final"
 
     lowest_layer: ClassVar[int] = 1
+    weighs_examples: ClassVar[bool] = True
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         resolved = super().resolve(student, teacher)
@@ -115,6 +116,7 @@ class MiniLMv2(LayerLoss):
     value_weight: float = 1.0
 
     lowest_layer: ClassVar[int] = 1
+    weighs_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -175,7 +177,7 @@ def _relation(
         log_q = _log_relation(at_least_float32(tensors[0]), real[part])  # (part, heads, tokens, tokens)
         log_p = _log_relation(at_least_float32(t[part]), real[part])
         terms = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=1)  # (part, tokens)
-        return example_mean(terms, real[part]) * (len(terms) / examples)
+        return example_mean(terms, real[part], student.weights_of(part)) * (len(terms) / examples)
 
     return sum_over_examples(divergence, [s], count * tokens * tokens)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import example_mean, register_loss, without_padding
+from distilnlp.losses.base import register_loss, token_mean, without_padding
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.layers import HiddenLayerLoss
 from distilnlp.losses.pooling import unit
@@ -59,7 +59,7 @@ class AttentionTransfer(HiddenLayerLoss):
 
     def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
         difference = self._map(student, real) - self._map(teacher, real)  # (batch, tokens)
-        return example_mean(difference.square(), real)
+        return token_mean(difference.square(), real)
 
     def _map(self, states: Tensor, real: Tensor) -> Tensor:
         sizes = without_padding(states.abs(), real)  # (batch, tokens, width)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import example_mean, register_loss, valid_counts, without_padding
+from distilnlp.losses.base import register_loss, token_mean, valid_counts, without_padding
 from distilnlp.losses.checks import check_positive, require_module, require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.losses.pooling import unit
@@ -95,8 +95,8 @@ class FactorTransfer(HiddenLayerLoss):
         check_widths(self.name, restored, t)
         difference = (_unit_text(f_s, real) - _unit_text(f_t.detach(), real)).abs().sum(dim=(1, 2))  # (batch,)
         count = valid_counts(real).to(difference) * f_s.shape[-1]
-        transfer: Tensor = (difference / count.sqrt()).mean()
-        return transfer + example_mean((restored - t).square().mean(dim=-1), real)
+        transfer: Tensor = difference / count.sqrt()  # (batch,)
+        return transfer + token_mean((restored - t).square().mean(dim=-1), real)
 
 
 def _unit_text(factors: Tensor, real: Tensor) -> Tensor:

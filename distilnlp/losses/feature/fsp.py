@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, register_loss, valid_counts
+from distilnlp.losses.base import Batch, batch_mean, register_loss, valid_counts
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.layers import HiddenLayerLoss, check_steps, to_teacher_width
 from distilnlp.outputs import Outputs
@@ -71,7 +71,8 @@ class FSP(HiddenLayerLoss):
             def difference(flow_s: list[Tensor], part: slice, flow_t: list[Tensor] = flow_t) -> Tensor:
                 g_s = _flow(flow_s[0], flow_s[1], real[part], counts[part])  # (part, width, width)
                 g_t = _flow(flow_t[0][part], flow_t[1][part], real[part], counts[part])
-                return (g_s - g_t).square().mean(dim=(1, 2)).sum() / len(real)
+                differences = (g_s - g_t).square().mean(dim=(1, 2))  # (part,)
+                return batch_mean(differences, student.weights_of(part)) * (len(differences) / len(real))
 
             terms.append(sum_over_examples(difference, [first_s, next_s], first_s.shape[-1] ** 2))
         return sum(terms[1:], terms[0]) / len(terms)

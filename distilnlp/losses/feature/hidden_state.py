@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.base import register_loss, token_mean
 from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
 from distilnlp.outputs import ModelInfo
@@ -59,7 +59,7 @@ class HiddenState(HiddenLayerLoss):
     projects: ClassVar[bool] = True
 
     def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        return example_mean((student - teacher).square().mean(dim=-1), real)
+        return token_mean((student - teacher).square().mean(dim=-1), real)
 
 
 @register_loss("hidden_state_cosine")
@@ -93,7 +93,7 @@ class HiddenStateCosine(HiddenLayerLoss):
     projects: ClassVar[bool] = True
 
     def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        return example_mean(1 - F.cosine_similarity(student, teacher, dim=-1), real)
+        return token_mean(1 - F.cosine_similarity(student, teacher, dim=-1), real)
 
 
 @register_loss("embedding")
@@ -129,4 +129,4 @@ class Embedding(HiddenLayerLoss):
         return self
 
     def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        return example_mean((student - teacher).square().mean(dim=-1), real)
+        return token_mean((student - teacher).square().mean(dim=-1), real)

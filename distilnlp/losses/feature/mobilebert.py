@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.base import register_loss, token_mean
 from distilnlp.losses.checks import check_weights
 from distilnlp.losses.layers import HiddenLayerLoss
 
@@ -65,7 +65,7 @@ class MobileBERT(HiddenLayerLoss):
         features = (_normalised(student) - _normalised(teacher)).square().mean(dim=-1)  # (batch, tokens)
         means = (student.mean(dim=-1) - teacher.mean(dim=-1)).square()
         variances = (student.var(dim=-1, correction=0) - teacher.var(dim=-1, correction=0)).abs()
-        return example_mean(
+        return token_mean(
             self.feature_factor * features + self.mean_factor * means + self.variance_factor * variances, real
         )
 

@@ -45,7 +45,7 @@ class NST(HiddenLayerLoss):
     )
 
     def compare(self, student: Tensor, teacher: Tensor, real: Tensor, module: nn.Module | None) -> Tensor:
-        return (_selectivity(student, real) - _selectivity(teacher, real)).square().sum(dim=(1, 2)).mean()
+        return (_selectivity(student, real) - _selectivity(teacher, real)).square().sum(dim=(1, 2))
 
 
 def _selectivity(states: Tensor, real: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap, LayerMapSpec
-from distilnlp.losses.base import register_loss
+from distilnlp.losses.base import batch_mean, register_loss
 from distilnlp.losses.layers import LayerLoss, to_teacher_width
 from distilnlp.losses.pooling import pool, unit
 from distilnlp.outputs import Outputs
@@ -55,10 +55,11 @@ class PKD(LayerLoss):
     layer_map: LayerMap | LayerMapSpec = "skip"
 
     projects: ClassVar[bool] = True
+    weighs_examples: ClassVar[bool] = True
 
     def layer_term(
         self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None
     ) -> Tensor:
         t = pool(teacher, teacher_layer, "cls").detach()  # (batch, teacher width)
         s = to_teacher_width(self.name, pool(student, layer, "cls"), t, module)
-        return (unit(s) - unit(t)).square().sum(dim=-1).mean()
+        return batch_mean((unit(s) - unit(t)).square().sum(dim=-1), student.weights)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import example_mean, register_loss
+from distilnlp.losses.base import register_loss, token_mean
 from distilnlp.losses.checks import check_positive, require_module, require_teacher
 from distilnlp.losses.layers import HiddenLayerLoss, check_widths
 from distilnlp.outputs import ModelInfo
@@ -85,4 +85,4 @@ class VID(HiddenLayerLoss):
         mean, variance = gaussian(student)  # (batch, tokens, teacher width), (teacher width,)
         check_widths(self.name, mean, teacher)
         terms = (teacher - mean).square() / (2 * variance) + variance.log() / 2
-        return example_mean(terms.mean(dim=-1), real)
+        return token_mean(terms.mean(dim=-1), real)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
-from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.base import Batch, batch_mean, register_loss
 from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.layers import projections, to_teacher_width
@@ -49,6 +49,8 @@ class ALPKD(AllLayersLoss):
         ),
     )
 
+    weighs_examples: ClassVar[bool] = True
+
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return projections(self.layers[0], student, require_teacher(self.name, teacher))
 
@@ -62,5 +64,5 @@ class ALPKD(AllLayersLoss):
             own = module[str(layer)] if isinstance(module, nn.ModuleDict) else None
             s = to_teacher_width(self.name, pool(student, layer, "cls"), t, own)  # (batch, teacher width)
             weights = (t @ s[:, :, None]).softmax(dim=1)  # (batch, teacher layers, 1)
-            terms.append((s - (weights * t).sum(dim=1)).square().mean())
+            terms.append(batch_mean((s - (weights * t).sum(dim=1)).square().mean(dim=-1), student.weights))
         return sum(terms[1:], terms[0]) / len(terms)

@@ -79,7 +79,7 @@ def costs(loss: AllLayersLoss, student: Outputs, teacher: Outputs, module: nn.Mo
         mapped = h_s if module is None else module(h_s)  # (batch, tokens, teacher width), once for all its pairs
         real = student.token_mask(h_s)
         distances = [squares(loss.name, mapped, teacher.get_hidden_state(other)) for other in loss.layers[1]]
-        rows.append(torch.stack([example_mean(distance, real) for distance in distances]))
+        rows.append(torch.stack([example_mean(distance, real, student.weights) for distance in distances]))
     return torch.stack(rows)
 
 

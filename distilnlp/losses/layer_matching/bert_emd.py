@@ -51,6 +51,7 @@ class BertEMD(AllLayersLoss):
     )
 
     batch_dependent: ClassVar[bool] = True
+    weighs_examples: ClassVar[bool] = True
     syncs_device: ClassVar[bool] = True
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:

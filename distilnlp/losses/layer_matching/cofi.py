@@ -51,6 +51,7 @@ class CoFi(AllLayersLoss):
     )
 
     batch_dependent: ClassVar[bool] = True
+    weighs_examples: ClassVar[bool] = True
 
     def default_layers(self, layers: int, who: str) -> tuple[int, ...]:
         return uniform_layers(min(4, layers), layers) if who == "teacher" else super().default_layers(layers, who)

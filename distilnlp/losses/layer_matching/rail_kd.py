@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, register_loss
+from distilnlp.losses.base import Batch, batch_mean, register_loss
 from distilnlp.losses.checks import check_count, require_module, require_teacher
 from distilnlp.losses.layer_matching.base import AllLayersLoss
 from distilnlp.losses.pooling import pool, unit
@@ -72,6 +72,8 @@ class RAILKD(AllLayersLoss):
         ),
     )
 
+    weighs_examples: ClassVar[bool] = True
+
     dimension: int = 128
     every: int = 1
     seed: int = 0
@@ -108,7 +110,7 @@ class RAILKD(AllLayersLoss):
         for j, i in zip(self.layers[0], drawn, strict=True):
             s = maps.student[str(j)](pool(student, j, "mean"))  # (batch, dimension)
             t = maps.teacher[str(i)](pool(teacher, i, "mean").detach())  # (batch, dimension)
-            terms.append((unit(s) - unit(t)).square().sum(dim=-1).mean())
+            terms.append(batch_mean((unit(s) - unit(t)).square().sum(dim=-1), student.weights))
         # A map that was not drawn has a gradient of 0: several processes wait for the gradient of every parameter.
         unused = [parameter.sum() * 0.0 for parameter in maps.parameters()]
         return sum(terms[1:], terms[0]) / len(terms) + sum(unused[1:], unused[0])

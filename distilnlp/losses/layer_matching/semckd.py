@@ -63,6 +63,8 @@ class SemCKD(AllLayersLoss):
         ),
     )
 
+    weighs_examples: ClassVar[bool] = True
+
     dimension: int = 128
 
     def __post_init__(self) -> None:
@@ -87,5 +89,5 @@ class SemCKD(AllLayersLoss):
             weights = (keys @ query[:, :, None] * self.dimension**-0.5).softmax(dim=1)  # (batch, teacher layers, 1)
             for index, i in enumerate(others):
                 distance = squares(self.name, attention.maps[f"{j}_{i}"](h_s), teacher.get_hidden_state(i))
-                terms.append(example_mean(weights[:, index] * distance, real))
+                terms.append(example_mean(weights[:, index] * distance, real, student.weights))
         return sum(terms[1:], terms[0]) / len(own)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap
-from distilnlp.losses.base import Batch, register_loss, valid_counts, without_padding
+from distilnlp.losses.base import Batch, batch_mean, register_loss, valid_counts, without_padding
 from distilnlp.losses.checks import check_count, check_weights
 from distilnlp.losses.chunks import sum_over_examples
 from distilnlp.losses.layers import HiddenLayerLoss, LayerLoss
@@ -122,13 +122,16 @@ class CKD(HiddenLayerLoss):
         counts = valid_counts(real)
         examples, tokens, width = states_t[0].shape
 
+        def share(values: Tensor, part: slice) -> Tensor:
+            return batch_mean(values, student.weights_of(part)) * (len(values) / examples)
+
         def words(tensors: list[Tensor], part: slice) -> Tensor:
             terms = [self._words(s, t[part], real[part]) for s, t in zip(tensors, states_t, strict=True)]
-            return (sum(terms[1:], terms[0]) / len(terms) / counts[part]).sum() / examples
+            return share(sum(terms[1:], terms[0]) / len(terms) / counts[part], part)
 
         def layers(tensors: list[Tensor], part: slice) -> Tensor:
             s, t = torch.stack(tensors, dim=2), torch.stack([t[part] for t in states_t], dim=2)
-            return (self._layers(s, t, real[part]) / counts[part]).sum() / examples
+            return share(self._layers(s, t, real[part]) / counts[part], part)
 
         terms = []
         if self._relates_words:

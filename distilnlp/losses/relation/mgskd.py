@@ -81,6 +81,7 @@ class MGSKD(HiddenLayerLoss):
     sample_weight: float = 4.0
 
     batch_dependent: ClassVar[bool] = True
+    weighs_examples: ClassVar[bool] = False
     smallest_batch: ClassVar[int] = 3
 
     def __post_init__(self) -> None:

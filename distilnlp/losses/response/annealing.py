@@ -51,6 +51,7 @@ class TeacherAnnealing(ResponseLoss):
     uses_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         value = self.label_share
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise RequestError(f"label_share must lie in 0..1; got {value!r}")
@@ -110,6 +111,7 @@ class AnnealingKD(ResponseLoss):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("factor", self.factor)
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:

@@ -1,14 +1,17 @@
 """What the losses on logits share: which rows of classes a head gives, which of them count, and their labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
-from distilnlp.losses.base import Batch, Loss, example_mean, valid_counts
+from distilnlp.losses.base import Batch, Loss, batch_mean, token_mean, valid_counts
 from distilnlp.losses.checks import check_positive, check_same_shape, require_teacher
+from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = [
@@ -38,15 +41,23 @@ class Head:
 
     Args:
         name: of the loss, for messages.
-        student: whose mask says which tokens are padding.
+        student: whose mask says which tokens are padding, and whose weights how much each example counts.
         batch: whose ``label_mask`` says which tokens count, or, without one, whose labels: those that have one. With
             neither every real token counts.
         spans: whether the loss takes a span head.
+        class_weights: how much a row counts by the class of its label, in the order of the logits; None: all alike.
     Raises:
         RequestError: a span head where the loss takes none, or with other logits than two a token.
     """
 
-    def __init__(self, name: str, student: Outputs, batch: Batch, spans: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        student: Outputs,
+        batch: Batch,
+        spans: bool = True,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
         self.name = name
         self.batch = batch
         logits = student.get_logits()
@@ -71,6 +82,11 @@ class Head:
                 self.mask = self.mask & batch["label_mask"].bool()
             elif "labels" in batch and batch["labels"].shape == self.mask.shape:
                 self.mask = self.mask & (batch["labels"] != IGNORED)
+        self.weights = None if student.weights is None else student.weights.to(logits)[:, None]  # (batch, 1 or rows)
+        if class_weights is not None:
+            by_class = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device)
+            own = by_class[self.labels(len(class_weights))]  # (batch, rows)
+            self.weights = own if self.weights is None else own * self.weights
 
     def rows(self, outputs: Outputs) -> Tensor:
         """A model's logits, ``(batch, rows, classes)``."""
@@ -135,12 +151,36 @@ class Head:
         return labels
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the rows that count of each example, then over the examples; ``()``. values: ``(batch, rows)``."""
-        return values.mean() if self.mask is None else example_mean(values, self.mask)
+        """Mean over the rows that count of each example, then over the examples; ``()``. values: ``(batch, rows)``.
+
+        A value is multiplied with the weight of its row, and what comes of it not divided by the weights of the batch
+        (see `batch_mean`).
+        """
+        if self.weights is not None:
+            values = values * self.weights
+        return batch_mean(values.mean(dim=-1) if self.mask is None else token_mean(values, self.mask), None)
+
+    def average(self, values: Tensor) -> Tensor:
+        """As `mean`, divided by the weights of the batch: what one value stands in the middle of; ``()``."""
+        if self.weights is None:
+            return self.mean(values)
+        weight = self.mean(torch.ones_like(values))
+        return self.mean(values) / weight.where(weight > 0, 1.0)
+
+    def row_weights(self, like: Tensor) -> Tensor | None:
+        """How much each row counts, 0 for one that does not, ``(batch, rows)``; None where all count alike.
+
+        Args:
+            like: ``(batch, rows)``.
+        """
+        if self.weights is None and self.mask is None:
+            return None
+        weights = torch.ones_like(like) if self.weights is None else self.weights.expand_as(like)
+        return weights if self.mask is None else weights * self.mask
 
 
 @dataclass(frozen=True)
-class ResponseLoss(Loss):
+class ResponseLoss(WeighsClasses):
     """Base of losses that compare the logits of the two models, row by row.
 
     Class attributes:
@@ -151,7 +191,7 @@ class ResponseLoss(Loss):
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_num_logits(self.name, student, teacher)
-        return self
+        return super().resolve(student, teacher)
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
         """One number a row, ``(batch, rows)``, from two ``(batch, rows, classes)``."""
@@ -165,7 +205,7 @@ class ResponseLoss(Loss):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         teacher = require_teacher(self.name, teacher)
-        head = Head(self.name, student, batch, self.spans)
+        head = Head(self.name, student, batch, self.spans, self.class_numbers)
         z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
         check_same_shape("logits", z_s, z_t)
         return self.combine(z_s, z_t, head)
@@ -186,13 +226,14 @@ class ClassLoss(ResponseLoss):
     why_fewest: ClassVar[str] = "the softmax of one number is constant: use 'logit_mse' for a regression"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("temperature", self.temperature)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_num_logits(self.name, student, teacher)
         check_exclusive(self.name, student)
         self.check_classes(student.num_logits)
-        return self
+        return super().resolve(student, teacher)
 
     def check_classes(self, classes: int) -> None:
         """Raise RequestError where there are too few classes for the loss to train anything."""

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -89,21 +90,27 @@ class DIST(ClassLoss):
         value = self.beta * head.mean(1 - _correlation(q, p, dim=-1))
         if student.shape[:2].numel() > 1:
             q, p = q.flatten(0, 1), p.flatten(0, 1)  # (batch * rows, classes)
-            mask = None if head.mask is None else head.mask.flatten()[:, None]
-            value = value + self.gamma * (1 - _correlation(q, p, dim=0, mask=mask)).mean()
+            weights = head.row_weights(student[..., 0])
+            apart = (
+                1 - _correlation(q, p, dim=0, weights=None if weights is None else weights.flatten()[:, None])
+            ).mean()
+            # A batch counts as much as its examples do.
+            share = 1.0 if head.weights is None else head.mean(torch.ones_like(student[..., 0]))
+            value = value + self.gamma * share * apart
         return value * self.temperature**2
 
 
-def _correlation(student: Tensor, teacher: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
-    """Pearson's correlation along an axis, over what the mask (broadcast to both) lets count."""
+def _correlation(student: Tensor, teacher: Tensor, dim: int, weights: Tensor | None = None) -> Tensor:
+    """Pearson's correlation along an axis, of numbers that count as often as their weights (broadcast to both) say."""
     centred = []
     for values in (student, teacher):
-        if mask is None:
+        if weights is None:
             centred.append(values - values.mean(dim=dim, keepdim=True))
         else:
-            kept = values.where(mask, values.new_zeros(()))
-            mean = kept.sum(dim=dim, keepdim=True) / mask.sum(dim=dim, keepdim=True)
-            centred.append((kept - mean).where(mask, values.new_zeros(())))
+            kept = values.where(weights > 0, values.new_zeros(()))
+            whole = weights.sum(dim=dim, keepdim=True)
+            mean = (weights * kept).sum(dim=dim, keepdim=True) / whole.where(whole > 0, 1.0)
+            centred.append((kept - mean) * weights.sqrt())
     # the gradient of normalize is finite at 0, which that of a square root is not
     q, p = (F.normalize(values, dim=dim, eps=1e-8) for values in centred)
     return (q * p).sum(dim=dim)

@@ -48,7 +48,7 @@ class _ExampleTemperature(ClassLoss):
     def temperatures(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
         """Of each row, ``(batch, rows)``; constants for the gradient."""
         hard = self.difficulty(student.detach(), teacher)
-        return self.temperature + self.beta * (head.mean(hard) - hard)
+        return self.temperature + self.beta * (head.average(hard) - hard)
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
         tau = self.temperatures(student, teacher, head)

@@ -12,19 +12,19 @@ from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.base import Head
+from distilnlp.losses.response.class_weights import BALANCED, WeighsClasses
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 from distilnlp.problems import Problem, problem_of_head, problem_of_labels
 
 __all__ = ["HardLabel"]
 
-BALANCED = "balanced"
 # The highest weight that `balanced` gives: that of a label which one row in a thousand has would drown all others.
 BALANCED_MOST = 10.0
 
 
 @register_loss("hard_label")
 @dataclass(frozen=True)
-class HardLabel(Loss):
+class HardLabel(WeighsClasses):
     """The task's own loss against the labels; no teacher.
 
     Cross-entropy for classes, mean squared error for one float target, binary cross-entropy (mean over the labels)
@@ -50,7 +50,7 @@ class HardLabel(Loss):
 
     pos_weight: float | list[float] | Literal["balanced"] | None = None
 
-    read_once: ClassVar[frozenset[str]] = frozenset({"pos_weight"})
+    read_once: ClassVar[frozenset[str]] = frozenset({"pos_weight", "class_weights"})
 
     uncited: ClassVar[str] = (
         "the usual task losses; as in transformers' sequence classification heads, but that one integer label with "
@@ -61,6 +61,7 @@ class HardLabel(Loss):
     uses_teacher: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.pos_weight is None or self.pos_weight == BALANCED:
             return
         if isinstance(self.pos_weight, str) or self.pos_weight == []:
@@ -72,6 +73,7 @@ class HardLabel(Loss):
             check_positive("pos_weight", weight)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        super().resolve(student, teacher)
         if self.pos_weight is None:
             return self
         if not student.problem.several_labels:
@@ -90,11 +92,11 @@ class HardLabel(Loss):
 
     @property
     def counts_labels(self) -> bool:
-        return self.pos_weight == BALANCED
+        return self.pos_weight == BALANCED or super().counts_labels
 
     def with_label_counts(self, positives: Sequence[int], rows: int) -> Loss:
-        if not self.counts_labels:
-            return self
+        if self.pos_weight != BALANCED:
+            return super().with_label_counts(positives, rows)
         weights = [min((rows - count) / count, BALANCED_MOST) if count else BALANCED_MOST for count in positives]
         # A label that every row has teaches nothing at any weight; 0 is no weight.
         return dataclasses.replace(self, pos_weight=[weight or 1.0 for weight in weights])
@@ -105,7 +107,7 @@ class HardLabel(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        head = Head(self.name, student, batch)
+        head = Head(self.name, student, batch, class_weights=self.class_numbers)
         rows = head.rows(student)  # (batch, rows, classes)
         problem = self._problem(student, batch)
         labels = batch.get("labels")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
+from distilnlp.losses.base import Batch, Loss, batch_mean, register_loss, valid_counts, without_padding
 from distilnlp.losses.checks import check_same_tokens, require_teacher
 from distilnlp.losses.pooling import unit
 from distilnlp.losses.response.base import check_num_logits
@@ -53,6 +53,7 @@ class Jacobian(Loss):
     compare: Compare = "vectors"
 
     uses_labels: ClassVar[bool] = True
+    weighs_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.compare not in get_args(Compare):
@@ -80,7 +81,9 @@ class Jacobian(Loss):
         check_same_tokens(self.name, g_s.shape[:2], g_t.shape[:2])
         real = student.token_mask(g_s)
         valid_counts(real)  # refuses a text without any real token
-        return (self._direction(g_s, real) - self._direction(g_t, real)).square().sum(dim=1).mean()
+        return batch_mean(
+            (self._direction(g_s, real) - self._direction(g_t, real)).square().sum(dim=1), student.weights
+        )
 
     def _direction(self, gradients: Tensor, real: Tensor) -> Tensor:
         kept = without_padding(gradients, real)  # (batch, tokens, width)

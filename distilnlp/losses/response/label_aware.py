@@ -18,6 +18,7 @@ from distilnlp.losses.response.base import (
     kl_divergence,
     log_softmaxes,
 )
+from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
 __all__ = ["ConditionalTeacherStudent", "LabelSmoothing", "ProbabilityShift", "PseudoLabel", "shift_to_label"]
@@ -25,7 +26,7 @@ __all__ = ["ConditionalTeacherStudent", "LabelSmoothing", "ProbabilityShift", "P
 
 @register_loss("label_smoothing")
 @dataclass(frozen=True)
-class LabelSmoothing(Loss):
+class LabelSmoothing(WeighsClasses):
     """Cross-entropy with ``(1 - e) y + e / C``: the label, and a little of every class; no teacher.
 
     The same as distilling at ``T`` = 1 from a teacher that finds all classes equally likely, with the label weighing
@@ -64,6 +65,7 @@ class LabelSmoothing(Loss):
     uses_teacher: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.epsilon, bool) or not isinstance(self.epsilon, int | float) or not 0 < self.epsilon < 1:
             raise RequestError(
                 f"epsilon must lie between 0 and 1, without them (0 is 'hard_label'); got {self.epsilon!r}"
@@ -71,7 +73,7 @@ class LabelSmoothing(Loss):
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_exclusive(self.name, student)
-        return self
+        return super().resolve(student, teacher)
 
     def needs_teacher(self) -> Needs:
         return Needs()
@@ -79,7 +81,7 @@ class LabelSmoothing(Loss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        head = Head(self.name, student, batch, spans=False)
+        head = Head(self.name, student, batch, spans=False, class_weights=self.class_numbers)
         log_q = F.log_softmax(head.rows(student), dim=-1)  # (batch, rows, classes)
         labels = head.labels(log_q.shape[-1])  # (batch, rows)
         return head.mean((1 - self.epsilon) * cross_entropy(log_q, labels) - self.epsilon * log_q.mean(dim=-1))
@@ -122,6 +124,7 @@ class PseudoLabel(ResponseLoss):
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         value = self.confidence
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise RequestError(f"confidence must lie in 0..1; got {value!r}")

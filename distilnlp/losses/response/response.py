@@ -58,6 +58,7 @@ class Response(ResponseLoss):
     temperature: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.temperature is not None:
             check_positive("temperature", self.temperature)
 
@@ -67,11 +68,11 @@ class Response(ResponseLoss):
     def _fitting(self, problem: Problem) -> Loss:
         name = problem.response_loss
         if self.temperature is None:
-            return get_loss(name)
+            return get_loss(name, class_weights=self.class_weights)
         if any(field.name == "temperature" for field in dataclasses.fields(loss_class(name))):
-            return get_loss(name, temperature=self.temperature)
+            return get_loss(name, temperature=self.temperature, class_weights=self.class_weights)
         logger.warning("response: temperature=%g is not used: %s has none", self.temperature, name)
-        return get_loss(name)
+        return get_loss(name, class_weights=self.class_weights)
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None

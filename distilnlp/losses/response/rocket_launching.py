@@ -12,6 +12,7 @@ from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
 from distilnlp.losses.checks import check_count, check_positive, require_module
 from distilnlp.losses.response.base import Head
+from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
@@ -49,7 +50,7 @@ class _Booster(nn.Module):
 
 @register_loss("rocket_launching")
 @dataclass(frozen=True)
-class RocketLaunching(Loss):
+class RocketLaunching(WeighsClasses):
     """``L(z_b, y) + hint_weight * mean((z_s - z_b)^2)``: a booster ``b`` learns the labels, the student its logits.
 
     The booster is a stack of new blocks with a head of its own on the student's hidden state of layer ``shared``; the
@@ -92,6 +93,7 @@ class RocketLaunching(Loss):
     uses_teacher: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("blocks", self.blocks)
         check_positive("hint_weight", self.hint_weight)
         if isinstance(self.shared, bool) or not isinstance(self.shared, int) or self.shared < 0:
@@ -107,7 +109,7 @@ class RocketLaunching(Loss):
                 "the booster of %s has %d blocks on layer %d and the student %d: it should be the deeper one",
                 self.name, self.blocks, self.shared, student.layers - self.shared,
             )  # fmt: skip
-        return self
+        return super().resolve(student, teacher)
 
     def needs_student(self) -> Needs:
         return Needs(logits=True, hidden_states=frozenset({self.shared}))
@@ -122,11 +124,12 @@ class RocketLaunching(Loss):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         booster = require_module(self.name, module, _Booster)
-        head = Head(self.name, student, batch, spans=False)
+        head = Head(self.name, student, batch, spans=False, class_weights=self.class_numbers)
         states = student.get_hidden_state(self.shared)
         real = student.token_mask(states)
         valid_counts(real)  # refuses a text without any real token
         logits = booster(states, real, every_token=student.get_logits().ndim == 3)
         boosted = dataclasses.replace(student, logits=logits)
         hint = (head.rows(student) - head.rows(boosted).detach()).square().mean(dim=-1)  # (batch, rows)
-        return HardLabel()(boosted, None, batch) + self.hint_weight * head.mean(hint)
+        labels = HardLabel(class_weights=self.class_weights)(boosted, None, batch)
+        return labels + self.hint_weight * head.mean(hint)

@@ -83,6 +83,7 @@ class BernoulliSoftTarget(ResponseLoss):
     spans: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("temperature", self.temperature)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
