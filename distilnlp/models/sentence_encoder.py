@@ -1,0 +1,145 @@
+"""An encoder of transformers that gives one vector a text: pooling, linear maps and normalisation are in it."""
+
+import inspect
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from distilnlp.errors import RequestError
+from distilnlp.models.sentence_modules import SentenceModules, make_dense, pool_tokens, write_modules
+
+__all__ = ["SENTENCE", "SentenceEncoder", "SentenceOutput", "sentence_modules"]
+
+# The field of a config that says how tokens become a vector. Of a folder, modules.json says it.
+SENTENCE = "sentence_modules"
+
+
+@dataclass
+class SentenceOutput(ModelOutput):
+    """What a `SentenceEncoder` gives.
+
+    Shapes:
+        logits: ``(batch, dimension)``: the vectors.
+    """
+
+    logits: Tensor | None = None
+
+
+def sentence_modules(config: PreTrainedConfig) -> SentenceModules:
+    """How a config makes vectors. Raises RequestError where it does not say."""
+    found = getattr(config, SENTENCE, None)
+    if found is None:
+        raise RequestError(
+            f"{config.name_or_path or config.model_type} does not say how its tokens become one vector (it has no "
+            "modules.json): say it with pooling: mean (or cls)"
+        )
+    return SentenceModules.from_dict(found)
+
+
+class SentenceEncoder(PreTrainedModel):
+    """A model whose ``logits`` are the vector of a text.
+
+    The encoder stands under the name that it has in every model of its architecture with a head (``bert``), so that
+    weights, hidden states and layers are found as in those.
+
+    `save_pretrained` writes a folder that ``SentenceTransformer(folder)`` loads, and ``AutoModel`` of transformers as
+    the encoder alone. `distilnlp.models.load_model` reads it, and every other folder of sentence-transformers.
+
+    Args:
+        config: of the encoder, with the field ``sentence_modules`` (`SentenceModules.to_dict`).
+    Raises:
+        RequestError: no such field, or one that is wrong.
+    """
+
+    supports_gradient_checkpointing = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        architecture = _architecture(config)
+        self._supports_sdpa = architecture._supports_sdpa  # what the next line asks for
+        super().__init__(config)
+        self.sentence = sentence_modules(config)
+        self.base_model_prefix = architecture.base_model_prefix
+        # Not from_config, which copies the config: one switch of the attention function is for both.
+        setattr(self, self.base_model_prefix, architecture(config))
+        self.dense = nn.ModuleList([make_dense(each) for each in self.sentence.dense])
+        self._reads = frozenset(inspect.signature(architecture.forward).parameters)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @property
+    def _encoder(self) -> PreTrainedModel:
+        encoder: PreTrainedModel = getattr(self, self.base_model_prefix)
+        return encoder
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a vector has."""
+        return self.sentence.width(self.config.hidden_size)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SentenceOutput:
+        """The vectors of a batch.
+
+        Shapes:
+            input_ids, attention_mask, token_type_ids: ``(batch, tokens)``; returns ``logits`` ``(batch, dimension)``.
+        """
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        given = {name: tensor for name, tensor in inputs.items() if tensor is not None and name in self._reads}
+        states = self._encoder(**given).last_hidden_state  # (batch, tokens, hidden)
+        mask = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask
+        vectors = pool_tokens(states, mask, self.sentence.pooling)
+        for dense in self.dense:
+            vectors = dense(vectors)
+        if self.sentence.normalize:
+            vectors = F.normalize(vectors, dim=-1)
+        return SentenceOutput(logits=vectors)
+
+    def save_pretrained(self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write the folder: the encoder as transformers does, and the modules as sentence-transformers does.
+
+        Args:
+            save_directory: the folder.
+            args, kwargs: as for the encoder's ``save_pretrained``; a ``state_dict`` is this model's.
+        """
+        folder = Path(save_directory)
+        state = kwargs.pop("state_dict", None) or self.state_dict()
+        prefix = f"{self.base_model_prefix}."
+        body = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        said = self.config.__dict__.pop(SENTENCE)  # modules.json says it
+        try:
+            self._encoder.save_pretrained(folder, *args, **{**kwargs, "state_dict": body})
+        finally:
+            setattr(self.config, SENTENCE, said)
+        weights: list[dict[str, Tensor]] = []
+        for place in range(len(self.dense)):
+            here = f"dense.{place}."
+            weights.append({name.removeprefix(here): each for name, each in state.items() if name.startswith(here)})
+        write_modules(folder, self.sentence, self.config.hidden_size, weights)
+
+
+def _architecture(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The encoder's class, of transformers alone."""
+    mapped: Any = MODEL_MAPPING.get(type(config), None)
+    found: type[PreTrainedModel] | None = mapped[0] if isinstance(mapped, tuple) else mapped
+    if found is None:
+        raise RequestError(
+            f"transformers has no encoder of the type {config.model_type}: an encoder such as bert is needed"
+        )
+    return found
