@@ -19,4 +19,6 @@ def command() -> None:
     for name in task_names():
         if name not in GLUE:
             typer.echo(f"{name:<12}  an excerpt that comes with the package, for 'quickstart'")
-    typer.echo("A csv, tsv, json, jsonl or parquet file, or a data set of the Hub, can stand wherever a task can.")
+    typer.echo(
+        "A csv, tsv, json, jsonl, parquet or txt file, or a data set of the Hub, can stand wherever a task can."
+    )
