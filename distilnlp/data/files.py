@@ -1,4 +1,4 @@
-"""Reads the user's csv, tsv, json, jsonl, parquet and txt files: the columns that are needed, and nothing else of them."""
+"""Reads the user's csv, tsv, json, jsonl, parquet and txt files: the columns that are needed, nothing else of them."""
 
 import re
 import stat
@@ -30,8 +30,8 @@ def read_files(paths: Sequence[Path], choose: Choose | None = None) -> Dataset:
 
     csv: comma, header line, quotes around fields with commas, quotes or line breaks. tsv: tab, header line; a field
     that stands whole in quotes loses them, other quotes are text. json: a list of objects, or one object a line (as
-    jsonl). txt: a text a line, the column ``text``. All text is UTF-8. Values of csv and tsv stay strings: what they mean is decided with the column's use in
-    view. Of parquet, text is text and a list is a list however it is stored.
+    jsonl). txt: a text a line, the column ``text``. All text is UTF-8. Values of csv and tsv stay strings: what they
+    mean is decided with the column's use in view. Of parquet, text is text and a list is a list however it is stored.
 
     A column that is not needed may hold anything, and may have a name that others have too.
 

@@ -1,11 +1,13 @@
 """An encoder of transformers that gives one vector a text: pooling, linear maps and normalisation are in it."""
 
+import copy
 import inspect
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
@@ -72,6 +74,11 @@ class SentenceEncoder(PreTrainedModel):
         self._reads = frozenset(inspect.signature(architecture.forward).parameters)
         self.post_init()  # type: ignore[no-untyped-call]
 
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig) -> "SentenceEncoder":
+        """With random weights, as the classes of transformers that are called Auto."""
+        return cls(config)
+
     @property
     def _encoder(self) -> PreTrainedModel:
         encoder: PreTrainedModel = getattr(self, self.base_model_prefix)
@@ -110,6 +117,43 @@ class SentenceEncoder(PreTrainedModel):
         if self.sentence.normalize:
             vectors = F.normalize(vectors, dim=-1)
         return SentenceOutput(logits=vectors)
+
+    @torch.no_grad()
+    def reduced(self, vectors: Tensor, dimension: int) -> "SentenceEncoder":
+        """The same encoder with shorter vectors: their principal components, by one linear map more.
+
+        The components are those of the vectors about 0, and the map has no bias, so that the cosine of two vectors is
+        kept as well as so many numbers can.
+
+        Args:
+            vectors: ``(texts, dimension)``, of this model, of at least ``dimension`` texts like those to come.
+            dimension: how many numbers remain, 1 or more and fewer than before.
+        Raises:
+            RequestError: a dimension that is not smaller, or fewer texts than it has numbers.
+        """
+        if not 1 <= dimension < self.dimension:
+            raise RequestError(
+                f"vectors of {self.dimension} numbers cannot be reduced to {dimension}: give a dimension from 1 to "
+                f"{self.dimension - 1}"
+            )
+        if len(vectors) < dimension:
+            raise RequestError(
+                f"the {dimension} main directions of vectors cannot be seen in {len(vectors)} texts: give at least as "
+                "many texts, or a smaller dimension"
+            )
+        held = vectors.double()
+        _, components = torch.linalg.eigh(held.T @ held)  # (dimension before, ...), the largest last
+        chosen = components.flip(1)[:, :dimension].T
+        # Which way a direction points is the library's choice: its largest number is made positive
+        largest = chosen.gather(1, chosen.abs().argmax(dim=1, keepdim=True))
+        config = copy.deepcopy(self.config)
+        shorter = self.sentence.projected(config.hidden_size, dimension, bias=False)
+        setattr(config, SENTENCE, shorter.to_dict())
+        made = type(self)(config)
+        nn.Module.to(made, self.device)
+        made.load_state_dict({**self.state_dict(), f"dense.{len(self.dense)}.linear.weight": chosen * largest.sign()})
+        made.train(self.training)
+        return made
 
     def save_pretrained(self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Write the folder: the encoder as transformers does, and the modules as sentence-transformers does.

@@ -104,9 +104,9 @@ class SentenceModules:
         """How many numbers the vector of a text has, with hidden states of width ``hidden``."""
         return self.dense[-1].out_features if self.dense else len(self.pooling) * hidden
 
-    def projected(self, hidden: int, width: int) -> "SentenceModules":
+    def projected(self, hidden: int, width: int, *, bias: bool = True) -> "SentenceModules":
         """With one linear map more, to ``width``, for an encoder whose hidden states are ``hidden`` wide."""
-        return replace(self, dense=(*self.dense, DenseSpec(self.width(hidden), width, bias=True)))
+        return replace(self, dense=(*self.dense, DenseSpec(self.width(hidden), width, bias=bias)))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a model's config."""

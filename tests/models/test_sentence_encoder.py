@@ -105,3 +105,27 @@ def test_the_folder_says_it_in_modules_json_alone(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert SENTENCE not in (tmp_path / "config.json").read_text()
     assert getattr(model.config, SENTENCE) == PLAIN.to_dict()
+
+
+def test_reduced_vectors_keep_the_cosines_that_so_many_numbers_can() -> None:
+    """Vectors that lie in a plane keep all of them in two numbers."""
+    model = tiny_encoder(modules=SentenceModules(("mean",), (DenseSpec(32, 2), DenseSpec(2, 6, bias=False)), True))
+    own = vectors(model)
+    shorter = vectors(model.reduced(own, 2))
+    assert shorter.shape == (3, 2)
+    torch.testing.assert_close(shorter @ shorter.T, own @ own.T, atol=1e-4, rtol=1e-4)
+
+
+def test_vectors_are_reduced_the_same_way_each_time_and_the_model_stays_as_it_is() -> None:
+    model = tiny_encoder()
+    before, own = vectors(model), torch.randn(50, 32, generator=torch.Generator().manual_seed(0))
+    first, second = (vectors(model.reduced(own, 4)) for _ in range(2))
+    assert torch.equal(first, second) and torch.equal(vectors(model), before)
+
+
+@pytest.mark.parametrize(
+    ("texts", "dimension", "said"), [(50, 32, "from 1 to 31"), (50, 0, "from 1"), (3, 4, "3 texts")]
+)
+def test_a_dimension_that_cannot_be_is_refused(texts: int, dimension: int, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        tiny_encoder().reduced(torch.randn(texts, 32), dimension)
