@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.models.checks import one_line, read_json, read_json_list
-from distilnlp.whole_files import write_text
 
 __all__ = [
     "MODULES",
@@ -232,7 +231,7 @@ def write_modules(
 
 
 def _write_json(path: Path, values: object) -> None:
-    write_text(path, json.dumps(values, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _kind(path: Path, entry: object) -> tuple[str, str]:
