@@ -17,7 +17,7 @@ from distilnlp.data.split import hold_out
 from distilnlp.errors import RequestError
 from distilnlp.problems import LabelColumn, Labels, Problem, get_problem
 
-__all__ = ["Own", "Request", "convert"]
+__all__ = ["Own", "Request", "convert", "pairs_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,16 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     if notes:
         logger.warning("%s: %s", where, "; ".join(notes))
     return Own(train_rows, validation_rows, labels.names, labels.problem, columns, tuple(notes))
+
+
+def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -> Dataset:
+    """Pairs with a score, with the columns ``text``, ``text_pair`` (of pairs) and ``label``.
+
+    Raises:
+        RequestError: a score that is no number, a text that is missing.
+    """
+    labels = _labels(dataset, where, columns, problem=request.problem)
+    return _build(dataset, where, columns, labels)[0]
 
 
 def _labels(

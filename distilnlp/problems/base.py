@@ -198,6 +198,7 @@ class Problem:
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
+        vectors: whether a row of logits is the vector of a text, which is learned from texts without labels.
         label_padding: what stands for the label of a padded token; None where labels are not by token.
         response_loss: the registered loss between two models' logits that fits.
         metrics: names of the metrics for the user's own data, the main one first.
@@ -215,6 +216,7 @@ class Problem:
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
     exclusive_classes: ClassVar[bool] = False
+    vectors: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()
