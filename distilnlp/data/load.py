@@ -189,7 +189,7 @@ def _load_sentences(
     return Task(
         name=texts.name,
         train=_some(found.rows, request.seed, max_train),
-        validation=_subset(held_out, request.seed, max_validation),
+        validation=_some(held_out, request.seed, max_validation),
         label_names=None,
         problem=get_problem(str(request.problem)),
         metrics=get_problem(str(request.problem)).metrics,

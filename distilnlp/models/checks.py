@@ -411,6 +411,8 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
         raise RequestError(f"{name} answers with shape {list(shape)} to 2 texts, and has {size} labels")
     if not finite:
         raise RequestError(f"{name} answers with numbers that are not finite: train or copy it again")
+    if problem.vectors and not logits.any(dim=-1).all():
+        raise RequestError(f"{name} gives vectors of zeros, which have no direction: train or copy it again")
 
 
 # ---- tokenizer ----
@@ -498,8 +500,9 @@ def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, ma
     """
     asked = DEFAULT_LENGTH if max_length is None else max_length
     positions = _positions(config)
-    own = int(tokenizer.model_max_length)
-    return min(asked, own) if positions is None else min(asked, own, positions)
+    sentence = config.to_dict().get("sentence_modules") or {}
+    limits = [int(tokenizer.model_max_length), positions, sentence.get("max_tokens")]
+    return min(asked, *(limit for limit in limits if limit is not None))
 
 
 def training_limit(

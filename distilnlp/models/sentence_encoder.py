@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,9 +15,19 @@ from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from distilnlp.errors import RequestError
-from distilnlp.models.sentence_modules import SentenceModules, make_dense, pool_tokens, write_modules
+from distilnlp.models.checks import one_line
+from distilnlp.models.sentence_modules import (
+    MODULES,
+    SentenceModules,
+    dense_weights,
+    make_dense,
+    pool_tokens,
+    read_modules,
+    write_modules,
+)
+from distilnlp.problems import Problem, get_problem, problem_of_vectors
 
-__all__ = ["SENTENCE", "SentenceEncoder", "SentenceOutput", "sentence_modules"]
+__all__ = ["SENTENCE", "SentenceEncoder", "SentenceOutput", "describe_vectors", "sentence_modules"]
 
 # The field of a config that says how tokens become a vector. Of a folder, modules.json says it.
 SENTENCE = "sentence_modules"
@@ -155,6 +166,27 @@ class SentenceEncoder(PreTrainedModel):
         made.train(self.training)
         return made
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module; names that the encoder's weights have in its own folder are taken too."""
+        own, prefix = self.state_dict().keys(), f"{self.base_model_prefix}."
+        named = {name if name in own else f"{prefix}{name}": tensor for name, tensor in state_dict.items()}
+        return super().load_state_dict(named, strict, assign)
+
+    def load_dense(self, folder: Path) -> None:
+        """Read the weights of the linear maps from a folder of this model.
+
+        Raises:
+            RequestError: they are not there, or of other sizes.
+        """
+        for place, (dense, weights) in enumerate(zip(self.dense, dense_weights(folder), strict=True)):
+            try:
+                dense.load_state_dict(weights)
+            except RuntimeError as error:
+                raise RequestError(
+                    f"{folder} has weights in Dense module {place + 1} that do not fit ({one_line(error)}): save the "
+                    "model again"
+                ) from error
+
     def save_pretrained(self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Write the folder: the encoder as transformers does, and the modules as sentence-transformers does.
 
@@ -176,6 +208,41 @@ class SentenceEncoder(PreTrainedModel):
             here = f"dense.{place}."
             weights.append({name.removeprefix(here): each for name, each in state.items() if name.startswith(here)})
         write_modules(folder, self.sentence, self.config.hidden_size, weights)
+
+
+def describe_vectors(
+    config: PreTrainedConfig, folder: Path, problem: Problem | None = None, pooling: str | None = None
+) -> None:
+    """Make a config one of a sentence encoder, in place, where its folder says so or vectors are asked for.
+
+    Args:
+        config: of the encoder in the folder.
+        folder: with ``modules.json`` or without.
+        problem: the kind of task that the model is for; None is what the folder says.
+        pooling: how tokens become a vector, where the folder does not say it.
+    Raises:
+        RequestError: modules that cannot be read; vectors are asked for and nothing says how they are made, or two
+            do.
+    """
+    if problem is not None and not problem.vectors:
+        if pooling is not None:
+            raise RequestError(f"pooling is for sentence embeddings, and the task is {problem.name}: leave it out")
+        if config.problem_type and get_problem(str(config.problem_type)).vectors:
+            config.problem_type = None  # a body is all that is taken of it
+        return
+    found = read_modules(folder, config.hidden_size)
+    if found is not None and pooling is not None:
+        raise RequestError(
+            f"{folder} says in {MODULES} that it pools by {' and '.join(found.pooling)}: leave out pooling: {pooling}"
+        )
+    if found is None and pooling is not None:
+        found = SentenceModules((pooling,))
+    wanted = problem or problem_of_vectors()
+    if found is not None:
+        config.problem_type = wanted.name  # type: ignore[assignment]  # theirs lists three kinds
+        setattr(config, SENTENCE, found.to_dict())
+    elif problem is not None or (config.problem_type and get_problem(str(config.problem_type)).vectors):
+        sentence_modules(config)  # says what is missing
 
 
 def _architecture(config: PreTrainedConfig) -> type[PreTrainedModel]:

@@ -38,6 +38,7 @@ __all__ = [
     "problem_of_config",
     "problem_of_head",
     "problem_of_labels",
+    "problem_of_vectors",
     "register_problem",
     "sorted_names",
     "to_number",
@@ -328,6 +329,10 @@ class Problem:
         """How many logits the head of a model with this config gives for each row."""
         return int(config.num_labels or 0)
 
+    def fits_head(self, config: Any, names: Sequence[str] | None) -> bool:
+        """Whether the head of a model with this config is one for these labels, as far as its size tells."""
+        return self.head_size(config) == self.num_logits(names)
+
     def num_classes(self, num_logits: int) -> int:
         """How many classes a head of so many logits chooses from; labels that are class ids lie below."""
         return num_logits
@@ -539,6 +544,11 @@ def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) 
     if own is not None and own.may_have_columns(features):
         return own
     return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_columns(features)), None)
+
+
+def problem_of_vectors() -> Problem:
+    """The problem whose answers are vectors of texts."""
+    return next(problem for problem in _REGISTRY.values() if problem.vectors)
 
 
 def problem_of_labels(labels: Tensor) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,11 +21,13 @@ from distilnlp.problems.base import (
     check_finite,
     register_problem,
 )
+from distilnlp.problems.reading import Encoded, Logits, Reader, TextReader
 from distilnlp.problems.regression import correlation, undefined_correlation
 from distilnlp.problems.written import NumberStyle, nearest_style
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["SentenceEmbedding", "pair_cosines"]
 
@@ -76,6 +78,23 @@ class SentenceEmbedding(Problem):
     def num_logits(self, names: Sequence[str] | None) -> int:
         """0: the model decides."""
         return 0
+
+    def fits_head(self, config: Any, names: Sequence[str] | None) -> bool:
+        return getattr(config, "sentence_modules", None) is not None
+
+    def has_columns(self, features: Mapping[str, Any]) -> bool:
+        """Nobody's columns are told to be of it: its texts have no labels, and its pairs are those of a regression."""
+        return False
+
+    def reader(self, tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:
+        return PairReader(tokenizer, limit)
+
+    def answered_rows(
+        self, logits: NDArray[Any], labels: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+        """The cosine and the score of each pair, whose two texts stand one after the other."""
+        cosines = pair_cosines(logits[::2], logits[1::2])
+        return cosines, labels[::2], np.arange(len(cosines))
 
     def config_settings(self, names: Sequence[str] | None) -> dict[str, Any]:
         return {"problem_type": self.name}
@@ -134,6 +153,23 @@ class SentenceEmbedding(Problem):
 
     def card_code(self) -> str:
         return "print(model.similarity(vectors, vectors))"
+
+
+class PairReader(TextReader):
+    """An input for each text of a pair, and the cosine of their vectors; of a single text its vector."""
+
+    def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
+        if "text_pair" not in rows:
+            return super().encode(rows, words)
+        pairs = zip(rows["text"], rows["text_pair"], strict=True)
+        encoded = super().encode({"text": [text for pair in pairs for text in pair]}, words)
+        example = [place // 2 for place in encoded.example]
+        return replace(encoded, example=example, cut=sorted({place // 2 for place in encoded.cut}))
+
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+        if len(set(encoded.example)) == len(encoded.example):
+            return super().join(encoded, logits)
+        return list(pair_cosines(np.stack(logits[::2]), np.stack(logits[1::2]))[:, None])
 
 
 def _shown(row: NDArray[Any]) -> str:
