@@ -82,9 +82,11 @@ class SentenceEmbedding(Problem):
     def fits_head(self, config: Any, names: Sequence[str] | None) -> bool:
         return getattr(config, "sentence_modules", None) is not None
 
-    def has_columns(self, features: Mapping[str, Any]) -> bool:
-        """Nobody's columns are told to be of it: its texts have no labels, and its pairs are those of a regression."""
-        return False
+    def has_feature(self, feature: Any) -> bool:
+        """Numbers, as in a regression, which is asked before."""
+        from datasets import Value
+
+        return isinstance(feature, Value) and "float" in feature.dtype
 
     def reader(self, tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:
         return PairReader(tokenizer, limit)
