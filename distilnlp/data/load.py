@@ -22,10 +22,10 @@ from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
-from distilnlp.problems import Problem, get_problem
+from distilnlp.problems import Problem, get_problem, problem_of_vectors
 from distilnlp.typed import typed
 
-__all__ = ["Task", "known_name", "load_task"]
+__all__ = ["Task", "known_name", "load_pairs", "load_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -253,29 +253,68 @@ def _read_texts(paths: list[Path], request: Request) -> Dataset:
 
 
 def _read_pairs(paths: list[Path], request: Request) -> Dataset:
-    """Pairs with a score, in the package's columns; the columns that are named for the texts are not theirs."""
-    own = replace(request, text=None, text_pair=None)
-    data, columns = _read(paths, own)
-    return pairs_of(data, columns, str(paths[0]), own)
+    """Pairs with a score, in the package's columns."""
+    data, columns = _read(paths, request)
+    return pairs_of(data, columns, str(paths[0]), request)
+
+
+@typed
+def load_pairs(
+    name: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> Task:
+    """Pairs of texts with a score alone, to measure vectors on: a task without anything to learn from.
+
+    Args:
+        name: a GLUE task, of which the validation set is taken, a file, or a folder with a ``validation`` file.
+        data_dir, text, text_pair, label: as for `load_task`.
+    Raises:
+        RequestError: no such data, or pairs without a score.
+    """
+    problem = problem_of_vectors()
+    request = Request(text, text_pair, label, problem.name)
+    folder = Path(name)
+    held_out = find_split(folder, VALIDATION_NAMES) if os.path.isdir(folder) and not known_name(name) else []
+    pairs, where = _named_pairs(held_out[0] if held_out else name, data_dir, request)
+    known = known_name(name)
+    return Task(
+        name=known or Path(name).stem,
+        train=None,
+        validation=scored_pairs(pairs, where),
+        label_names=None,
+        problem=problem,
+        metrics=problem.metrics,
+        main_metric=problem.main_metric,
+        source=where,
+    )
 
 
 def _pairs_of(
     validation: str | Path | None, texts: _TextSource, data_dir: str | Path | None, request: Request
 ) -> tuple[Dataset, str]:
     """The pairs that vectors are measured on, and what to call them in an error."""
-    if validation is None:
-        if texts.validation is None:
-            raise RequestError(
-                f"{texts.where}: there is nothing to measure vectors on: give validation= (--validation), a file with "
-                "two texts and a score a row, or stsb",
-                key=["validation"],
-            )
-        return texts.validation, f"the held-out part of {texts.where}"
-    known = known_name(validation)
+    if validation is not None:
+        # The columns that are named for the texts are not theirs.
+        return _named_pairs(validation, data_dir, replace(request, text=None, text_pair=None))
+    if texts.validation is None:
+        raise RequestError(
+            f"{texts.where}: there is nothing to measure vectors on: give validation= (--validation), a file with "
+            "two texts and a score a row, or stsb",
+            key=["validation"],
+        )
+    return texts.validation, f"the held-out part of {texts.where}"
+
+
+def _named_pairs(name: str | Path, data_dir: str | Path | None, request: Request) -> tuple[Dataset, str]:
+    known = known_name(name)
     if known:
         task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
         return task.validation, known
-    return _read_pairs([_file(validation)], request), str(validation)
+    return _read_pairs([_file(name)], request), str(name)
 
 
 def _some(dataset: Dataset, seed: int, count: int | None) -> Dataset:

@@ -191,6 +191,7 @@ class Problem:
     Class attributes:
         name: the registry's name: ``config.problem_type`` of transformers.
         pipeline_tag: the Hub's name of the task, on model cards.
+        library: that loads a saved model, as the Hub calls it.
         peft_task_type: of `peft.TaskType`.
         auto_class: the class of transformers that loads a model with the head.
         text_columns: columns that it reads, the first of which must be there.
@@ -209,6 +210,7 @@ class Problem:
 
     name: ClassVar[str] = ""
     pipeline_tag: ClassVar[str] = "text-classification"
+    library: ClassVar[str] = "transformers"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")

@@ -46,6 +46,7 @@ class SentenceEmbedding(Problem):
     """
 
     pipeline_tag: ClassVar[str] = "sentence-similarity"
+    library: ClassVar[str] = "sentence-transformers"
     peft_task_type: ClassVar[str] = "FEATURE_EXTRACTION"
     auto_class: ClassVar[str] = "SentenceEncoder"
     named_labels: ClassVar[bool] = False
