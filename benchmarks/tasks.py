@@ -1,4 +1,4 @@
-"""Every kind of task on real data: teacher, control and student, and how much of the teacher's score the student keeps.
+"""Every kind of task on real data: teacher, control and student, and what share of the score the student keeps.
 
 An entry is a recipe with its data; a run of it, with one seed, is a process of its own with one thread. Finished runs
 are kept in ``results/tasks.json`` and not made again. The data are those of ``DISTILNLP_DATA_DIR`` (GLUE).

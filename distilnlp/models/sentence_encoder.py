@@ -106,12 +106,14 @@ class SentenceEncoder(PreTrainedModel):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
         **kwargs: Any,
     ) -> SentenceOutput:
         """The vectors of a batch.
 
         Shapes:
             input_ids, attention_mask, token_type_ids: ``(batch, tokens)``; returns ``logits`` ``(batch, dimension)``.
+            labels: not read; Trainer asks by them whether there is something to evaluate.
         """
         inputs = {
             "input_ids": input_ids,
