@@ -28,25 +28,35 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Measure a model on the held-out examples of TASK."""
+    """Measure a model on the held-out examples of TASK.
+
+    A sentence encoder is measured on pairs of texts with a score: stsb, or a file of two texts and a number a row.
+    """
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
     from distilnlp.data import load_task
+    from distilnlp.data.load import load_pairs
     from distilnlp.run import evaluate_model
     from distilnlp.run.evaluation import columns_of
+    from distilnlp.run.vectors import gives_vectors
 
-    loaded = load_task(
-        task,
-        text=text,
-        text_pair=text_pair,
-        label=options.label_columns(label),
-        label_names=label_names,
-        trained=columns_of(model),
-        problem_type=problem_type,
-        validation=validation,
-        data_dir=str(data_dir) if data_dir else None,
-    )
+    folder = str(data_dir) if data_dir else None
+    if gives_vectors(model):
+        columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
+        loaded = load_pairs(validation or task, data_dir=folder, **columns)
+    else:
+        loaded = load_task(
+            task,
+            text=text,
+            text_pair=text_pair,
+            label=options.label_columns(label),
+            label_names=label_names,
+            trained=columns_of(model),
+            problem_type=problem_type,
+            validation=validation,
+            data_dir=folder,
+        )
     results = evaluate_model(model, loaded, max_length=max_length, batch_size=batch_size)
     if as_json:
         typer.echo(json.dumps({"model": model, "task": loaded.name, "metrics": results}, indent=2))

@@ -1,7 +1,7 @@
 """``distilnlp predict``"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,9 +9,14 @@ from distilnlp.cli._output import make_way
 from distilnlp.errors import RequestError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distilnlp.run.predict import Prediction
 
 __all__ = ["command"]
+
+KINDS = (".csv", ".jsonl", ".npy", ".parquet")
+LABELS = KINDS[:2]  # what a model's labels go into; vectors go into all others and .jsonl
 
 
 def command(
@@ -26,7 +31,10 @@ def command(
     ] = None,
     input_file: Annotated[Path | None, typer.Option("--input", help="A csv/tsv/json/jsonl/parquet file.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write a .csv or .jsonl file, in place of one that is there.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write a .csv or .jsonl file, of vectors a .jsonl, .npy or .parquet file."
+        ),
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
@@ -38,10 +46,10 @@ def command(
     A file's texts are read from the columns that the model was trained on, unless others are named.
 
     Prints label, probability and text; of a model that tags words the text, then a line for each entity: type,
-    probability, place in characters, words.
+    probability, place in characters, words; of a sentence encoder the vector and the text, or the cosine of a pair.
     """
-    if output is not None and output.suffix not in (".csv", ".jsonl"):
-        raise unknown("kind of output file", output.suffix or output.name, (".csv", ".jsonl"))
+    if output is not None and output.suffix not in KINDS:
+        raise unknown("kind of output file", output.suffix or output.name, KINDS)
     if input_file is None and not text:
         raise RequestError("nothing to classify: give --text 'some text' or --input FILE")
     if output is not None:
@@ -51,6 +59,7 @@ def command(
     quiet_libraries()
     from distilnlp.run.evaluation import columns_of
     from distilnlp.run.predict import predict, read_texts, write_predictions
+    from distilnlp.run.vectors import gives_vectors
 
     if input_file is not None:
         if len(text or ()) > 1 or len(text_pair or ()) > 1:
@@ -62,6 +71,11 @@ def command(
         if pairs and len(pairs) != len(text or ()):
             raise RequestError(f"{len(text or ())} --text and {len(pairs)} --text-pair: give as many of each")
         texts = list(zip(text or (), pairs, strict=True)) if pairs else [(one,) for one in text or ()]
+    if gives_vectors(model) and texts and len(texts[0]) == 1:
+        _vectors(model, [text for text, *_ in texts], output, max_length, batch_size)
+        return
+    if output is not None and output.suffix not in LABELS:
+        raise RequestError(f"{output}: {output.suffix} is for vectors, and the answers are none: give .csv or .jsonl")
     predictions = predict(model, texts, max_length=max_length, batch_size=batch_size)
     if output is not None:
         write_predictions(output, predictions)
@@ -71,16 +85,39 @@ def command(
         typer.echo(_line(prediction))
 
 
+def _vectors(model: str, texts: list[str], output: Path | None, max_length: int | None, batch_size: int) -> None:
+    """Print the vectors of a sentence encoder, all numbers, or write them."""
+    from distilnlp.run.vectors import SUFFIXES, make_vectors, write_vectors
+
+    if output is not None and output.suffix not in SUFFIXES:
+        raise unknown("kind of file for vectors:", output.suffix, SUFFIXES)
+    found = make_vectors(model, texts, max_length=max_length, batch_size=batch_size)
+    if output is not None:
+        write_vectors(output, texts, found)
+        typer.echo(f"{len(found)} vectors of {found.shape[1]} numbers in {output}")
+        return
+    for text, vector in zip(texts, found, strict=True):
+        typer.echo(f"{' '.join(f'{number:.6g}' for number in vector)}\t{_shown((text,))}")
+
+
 def _line(prediction: "Prediction") -> str:
-    parts = [part if isinstance(part, str) else " ".join(part) for part in prediction.texts]
-    text = " | ".join(" ".join(part.split()) for part in parts)
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
+    shown = _shown(prediction.texts)
     if prediction.entities is not None:
+        text = _plain(prediction.texts[0])
         found = [
-            f"{each.type}\t{each.probability:.3f}\t{each.start}:{each.end}\t{parts[0][each.start : each.end]}"
+            f"{each.type}\t{each.probability:.3f}\t{each.start}:{each.end}\t{text[each.start : each.end]}"
             for each in prediction.entities
         ]
         return "\n".join([f"# {shown}", *found])
     if prediction.probability is None:
         return f"{prediction.label}\t{shown}"
     return f"{prediction.label}\t{prediction.probability:.3f}\t{shown}"
+
+
+def _plain(text: "str | list[str]") -> str:
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def _shown(texts: "Sequence[Any]") -> str:
+    text = " | ".join(" ".join(_plain(part).split()) for part in texts)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -17,4 +17,6 @@ def command() -> None:
         metrics = ", ".join(info.metrics)
         typer.echo(f"{info.name:<16}  {train:>7}  {held_out:>8}  {texts:<22}  {labels:<40}  {metrics}")
     typer.echo(f"{' and '.join(PACKAGED)} come with the package, the others from the Hub or from a folder.")
-    typer.echo("A csv, tsv, json, jsonl or parquet file, or a data set of the Hub, can stand wherever a task can.")
+    typer.echo(
+        "A csv, tsv, json, jsonl, parquet or txt file, or a data set of the Hub, can stand wherever a task can."
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from distilnlp.errors import RequestError, listed, nearest
 
-__all__ = ["EXAMPLE_WEIGHT", "LABELS", "PAIRS", "SINGLES", "Columns", "find_columns"]
+__all__ = ["EXAMPLE_WEIGHT", "LABELS", "PAIRS", "SINGLES", "Columns", "find_columns", "find_text_columns"]
 
 # The column of weights in a data set and in a batch: long, so that no column of a user's means it by chance.
 EXAMPLE_WEIGHT = "example_weight"
@@ -100,6 +100,22 @@ def find_columns(
             f"{where}: one column is named twice ({', '.join(found.names)}): texts, label and weight need their own"
         )
     return found
+
+
+def find_text_columns(
+    columns: Sequence[str], where: str, text: str | None = None, text_pair: str | None = None
+) -> tuple[str, ...]:
+    """The columns of the texts alone, one or two, where no label is read; as `find_columns` finds them.
+
+    The only column of a data set holds the texts, whatever its name.
+    """
+    for role, name in (("text", text), ("text_pair", text_pair)):
+        if name is not None and name not in columns:
+            raise _missing(where, role, name, columns)
+    if text is None and len(columns) == 1:
+        return (columns[0],)
+    first, second = (text, text_pair) if text is not None else _find_texts(columns, where, columns)
+    return (first,) if second is None else (first, second)
 
 
 def _split(label: str | Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:

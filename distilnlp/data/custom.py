@@ -19,7 +19,7 @@ from distilnlp.data.tagged_words import check_lengths, words_of_entities
 from distilnlp.errors import RequestError
 from distilnlp.problems import LabelColumn, Labels, Problem, get_problem, problem_of_columns
 
-__all__ = ["Own", "Request", "convert"]
+__all__ = ["Own", "Request", "convert", "pairs_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,16 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     if notes:
         logger.warning("%s: %s", where, "; ".join(notes))
     return Own(train_rows, validation_rows, labels.names, labels.problem, columns, tuple(notes))
+
+
+def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -> Dataset:
+    """Pairs with a score, with the columns ``text``, ``text_pair`` (of pairs) and ``label``.
+
+    Raises:
+        RequestError: a score that is no number, a text that is missing.
+    """
+    labels = _labels(dataset, where, columns, problem=request.problem)
+    return _build(dataset, where, columns, labels)[0]
 
 
 def _labels(

@@ -1,4 +1,4 @@
-"""Reads the user's csv, tsv, json, jsonl and parquet files: the columns that are needed, and nothing else of them."""
+"""Reads the user's csv, tsv, json, jsonl, parquet and txt files: the columns that are needed, nothing else of them."""
 
 import re
 import stat
@@ -15,13 +15,13 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.column_types import plain_array, plain_type
 from distilnlp.data.tagged_words import ConllFile
-from distilnlp.data.text_files import JsonFile, TableFile
+from distilnlp.data.text_files import JsonFile, LineFile, TableFile
 from distilnlp.errors import RequestError, listed, unknown
 
 __all__ = ["SUFFIXES", "find_split", "read_files"]
 
 CONLL = (".conll", ".bio", ".iob", ".iob2")
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", *CONLL)
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt", *CONLL)
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
@@ -32,9 +32,9 @@ def read_files(paths: Sequence[Path], choose: Choose | None = None) -> Dataset:
 
     csv: comma, header line, quotes around fields with commas, quotes or line breaks. tsv: tab, header line; a field
     that stands whole in quotes loses them, other quotes are text. json: a list of objects, or one object a line (as
-    jsonl). conll (bio, iob): a word and its tag a line, a blank line between sentences. All text is UTF-8. Values of
-    csv and tsv stay strings: what they mean is decided with the column's use in view. Of parquet, text is text and a
-    list is a list however it is stored.
+    jsonl). txt: a text a line, the column ``text``. conll (bio, iob): a word and its tag a line, a blank line between
+    sentences. All text is UTF-8. Values of csv and tsv stay strings: what they mean is decided with the column's use
+    in view. Of parquet, text is text and a list is a list however it is stored.
 
     A column that is not needed may hold anything, and may have a name that others have too.
 
@@ -109,6 +109,8 @@ def _opened(path: Path) -> _File:
             return _ParquetFile(path)
         if suffix in CONLL:
             return ConllFile(path)
+        if suffix == ".txt":
+            return LineFile(path)
         return TableFile(path) if suffix in (".csv", ".tsv") else JsonFile(path)
 
 

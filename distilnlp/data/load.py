@@ -12,20 +12,21 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from distilnlp.data.columns import Columns
-from distilnlp.data.custom import Request, convert
+from distilnlp.data.columns import Columns, find_text_columns
+from distilnlp.data.custom import Request, convert, pairs_of
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
 from distilnlp.data.label_sets import label_keys
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.repeats import overlap_note, text_hashes
+from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
-from distilnlp.problems import Problem
+from distilnlp.problems import Problem, get_problem, problem_of_vectors
 from distilnlp.typed import typed
 
-__all__ = ["Task", "known_name", "load_task"]
+__all__ = ["Task", "known_name", "load_pairs", "load_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ def load_task(
     labels = label if label is None or isinstance(label, str) else tuple(label)
     names = read_label_names(label_names)
     request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight)
+    if problem_type is not None and get_problem(problem_type).vectors:
+        return _load_sentences(name, data_dir, validation, request, max_train, max_validation)
     own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     own_options |= {"label_names": label_names, "weight": weight}
     known = known_name(name)
@@ -178,6 +181,158 @@ def _load_named(name: str, data_dir: str | Path | None) -> Task:
         dataset_id=data.dataset_id,
         columns=Columns(info.text_columns[0], (*info.text_columns[1:], None)[0], "label"),
     )
+
+
+def _load_sentences(
+    name: str | Path,
+    data_dir: str | Path | None,
+    validation: str | Path | None,
+    request: Request,
+    max_train: int | None,
+    max_validation: int | None,
+) -> Task:
+    """Texts without their labels, and pairs with a score: by their own names, of the same data, or of other ones."""
+    texts = _texts_of(name, data_dir, request)
+    pairs, where = _pairs_of(validation, texts, data_dir, request)
+    held_out = scored_pairs(pairs, where)
+    found = single_texts(texts.train, texts.columns, texts.where, held_out)
+    return Task(
+        name=texts.name,
+        train=_some(found.rows, request.seed, max_train),
+        validation=_some(held_out, request.seed, max_validation),
+        label_names=None,
+        problem=get_problem(str(request.problem)),
+        metrics=get_problem(str(request.problem)).metrics,
+        main_metric=get_problem(str(request.problem)).main_metric,
+        source=_noted(texts.source, found.notes),
+        dataset_id=texts.dataset_id,
+    )
+
+
+@dataclass(frozen=True)
+class _TextSource:
+    """Where texts come from, with the labels that nobody reads.
+
+    Args:
+        name: of the task.
+        train: with the columns ``columns``.
+        validation: with ``text``, maybe ``text_pair``, and ``label``; None where there is none.
+        where: what to call the data in an error.
+    """
+
+    name: str
+    train: Dataset
+    columns: tuple[str, ...]
+    validation: Dataset | None
+    where: str
+    source: str
+    dataset_id: str | None
+
+
+def _texts_of(name: str | Path, data_dir: str | Path | None, request: Request) -> _TextSource:
+    known = known_name(name)
+    if known:
+        task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
+        train: Dataset = task.train
+        columns = tuple(each for each in train.column_names if each != "label")
+        return _TextSource(task.name, train, columns, task.validation, known, task.source, task.dataset_id)
+    path = Path(name)
+    if os.path.isdir(path):
+        files = find_split(path, ["train"])
+        if not files:
+            raise RequestError(f"{path}: no training file in this folder: train.txt (.csv, .tsv, .jsonl, .parquet)")
+        held_out = find_split(path, VALIDATION_NAMES)
+        read = _read_texts(files, request)
+        pairs = _read_pairs(held_out, request) if held_out else None
+        return _TextSource(path.resolve().name, read, (*read.column_names,), pairs, str(files[0]), path.name, None)
+    if os.path.exists(path) or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or "/" not in str(name):
+        read = _read_texts([_file(path)], request)
+        return _TextSource(path.stem, read, (*read.column_names,), None, str(path), path.name, None)
+    repository, _, config = str(name).partition(":")
+    splits = _from_hub(repository, config or None)
+    if "train" not in splits:
+        raise RequestError(f"{name}: no split 'train' in this Hub data set: it has {', '.join(splits)}")
+    text_columns = find_text_columns(splits["train"].column_names, str(name), request.text, request.text_pair)
+    stem = repository.rsplit("/", 1)[-1]
+    return _TextSource(stem, splits["train"], text_columns, None, f"{name} train", str(name), repository)
+
+
+def _read_texts(paths: list[Path], request: Request) -> Dataset:
+    where = str(paths[0])
+    return read_files(paths, lambda names: find_text_columns(names, where, request.text, request.text_pair))
+
+
+def _read_pairs(paths: list[Path], request: Request) -> Dataset:
+    """Pairs with a score, in the package's columns."""
+    data, columns = _read(paths, request)
+    return pairs_of(data, columns, str(paths[0]), request)
+
+
+@typed
+def load_pairs(
+    name: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> Task:
+    """Pairs of texts with a score alone, to measure vectors on: a task without anything to learn from.
+
+    Args:
+        name: a GLUE task, of which the validation set is taken, a file, or a folder with a ``validation`` file.
+        data_dir, text, text_pair, label: as for `load_task`.
+    Raises:
+        RequestError: no such data, or pairs without a score.
+    """
+    problem = problem_of_vectors()
+    request = Request(text, text_pair, label, problem.name)
+    folder = Path(name)
+    held_out = find_split(folder, VALIDATION_NAMES) if os.path.isdir(folder) and not known_name(name) else []
+    pairs, where = _named_pairs(held_out[0] if held_out else name, data_dir, request)
+    known = known_name(name)
+    return Task(
+        name=known or Path(name).stem,
+        train=None,
+        validation=scored_pairs(pairs, where),
+        label_names=None,
+        problem=problem,
+        metrics=problem.metrics,
+        main_metric=problem.main_metric,
+        source=where,
+    )
+
+
+def _pairs_of(
+    validation: str | Path | None, texts: _TextSource, data_dir: str | Path | None, request: Request
+) -> tuple[Dataset, str]:
+    """The pairs that vectors are measured on, and what to call them in an error."""
+    if validation is not None:
+        # The columns that are named for the texts are not theirs.
+        return _named_pairs(validation, data_dir, replace(request, text=None, text_pair=None))
+    if texts.validation is None:
+        raise RequestError(
+            f"{texts.where}: there is nothing to measure vectors on: give validation= (--validation), a file with "
+            "two texts and a score a row, or stsb",
+            key=["validation"],
+        )
+    return texts.validation, f"the held-out part of {texts.where}"
+
+
+def _named_pairs(name: str | Path, data_dir: str | Path | None, request: Request) -> tuple[Dataset, str]:
+    known = known_name(name)
+    if known:
+        task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
+        return task.validation, known
+    return _read_pairs([_file(name)], request), str(name)
+
+
+def _some(dataset: Dataset, seed: int, count: int | None) -> Dataset:
+    """So many rows, seeded, in the order of the data."""
+    if count is None or count >= len(dataset):
+        return dataset
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    return dataset.select(np.sort(chosen), keep_in_memory=True)
 
 
 def _noted(source: str, notes: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The rows of csv, tsv, json and jsonl files, with errors that name the file and the line."""
+"""The rows of csv, tsv, json, jsonl and txt files, with errors that name the file and the line."""
 
 import codecs
 import csv
@@ -19,7 +19,7 @@ from distilnlp.data.arrow import BATCH_ROWS
 from distilnlp.data.column_types import plain_type
 from distilnlp.errors import RequestError, listed
 
-__all__ = ["JsonFile", "TableFile", "check_text", "open_text"]
+__all__ = ["JsonFile", "LineFile", "TableFile", "check_text", "open_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,32 @@ class TableFile:
     def _records(self) -> Iterator[Iterator[tuple[int, list[str]]]]:
         with open_text(self.path) as lines:
             yield _csv_records(self.path, lines) if self.path.suffix.lower() == ".csv" else _tsv_records(lines)
+
+
+class LineFile:
+    """A text a line, in the one column ``text``; a line of white space is none.
+
+    Args:
+        path: a ``.txt`` file.
+    Raises:
+        RequestError: it is not UTF-8, or empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_text(path)
+        self.path = path
+        self.names = ["text"]
+
+    def learn_names(self) -> None:
+        """They are known."""
+
+    def tables(self, needed: Sequence[str]) -> Iterator[pa.Table]:
+        """The texts, a batch of lines at a time."""
+        schema = pa.schema([(name, pa.string()) for name in needed])
+        yield schema.empty_table()
+        with open_text(self.path) as lines:
+            for texts in _batches(line.strip() for line in lines if line.strip()):
+                yield pa.table([pa.array(texts, pa.string()) for _ in needed], schema=schema)
 
 
 class JsonFile:

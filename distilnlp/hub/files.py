@@ -21,15 +21,18 @@ SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "spm.model", "sentencepiece.bpe.model")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "bpe.codes", *SENTENCEPIECE)
 TOKENIZER = (*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+# What sentence-transformers keeps beside an encoder, and in a folder for each module.
+MODULES, BESIDE = "modules.json", ("sentence_bert_config.json", "config_sentence_transformers.json")
+MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
 RECORDS = ("recipe.yaml", "report.json")
 CARD = "README.md"
-OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, *RECORDS}
+OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, MODULES, *BESIDE, *RECORDS}
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
 def is_ours(name: str) -> bool:
     """Whether a file of this name is one that `push` writes; the card is not, since people write it too."""
-    return name in OURS or SHARD.fullmatch(name) is not None
+    return name in OURS or any(pattern.fullmatch(name) for pattern in (SHARD, MODULE_FILE))
 
 
 def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Path]:
@@ -52,9 +55,8 @@ def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Pat
         return _files_of_stage(folder, *_find_stage(folder, stage))
     if (folder / "metrics.json").is_file() and (folder.parent / "recipe.yaml").is_file():
         return _files_of_stage(folder.parent, *_find_stage(folder.parent, folder.name))
-    return _named(
-        folder, _config_and_weights(folder), _tokenizer(folder), [folder / name for name in (*RECORDS, CARD)]
-    )
+    records = [folder / name for name in (*RECORDS, CARD)]
+    return _named(folder, folder, _config_and_weights(folder), _tokenizer(folder), _modules(folder), records)
 
 
 def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
@@ -64,12 +66,15 @@ def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
     card = run / CARD if is_last and not (model / CARD).is_file() else model / CARD
     if is_last and not card.is_file():
         raise RequestError(f"'{run}' has no model card ({CARD}): finish the run, it writes the card at its end")
-    return _named(run, _config_and_weights(model), _tokenizer(model), [*(run / name for name in RECORDS), card])
+    records = [*(run / name for name in RECORDS), card]
+    return _named(run, model, _config_and_weights(model), _tokenizer(model), _modules(model), records)
 
 
-def _named(root: Path, *groups: list[Path]) -> dict[str, Path]:
+def _named(root: Path, model: Path, *groups: list[Path]) -> dict[str, Path]:
     """By their names; a link could bring anything of this machine under the name of a file that is published."""
-    files = {path.name: path for group in groups for path in group if path.is_file()}
+    found = [path for group in groups for path in group if path.is_file()]
+    # Those of a module stand in its own folder inside of the model's
+    files = {f"{path.parent.name}/{path.name}" if path.parent.parent == model else path.name: path for path in found}
     inside = root.resolve()
     for path in files.values():
         if path.is_symlink() or not path.resolve().is_relative_to(inside):
@@ -169,6 +174,30 @@ def _check_adapter_base(config: Path) -> None:
             f"the adapter '{config.parent}' stands on '{base}', which nobody else can load: merge it, or push its "
             "base first and name that repository in adapter_config.json"
         )
+
+
+def _modules(model: Path) -> list[Path]:
+    """The files of a sentence encoder's modules, with which the Hub's users load it; none of another model."""
+    if not (model / MODULES).is_file():
+        return []
+    try:
+        listed = json.loads((model / MODULES).read_text("utf-8"))
+        folders = [str(each["path"]) for each in listed if each["path"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RequestError(f"'{model / MODULES}' lists no modules ({error!r}): save the model again") from None
+    files = [model / name for name in (MODULES, *BESIDE)]
+    for folder in folders:
+        names = [f"{folder}/config.json", f"{folder}/model.safetensors"]
+        if not MODULE_FILE.fullmatch(names[0]):
+            raise RequestError(f"'{model / MODULES}' names the folder '{folder}', and one like 1_Pooling is needed")
+        there = [model / name for name in names if (model / name).is_file()]
+        for path in there:
+            _check_whole(path)
+        # Normalize has no file at all
+        if not there and not folder.endswith("_Normalize"):
+            raise RequestError(f"'{model}' is incomplete, {folder}/config.json is missing: save the model again")
+        files += there
+    return files
 
 
 def _tokenizer(model: Path) -> list[Path]:

@@ -31,6 +31,7 @@ from distilnlp.losses.relation.pkt import PKT
 from distilnlp.losses.relation.rkd import RKDAngle, RKDDistance
 from distilnlp.losses.relation.similarity_preserving import SimilarityPreserving
 from distilnlp.losses.response.annealing import AnnealingKD, TeacherAnnealing
+from distilnlp.losses.response.cosine import Cosine
 from distilnlp.losses.response.dist import DIST
 from distilnlp.losses.response.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.response.dkd import DKD
@@ -78,6 +79,7 @@ __all__ = [
     "Citation",
     "CoFi",
     "ConditionalTeacherStudent",
+    "Cosine",
     "DarkRank",
     "Divergence",
     "Embedding",

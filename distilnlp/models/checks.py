@@ -46,6 +46,7 @@ __all__ = [
     "pickled",
     "read_config",
     "read_json",
+    "read_json_list",
     "read_shapes",
     "token_limit",
     "training_limit",
@@ -116,19 +117,31 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RequestError: it cannot be read, or is no object.
     """
+    found = _read_json(path)
+    if not isinstance(found, dict):
+        raise RequestError(f"{path} is damaged (it holds a {type(found).__name__}, not an object): copy it again")
+    return found
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """The list in a small JSON file. Raises RequestError where it cannot be read, or is none."""
+    found = _read_json(path)
+    if not isinstance(found, list):
+        raise RequestError(f"{path} is damaged (it holds a {type(found).__name__}, not a list): copy it again")
+    return found
+
+
+def _read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > CONFIG_BYTES:
             raise RequestError(f"{path} has {path.stat().st_size} bytes, and at most {CONFIG_BYTES} are a config")
-        found = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except RecursionError as error:
         raise RequestError(f"{path} is damaged (it is nested too deep): copy or save it again") from error
     except (OSError, ValueError) as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(f"{path} is damaged ({one_line(error)}): copy or save it again") from error
-    if not isinstance(found, dict):
-        raise RequestError(f"{path} is damaged (it holds a {type(found).__name__}, not an object): copy it again")
-    return found
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
@@ -398,6 +411,8 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
         raise RequestError(f"{name} answers with shape {list(shape)} to 2 texts, and has {size} labels")
     if not finite:
         raise RequestError(f"{name} answers with numbers that are not finite: train or copy it again")
+    if problem.vectors and not logits.any(dim=-1).all():
+        raise RequestError(f"{name} gives vectors of zeros, which have no direction: train or copy it again")
 
 
 # ---- tokenizer ----
@@ -485,8 +500,9 @@ def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, ma
     """
     asked = DEFAULT_LENGTH if max_length is None else max_length
     positions = _positions(config)
-    own = int(tokenizer.model_max_length)
-    return min(asked, own) if positions is None else min(asked, own, positions)
+    sentence = config.to_dict().get("sentence_modules") or {}
+    limits = [int(tokenizer.model_max_length), positions, sentence.get("max_tokens")]
+    return min(asked, *(limit for limit in limits if limit is not None))
 
 
 def training_limit(

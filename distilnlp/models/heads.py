@@ -14,6 +14,11 @@ __all__ = ["head_logits", "model_class", "model_from_config", "name_architecture
 
 def model_class(problem: Problem) -> Any:
     """What makes models for a kind of task: an object with ``from_config`` and ``from_pretrained``."""
+    if problem.vectors:
+        # Not at the top: it reads folders, whose checks need this module.
+        from distilnlp.models.sentence_encoder import SentenceEncoder
+
+        return SentenceEncoder
     return getattr(transformers, problem.auto_class)
 
 

@@ -37,6 +37,8 @@ from distilnlp.models.checks import (
 )
 from distilnlp.models.heads import model_class, model_from_config
 from distilnlp.models.labels import fit_head, label_names_of, relabel
+from distilnlp.models.sentence_encoder import SentenceEncoder, describe_vectors
+from distilnlp.models.sentence_modules import MODULES
 from distilnlp.problems import Problem, get_problem, label_settings, problem_of_config
 from distilnlp.typed import typed
 
@@ -63,6 +65,8 @@ READ = (
     *("model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
     *(*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
     *("tokenizer.model", "bpe.codes"),
+    *(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"),
+    *("[0-9]*_*/config.json", "[0-9]*_*/model.safetensors"),
 )
 
 
@@ -146,6 +150,7 @@ def load_classifier(
     problem: Problem | str | None = None,
     seed: int = 0,
     require_head: bool = False,
+    pooling: str | None = None,
 ) -> PreTrainedModel:
     """A sequence classifier with the body of ``name``, in float32.
 
@@ -156,11 +161,15 @@ def load_classifier(
         problem: the kind of task that the head is for, or its name; None keeps the model's own head.
         seed: of the head, where a new one is made; the global random state is left alone.
         require_head: refuse a model whose head would have to be made new.
+        pooling: of an encoder that is to give vectors (`distilnlp.models.sentence_modules.POOLINGS`), where its folder
+            does not say it, as one of sentence-transformers does.
     Raises:
         RequestError: it cannot be loaded (no such model, no safetensors, offline), its config, weights and head do not
             fit each other, or it has no head and needs one; adapters that do not fit their base.
     """
-    return load_model(name, label_names=label_names, problem=problem, seed=seed, require_head=require_head)[0]
+    return load_model(
+        name, label_names=label_names, problem=problem, seed=seed, require_head=require_head, pooling=pooling
+    )[0]
 
 
 def load_model(
@@ -170,6 +179,7 @@ def load_model(
     problem: Problem | str | None = None,
     seed: int = 0,
     require_head: bool = False,
+    pooling: str | None = None,
 ) -> tuple[PreTrainedModel, bool]:
     """As `load_classifier`; and whether all of its weights came from the file, so that the seed has changed none."""
     folder = local_folder(name)
@@ -179,6 +189,7 @@ def load_model(
     adapter = read_adapter(folder) if is_adapter(folder) else None
     under, whose = (folder, resolve_model(name)) if adapter is None else _base_of(folder)
     config = read_config(under, whose)
+    describe_vectors(config, under, None if problem is None else get_problem(problem), pooling)
     found = read_shapes(weight_files(under, whose))
     other = check_shapes(_sketch(config, whose), found, whose)
     if other and (require_head or not settings):
@@ -212,16 +223,19 @@ def model_files(name: str | Path) -> dict[str, Path]:
         RequestError: as `local_folder`; adapters whose base is not there.
     """
     folder = local_folder(name)
-    read = {path.name: path for pattern in READ for path in sorted(folder.glob(pattern))}
+    read = {path.relative_to(folder).as_posix(): path for pattern in READ for path in sorted(folder.glob(pattern))}
     if is_adapter(folder):
         read.update({f"base/{file}": path for file, path in model_files(_base_of(folder)[0]).items()})
     return read
 
 
 @typed
-def load_config(name: str | Path) -> PreTrainedConfig:
+def load_config(name: str | Path, *, problem: Problem | None = None, pooling: str | None = None) -> PreTrainedConfig:
     """The config of a model; of adapters that of their base, with as many labels as the adapters' head has.
 
+    Args:
+        name: a folder or Hub id.
+        problem, pooling: as for `load_classifier`.
     Raises:
         RequestError: it cannot be loaded.
     """
@@ -229,6 +243,7 @@ def load_config(name: str | Path) -> PreTrainedConfig:
     adapter = read_adapter(folder) if is_adapter(folder) else None
     under, whose = (folder, resolve_model(name)) if adapter is None else _base_of(folder)
     config = read_config(under, whose)
+    describe_vectors(config, under, problem, pooling)
     if adapter is not None:
         relabel(config, labels_of_adapter(adapter, config))
     _sketch(config, whose)
@@ -293,6 +308,10 @@ def _load(
         )
     model.name_or_path = model.config.name_or_path = name
     new = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if isinstance(model, SentenceEncoder):
+        if model.sentence.dense:
+            model.load_dense(folder)
+        new = [key for key in new if is_body(model, key)]  # the pooler of BERT, which no vector needs, may be missing
     body = [key for key in new if is_body(model, key)]
     if body:
         raise RequestError(f"{name} lacks {len(body)} weights of its own body (the first is {body[0]}): a broken file")

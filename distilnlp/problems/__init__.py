@@ -19,6 +19,7 @@ from distilnlp.problems.base import (
     problem_of_config,
     problem_of_head,
     problem_of_labels,
+    problem_of_vectors,
     register_problem,
 )
 
@@ -35,11 +36,12 @@ __all__ = [
     "problem_of_config",
     "problem_of_head",
     "problem_of_labels",
+    "problem_of_vectors",
     "register_problem",
 ]
 
 # The order is that of asking: the first takes every label column that no later one recognises.
-_FIRST = ("classification", "regression", "multi_label")
+_FIRST = ("classification", "sentence_embedding", "regression", "multi_label")
 _found = sorted(module.name for module in iter_modules(__path__))
 for _name in (*_FIRST, *(name for name in _found if name not in (*_FIRST, "base"))):
     import_module(f"{__name__}.{_name}")

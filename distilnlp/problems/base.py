@@ -38,6 +38,7 @@ __all__ = [
     "problem_of_config",
     "problem_of_head",
     "problem_of_labels",
+    "problem_of_vectors",
     "register_problem",
     "sorted_names",
     "to_number",
@@ -190,6 +191,7 @@ class Problem:
     Class attributes:
         name: the registry's name: ``config.problem_type`` of transformers.
         pipeline_tag: the Hub's name of the task, on model cards.
+        library: that loads a saved model, as the Hub calls it.
         peft_task_type: of `peft.TaskType`.
         auto_class: the class of transformers that loads a model with the head.
         text_columns: columns that it reads, the first of which must be there.
@@ -198,6 +200,7 @@ class Problem:
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
+        vectors: whether a row of logits is the vector of a text, which is learned from texts without labels.
         label_padding: what stands for the label of a padded token; None where labels are not by token.
         response_loss: the registered loss between two models' logits that fits.
         recipe: the shipped recipe that the command line's options change.
@@ -209,6 +212,7 @@ class Problem:
 
     name: ClassVar[str] = ""
     pipeline_tag: ClassVar[str] = "text-classification"
+    library: ClassVar[str] = "transformers"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")
@@ -217,6 +221,7 @@ class Problem:
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
     exclusive_classes: ClassVar[bool] = False
+    vectors: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""
     recipe: ClassVar[str] = "glue/_base.yaml"
@@ -333,6 +338,10 @@ class Problem:
     def head_size(self, config: Any) -> int:
         """How many logits the head of a model with this config gives for each row."""
         return int(config.num_labels or 0)
+
+    def fits_head(self, config: Any, names: Sequence[str] | None) -> bool:
+        """Whether the head of a model with this config is one for these labels, as far as its size tells."""
+        return self.head_size(config) == self.num_logits(names)
 
     def num_classes(self, num_logits: int) -> int:
         """How many classes a head of so many logits chooses from; labels that are class ids lie below."""
@@ -545,6 +554,11 @@ def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) 
     if own is not None and own.may_have_columns(features):
         return own
     return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_columns(features)), None)
+
+
+def problem_of_vectors() -> Problem:
+    """The problem whose answers are vectors of texts."""
+    return next(problem for problem in _REGISTRY.values() if problem.vectors)
 
 
 def problem_of_labels(labels: Tensor) -> Problem:

@@ -49,6 +49,7 @@ def _known_problem(name: str) -> str:
 ProblemName = Annotated[str, AfterValidator(_known_problem), WithJsonSchema({"enum": list(list_problems())})]
 
 
+PoolingName = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 # numpy takes none that is larger.
 LARGEST_SEED = 2**32
@@ -117,6 +118,9 @@ class StudentSpec(_Strict):
     config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")
     architecture: str | None = Field(None, description="model_type, where it is not that of 'from'")
     init: Literal["teacher", "random"] = Field("teacher", description="copy weights, or start from random ones")
+    dimension: int | None = Field(
+        None, ge=1, description="sentence embeddings: numbers of a vector; the teacher's are reduced to them by PCA"
+    )
 
 
 class CacheSpec(_Strict):
@@ -143,6 +147,9 @@ class TeacherSpec(_Strict):
 
     model: str = Field(description="an earlier stage, a folder, or a model of the Hub")
     cache: CacheSpec | None = Field(None, description="of its answers; default: the recipe's")
+    pooling: PoolingName | None = Field(
+        None, description="sentence embeddings: how its tokens become a vector, where its folder does not say it"
+    )
 
 
 class Stage(_Strict):
@@ -158,6 +165,9 @@ class Stage(_Strict):
     student: StudentSpec | None = None
     teacher: str | TeacherSpec | None = Field(
         None, description="an earlier stage, a folder, or a model of the Hub; or a mapping with its settings"
+    )
+    pooling: PoolingName | None = Field(
+        None, description="sentence embeddings: how the tokens of 'model' or 'from' become a vector, as for a teacher"
     )
     objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
     lora: LoraSpec | None = None

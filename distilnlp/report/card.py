@@ -96,13 +96,25 @@ def _usage(report: Report, stage: str, repo_id: str | None) -> str:
     limit = f", max_length={length}" if length else ""
     problem = report.problem
     comment = "" if repo_id else "  # the folder of the model, or its id on the Hub"
+    named = f"name = {json.dumps(one_line(repo_id or stage), ensure_ascii=False)}{comment}"
+    if problem.vectors:
+        return f"""## How to use
+
+```python
+from sentence_transformers import SentenceTransformer
+
+{named}
+model = SentenceTransformer(name)
+vectors = model.encode(["A first text.", "A second text."])
+{problem.card_code()}
+```"""
     return f"""## How to use
 
 ```python
 import torch
 from transformers import {problem.auto_class}, AutoTokenizer
 
-name = {json.dumps(one_line(repo_id or stage), ensure_ascii=False)}{comment}
+{named}
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = {problem.auto_class}.from_pretrained(name).eval()
 

@@ -31,7 +31,7 @@ def card_data(report: Report, result: StageResult, repo_id: str | None) -> "Mode
     return ModelCardData(
         language=_strings(report.language) or (["en"] if report.dataset_id == GLUE_ID else None),
         license=one_line(report.license) if report.license else None,
-        library_name="transformers",
+        library_name=report.problem.library,
         pipeline_tag=task_type,
         tags=["distilnlp", *(["knowledge-distillation"] if result.role == "student" else []), task_type],
         base_model=[name for name in starts if is_hub_id(name)] or None,

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from datasets import Dataset
+from transformers import PreTrainedConfig
 
 from distilnlp.data.columns import Columns
 from distilnlp.data.label_sets import label_array
@@ -14,13 +15,14 @@ from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.models.trained_columns import check_parts, remembered_columns
+from distilnlp.problems import problem_of_config
 from distilnlp.report.baseline import measure_baseline
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
 from distilnlp.report.scores import compute_scores
 from distilnlp.run.inputs import data_entry
 
-__all__ = ["Answers", "answer", "answer_of", "columns_of", "evaluate_model", "texts_of"]
+__all__ = ["Answers", "answer", "answer_of", "check_head", "columns_of", "evaluate_model", "texts_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
 
 
 def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
-    if task.train is None:
+    if task.train is None or "label" not in task.train.column_names:
         return None
     labels = label_array(task.train, task.problem)
     return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric, task.label_names)
@@ -90,13 +92,29 @@ def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int 
         RequestError: no such model, no head of its own, or one for other labels.
     """
     model = load_classifier(name, require_head=True)
-    needed = task.problem.num_logits(task.label_names)
-    if model.config.num_labels != needed:
-        raise RequestError(f"{name} has {model.config.num_labels} outputs and task {task.name} needs {needed}")
+    check_head(model.config, task, name)
     if task.label_names is not None:
         align_labels(model, task.label_names)
     backend = TorchBackend(model, best_device())
     return answer(Predictor(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size), task)
+
+
+def check_head(config: PreTrainedConfig, task: Task, name: str) -> None:
+    """Raise RequestError where the head of a model is not one for a task.
+
+    Args:
+        config: of the model.
+        task: as `load_task` gives it.
+        name: of the model.
+    """
+    own, needed = problem_of_config(config), task.problem.num_logits(task.label_names)
+    if own.vectors != task.problem.vectors:
+        raise RequestError(
+            f"{name} is a model for {own.name} and task {task.name} is {task.problem.name}: take one that was trained "
+            "for it"
+        )
+    if not task.problem.fits_head(config, task.label_names):
+        raise RequestError(f"{name} has {config.num_labels} outputs and task {task.name} needs {needed}")
 
 
 def evaluate_model(

@@ -4,7 +4,9 @@ import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,11 +25,13 @@ from distilnlp.models.labels import align_labels, label_names_of, label_order, r
 from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.reading import remember_reading
+from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec
-from distilnlp.run.evaluation import texts_of
+from distilnlp.recipe.schema import TeacherSpec
+from distilnlp.run.evaluation import check_head, texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
 from distilnlp.run.reading import reading_of
@@ -37,7 +41,7 @@ from distilnlp.teachers import FrozenTeacher, load_teacher
 from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, confirm_label_order
 from distilnlp.yaml_text import Path_
 
-__all__ = ["Models", "add_adapter"]
+__all__ = ["Models", "add_adapter", "shortened_config"]
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
@@ -61,6 +65,26 @@ def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
         raise RequestError(f"lora: {error}", key=["lora", "target_modules"]) from error
 
 
+# Texts whose vectors tell which directions to keep: more change nothing.
+_TEXTS_OF_COMPONENTS = 10_000
+
+
+def shortened_config(stage: StagePlan, config: PreTrainedConfig) -> PreTrainedConfig:
+    """The config of a model that a stage's student is made of or taught by, with vectors as short as the student's.
+
+    Itself where nothing is to be shortened.
+    """
+    dimension = None if stage.spec.student is None else stage.spec.student.dimension
+    if dimension is None or getattr(config, SENTENCE, None) is None:
+        return config
+    modules = sentence_modules(config)
+    if dimension >= modules.width(config.hidden_size):
+        return config
+    made = copy.deepcopy(config)
+    setattr(made, SENTENCE, modules.projected(config.hidden_size, dimension, bias=False).to_dict())
+    return made
+
+
 class Models:
     """Finds and makes the models of a plan's stages.
 
@@ -76,7 +100,8 @@ class Models:
         self.folder = folder
         to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
         names = [name for stage in to_come for name in (stage.start, stage.teacher) if name is not None]
-        self.sources = Sources(Counter(name for name in names if name not in plan.stages))
+        self.sources = Sources(Counter(name for name in names if name not in plan.stages), _poolings(plan))
+        self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
     # ---- for a stage that is to be trained ----
 
@@ -89,10 +114,10 @@ class Models:
     def start(self, stage: StagePlan) -> PreTrainedModel:
         """The model that a stage begins to train: the same weights each time."""
         if stage.start in self.plan.stages:
-            made = self._made_of(stage, self._of_stage(stage.start, stage))
+            made = self._made_of(stage, self._shortened(stage, stage.start, self._of_stage(stage.start, stage)))
         else:
             base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
-            made = self._made_of(stage, base)
+            made = self._made_of(stage, self._shortened(stage, stage.start, base))
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
         columns = self.tasks[stage.name].columns
@@ -107,10 +132,27 @@ class Models:
         if name is None:
             return None
         if name in self.plan.stages:
-            return load_teacher(self.folder.stage(name))
-        teacher = FrozenTeacher(self.sources.teacher(name), self.sources.tokenizer(name))
+            found = load_teacher(self.folder.stage(name))
+            shorter = self._shortened(stage, name, found.model)
+            return found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
+        model = self._shortened(stage, name, self.sources.teacher(name))
+        teacher = FrozenTeacher(model, self.sources.tokenizer(name))
         self.sources.used(name)
         return teacher
+
+    def _shortened(self, stage: StagePlan, name: str, model: PreTrainedModel) -> PreTrainedModel:
+        """A sentence encoder whose vectors are as short as the stage's student wants them; any other as it is."""
+        config = shortened_config(stage, model.config)
+        task = self.tasks[stage.name]
+        if config is model.config or not isinstance(model, SentenceEncoder) or task.train is None:
+            return model
+        key = (name, task.problem.head_size(config))
+        if key not in self._reduced:
+            chosen = np.random.default_rng(0).permutation(len(task.train))[:_TEXTS_OF_COMPONENTS]
+            predictor = Predictor(TorchBackend(model, best_device()), self.tokenizer(name), batch_size=64)
+            vectors = predictor.logits(texts_of(task.train.select(np.sort(chosen))))
+            self._reduced[key] = model.cpu().reduced(torch.from_numpy(vectors), key[1])
+        return copy.deepcopy(self._reduced[key])
 
     def _of_stage(self, name: str, stage: StagePlan) -> PreTrainedModel:
         """What a finished stage has left, with a head for the task of the stage that goes on from it."""
@@ -133,6 +175,7 @@ class Models:
             layer_map=spec.layer_map,
             config=spec.config,
             architecture=spec.architecture,
+            dimension=spec.dimension,
             init=spec.init,
             seed=stage.seed,
         )
@@ -169,7 +212,9 @@ class Models:
             if base is None:
                 base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
             with torch.device("meta"):
-                made = self._made_of(stage, _relabelled(base, self.tasks[stage.name]))
+                base = _relabelled(base, self.tasks[stage.name])
+                shorter = shortened_config(stage, base.config)
+                made = self._made_of(stage, base if shorter is base.config else model_from_config(shorter))
             self._check_tokenizer(stage, made.config)
         if stage.spec.lora is not None:
             with self._told_at(stage, ("lora",), ("lora", "target_modules")), torch.device("meta"):
@@ -201,12 +246,7 @@ class Models:
         task = self.tasks[stage.name]
         with self._told_at(stage, *_start_paths(stage)):
             model = FrozenTeacher(self.sources.teacher(stage.start), self.sources.tokenizer(stage.start))
-            needed = task.problem.num_logits(task.label_names)
-            if model.model.config.num_labels != needed:
-                raise RequestError(
-                    f"{stage.start} has {model.model.config.num_labels} outputs and task {task.name} needs {needed}: "
-                    "it cannot be taken without training"
-                )
+            check_head(model.model.config, task, stage.start)
             if task.label_names is not None:
                 self._check_labels(stage, model, task.label_names)
 
@@ -228,6 +268,7 @@ class Models:
                     )
                 info = outsider.info if outsider is not None else model_info(sketches[stage.teacher])
                 config = outsider.model.config if outsider is not None else sketches[stage.teacher].config
+                info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
                 training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
         objective = self._resolved(stage, own, info)
         labels = self.tasks[stage.name].label_names
@@ -281,6 +322,31 @@ class Models:
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 
 
+def _poolings(plan: Plan) -> dict[str, str]:
+    """How the tokens of a model become a vector, by its name, where the recipe says it.
+
+    Raises:
+        RequestError: it is said of a stage, which has it from the model that it starts from, or twice and differently.
+    """
+    found: dict[str, str] = {}
+    for stage in plan.stages.values():
+        here, teacher = ("stages", stage.name), stage.spec.teacher
+        said: list[tuple[str, str | None, Path_]] = [(stage.start, stage.spec.pooling, (*here, "pooling"))]
+        if isinstance(teacher, TeacherSpec):
+            said.append((teacher.model, teacher.pooling, (*here, "teacher", "pooling")))
+        for model, pooling, path in said:
+            if pooling is None:
+                continue
+            dotted = ".".join(map(str, path))
+            if model in plan.stages:
+                raise plan.recipe.error(path, f"{dotted}: {model} is a stage, whose pooling is that of its own start")
+            if found.setdefault(model, pooling) != pooling:
+                raise plan.recipe.error(
+                    path, f"{dotted} is {pooling}, and {model} is pooled by {found[model]} elsewhere"
+                )
+    return found
+
+
 def _start_paths(stage: StagePlan) -> list[Path_]:
     """Where a recipe says what a stage starts from."""
     spec = stage.spec.student
@@ -291,7 +357,7 @@ def _start_paths(stage: StagePlan) -> list[Path_]:
 def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:
     """The model with the labels of a task, as it will be loaded; itself where it has them."""
     own, labels = label_names_of(model), task.label_names
-    same = model.config.num_labels == task.problem.num_logits(labels)
+    same = task.problem.fits_head(model.config, labels)
     if same and (labels is None or own is None or match_names(labels, own) is not None):
         return model
     return model_from_config(relabel(copy.deepcopy(model.config), task.problem.config_settings(labels)))

@@ -118,6 +118,8 @@ def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> d
     models = {name: Predictor.load(place, **settings) for name, place in places.items()}
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
     texts = [] if task.validation is None else texts_of(task.validation)
+    if task.problem.vectors:
+        texts = [(text,) for pair in texts for text in pair if isinstance(text, str)]
     return measure_costs(models, texts, folders=folders)
 
 
@@ -130,7 +132,8 @@ def eval_split(task: Task) -> str | None:
 
 
 def _text_columns(task: Task) -> list[str]:
-    columns = [] if task.validation is None else task.validation.column_names
+    data = task.train if task.problem.vectors else task.validation  # of vectors single texts; only scores are of pairs
+    columns = [] if data is None else data.column_names
     return [name for name in ("text", "text_pair") if name in columns]
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,10 +23,12 @@ class Sources:
 
     Args:
         uses: how often each model is still to be used, by starts and teachers together.
+        poolings: how the tokens of a model become a vector, by its name, where the recipe says it.
     """
 
-    def __init__(self, uses: Mapping[str, int]) -> None:
+    def __init__(self, uses: Mapping[str, int], poolings: Mapping[str, str] = MappingProxyType({})) -> None:
         self._uses = dict(uses)
+        self._poolings = poolings
         self._kept: dict[tuple[object, ...], PreTrainedModel] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
 
@@ -43,8 +46,9 @@ class Sources:
             task: whose labels it gets.
             seed: of what is made new.
         """
-        config, labels = load_config(name), task.label_names
-        fits = config.num_labels == task.problem.num_logits(labels)
+        labels = task.label_names
+        config = load_config(name, problem=task.problem, pooling=self._poolings.get(name))
+        fits = task.problem.fits_head(config, labels)
         if labels is not None:
             own = label_names_of(config)
             fits = own is not None and match_names(labels, own) is not None
@@ -67,7 +71,8 @@ class Sources:
 
     def _own(self, key: tuple[str, object], seed: int, *, require_head: bool) -> PreTrainedModel:
         """A model with its own head; kept for every use where all of it came from the file, else under ``key``."""
-        model, whole = load_model(key[0], seed=seed, require_head=require_head)
+        pooling = self._poolings.get(key[0])
+        model, whole = load_model(key[0], seed=seed, require_head=require_head, pooling=pooling)
         self._kept[key[:1] if whole else key] = model
         return model
 

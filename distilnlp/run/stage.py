@@ -78,7 +78,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         teacher=models.teacher(stage),
         objective=stage.objective,
         args=stage.arguments_in(place),
-        train_dataset=task.train,
+        train_dataset=task.train if stage.spec.kind == "train" else None,
         eval_dataset=task.validation,
         processing_class=models.tokenizer(stage.name),
         max_length=stage.data.max_length,

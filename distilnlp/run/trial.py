@@ -30,7 +30,7 @@ from distilnlp.data.load import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
 from distilnlp.problems import Problem
-from distilnlp.run.models import Models, add_adapter
+from distilnlp.run.models import Models, add_adapter, shortened_config
 from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
 from distilnlp.teachers import CacheSettings, FrozenTeacher
 from distilnlp.training.trainer import DistillationTrainer
@@ -197,11 +197,12 @@ class _StandIns:
         if name is None:
             return None
         real = self.sketches[name] if name in self.sketches else self.models.sources.teacher(name)
-        return FrozenTeacher(self._like(real.config, task), self.models.tokenizer(name))
+        config = shortened_config(stage, real.config)
+        return FrozenTeacher(self._like(config, task), self.models.tokenizer(name))
 
     def _like(self, config: PreTrainedConfig, task: Task) -> PreTrainedModel:
         own = copy.deepcopy(config)
-        if own.num_labels == task.problem.num_logits(task.label_names):
+        if task.problem.fits_head(own, task.label_names):
             for key, value in task.problem.config_settings(task.label_names).items():
                 setattr(own, key, value)
         key = own.to_json_string()

@@ -13,6 +13,7 @@ from distilnlp.label_names import match_names
 from distilnlp.models.heads import model_from_config, name_architecture
 from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
+from distilnlp.students.projection import project
 from distilnlp.students.spec import student_config
 from distilnlp.students.weights import copy_weights
 from distilnlp.typed import typed
@@ -43,6 +44,7 @@ def build_student(
     layer_map: str | None = None,
     config: Mapping[str, object] | None = None,
     architecture: str | None = None,
+    dimension: int | None = None,
     student: str | PathLike[str] | PreTrainedModel | None = None,
     init: str = "teacher",
     seed: int = 0,
@@ -63,6 +65,9 @@ def build_student(
             choice of the best ones: expect it to need more training than copied layers.
         architecture: ``model_type`` of the student where it is not the teacher's; `architectures` says what carries
             over between which.
+        dimension: of a sentence encoder, how many numbers the student's vector has; None: as many as the teacher's.
+            Where its hidden states are narrower than that, a linear map is learned that is kept in the model. Where
+            it is smaller than the teacher's, give a teacher whose vectors are reduced (`SentenceEncoder.reduced`).
         student: a folder or Hub id to load with the teacher's labels, or a model to use as it is, in place of all
             the arguments above.
         init: ``"teacher"`` copies weights; ``"random"`` only takes over sizes and labels.
@@ -75,14 +80,15 @@ def build_student(
         raise unknown("init", init, INITS)
     model = _teacher_model(teacher)
     if student is not None:
-        if (layers, layer_map, config, architecture, init) != (None, None, None, None, "teacher"):
+        if (layers, layer_map, config, architecture, dimension, init) != (*(None,) * 5, "teacher"):
             raise RequestError(
                 "a student given by name or as a model is taken whole: leave out layers, layer_map, config, "
-                "architecture and init, or leave out student"
+                "architecture, dimension and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
     kept = _kept(layers, layer_map, model.config.num_hidden_layers, getattr(model.config, "layer_types", None))
     settings = student_config(model.config, kept, config or {}, architecture)
+    project(settings, model.config, dimension)
     settings.distilnlp_kept_layers = list(kept) if init == "teacher" else None
     made = _fresh(type(model), settings, model.config, seed)
     if init == "teacher":

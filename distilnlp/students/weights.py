@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_prefix
 from distilnlp.students.architectures import common_name, converted_weights, is_classifier
+from distilnlp.students.projection import is_projection
 from distilnlp.students.width import cut
 
 __all__ = ["copy_weights"]
@@ -44,7 +45,7 @@ def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, kept: Seque
             source = _in_teacher(source, own_prefix, prefix, kept)
         if source in found:
             weight.copy_(cut(name, found[source], tuple(weight.shape)))
-        elif not (across and is_classifier(source)):
+        elif not (is_projection(name) or (across and is_classifier(source))):
             raise RequestError(
                 f"the {own_kind} student's {name} has no counterpart in {type(teacher).__name__}: "
                 "give a sequence classifier as the teacher, or name a checkpoint as the student"

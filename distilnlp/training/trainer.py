@@ -36,6 +36,7 @@ from distilnlp.models.heads import head_logits
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.models.reading import reading_settings
+from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem, problem_of_config
 from distilnlp.report.metrics import make_compute_metrics
@@ -475,7 +476,12 @@ class DistillationTrainer(Trainer):
         if not model.training or not self._parts.attached:
             logits = head_logits(model(**student_inputs))
             problem = problem_of_config(self.student.config)
-            loss = HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
+            # Vectors have no labels, and so no loss of their own: what is no number is the best of nothing.
+            loss = (
+                logits.new_full((), torch.nan)
+                if problem.vectors
+                else HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
+            )
             return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
         teacher = None
         answering, progress = self._cached or self.teacher, self._progress()
@@ -507,6 +513,17 @@ class DistillationTrainer(Trainer):
         if self.state.best_model_checkpoint is not None:
             checkpoints.check_best(Path(self.state.best_model_checkpoint))
         super()._load_best_model()
+        self._load_dense(self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._load_dense(resume_from_checkpoint)
+
+    def _load_dense(self, checkpoint: str | None) -> None:
+        """Upstream reads model.safetensors alone, in which the linear maps of a sentence encoder are not."""
+        student = self.student
+        if checkpoint is not None and isinstance(student, SentenceEncoder) and student.sentence.dense:
+            student.load_dense(Path(checkpoint))
 
     # ---- saving and publishing ----
 

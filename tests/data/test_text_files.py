@@ -60,3 +60,9 @@ def test_a_header_of_a_thousand_columns_makes_no_long_line(tmp_path):
     with pytest.raises(RequestError, match="line 2 has 1 fields where the header has 1000") as caught:
         read(tmp_path / "a.csv", f"{header}\na\n")
     assert len(str(caught.value)) < 2000
+
+
+def test_a_text_file_has_a_text_a_line_and_none_in_blank_ones(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffa film, good\r\n\r\n  \nein Büch\n".encode())
+    data = read_files([tmp_path / "a.txt"])
+    assert data.column_names == ["text"] and data["text"][:] == ["a film, good", "ein Büch"]

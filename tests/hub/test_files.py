@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distilnlp.errors import RequestError
-from distilnlp.hub.files import files_to_push
+from distilnlp.hub.files import files_to_push, is_ours
 from distilnlp.hub.push import push
+from distilnlp.models.sentence_modules import DenseSpec, SentenceModules, write_modules
 from distilnlp.report.schema import VERSION
 from tests.hub_models import CARD, PUBLISHED, RECORDS, REPO, TOKEN, make_model, make_run
 
@@ -224,3 +225,40 @@ def test_a_report_of_another_shape_is_refused_before_anything_is_sent(run: Path,
 def test_a_recipe_that_cannot_be_read_is_refused(run: Path) -> None:
     (run / "recipe.yaml").write_text("stages: {teacher: {}, student: {}}\nx: " + "[" * 500)
     refused(run, "recipe.yaml line 2: not valid YAML: more than 50 levels")
+
+
+@pytest.fixture
+def sentence_model(model: Path) -> Path:
+    modules = SentenceModules(("mean",), (DenseSpec(4, 2, bias=False),), normalize=True)
+    write_modules(model, modules, 4, [{"linear.weight": torch.ones(2, 4)}])
+    return model
+
+
+def test_a_sentence_encoder_goes_with_the_folders_of_its_modules(sentence_model: Path) -> None:
+    (sentence_model / "2_Dense" / "notes.txt").write_text("mine")
+    sent = set(files_to_push(sentence_model))
+    assert {name for name in sent if "/" in name} == {
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+    }
+    assert {"modules.json", "sentence_bert_config.json", "model.safetensors"} <= sent
+    assert is_ours("2_Dense/model.safetensors") and not is_ours("2_Dense/notes.txt")
+
+
+def test_a_sentence_encoder_without_one_of_its_modules_is_incomplete(sentence_model: Path) -> None:
+    (sentence_model / "1_Pooling" / "config.json").unlink()
+    refused(sentence_model, "1_Pooling/config.json is missing")
+
+
+@pytest.mark.parametrize("listed", ['[{"path": "../secret"}]', '{"path": 1}', "[", '[{"path": "2_Dense/deep"}]'])
+def test_modules_lead_to_no_other_folder(sentence_model: Path, listed: str) -> None:
+    (sentence_model / "modules.json").write_text(listed)
+    refused(sentence_model, r"modules\.json")
+
+
+def test_a_module_that_is_a_link_is_not_followed(sentence_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.json").write_text("{}")
+    (sentence_model / "1_Pooling" / "config.json").unlink()
+    (sentence_model / "1_Pooling" / "config.json").symlink_to(tmp_path / "elsewhere.json")
+    refused(sentence_model, "symbolic link")

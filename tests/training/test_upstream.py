@@ -17,6 +17,7 @@ OVERRIDDEN = {
     "_get_train_sampler",
     "_init_training_state",
     "_load_best_model",
+    "_load_from_checkpoint",
     "_save_checkpoint",
     "compute_loss",
     "create_model_card",
@@ -33,7 +34,7 @@ OVERRIDDEN = {
 }
 # Each with the place that says why there is no public way.
 PRIVATE = {"_get_dataloader", "_get_output_dir", "_save_checkpoint", "_signature_columns", "_train_batch_size"}
-PRIVATE |= {"_get_train_sampler", "_init_training_state", "_load_best_model"}
+PRIVATE |= {"_get_train_sampler", "_init_training_state", "_load_best_model", "_load_from_checkpoint"}
 
 
 def parameters(function: object) -> list[str]:
@@ -64,6 +65,7 @@ def test_the_private_methods_take_what_they_are_given() -> None:
     assert parameters(Trainer._save_checkpoint) == ["self", "model", "trial"]
     assert parameters(Trainer._get_output_dir) == ["self", "trial"]
     assert parameters(Trainer._load_best_model) == ["self"]
+    assert parameters(Trainer._load_from_checkpoint) == ["self", "resume_from_checkpoint", "model"]
     assert parameters(Trainer._init_training_state) == [
         *("self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial")
     ]

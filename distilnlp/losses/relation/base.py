@@ -1,20 +1,24 @@
 """What the losses on the examples of a batch share: one vector for each example out of a mapped layer."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from distilnlp.errors import unknown
+from distilnlp.errors import RequestError, unknown
 from distilnlp.layer_map import LayerMap, LayerMapSpec
+from distilnlp.losses.base import Batch
+from distilnlp.losses.checks import require_teacher
 from distilnlp.losses.layers import LayerLoss
 from distilnlp.losses.pooling import Pooling, pool
-from distilnlp.outputs import Outputs
+from distilnlp.outputs import ModelInfo, Needs, Outputs
 
-__all__ = ["RelationalLoss", "different", "warn_of_small_batch"]
+__all__ = ["On", "RelationalLoss", "different", "vector_width", "warn_of_small_batch"]
+
+On = Literal["layers", "logits"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ class RelationalLoss(LayerLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``: the vectors are of mapped layers; ``logits``: they are what the models give a text, as a
+            sentence encoder does, and neither layers nor pooling are read.
 
     Class attributes:
         smallest_batch: how many examples hold a relation.
@@ -36,6 +42,7 @@ class RelationalLoss(LayerLoss):
 
     layer_map: LayerMap | LayerMapSpec = "final"
     pooling: Pooling = "cls"
+    on: On = field(default="layers", kw_only=True)
 
     batch_dependent: ClassVar[bool] = True
     smallest_batch: ClassVar[int] = 2
@@ -44,6 +51,32 @@ class RelationalLoss(LayerLoss):
         super().__post_init__()
         if self.pooling not in ("cls", "mean"):
             raise unknown(f"value of pooling for {self.name}:", str(self.pooling), ("cls", "mean"))
+        if self.on not in ("layers", "logits"):
+            raise unknown(f"value of on for {self.name}:", str(self.on), ("layers", "logits"))
+
+    def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
+        require_teacher(self.name, teacher)
+        return super().resolve(student, teacher) if self.on == "layers" else self
+
+    def needs_student(self) -> Needs:
+        return super().needs_student() if self.on == "layers" else self.needs_always() | Needs(logits=True)
+
+    def needs_teacher(self) -> Needs:
+        return super().needs_teacher() if self.on == "layers" else Needs(logits=True)
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
+    ) -> Tensor:
+        if self.on == "layers":
+            return super().__call__(student, teacher, batch, module)
+        z_s, z_t = student.get_logits(), require_teacher(self.name, teacher).get_logits().detach()
+        if z_s.ndim != 2 or len(z_s) != len(z_t):
+            raise RequestError(
+                f"{self.name} with on='logits' takes one row of logits a text, (batch, logits); got "
+                f"{tuple(z_s.shape)} and {tuple(z_t.shape)}"
+            )
+        own = module["logits"] if isinstance(module, nn.ModuleDict) else None
+        return self.compare(z_s, z_t, own)
 
     def relate(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         """The term ``()`` of a batch of at least ``smallest_batch`` examples.
@@ -70,6 +103,11 @@ class RelationalLoss(LayerLoss):
         s = pool(student, layer, self.pooling)  # (batch, student width)
         t = pool(teacher, teacher_layer, self.pooling).detach()  # (batch, teacher width)
         return self.compare(s, t, module)
+
+
+def vector_width(model: ModelInfo, on: On) -> int:
+    """How wide the compared vectors of a model are."""
+    return model.width if on == "layers" else model.num_logits
 
 
 @cache

@@ -28,10 +28,11 @@ class CC(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         gamma: ``g`` > 0, dimensionless.
         order: ``P`` >= 1; 1 compares the cosines alone.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over all ``batch^2`` pairs, those
         of an example with itself (which are 0) included, and over layers.
     Raises:

@@ -24,10 +24,11 @@ class CKA(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         unbiased: centre as the unbiased estimate of HSIC does. The plain one is close to 1 for small batches whatever
             the models are.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: dimensionless, 0..1 (0..2 with ``unbiased``); unchanged when a model's states are rotated, shifted or
         scaled as a whole. Mean over layers.
     Raises:

@@ -12,7 +12,7 @@ from distilnlp.losses.base import register_loss
 from distilnlp.losses.checks import check_count, check_positive, require_module, require_teacher
 from distilnlp.losses.layers import check_widths
 from distilnlp.losses.pooling import unit
-from distilnlp.losses.relation.base import RelationalLoss
+from distilnlp.losses.relation.base import RelationalLoss, vector_width
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["CRD", "InfoNCE", "Queue"]
@@ -84,13 +84,9 @@ class _ContrastiveLoss(RelationalLoss):
             check_count("queue", self.queue)
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
-        width = require_teacher(self.name, teacher).width
-        return nn.ModuleDict(
-            {
-                str(layer): self.auxiliary(student.width, width, self.dimension, self.queue)
-                for layer in self.pairs.student
-            }
-        )
+        own, width = (vector_width(each, self.on) for each in (student, require_teacher(self.name, teacher)))
+        names = ["logits"] if self.on == "logits" else [str(layer) for layer in self.pairs.student]
+        return nn.ModuleDict({name: self.auxiliary(own, width, self.dimension, self.queue) for name in names})
 
     def compare(self, student: Tensor, teacher: Tensor, module: nn.Module | None) -> Tensor:
         # With a queue there are negatives for a batch of one.
@@ -127,12 +123,13 @@ class InfoNCE(_ContrastiveLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         temperature: ``tau`` > 0, dimensionless.
         dimension: size of the vectors; the auxiliary module has two linear maps to it, one for each model. None
             compares the states themselves, which must be equally wide.
         queue: how many texts of earlier batches are negatives too; 0 leaves them out.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: nats per example, mean over examples and layers; ``log(batch + queue)`` where all similarities are equal.
         Not 0 where the models are equal.
     Raises:
@@ -197,12 +194,13 @@ class CRD(_ContrastiveLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         temperature: ``tau`` > 0, dimensionless.
         dimension: size of the vectors. None compares the states themselves, which must be equally wide.
         queue: how many texts of earlier batches are negatives too; 0 leaves them out, and one example then gives 0
             and a warning.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: nats per example; sum over the negatives, mean over examples and layers. Not 0 where the models are equal.
     Raises:
         RequestError: ``temperature``, ``dimension`` or ``queue`` not positive; no module; unequal widths with

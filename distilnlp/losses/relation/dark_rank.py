@@ -32,13 +32,14 @@ class DarkRank(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         kind: ``hard``: the likelihood of the teacher's order; ``soft``: the divergence over all ``k!`` orders.
         candidates: ``k`` >= 2, the texts that the teacher has nearest to a text; fewer in a small batch. At most 6 for
             ``soft`` (720 orders).
         alpha: > 0, dimensionless.
         beta: >= 1, dimensionless.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: nats per example, mean over examples and layers; unchanged when a model's states are rotated or scaled.
         ``soft`` is 0 where the models are equal and ``hard`` is not.
     Raises:

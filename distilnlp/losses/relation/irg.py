@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.citation import Citation
+from distilnlp.errors import RequestError
 from distilnlp.layer_map import LayerMap, LayerMapSpec
 from distilnlp.losses.base import Batch, register_loss
 from distilnlp.losses.checks import check_same_shape, check_weights, require_teacher
@@ -34,6 +35,7 @@ class IRG(RelationalLoss):
     Args:
         layer_map: which layers (see `LayerMap.from_spec`); with ``transformation_weight`` two pairs or more.
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         edge_weight: ``w_e`` >= 0.
         vertex_weight: ``w_v`` >= 0; the term is that of ``logit_mse``, and off by default.
         transformation_weight: ``w_t`` >= 0.
@@ -72,6 +74,11 @@ class IRG(RelationalLoss):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self, ("edge_weight", "vertex_weight", "transformation_weight"))
+        if self.on == "logits" and self.transformation_weight:
+            raise RequestError(
+                f"{self.name} with on='logits' has no layers to look along: set transformation_weight: 0",
+                key=["transformation_weight"],
+            )
 
     def check_pairs(self, pairs: LayerMap) -> None:
         super().check_pairs(pairs)

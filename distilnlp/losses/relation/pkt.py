@@ -24,9 +24,10 @@ class PKT(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
         include_self: count an example's similarity with itself, as the authors' code does and the paper does not.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: nats per example; sum over the other examples, mean over examples and layers (their code divides by
         ``batch^2``). Unchanged when a model's states are rotated or scaled.
     Raises:

@@ -26,8 +26,9 @@ class RKDDistance(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated, shifted or scaled. Mean over all
         ``batch^2`` pairs, those of an example with itself (which are 0) included, and over layers.
     Raises:
@@ -65,8 +66,9 @@ class RKDAngle(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated, shifted or scaled. Mean over all
         ``batch^3`` triples, those that name an example twice (which are 0) included, and over layers.
     Raises:

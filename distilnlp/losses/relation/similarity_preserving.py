@@ -24,8 +24,9 @@ class SimilarityPreserving(RelationalLoss):
     Args:
         layer_map: which layers; the last of each by default (see `LayerMap.from_spec`).
         pooling: ``cls``: the first token's state; ``mean``: the mean over the real tokens.
+        on: ``layers``, or ``logits``: the vectors that the models give a text, whatever their layers.
     Shapes:
-        hidden states: ``(batch, tokens, width)``; returns ``()``, float32.
+        hidden states: ``(batch, tokens, width)``, or logits: ``(batch, width)``; returns ``()``, float32.
     Units: dimensionless; unchanged when a model's states are rotated or scaled. Mean over layers.
     Raises:
         RequestError: a layer out of range; an example without a token.

@@ -5,11 +5,13 @@ import logging
 import pytest
 import torch
 
+from distilnlp.errors import RequestError
 from distilnlp.losses import CKA, get_loss
 from distilnlp.losses.relation.base import warn_of_small_batch
-from distilnlp.outputs import Outputs
-from tests.losses.cases import CASES, ONE, outputs, points, random, random_points
+from distilnlp.outputs import Needs, Outputs
+from tests.losses.cases import CASES, ONE, Case, outputs, points, random, random_points
 
+CASE = Case("x")
 RELATIONAL = ["rkd_distance", "rkd_angle", "similarity_preserving", "pkt", "cka"]
 
 
@@ -63,3 +65,43 @@ def test_rotation_and_scale_of_a_model_change_nothing(name: str) -> None:
     moved = 1e-3 * s @ torch.linalg.qr(random(2, 4, 4)).Q
     loss = get_loss(name, layer_map=ONE)
     torch.testing.assert_close(loss(points(moved), points(t), {}), loss(points(s), points(t), {}))
+
+
+@pytest.mark.parametrize(
+    "name", ["rkd_distance", "rkd_angle", "similarity_preserving", "pkt", "cka", "cc", "dark_rank"]
+)
+def test_on_logits_it_is_the_same_relation_of_the_vectors_that_the_models_give(name: str) -> None:
+    """And asks for no layer, so that the teacher's last ones need not be kept."""
+    s, t = random(0, 5, 4), random(1, 5, 7)
+    loss = get_loss(name, on="logits")
+    expected = get_loss(name, layer_map=ONE)(points(s), points(t), {})
+    torch.testing.assert_close(loss(Outputs(logits=s), Outputs(logits=t), {}), expected)
+    assert loss.needs_student() == loss.needs_teacher() == Needs(logits=True)
+
+
+def test_contrast_on_logits_learns_maps_from_vectors_of_any_width() -> None:
+    student, teacher = CASE.info(num_logits=4), CASE.info(num_logits=7)
+    loss = get_loss("info_nce", on="logits", dimension=3).resolve(student, teacher)
+    module = loss.make_module(student, teacher)
+    value = loss(Outputs(logits=torch.randn(5, 4)), Outputs(logits=torch.randn(5, 7)), {}, module)
+    assert torch.isfinite(value)
+    with pytest.raises(RequestError, match="4 wide and the teacher 7"):
+        get_loss("info_nce", on="logits", dimension=None)(
+            Outputs(logits=torch.randn(5, 4)), Outputs(logits=torch.randn(5, 7)), {}
+        )
+
+
+def test_on_logits_a_row_for_each_token_is_refused() -> None:
+    with pytest.raises(RequestError, match="one row of logits a text"):
+        CKA(on="logits")(Outputs(logits=torch.randn(4, 3, 2)), Outputs(logits=torch.randn(4, 3, 2)), {})
+
+
+def test_an_unknown_place_is_told_with_the_nearest() -> None:
+    with pytest.raises(RequestError, match="did you mean 'logits'"):
+        get_loss("cka", on="logit")
+
+
+def test_what_looks_along_layers_is_refused_on_logits() -> None:
+    with pytest.raises(RequestError, match="transformation_weight: 0"):
+        get_loss("irg", on="logits")
+    assert get_loss("irg", on="logits", transformation_weight=0.0).needs_student() == Needs(logits=True)

@@ -1,0 +1,125 @@
+"""Texts to learn vectors from, whatever else stands beside them; and scored pairs of texts to measure them on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, Value
+from numpy.typing import NDArray
+
+from distilnlp.data.arrow import column_array, column_batches, with_label, write_dataset
+from distilnlp.errors import RequestError
+
+__all__ = ["Texts", "scored_pairs", "single_texts"]
+
+logger = logging.getLogger(__name__)
+
+# What the classes of inference say of how alike two texts are; other classes say nothing of it.
+LIKENESS = {"entailment": 1.0, "neutral": 0.5, "contradiction": 0.0}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, each once.
+
+    Args:
+        rows: the column ``text``.
+        notes: what was left out, in words.
+    """
+
+    rows: Dataset
+    notes: tuple[str, ...]
+
+
+def single_texts(dataset: Dataset, columns: Sequence[str], where: str, held_out: Dataset | None = None) -> Texts:
+    """The texts of some columns, those of a row one after the other; each once, and none that is held out.
+
+    Args:
+        dataset: with the columns.
+        columns: of texts.
+        where: what to call the data in an error.
+        held_out: pairs whose texts are not to be trained on; None leaves nothing out.
+    Raises:
+        RequestError: a column that holds no texts; no text that is not empty; texts that are all held out.
+    """
+    for name in columns:
+        feature = dataset.features[name]
+        if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string", "null"):
+            raise RequestError(f"{where}: column '{name}' holds {feature}, not texts: name another column")
+    taken = set() if held_out is None else set(_hashes(held_out, ("text", "text_pair")))
+    counts = {"empty": 0, "repeated": 0, "held out": 0}
+    seen: set[int] = set()
+
+    def tables() -> Iterator[pa.Table]:
+        yield pa.schema([("text", pa.large_string())]).empty_table()
+        narrow = dataset.select_columns([*columns]).with_format("arrow")
+        for batch in narrow.iter(1000):
+            rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+            kept = []
+            for text in (text for row in rows for text in row):
+                plain = (text or "").strip()
+                number = hash(plain)
+                reason = (
+                    "empty" if not plain else "held out" if number in taken else "repeated" if number in seen else None
+                )
+                if reason is None:
+                    seen.add(number)
+                    kept.append(plain)
+                else:
+                    counts[reason] += 1
+            yield pa.table({"text": pa.array(kept, pa.large_string())})
+
+    found = write_dataset(tables())
+    total = sum(counts.values()) + len(found)
+    if not len(found):
+        why = max(counts, key=lambda reason: counts[reason])
+        raise RequestError(f"{where}: none of {total} texts is left to learn from ({counts[why]} are {why})")
+    left_out = [f"{count} are {why}" for why, count in counts.items() if count and why != "repeated"]
+    notes = (f"of {total} texts {' and '.join(left_out)}: left out",) if left_out else ()
+    if notes:
+        logger.warning("%s: %s", where, notes[0])
+    return Texts(found, notes)
+
+
+def _hashes(dataset: Dataset, columns: Sequence[str]) -> Iterator[int]:
+    for name in columns:
+        for batch in column_batches(dataset, name):
+            for text in batch.to_pylist():
+                yield hash((text or "").strip())
+
+
+def scored_pairs(pairs: Dataset, where: str) -> Dataset:
+    """Pairs of texts with a number for how alike they are, ``label`` (float32).
+
+    Args:
+        pairs: columns ``text``, ``text_pair`` and ``label``: a number, or classes of inference, of which entailment
+            is 1, neutral 0.5 and contradiction 0.
+        where: what to call the data in an error.
+    Raises:
+        RequestError: single texts, other classes, scores that are all equal.
+    """
+    if "text_pair" not in pairs.column_names:
+        raise RequestError(
+            f"{where}: single texts: vectors are measured on pairs of texts with a score, name two columns"
+        )
+    feature = pairs.features["label"]
+    scores: NDArray[np.float64]
+    if isinstance(feature, ClassLabel):
+        unknown = [name for name in feature.names if name not in LIKENESS]
+        if unknown:
+            raise RequestError(
+                f"{where}: the pairs have the classes {', '.join(feature.names)}, which are no scores: give a number "
+                "for how alike the two texts are (stsb has one)"
+            )
+        scores = np.array([LIKENESS[name] for name in feature.names])[column_array(pairs, "label")]
+    elif isinstance(feature, Value):
+        scores = column_array(pairs, "label").astype(np.float64)
+    else:
+        raise RequestError(f"{where}: several labels a pair are no score: give a number for how alike two texts are")
+    if len(scores) < 2 or not np.ptp(scores):
+        raise RequestError(f"{where}: every score is {scores[0]:g}: there is no order of the pairs to compare with")
+    return with_label(pairs.select_columns(["text", "text_pair"]), scores.astype(np.float32), Value("float32"))
