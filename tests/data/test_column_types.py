@@ -37,7 +37,9 @@ def test_however_it_is_stored_the_values_are_the_same(array, values):
     "kind",
     [
         pa.map_(pa.string(), pa.int64()),
-        pa.struct([("a", pa.int64())]),
+        pa.struct([("a", pa.binary())]),
+        pa.struct([("a", pa.struct([("b", pa.int64())]))]),
+        pa.list_(pa.struct([("a", pa.list_(pa.int64()))])),
         pa.binary(),
         pa.uuid(),
         pa.date32(),
@@ -49,6 +51,21 @@ def test_however_it_is_stored_the_values_are_the_same(array, values):
 )
 def test_what_is_neither_text_nor_label_has_no_plain_type(kind):
     assert plain_type(kind) is None
+
+
+def test_objects_become_objects_of_plain_values_and_lists_of_them_lists():
+    rows = [{"start": 1, "label": "a"}, None, {"start": 2, "label": None}]
+    kind = pa.struct([("start", pa.int32()), ("label", pa.dictionary(pa.int8(), pa.large_string()))])
+    array = pa.array(rows, kind)
+    assert plain_array(array).to_pylist() == rows
+    assert plain_type(kind) == pa.struct([("start", pa.int32()), ("label", pa.string())])
+    lists = pa.array([rows[:1], [], None], pa.large_list(kind))
+    assert plain_array(lists).to_pylist() == [rows[:1], [], None]
+    texts = pa.array(
+        [{"text": ["b"], "answer_start": [0]}],
+        pa.struct([("text", pa.list_(pa.large_string())), ("answer_start", pa.list_(pa.int64()))]),
+    )
+    assert plain_array(texts).to_pylist() == texts.to_pylist()
 
 
 def test_bytes_that_are_no_text_are_not_taken_for_it():

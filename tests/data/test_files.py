@@ -99,7 +99,7 @@ def test_wrong_encoding_names_file_and_line(tmp_path):
         ("a.jsonl", '{"text": "a"}\n["b"]\n', "line 2 is list"),
         ("a.jsonl", '{"label": "a"}\n{"label": 1}\n', "'label' are of several kinds"),
         ("a.parquet", "no parquet", "not a parquet file"),
-        ("a.txt", "text", "unknown kind of file"),
+        ("a.doc", "text", "unknown kind of file"),
     ],
 )
 def test_broken_files_are_told_in_one_line(tmp_path, name, content, said):
