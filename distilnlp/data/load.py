@@ -23,7 +23,7 @@ from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
-from distilnlp.problems import Problem, get_problem, problem_of_vectors
+from distilnlp.problems import Problem, get_problem, list_problems, problem_of_vectors
 from distilnlp.typed import typed
 
 __all__ = ["Task", "known_name", "load_pairs", "load_task"]
@@ -119,7 +119,7 @@ def load_task(
     labels = label if label is None or isinstance(label, str) else tuple(label)
     names = read_label_names(label_names)
     request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight)
-    if problem_type is not None and get_problem(problem_type).vectors:
+    if problem_type is not None and problem_type in list_problems() and get_problem(problem_type).vectors:
         return _load_sentences(name, data_dir, validation, request, max_train, max_validation)
     own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     own_options |= {"label_names": label_names, "weight": weight}

@@ -61,10 +61,8 @@ def test_objects_become_objects_of_plain_values_and_lists_of_them_lists():
     assert plain_type(kind) == pa.struct([("start", pa.int32()), ("label", pa.string())])
     lists = pa.array([rows[:1], [], None], pa.large_list(kind))
     assert plain_array(lists).to_pylist() == [rows[:1], [], None]
-    texts = pa.array(
-        [{"text": ["b"], "answer_start": [0]}],
-        pa.struct([("text", pa.list_(pa.large_string())), ("answer_start", pa.list_(pa.int64()))]),
-    )
+    answers = pa.struct([("text", pa.list_(pa.large_string())), ("answer_start", pa.list_(pa.int64()))])
+    texts = pa.array([{"text": ["b"], "answer_start": [0]}], answers)
     assert plain_array(texts).to_pylist() == texts.to_pylist()
 
 

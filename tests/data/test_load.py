@@ -481,5 +481,5 @@ def test_task_is_a_value():
 def test_objects_in_place_of_texts_are_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": {"a": 1}, "label": "x"}\n{"text": {"a": 2}, "label": "y"}\n')
-    with pytest.raises(RequestError, match="column 'text' holds .*not texts"):
+    with pytest.raises(RequestError, match=r"column 'text' holds .*not texts"):
         load_task(path)
