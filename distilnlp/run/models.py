@@ -4,6 +4,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,10 +23,11 @@ from distilnlp.models.heads import model_from_config
 from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
 from distilnlp.models.loading import load_config
 from distilnlp.models.predictor import Predictor
+from distilnlp.models.reading import reading_settings, remember_reading
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
-from distilnlp.recipe import LoraSpec
+from distilnlp.recipe import DataSpec, LoraSpec
 from distilnlp.run.evaluation import texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
@@ -96,6 +98,7 @@ class Models:
         columns = self.tasks[stage.name].columns
         if columns is not None:
             remember_columns(made.config, TrainedColumns(columns.text, columns.text_pair, columns.label))
+        remember_reading(made.config, _reading(stage.data, made.config))
         return made
 
     def teacher(self, stage: StagePlan) -> FrozenTeacher | None:
@@ -168,6 +171,7 @@ class Models:
             with torch.device("meta"):
                 made = self._made_of(stage, _relabelled(base, self.tasks[stage.name]))
             self._check_tokenizer(stage, made.config)
+            remember_reading(made.config, _reading(stage.data, made.config))
         if stage.spec.lora is not None:
             with self._told_at(stage, ("lora",), ("lora", "target_modules")), torch.device("meta"):
                 add_adapter(type(made)(copy.deepcopy(made.config)), stage.spec.lora)
@@ -180,7 +184,8 @@ class Models:
             raise RequestError(f"task {task.name} has no training examples")
         tokenizer = self.tokenizer(stage.name)
         check_fits(config, tokenizer, pair="text_pair" in task.train.column_names)
-        check_tokenizer(task.train, tokenizer, training_limit([config], tokenizer, stage.data.max_length))
+        limit = training_limit([config], tokenizer, stage.data.max_length)
+        check_tokenizer(task.train, tokenizer, limit, task.problem, _reading(stage.data, config))
 
     def _check_as_it_is(self, stage: StagePlan) -> None:
         """Whether a model from outside that is taken without training knows the task it teaches or is measured on.
@@ -271,8 +276,8 @@ class Models:
         except RequestError as error:
             here: Path_ = ("stages", stage.name)
             places = [(*here, *path) for path in paths]
-            if error.key == ("max_length",):
-                places = [("data", "max_length"), (*here, "data", "max_length")]
+            if error.key in (("max_length",), ("long",), ("join",), ("stride",)):
+                places = [("data", *error.key), (*here, "data", *error.key)]
             place = self.plan.recipe.latest(*places)
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 
@@ -291,3 +296,22 @@ def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:
     if same and (labels is None or own is None or match_names(labels, own) is not None):
         return model
     return model_from_config(relabel(copy.deepcopy(model.config), task.problem.config_settings(labels)))
+
+
+def _reading(data: DataSpec, config: PreTrainedConfig) -> dict[str, Any]:
+    """How a stage's model reads texts: as its data say, else as the model that it starts from.
+
+    Raises:
+        RequestError: a setting of windows where there are none.
+    """
+    kept = reading_settings(config)
+    said = {name: value for name, value in (("join", data.join), ("stride", data.stride)) if value is not None}
+    long = data.long or kept.get("long", "truncate")
+    if long != "windows" and said:
+        name = next(iter(said))
+        raise RequestError(f"{name} is for windows of long texts: add long: windows, or leave it out", key=[name])
+    if data.long == "truncate":
+        return {"long": "truncate"} if kept else {}
+    if data.long == "windows":
+        return {"long": "windows", "window": data.max_length, **said}
+    return {**kept, **said}
