@@ -26,7 +26,7 @@ class ModelInfo:
         num_logits: number of logits.
         problem: the kind of task that its head is for.
         kept_layers: the teacher layer (1-based) that each block was copied from, where the config says so.
-        layer_types: of each block the kind of attention (``full_attention``, ``sliding_attention``), where it differs.
+        layer_types: the attention of each block (``full_attention``, ``sliding_attention``) where they differ.
     """
 
     name: str

@@ -53,6 +53,11 @@ Validation = Annotated[str | None, typer.Option(help="File of the held-out examp
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with <task>/train.parquet and validation.parquet, instead of the Hub.")
 ]
+Long = Annotated[
+    str | None, typer.Option(help="Texts of more tokens: truncate, or read in windows. [default: truncate]")
+]
+Join = Annotated[str | None, typer.Option(help="Logits of a text's windows: mean or max. [default: mean]")]
+Stride = Annotated[int | None, typer.Option(help="Tokens that two windows share. [default: a quarter of a window]")]
 MaxLength = Annotated[int | None, typer.Option(help="Cut texts to so many tokens. [default: 128]")]
 Epochs = Annotated[float | None, typer.Option(help="Passes over the training examples. [default: as the labels need]")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples a step. [default: 32]")]
@@ -86,6 +91,9 @@ class Training:
     validation: Validation = None
     data_dir: DataDir = None
     max_length: MaxLength = None
+    long: Long = None
+    join: Join = None
+    stride: Stride = None
     epochs: Epochs = None
     batch_size: BatchSize = None
     learning_rate: LearningRate = None
@@ -99,7 +107,7 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("label_names", "weight", "problem_type", "validation", "max_length")
+        names = ("label_names", "weight", "problem_type", "validation", "max_length", "long", "join", "stride")
         return {
             "text": self.text,
             "text_pair": self.text_pair,

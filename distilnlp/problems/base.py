@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.label_names import find_name
-from distilnlp.problems.reading import Reader, Spans, TextReader
+from distilnlp.problems.reading import Reader, Spans, text_reader
 from distilnlp.problems.written import DECIMAL, NumberStyle, number_style
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Problem:
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""
     recipe: ClassVar[str] = "glue/_base.yaml"
-    reading: ClassVar[tuple[str, ...]] = ()
+    reading: ClassVar[tuple[str, ...]] = ("long", "join", "stride")
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
@@ -300,7 +300,7 @@ class Problem:
         Raises:
             RequestError: a tokenizer that cannot be used for it, or settings that cannot be.
         """
-        return TextReader(tokenizer, limit)
+        return text_reader(tokenizer, limit, settings)
 
     def answered_rows(
         self, logits: NDArray[Any], labels: NDArray[Any]

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.cut_texts import CutTexts
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, unknown
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "Reader", "Spans", "TextReader", "word_numbers"]
+__all__ = ["Encoded", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
@@ -102,6 +102,92 @@ class TextReader(Reader):
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
         return [each[None] for each in logits]
+
+
+class WindowReader(Reader):
+    """A long text in windows, each an input of its own with the text's label; their logits are joined to one row.
+
+    Args:
+        tokenizer, limit: as for `Reader`.
+        window: tokens of a window, special ones included; never more than ``limit``. None: the limit.
+        stride: tokens that two windows next to each other share; None: a quarter of a window.
+        join: ``mean`` or ``max`` of the windows' logits, class by class.
+    Raises:
+        RequestError: a tokenizer in Python, which makes no windows; a stride that leaves a window no new token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int,
+        window: int | None = None,
+        stride: int | None = None,
+        join: str = "mean",
+    ) -> None:
+        super().__init__(tokenizer, limit if window is None else min(limit, window))
+        if not tokenizer.is_fast:
+            raise RequestError(f"{type(tokenizer).__name__} makes no windows of long texts: use a fast tokenizer")
+        room = self.limit - tokenizer.num_special_tokens_to_add()
+        self.stride = room // 4 if stride is None else stride
+        self.join_by = join
+        if not 0 <= self.stride < room:
+            raise RequestError(
+                f"stride is {self.stride}: windows of {self.limit} tokens have room for {room} of the text and share"
+                f" fewer: give 0 to {room - 1}",
+                key=["stride"],
+            )
+
+    def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
+        if "text_pair" in rows:
+            raise RequestError(
+                "windows are for single texts, and these are pairs, of which a window would lose one: leave out long",
+                key=["long"],
+            )
+        encoded = self.tokenizer(
+            list(rows["text"]),
+            truncation=True,
+            max_length=self.limit,
+            stride=self.stride,
+            return_overflowing_tokens=True,
+            verbose=False,
+        )
+        columns = input_columns(self.tokenizer, encoded)
+        if words:
+            columns["words"] = [word_numbers(encoded, i) for i in range(len(encoded["input_ids"]))]
+        return Encoded(columns, [int(each) for each in encoded["overflow_to_sample_mapping"]])
+
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+        windows: dict[int, list[Logits]] = {}
+        for example, own in zip(encoded.example, logits, strict=True):
+            windows.setdefault(example, []).append(own)
+        reduce = np.mean if self.join_by == "mean" else np.max
+        return [np.asarray(reduce(windows[example], axis=0))[None] for example in sorted(windows)]
+
+
+def text_reader(tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:
+    """The reader of texts that have one row of logits each.
+
+    Args:
+        tokenizer, limit: as for `Reader`.
+        settings: ``long``: ``truncate`` (default) or ``windows``; for windows ``window``, ``stride`` and ``join``, as
+            for `WindowReader`.
+    Raises:
+        RequestError: another word for ``long`` or ``join``, or what is no number of tokens; as `WindowReader`.
+    """
+    long, join = settings.get("long", "truncate"), settings.get("join", "mean")
+    for name, value, known in (("long", long, ("truncate", "windows")), ("join", join, ("mean", "max"))):
+        if value not in known:
+            raise unknown(f"value of {name} in distilnlp_reading of the model's config:", str(value), known)
+    for name, least in (("window", 1), ("stride", 0)):
+        value = settings.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise RequestError(
+                f"{name} in distilnlp_reading of the model's config is {value!r:.60}: a whole number from {least} is"
+                " needed"
+            )
+    if long == "truncate":
+        return TextReader(tokenizer, limit)
+    return WindowReader(tokenizer, limit, settings.get("window"), settings.get("stride"), join)
 
 
 def input_columns(tokenizer: PreTrainedTokenizerBase, encoded: BatchEncoding) -> dict[str, list[Any]]:

@@ -45,6 +45,7 @@ class SentenceEmbedding(Problem):
     vectors, which is compared with the score by its rank.
     """
 
+    reading: ClassVar[tuple[str, ...]] = ()
     pipeline_tag: ClassVar[str] = "sentence-similarity"
     library: ClassVar[str] = "sentence-transformers"
     peft_task_type: ClassVar[str] = "FEATURE_EXTRACTION"

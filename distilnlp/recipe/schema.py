@@ -76,11 +76,17 @@ class DataSpec(_Strict):
     )
     weight: str | None = Field(None, description="column of how much each training example counts, 0 or more")
     problem_type: ProblemName | None = None
-    stride: int | None = Field(None, ge=0, description="tokens that two windows of a long text share")
     pieces: Literal["first", "all"] | None = Field(
         None, description="tags of words: losses compare the first piece of each word (default), or all of them"
     )
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
+    long: Literal["truncate", "windows"] | None = Field(
+        None, description="a text of more tokens: cut at max_length (default), or in windows of max_length"
+    )
+    join: Literal["mean", "max"] | None = Field(None, description="of the logits of a text's windows; default: mean")
+    stride: int | None = Field(
+        None, ge=0, description="tokens that two windows of a text share; default: a quarter of a window"
+    )
     decision_thresholds: Literal["each", "one"] | Probability | None = Field(
         None,
         description="several labels a text: chosen for 'each' label (default) or as 'one' for all, on training rows"

@@ -123,7 +123,7 @@ class Models:
         columns = self.tasks[stage.name].columns
         if columns is not None:
             remember_columns(made.config, TrainedColumns(columns.text, columns.text_pair, columns.label))
-        remember_reading(made.config, reading_of(stage.data, self.tasks[stage.name]))
+        remember_reading(made.config, reading_of(stage.data, self.tasks[stage.name], made.config))
         return made
 
     def teacher(self, stage: StagePlan) -> FrozenTeacher | None:
@@ -216,6 +216,7 @@ class Models:
                 shorter = shortened_config(stage, base.config)
                 made = self._made_of(stage, base if shorter is base.config else model_from_config(shorter))
             self._check_tokenizer(stage, made.config)
+            remember_reading(made.config, reading_of(stage.data, self.tasks[stage.name], made.config))
         if stage.spec.lora is not None:
             with self._told_at(stage, ("lora",), ("lora", "target_modules")), torch.device("meta"):
                 add_adapter(type(made)(copy.deepcopy(made.config)), stage.spec.lora)
@@ -229,7 +230,7 @@ class Models:
         tokenizer = self.tokenizer(stage.name)
         check_fits(config, tokenizer, pair="text_pair" in task.train.column_names)
         limit = training_limit([config], tokenizer, stage.data.max_length)
-        check_tokenizer(task.train, tokenizer, limit, task.problem, reading_of(stage.data, task))
+        check_tokenizer(task.train, tokenizer, limit, task.problem, reading_of(stage.data, task, config))
 
     def _check_as_it_is(self, stage: StagePlan) -> None:
         """Whether a model from outside that is taken without training knows the task it teaches or is measured on.
@@ -316,8 +317,8 @@ class Models:
         except RequestError as error:
             here: Path_ = ("stages", stage.name)
             places = [(*here, *path) for path in paths]
-            if error.key == ("max_length",):
-                places = [("data", "max_length"), (*here, "data", "max_length")]
+            if error.key in (("max_length",), ("long",), ("join",), ("stride",)):
+                places = [("data", *error.key), (*here, "data", *error.key)]
             place = self.plan.recipe.latest(*places)
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 
