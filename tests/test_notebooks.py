@@ -1,7 +1,9 @@
 """The notebooks: stored clean, and each runs from first cell to last, offline, on few rows and a tiny model."""
 
 import ast
+import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -105,8 +107,8 @@ def complaints(notebook: NotebookNode) -> list[str]:
     return [out.text for out in outputs if out.name == "stderr"]
 
 
-def test_there_are_three_notebooks():
-    assert NOTEBOOKS == ["1-distil-on-glue", "2-your-own-data", "3-your-own-loss"]
+def test_there_are_four_notebooks():
+    assert NOTEBOOKS == ["1-distil-on-glue", "2-your-own-data", "3-your-own-loss", "4-entities-and-embeddings"]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -163,3 +165,24 @@ def test_your_own_loss(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "'sure_soft_target'" in output["objective"]
     assert "soft_target: accuracy" in output["train"]
     assert "ours: accuracy" in output["train"]
+
+
+@pytest.mark.slow
+def test_entities_and_embeddings(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(weights, encoder)
+    described = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    described += [{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
+    (encoder / "modules.json").write_text(json.dumps(described))
+    (encoder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (encoder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    notebook, output = run(
+        "4-entities-and-embeddings", tmp_path, monkeypatch, MODEL=str(encoder), EPOCHS=4, ROWS=64, LAYERS=1
+    )
+    assert [line for line in complaints(notebook) if "are held out: left out" not in line] == []
+    assert "token_classification: 49 rows, 12 held out; O, B-person, I-person, B-place, I-place" in output["load"]
+    assert "student: entity_f1" in output["train"]
+    before, after = re.findall(r"vectors, [a-z ]+: (-?\d\.\d+)", output["vectors"])
+    assert float(after) > float(before)
+    assert output["alike"].startswith("1.00  A man plays the guitar.")

@@ -153,8 +153,11 @@ def staged_files(target: Path, writes: bool) -> Iterator[Path]:
         if not target.exists():
             os.replace(staging, target)
             return
-        for file in sorted(staging.iterdir(), key=lambda path: path.suffix == ".safetensors"):
-            os.replace(file, target / file.name)
+        files = [path for path in staging.rglob("*") if path.is_file()]  # a sentence encoder has folders too
+        for file in sorted(files, key=lambda path: path.suffix == ".safetensors"):
+            place = target / file.relative_to(staging)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

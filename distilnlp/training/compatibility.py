@@ -165,7 +165,9 @@ def resolve_objective(
         RequestError: something would not be trained, or could not be.
     """
     if objective is None:
-        objective = hard_label_only() if teacher is None else Objective([(0.5, HardLabel()), (0.5, Response())])
+        labelled = has_labels(visible_part(train_dataset))
+        taught = [(0.5, HardLabel()), (0.5, Response())] if labelled else [(1.0, Response())]
+        objective = hard_label_only() if teacher is None else Objective(taught)
     if teacher is not None and not objective.uses_teacher:
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
     if objective.uses_labels and not has_labels(visible_part(train_dataset)):

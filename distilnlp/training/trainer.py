@@ -68,7 +68,7 @@ class DistillationTrainer(Trainer):
         teacher: a `Teacher`, a model, a folder or a Hub id; None for plain fine-tuning. One that is a `Part` too, as
             `EMATeacher` is, changes while the student trains.
         objective: what is minimised; default: the labels alone without a teacher, else half labels and half the
-            `Response`, the loss between logits that fits the head.
+            `Response`, the loss between logits that fits the head; of texts without labels the response alone.
         args: `transformers.TrainingArguments`.
         train_dataset, eval_dataset: with the columns ``text``, optional ``text_pair`` and ``label`` (as `load_task`
             gives them; ``train_dataset`` may have ``example_weight`` too, how much each example counts, which is

@@ -10,7 +10,7 @@ import pytest
 from safetensors import SafetensorError
 
 from distilnlp.errors import RequestError, RunError
-from distilnlp.training.checkpoints import whole_checkpoint
+from distilnlp.training.checkpoints import staged_files, whole_checkpoint
 from tests.runs import make_trainer, student_model
 
 
@@ -117,3 +117,18 @@ def test_what_was_just_written_stays_beside_a_later_one_that_is_damaged(trained:
     args = {"save_strategy": "steps", "save_steps": 1, "max_steps": 4, "save_total_limit": 1}
     make_trainer(folder, model=student_model(hidden=16), args=args).train(resume_from_checkpoint=True)
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-4"]
+
+
+def test_files_in_folders_replace_those_of_an_earlier_model(tmp_path: Path) -> None:
+    """A sentence encoder has a folder for each of its modules."""
+    target = tmp_path / "model"
+    for version in ("old", "new"):
+        with staged_files(target, writes=True) as folder:
+            (folder / "1_Pooling").mkdir()
+            for file in ("1_Pooling/config.json", "model.safetensors"):
+                (folder / file).write_text(version)
+    assert {path.name: path.read_text() for path in target.rglob("*") if path.is_file()} == {
+        "config.json": "new",
+        "model.safetensors": "new",
+    }
+    assert list(tmp_path.iterdir()) == [target]
