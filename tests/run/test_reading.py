@@ -88,3 +88,45 @@ def test_a_stride_without_room_is_told_before_training(start_weights: str, conll
     values = words_recipe(start_weights, conll_file, stride=6)
     with pytest.raises(RequestError, match=r"data\.stride is 6 and a window has room for 6 tokens"):
         run_recipe(make_recipe(values, name="words"), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Sixty texts of which only the end tells the label."""
+    path = tmp_path_factory.mktemp("long") / "train.csv"
+    ends = ("good", "bad")
+    rows = [f"{'the film was ' * 5}{ends[row % 2]} {row},{ends[row % 2]},{row % 2 + 1}" for row in range(60)]
+    path.write_text("\n".join(["text,label,trust", *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_a_run_on_windows_leaves_a_model_that_reads_windows(
+    start_weights: str, long_file: str, tmp_path: Path
+) -> None:
+    values = recipe_values(start_weights, long_file)
+    values["data"] |= {"max_length": 10, "long": "windows", "join": "max", "stride": 2, "weight": "trust"}
+    run = run_recipe(make_recipe(values, name="long"), tmp_path / "run")
+    said = {"long": "windows", "join": "max", "stride": 2, "window": 10}
+    folder = tmp_path / "run" / "student"
+    assert reading_settings(load_config(folder)) == said
+    text = [("the film was " * 5 + "good",)]
+    answers = [predict(str(folder), text, max_length=length)[0].probability for length in (10, None)]
+    assert answers[0] == pytest.approx(answers[1])  # the window is the model's own, whatever is asked for
+    assert run is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"stride": 2}, "stride is for windows of long texts: add long: windows"),
+        ({"join": "max", "long": "truncate"}, "join is for windows of long texts"),
+        ({"long": "windows", "max_length": 10, "stride": 9}, "share fewer: give 0 to 7"),
+    ],
+)
+def test_settings_of_windows_that_mean_nothing_are_refused(
+    start_weights: str, long_file: str, tmp_path: Path, data: dict[str, Any], message: str
+) -> None:
+    values = recipe_values(start_weights, long_file)
+    values["data"] |= data
+    with pytest.raises(RequestError, match=message):
+        run_recipe(make_recipe(values, name="long"), tmp_path / "run")
