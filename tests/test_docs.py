@@ -104,7 +104,9 @@ def test_python_parses_and_imports_what_there_is(page: Path) -> None:
 def commands(page: Path) -> Iterator[str]:
     """Everything that starts like a command of ours, in code: blocks without a language, and between backticks."""
     spans = re.findall(r"`([^`\n]+)`", prose(page))
-    lines = [line for body in blocks(page, "", "bash", "sh", "console") for line in body.splitlines()]
+    lines = [
+        line for body in blocks(page, "", "bash", "sh", "console") for line in body.replace("\\\n", " ").splitlines()
+    ]
     for code in [*spans, *lines]:
         yield from re.findall(r"(?:^|[\s/])(distilnlp [a-z][^#]*)", f" {code}")
 
