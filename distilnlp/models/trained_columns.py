@@ -50,6 +50,7 @@ def remembered_columns(config: PreTrainedConfig) -> TrainedColumns | None:
         or not (text_pair is None or _is_name(text_pair))
         or len(labels) > MOST_LABELS
         or label == []
+        or "label" not in values  # None is said, for texts without labels
     ):
         logger.warning("%s in the model's config is %.80r, which names no columns: it is ignored", KEY, kept)
         return None

@@ -211,7 +211,8 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
     one_metric = len(metrics) == 1
     with_kappa = any(row.fidelity is not None and row.fidelity.kappa is not None for row in rows)
     header = ["model", _short(metrics.pop(), 14) if one_metric else "score", "params", "w/o emb.", "MB"]
-    scored = any(row.score is not None for row in rows)
+    # Held-out texts without labels give agreement alone.
+    scored = any(row.score is not None for row in rows) or all(row.fidelity is None for row in rows)
     table = [[*header, "ms p50/p95", "texts/s", "agree/kappa" if with_kappa else "agreement"]]
     for row in _with_baselines(rows):
         cost, name = row.cost or Cost(), _name(row, rows)
