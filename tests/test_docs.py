@@ -20,7 +20,7 @@ from tests.losses import test_contract
 from tests.losses.cases import Case
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -63,8 +63,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text("utf-8")))
-    assert linked == {page.name for page in DOCS} - {"README.md"}
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs" / "README.md").read_text("utf-8")))
+    assert linked == {page.relative_to(ROOT / "docs").as_posix() for page in DOCS} - {"README.md"}
 
 
 @every_page
@@ -104,7 +104,9 @@ def test_python_parses_and_imports_what_there_is(page: Path) -> None:
 def commands(page: Path) -> Iterator[str]:
     """Everything that starts like a command of ours, in code: blocks without a language, and between backticks."""
     spans = re.findall(r"`([^`\n]+)`", prose(page))
-    lines = [line for body in blocks(page, "", "bash", "sh", "console") for line in body.splitlines()]
+    lines = [
+        line for body in blocks(page, "", "bash", "sh", "console") for line in body.replace("\\\n", " ").splitlines()
+    ]
     for code in [*spans, *lines]:
         yield from re.findall(r"(?:^|[\s/])(distilnlp [a-z][^#]*)", f" {code}")
 

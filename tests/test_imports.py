@@ -29,7 +29,7 @@ ALLOWED = {
     "data": {"typed", "cut_texts", "label_names", "problems"},
     "models": {"typed", "cut_texts", "label_names", "problems", "outputs"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
-    "teachers": {"typed", "whole_files", "checksums", "outputs", "models"},
+    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"},
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"},
     "hub": {"hub_token", "yaml_text", "recipe.names", "report"},
     "training": {

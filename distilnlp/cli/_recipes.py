@@ -1,5 +1,6 @@
 """From options to a recipe, so that every command that trains runs the same code."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.errors import DistilError
 
 if TYPE_CHECKING:
+    from distilnlp.data.load import Task
     from distilnlp.recipe import Recipe
 
-__all__ = ["recipe_from_options"]
+__all__ = ["Remove", "look_at", "recipe_from_options"]
 
 # Keys of a recipe whose option has another name.
 _NAMES = {
@@ -19,10 +21,13 @@ _NAMES = {
     "per_device_train_batch_size": "batch-size",
     "layers": "student-layers",
     "from": "teacher",
+    "column": "teacher-column",
 }
 
 
-def recipe_from_options(command: str, task: str, options: Training, stages: Mapping[str, Any]) -> "Recipe":
+def recipe_from_options(
+    command: str, task: str, options: Training, stages: Mapping[str, Any], base: str | None = None
+) -> "Recipe":
     """The base recipe for the data with the options over it; an option that was not given is None and changes nothing.
 
     Args:
@@ -30,6 +35,7 @@ def recipe_from_options(command: str, task: str, options: Training, stages: Mapp
         task: of its data.
         options: of the command.
         stages: changes of the base's stages; None takes a stage out.
+        base: the recipe that the options change; None takes that of the kind of task.
     """
     from distilnlp.recipe import make_recipe
 
@@ -42,7 +48,7 @@ def recipe_from_options(command: str, task: str, options: Training, stages: Mapp
     return make_recipe(
         values,
         name=f"{short}-{command}",
-        extends=_base_recipe(task, options.data),
+        extends=_base_recipe(task, options.data) if base is None else base,
         settings=options.settings or (),
         origin=f"distilnlp {command}",
         places={path: option for path, option in _options(values, command) if path != ("data", "task")},
@@ -56,16 +62,34 @@ def _base_recipe(task: str, data: Mapping[str, Any]) -> str:
     said = data["problem_type"]
     if said is not None:
         return get_problem(said).recipe if said in list_problems() else Problem.recipe
+    found = look_at(task, data)
+    return Problem.recipe if found is None else found.problem.recipe
+
+
+def look_at(task: str, data: Mapping[str, Any], *, strict: bool = False, **settings: Any) -> "Task | None":
+    """The user's own data; None for a task with a name, and for data that cannot be read, which the run tells.
+
+    Args:
+        task, data: as the options say them.
+        strict: raise what is wrong with the data.
+        settings: of `load_task`.
+    """
     quiet_libraries()
     from distilnlp.data.load import known_name, load_task
 
-    if known_name(task):
-        return Problem.recipe
-    names = ("data_dir", "validation", "text", "text_pair", "label", "label_names", "weight")
+    if known_name(task) and not strict:
+        return None
+    names = ("data_dir", "validation", "text", "text_pair", "label", "label_names", "weight", "problem_type")
+    ours, level = logging.getLogger("distilnlp"), logging.getLogger("distilnlp").level
+    ours.setLevel(logging.CRITICAL)  # the run will say it
     try:
-        return load_task(task, **{name: data[name] for name in names}).problem.recipe
+        return load_task(task, **{name: data[name] for name in names}, **settings)
     except DistilError:
-        return Problem.recipe
+        if strict:
+            raise
+        return None
+    finally:
+        ours.setLevel(level)
 
 
 def _options(

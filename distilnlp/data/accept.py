@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, List, Value
 from datasets.table import InMemoryTable
 
 from distilnlp.data.arrow import column_array, column_batches
-from distilnlp.data.label_sets import names_of_sets
+from distilnlp.data.label_sets import IGNORED, names_of_sets
 from distilnlp.errors import RequestError
 from distilnlp.label_names import find_name
 from distilnlp.problems import Problem, problem_of_columns
@@ -18,7 +18,6 @@ from distilnlp.problems import Problem, problem_of_columns
 __all__ = ["as_dataset", "as_datasets", "check_class_ids", "count_labels_as"]
 
 NEEDED = "a datasets.Dataset with the columns text (maybe text_pair) and label is needed, as load_task gives it"
-IGNORED = -100  # of a row without a label, which no loss of torch counts
 
 
 def as_datasets(given: Any, argument: str) -> Any:

@@ -28,7 +28,8 @@ def make_collator(
 
     ``length`` and everything that is not a number or a list of numbers (texts, names, None) is left out. ``label``
     comes out as ``labels``: class ids int64; regression targets and multi-hot rows float32. Features without labels
-    are fine. ``label_ids``, of several labels the ids of those that hold, come out as ``labels`` too: multi-hot rows.
+    are fine. ``label_ids``, of several labels the ids of those that hold, come out as ``labels`` too: multi-hot rows,
+    of NaN where they are None. ``teacher_logits``, as many numbers in each row, come out float32.
 
     Args:
         tokenizer: the one that made the features.
@@ -94,7 +95,9 @@ class _Collator:
                 "the examples have several labels, and how many there are in all is not said: give"
                 " make_collator(tokenizer, num_labels=len(task.label_names))"
             )
-        return torch.from_numpy(as_zeros_and_ones(sets, self.num_labels)).float()
+        hot = torch.from_numpy(as_zeros_and_ones([each or () for each in sets], self.num_labels)).float()
+        hot[[each is None for each in sets]] = torch.nan  # no label is known, which is not that none holds
+        return hot
 
     def _padded(self, rows: Sequence[Sequence[int]], length: int, padding: int) -> Tensor:
         import torch

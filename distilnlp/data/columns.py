@@ -44,19 +44,19 @@ class Columns:
 
     Args:
         text, text_pair: of the texts; ``text_pair`` is None for single ones.
-        label: of the label; several where each holds a 0 or 1 for one label.
+        label: of the label; several where each holds a 0 or 1 for one label; None for texts without labels.
         weight: of how much each example counts; None where all count alike.
     """
 
     text: str
     text_pair: str | None
-    label: str | tuple[str, ...]
+    label: str | tuple[str, ...] | None
     weight: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
-        labels = (self.label,) if isinstance(self.label, str) else self.label
+        labels = (self.label,) if isinstance(self.label, str) else self.label or ()
         return tuple(name for name in (self.text, self.text_pair, *labels, self.weight) if name is not None)
 
 
@@ -68,6 +68,8 @@ def find_columns(
     text_pair: str | None = None,
     label: str | Sequence[str] | None = None,
     weight: str | None = None,
+    other: Sequence[str] = (),
+    optional: bool = False,
 ) -> Columns:
     """Names given are taken as they are; the others are found among common names, whatever their case.
 
@@ -79,6 +81,8 @@ def find_columns(
         where: the file or data set, for the errors.
         text, text_pair, label: columns that the user named.
         weight: the column of the examples' weights, which is never looked for.
+        other: columns that are known to be something else.
+        optional: whether there may be no label: where no column's name is, or is like, a common one.
 
     Raises:
         RequestError: a named column is not there, none or several could be meant, or one is meant twice.
@@ -90,11 +94,13 @@ def find_columns(
     for role, name in given:
         if name is not None and name not in columns:
             raise _missing(where, role, name, columns)
-    free = [name for name in columns if name not in (text, text_pair, *labels, weight)]
+    free = [name for name in columns if name not in (text, text_pair, *labels, weight, *other)]
     if text is None:
         text, text_pair = _find_texts(free, where, columns)
-    labels = labels or (_find_label([n for n in free if n not in (text, text_pair)], where, columns),)
-    found = Columns(text, text_pair, labels[0] if len(labels) == 1 else labels, weight)
+    if not labels:
+        label_found = _find_label([n for n in free if n not in (text, text_pair)], where, columns, optional)
+        labels = () if label_found is None else (label_found,)
+    found = Columns(text, text_pair, (labels[0] if len(labels) == 1 else labels) if labels else None, weight)
     if len(set(found.names)) < len(found.names):
         raise RequestError(
             f"{where}: one column is named twice ({', '.join(found.names)}): texts, label and weight need their own"
@@ -143,7 +149,7 @@ def _find_texts(free: Sequence[str], where: str, columns: Sequence[str]) -> tupl
     return found[0]
 
 
-def _find_label(free: Sequence[str], where: str, columns: Sequence[str]) -> str:
+def _find_label(free: Sequence[str], where: str, columns: Sequence[str], optional: bool) -> str | None:
     lowered = _lowered(free)
     found = [lowered[name] for name in LABELS if name in lowered]
     if len(found) > 1:
@@ -151,6 +157,8 @@ def _find_label(free: Sequence[str], where: str, columns: Sequence[str]) -> str:
             f"{where}: the label could be {' or '.join(found)}: name it with label= (--label); "
             f"columns: {listed(columns)}"
         )
+    if not found and optional and not any(nearest(name.lower(), LABELS) for name in free):
+        return None
     if not found:
         raise _not_found(where, "label", free, LABELS, columns)
     return found[0]

@@ -1,11 +1,13 @@
 """The user's own data, whatever they were read from, brought to the package's columns."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from datasets import Dataset, Value
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, List, Value
 from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_batches, with_label
@@ -13,15 +15,20 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns, find_columns
 from distilnlp.data.example_weights import read_weights, with_weights
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
 from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
+from distilnlp.data.recorded import RawAnswers, RecordedColumns, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
 from distilnlp.data.tagged_words import check_lengths, words_of_entities
 from distilnlp.errors import RequestError
-from distilnlp.problems import LabelColumn, Labels, Problem, get_problem, problem_of_columns
+from distilnlp.problems import TEACHER_LOGITS, LabelColumn, Labels, Problem, get_problem, problem_of_columns
+from distilnlp.problems.written import NumberStyle
 
-__all__ = ["Own", "Request", "convert", "pairs_of"]
+__all__ = ["Known", "Own", "Request", "convert", "pairs_of"]
 
 logger = logging.getLogger(__name__)
+
+# Gives the kind of task and the labels' names as a teacher has them; called only for rows without labels.
+Known = Callable[[], tuple[Problem, tuple[str, ...] | None]]
 
 # What stands in a column that says of each text whether it has one label.
 _HOLDS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
@@ -36,6 +43,9 @@ class Request:
         seed: of the split.
         trained: the columns of a model's training, for what is not said.
         label_names: of labels that are ids.
+        recorded: where a teacher's answers stand; None without one.
+        optional: whether texts may have no label.
+        known: the kind of task and the labels' names as a teacher has them, for texts without labels.
     """
 
     text: str | None = None
@@ -46,6 +56,9 @@ class Request:
     trained: Columns | None = None
     label_names: tuple[str, ...] | None = None
     weight: str | None = None
+    recorded: RecordedColumns | None = None
+    optional: bool = False
+    known: Known | None = None
 
     def columns(self, names: Sequence[str], where: str) -> Columns:
         """What the columns of the data are for. Raises RequestError where that cannot be told."""
@@ -55,10 +68,33 @@ class Request:
             if text is None and text_pair is None:
                 _check_trained(names, where, "text", own.text, own.text_pair)
                 text, text_pair = own.text, own.text_pair
-            if label is None:
+            if label is None and own.label is not None:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
-        return find_columns(names, where, text=text, text_pair=text_pair, label=label, weight=self.weight)
+        recorded = () if self.recorded is None else self.answers_in(names, where)
+        return find_columns(
+            names,
+            where,
+            text=text,
+            text_pair=text_pair,
+            label=label,
+            weight=self.weight,
+            other=recorded,
+            optional=self.optional,
+        )
+
+    def answers_in(self, names: Sequence[str], where: str) -> tuple[str, ...]:
+        """The columns of the recorded answers. Raises RequestError where they are not there."""
+        return () if self.recorded is None else self.recorded.names_in(names, where)
+
+    @property
+    def mappings(self) -> tuple[str, ...]:
+        """The columns that may hold mappings."""
+        return () if self.recorded is None else self.recorded.columns
+
+    def read_from(self, names: Sequence[str], where: str) -> tuple[str, ...]:
+        """All columns that are read. Raises: as `columns`."""
+        return (*self.columns(names, where).names, *self.answers_in(names, where))
 
     def found(self, columns: Columns) -> "Request":
         """With every column named: the validation split uses those of the training split, not its own guess.
@@ -66,6 +102,15 @@ class Request:
         It has no weights: what is measured counts every example alike.
         """
         return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label, weight=None)
+
+    def of_held_out(self, columns: Columns, names: Sequence[str]) -> "Request":
+        """For a file of held-out examples, which may lack the teacher's answers or the labels, but not both."""
+        request = self.found(columns)
+        if request.recorded is not None and not request.recorded.are_in(names) and columns.label is not None:
+            return replace(request, recorded=None)
+        if self.optional and isinstance(columns.label, str) and columns.label not in names:
+            return replace(request, label=None)
+        return request
 
 
 def _check_trained(names: Sequence[str], where: str, role: str, *columns: str | None) -> None:
@@ -94,8 +139,33 @@ class Own:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A split as far as it was read: its texts, the labels of those rows that have one, and a teacher's answers.
+
+    Args:
+        rows: the texts; ``hashes``: of each row's.
+        labels: of the rows ``labelled``, in their order; None where no row has one.
+        labelled: ``(rows,)``.
+        raw: the answers; None without a recorded teacher.
+    """
+
+    where: str
+    rows: Dataset
+    hashes: NDArray[np.uint64]
+    labels: Labels | None
+    labelled: NDArray[np.bool_]
+    raw: RawAnswers | None
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """``(rows,)``, which have all that any row has: those that a model can be measured on."""
+        labelled = self.labelled if self.labels is not None else np.ones(len(self.rows), dtype=bool)
+        return labelled if self.raw is None else labelled & self.raw.answered
+
+
 def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, request: Request) -> Own:
-    """Find the columns, read the labels, hold out a validation split if there is none.
+    """Find the columns, read labels and recorded answers, hold out a validation split if there is none.
 
     Args:
         train, validation: the data as read, and what to call them in an error.
@@ -103,39 +173,170 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
 
     Raises:
         RequestError: columns cannot be told, texts or labels are missing, labels cannot be learned from or differ
-            between the splits.
+            between the splits, recorded answers cannot be.
     """
     dataset, where = train
     columns = request.columns(dataset.column_names, where)
     dataset = words_of_entities(dataset, where, columns)
-    labels = _labels(dataset, where, columns, problem=request.problem, names=request.label_names)
-    rows, hashes = _build(dataset, where, columns, labels)
+    split = _read(dataset, where, columns, request)
+    problem, names = _meaning(split, request)
+    rows = _built(split, problem, names, fill=True)
     if columns.weight is not None:
         rows = with_weights(rows, read_weights(dataset, columns.weight, where))
-    repeats = Repeats.of(hashes)
-    notes = [note for note in (repeats.note(), repeats.contradictions(labels.values)) if note]
+    repeats = Repeats.of(split.hashes)
+    contradictions = repeats.contradictions(split.labels.values) if split.labels and split.labelled.all() else None
+    notes = [note for note in (repeats.note(), contradictions, _without_label(split)) if note]
     if validation is None:
-        kept, held_out = hold_out(labels.problem.strata(labels.values), request.seed, where, repeats.groups)
+        kept, held_out = _hold_out(split, request.seed, repeats.groups)
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
         if columns.weight is not None:
             validation_rows = validation_rows.remove_columns(EXAMPLE_WEIGHT)
-        note = overlap_note(hashes[kept], hashes[held_out])
+        note = overlap_note(split.hashes[kept], split.hashes[held_out])
         if note:
             notes.append(f"{note}, because there are too few different ones: the held-out scores mean little")
-        elif notes:
+        elif repeats.note():
             notes.append("equal texts are all held out or all trained on")
     else:
         other, other_where = validation
-        same = request.found(columns).columns(other.column_names, other_where)
+        asked = request.of_held_out(columns, other.column_names)
+        same = asked.columns(other.column_names, other_where)
         other = words_of_entities(other, other_where, same)
+        held = _read(other, other_where, same, asked, Labels(np.empty(0), names, problem, _style(split)))
+        if held.labels is None and held.raw is None and request.recorded is not None:
+            raise RequestError(
+                f"{other_where}: neither labels nor the teacher's answers: nothing to measure a model by"
+            )
         train_rows = rows
-        own = _labels(other, other_where, same, train=labels, names=request.label_names)
-        validation_rows, others = _build(other, other_where, same, own)
-        note = overlap_note(hashes, others)
+        validation_rows = _built(held, problem, names, fill=False)
+        if not held.complete.all():
+            validation_rows = validation_rows.select(np.flatnonzero(held.complete), keep_in_memory=True)
+            notes.append(f"{int((~held.complete).sum())} held-out rows that lack a label or an answer are left out")
+        note = overlap_note(split.hashes, held.hashes)
         notes += [note] if note else []
     if notes:
         logger.warning("%s: %s", where, "; ".join(notes))
-    return Own(train_rows, validation_rows, labels.names, labels.problem, columns, tuple(notes))
+    return Own(train_rows, validation_rows, names, problem, columns, tuple(notes))
+
+
+def _style(split: _Read) -> NumberStyle | None:
+    return None if split.labels is None else split.labels.style
+
+
+def _without_label(split: _Read) -> str | None:
+    missing = int((~split.labelled).sum())
+    if split.labels is None or not missing:
+        return None
+    return f"{missing} of {len(split.rows)} rows have no label and learn from the teacher alone"
+
+
+def _meaning(split: _Read, request: Request) -> tuple[Problem, tuple[str, ...] | None]:
+    """The kind of task and the labels: those of the data, else of the recorded answers, else of the teacher."""
+    if split.labels is not None:
+        return split.labels.problem, split.labels.names
+    if split.raw is not None:
+        problem = get_problem(request.problem or split.raw.kind)
+        return problem, split.raw.label_names if problem.named_labels else None
+    if request.known is None:
+        raise RequestError(f"{split.where}: no labels, and no teacher that would tell what they are: name the column")
+    return request.known()
+
+
+def _read(dataset: Dataset, where: str, columns: Columns, request: Request, train: Labels | None = None) -> _Read:
+    """The parts of a split. ``train``: what the labels mean in the training split, where this is another one."""
+    raw = None if request.recorded is None else read_answers(dataset, where, request.recorded)
+    labelled = np.ones(len(dataset), dtype=bool)
+    if request.optional:
+        labelled = _labelled(dataset, columns.label)
+    labels = None
+    if labelled.any():
+        some = dataset if labelled.all() else dataset.select(np.flatnonzero(labelled), keep_in_memory=True)
+        meant = train
+        if train is None and not labelled.all():  # few labels may not be all there are
+            meant = _known_labels(raw, request)
+        labels = _labels(some, where, columns, problem=request.problem, train=meant, names=request.label_names)
+    texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
+    kind = labels.problem if labels is not None else _told_by_texts(dataset, columns)
+    for name in texts:
+        if kind is None or not kind.by_token:
+            _check_texts(dataset, where, name)
+    rows = dataset.select_columns(list(texts)).rename_columns(texts)
+    return _Read(where, rows, text_hashes(rows), labels, labelled, raw)
+
+
+def _known_labels(raw: RawAnswers | None, request: Request) -> Labels | None:
+    """What a teacher tells of the labels; None where it tells nothing."""
+    if raw is not None and raw.names is not None:
+        return Labels(np.empty(0), raw.names, get_problem(request.problem or raw.kind))
+    if raw is None and request.known is not None:
+        problem, names = request.known()
+        return Labels(np.empty(0), names, problem)
+    return None
+
+
+def _labelled(dataset: Dataset, label: str | tuple[str, ...] | None) -> NDArray[np.bool_]:
+    """``(rows,)``, whether there is a label; where each label has a column, all rows have to have all."""
+    if not isinstance(label, str):
+        return np.full(len(dataset), label is not None)
+    declared = isinstance(dataset.features[label], ClassLabel)
+    values = (value for batch in column_batches(dataset, label) for value in batch.to_pylist())
+    return np.fromiter((not _is_missing(value, declared) for value in values), dtype=bool, count=len(dataset))
+
+
+def _is_missing(value: object, declared: bool) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (declared and value == -1) or (isinstance(value, float) and math.isnan(value))
+
+
+def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: bool) -> Dataset:
+    """The data set with the package's columns.
+
+    Args:
+        fill: whether the hard label stands for an answer that the teacher has not given.
+    """
+    rows = split.rows
+    if split.labels is not None:
+        values = split.labels.values
+        if not split.labelled.all():
+            if problem.by_token:
+                row = int(np.argmin(split.labelled)) + 1
+                raise RequestError(
+                    f"{split.where}: row {row} has no tags, and other rows have: fill them in or remove it"
+                )
+            values = np.full(len(rows), problem.no_label, dtype=values.dtype)
+            values[split.labelled] = split.labels.values
+        rows = with_label(rows, values, split.labels.feature)
+    if split.raw is None:
+        return rows
+    logits = split.raw.logits(problem, names)
+    missing = np.isnan(logits).all(axis=1)
+    if fill and missing.any():
+        bare = missing & ~split.labelled
+        if split.labels is None or bare.any():
+            row = int(np.argmax(missing if split.labels is None else bare)) + 1
+            raise RequestError(
+                f"{split.where}: row {row} has neither a label nor an answer of the teacher: remove the row"
+            )
+        own = np.cumsum(split.labelled) - 1  # the place of each row among those with a label
+        logits[missing] = problem.logits_of_labels(split.labels.values[own[missing]], logits.shape[1])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1]).cast(
+        pa.list_(pa.float32())
+    )
+    return rows.add_column(TEACHER_LOGITS, column, feature=List(Value("float32")))
+
+
+def _hold_out(split: _Read, seed: int, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to train on and those to measure on, which are complete; equal texts are on one side."""
+    complete = np.flatnonzero(split.complete)
+    if split.labels is None:
+        keys = np.zeros(len(complete), dtype=np.int64)
+    else:
+        keys = split.labels.problem.strata(split.labels.values)[(np.cumsum(split.labelled) - 1)[complete]]
+    if len(complete) == len(split.rows):
+        return hold_out(keys, seed, split.where, groups)
+    own = np.unique(groups[complete], return_inverse=True)[1]
+    held_out = complete[hold_out(keys, seed, split.where, own)[1]]
+    return np.flatnonzero(~np.isin(groups, groups[held_out])), held_out
 
 
 def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -> Dataset:
@@ -144,8 +345,8 @@ def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -
     Raises:
         RequestError: a score that is no number, a text that is missing.
     """
-    labels = _labels(dataset, where, columns, problem=request.problem)
-    return _build(dataset, where, columns, labels)[0]
+    split = _read(dataset, where, columns, request)
+    return _built(split, *_meaning(split, request), fill=False)
 
 
 def _labels(
@@ -161,6 +362,8 @@ def _labels(
         raise RequestError(f"{where}: no rows: a data set with at least one example is needed")
     given = _told_by_texts(dataset, columns) if problem is None else get_problem(problem)
     kind = train.problem if train else given
+    if columns.label is None:
+        raise RequestError(f"{where}: no column of labels is known: name it with label= (--label)")
     if kind is not None and kind.by_token:
         _check_words(dataset, where, columns, kind)
         check_lengths(dataset, where, columns)
@@ -217,16 +420,6 @@ def _zeros_and_ones(dataset: Dataset, where: str, column: str) -> NDArray[np.boo
                 )
             found.append(holds)
     return np.array(found)
-
-
-def _build(dataset: Dataset, where: str, columns: Columns, labels: Labels) -> tuple[Dataset, NDArray[np.uint64]]:
-    """The data set with the package's columns, and a hash of each row's texts."""
-    texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
-    for name in texts:
-        if not labels.problem.by_token:
-            _check_texts(dataset, where, name)
-    rows = dataset.select_columns(list(texts)).rename_columns(texts)
-    return with_label(rows, labels.values, labels.feature), text_hashes(rows)
 
 
 def _check_texts(dataset: Dataset, where: str, column: str) -> None:

@@ -3,7 +3,7 @@
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.column_types import plain_array, plain_type
 from distilnlp.data.tagged_words import ConllFile
-from distilnlp.data.text_files import JsonFile, LineFile, TableFile
+from distilnlp.data.text_files import JsonFile, LineFile, TableFile, json_texts
 from distilnlp.errors import RequestError, listed, unknown
 
 __all__ = ["SUFFIXES", "find_split", "read_files"]
@@ -27,7 +27,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
-def read_files(paths: Sequence[Path], choose: Choose | None = None) -> Dataset:
+def read_files(paths: Sequence[Path], choose: Choose | None = None, mappings: Collection[str] = ()) -> Dataset:
     """One data set from a file, or from the shards of one.
 
     csv: comma, header line, quotes around fields with commas, quotes or line breaks. tsv: tab, header line; a field
@@ -44,13 +44,14 @@ def read_files(paths: Sequence[Path], choose: Choose | None = None) -> Dataset:
     Args:
         paths: the files, each of which has the columns that are needed.
         choose: takes the names of all columns of the first file and gives those that are needed; default: all.
+        mappings: columns that may hold mappings, which become JSON texts.
 
     Raises:
         RequestError: a file that is missing, no regular file, empty, of another kind, not UTF-8, or broken (with the
             line); a needed column that is there twice, or of a type that is neither text nor label; what ``choose``
             raises.
     """
-    files = [_opened(path) for path in paths]
+    files = [_opened(path, mappings) for path in paths]
     needed = _needed(files[0], choose)
     dataset = write_dataset(_of_one_kind(files, needed))
     if _needed(files[0], choose) != needed:  # keys that came late: now all are known
@@ -97,7 +98,7 @@ def _needed(file: _File, choose: Choose | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _opened(path: Path) -> _File:
+def _opened(path: Path, mappings: Collection[str]) -> _File:
     suffix = path.suffix.lower()
     if suffix in COMPRESSED:
         raise RequestError(f"{path}: a compressed file: unpack it, and give what is in it ({', '.join(SUFFIXES)})")
@@ -106,12 +107,12 @@ def _opened(path: Path) -> _File:
     with _explained(path):
         _check_regular(path)
         if suffix == ".parquet":
-            return _ParquetFile(path)
+            return _ParquetFile(path, mappings)
         if suffix in CONLL:
             return ConllFile(path)
         if suffix == ".txt":
             return LineFile(path)
-        return TableFile(path) if suffix in (".csv", ".tsv") else JsonFile(path)
+        return TableFile(path) if suffix in (".csv", ".tsv") else JsonFile(path, mappings)
 
 
 def _check_regular(path: Path) -> None:
@@ -173,8 +174,9 @@ def _joined(first: pa.Schema, second: pa.Schema, where: str) -> pa.Schema:
 class _ParquetFile:
     """A parquet file, of which only the columns that are needed are read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mappings: Collection[str] = ()) -> None:
         self.path = path
+        self.mappings = mappings
         with _undamaged(path), pq.ParquetFile(path) as file:
             self.names = list(file.schema_arrow.names)
 
@@ -187,12 +189,22 @@ class _ParquetFile:
             schema = self._schema(file.schema_arrow, needed)
             yield schema.empty_table()
             for batch in file.iter_batches(BATCH_ROWS, columns=list(needed)):
-                yield pa.table([plain_array(batch.column(name)) for name in needed], schema=schema)
+                columns = [
+                    json_texts(batch.column(name).to_pylist())
+                    if self._is_mapping(name, batch.column(name).type)
+                    else plain_array(batch.column(name))
+                    for name in needed
+                ]
+                yield pa.table(columns, schema=schema)
+
+    def _is_mapping(self, name: str, kind: pa.DataType) -> bool:
+        return name in self.mappings and (pa.types.is_struct(kind) or pa.types.is_map(kind))
 
     def _schema(self, stored: pa.Schema, needed: Sequence[str]) -> pa.Schema:
         fields = []
         for name in needed:
-            kind = plain_type(stored.field(name).type)
+            own = stored.field(name).type
+            kind = pa.string() if self._is_mapping(name, own) else plain_type(own)
             if kind is None:
                 raise RequestError(
                     f"{self.path}: the values of '{name}' are {stored.field(name).type!s:.80}: texts, numbers or lists"

@@ -12,8 +12,20 @@ from numpy.typing import NDArray
 from distilnlp.data.arrow import column_array, column_batches
 from distilnlp.errors import RequestError
 from distilnlp.problems import LabelColumn, Labels, Problem, problem_of_columns
+from distilnlp.problems.base import LABEL_COLUMNS
 
-__all__ = ["as_zeros_and_ones", "label_array", "label_keys", "label_sums", "names_of_sets", "read_zeros_and_ones"]
+__all__ = [
+    "as_zeros_and_ones",
+    "label_array",
+    "label_keys",
+    "label_sums",
+    "names_of_sets",
+    "read_zeros_and_ones",
+    "rows_without_label",
+]
+
+
+IGNORED = -100  # of a row without a label, which no loss of torch counts
 
 
 def names_of_sets(feature: object) -> tuple[str, ...] | None:
@@ -84,6 +96,20 @@ def label_sums(dataset: Dataset, column: str = "label") -> NDArray[np.int64]:
     for batch in column_batches(dataset, column):
         found += np.bincount(pc.list_flatten(batch).to_numpy(), minlength=len(names))
     return found
+
+
+def rows_without_label(dataset: Any) -> int:
+    """How many rows of a data set have a column of labels and no label in it (-100, NaN or null there)."""
+    columns = dataset.column_names if isinstance(dataset, Dataset) else []
+    name = next((name for name in LABEL_COLUMNS if name in columns), None)
+    count = 0
+    for batch in () if name is None else column_batches(dataset, name):
+        count += batch.null_count
+        if pa.types.is_floating(batch.type):
+            count += pc.sum(pc.is_nan(batch)).as_py() or 0
+        elif pa.types.is_integer(batch.type):
+            count += pc.sum(pc.equal(batch, IGNORED)).as_py() or 0
+    return count
 
 
 def _sets(dataset: Dataset, column: str) -> Iterator[list[int]]:

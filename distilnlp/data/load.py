@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from distilnlp.data.arrow import column_batches
 from distilnlp.data.columns import Columns, find_text_columns
-from distilnlp.data.custom import Request, convert, pairs_of
+from distilnlp.data.custom import Known, Request, convert, pairs_of
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
-from distilnlp.data.label_sets import label_keys
+from distilnlp.data.label_sets import label_keys, rows_without_label
 from distilnlp.data.read_labels import read_label_names
+from distilnlp.data.recorded import RecordedColumns
 from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
@@ -50,6 +52,7 @@ class Task:
         dataset_id: the Hub id for the card's metadata, or None.
         columns: where texts and labels stand in the data as they were given; where it names a column of weights,
             ``train`` has them as ``example_weight``, and no other set has.
+        recorded: what to call the teacher whose answers stand in the column ``teacher_logits``; None without one.
     """
 
     name: str
@@ -63,6 +66,25 @@ class Task:
     dataset_id: str | None = None
     columns: Columns | None = None
     extra: dict[str, Dataset] = field(default_factory=dict)
+    recorded: str | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any training row has a label."""
+        return self.train is not None and "label" in self.train.column_names
+
+    def labelled(self) -> "Task":
+        """The task with those training rows that have a label."""
+        if self.train is None or not rows_without_label(self.train):
+            return self
+        labels = column_batches(self.train, "label")
+        missing = self.problem.no_label
+        has_one = [
+            value is not None and value != missing and value == value
+            for batch in labels
+            for value in batch.to_pylist()
+        ]
+        return replace(self, train=self.train.select(np.flatnonzero(has_one), keep_in_memory=True))
 
 
 @typed
@@ -81,6 +103,9 @@ def load_task(
     seed: int = 0,
     max_train: int | None = None,
     max_validation: int | None = None,
+    recorded: RecordedColumns | None = None,
+    optional_labels: bool = False,
+    known: Known | None = None,
 ) -> Task:
     """Load a task.
 
@@ -106,6 +131,12 @@ def load_task(
         problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
         seed: of the held-out split and of the subsets.
         max_train, max_validation: rows at most; a seeded subset that keeps the classes' shares.
+        recorded: own data only: where the answers of a teacher stand. The splits then have the column
+            ``teacher_logits``, ``(labels,)`` a row, in the order of ``label_names``.
+        optional_labels: own data only: rows may have no label. Where none has, the splits have no column ``label``;
+            where some have, the label of the others is -100 (classes), NaN (a number) or null, they are trained on and
+            never held out.
+        known: gives the kind of task and the labels' names (of the teacher's head), for rows without labels.
 
     Raises:
         RequestError: no such task, file or column; data that cannot be learned from; the Hub is switched off.
@@ -118,15 +149,19 @@ def load_task(
         raise RequestError(f"seed is {seed}: it must be 0 or more", key=["seed"])
     labels = label if label is None or isinstance(label, str) else tuple(label)
     names = read_label_names(label_names)
-    request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight)
+    optional = optional_labels or recorded is not None
+    request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight, recorded, optional, known)
     if problem_type is not None and problem_type in list_problems() and get_problem(problem_type).vectors:
+        if recorded is not None:
+            raise RequestError(f"answers in the data teach logits, and {problem_type} has none: leave the column out")
+        request = replace(request, optional=False)
         return _load_sentences(name, data_dir, validation, request, max_train, max_validation)
     own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     own_options |= {"label_names": label_names, "weight": weight}
-    known = known_name(name)
-    if known:
-        _refuse_own_options(known, own_options | {"problem_type": problem_type})
-        task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
+    named = known_name(name)
+    if named:
+        _refuse_own_options(named, own_options | {"problem_type": problem_type, "recorded": recorded})
+        task = _load_named(named, data_dir or os.environ.get(DATA_DIR))
     elif data_dir is not None:
         raise RequestError(
             f"data_dir= is for GLUE tasks, and {name} is none: leave it out, or give the file's whole path"
@@ -376,15 +411,24 @@ def _file(path: str | Path) -> Path:
 
 def _own_task(name: str, train: list[Path], validation: list[Path], request: Request, source: str) -> Task:
     data, columns = _read(train, request)
-    held_out = (_read(validation, request.found(columns))[0], str(validation[0])) if validation else None
+    held_out = (_read_held_out(validation, request, columns), str(validation[0])) if validation else None
     return _task_of(name, (data, str(train[0])), held_out, request, source, None)
 
 
 def _read(paths: list[Path], request: Request) -> tuple[Dataset, Columns]:
     """The columns that are asked for, and what they are for; what else is in the files is not read."""
     where = str(paths[0])
-    data = read_files(paths, lambda names: request.columns(names, where).names)
+    data = read_files(paths, lambda names: request.read_from(names, where), request.mappings)
     return data, request.columns(data.column_names, where)
+
+
+def _read_held_out(paths: list[Path], request: Request, columns: Columns) -> Dataset:
+    where = str(paths[0])
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        return request.of_held_out(columns, names).read_from(names, where)
+
+    return read_files(paths, choose, request.mappings)
 
 
 def _load_from_hub(name: str, validation: str | None, request: Request) -> Task:
@@ -421,6 +465,7 @@ def _task_of(
         source=_noted(source, own.notes),
         dataset_id=dataset_id,
         columns=own.columns,
+        recorded=None if request.recorded is None else request.recorded.name,
     )
 
 
@@ -453,6 +498,7 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
     if (
         max_train is not None
         and task.train is not None
+        and task.is_labelled
         and len(np.unique(ranks_of(label_keys(task.train, task.problem)))) < 2
     ):
         raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")
@@ -462,4 +508,5 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
 def _subset(dataset: Dataset, problem: Problem, seed: int, count: int | None) -> Dataset:
     if count is None or count >= len(dataset):
         return dataset
-    return dataset.select(subset(label_keys(dataset, problem), count, seed), keep_in_memory=True)
+    keys = label_keys(dataset, problem) if "label" in dataset.column_names else np.zeros(len(dataset))
+    return dataset.select(subset(keys, count, seed), keep_in_memory=True)

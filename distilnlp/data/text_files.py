@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -19,7 +19,7 @@ from distilnlp.data.arrow import BATCH_ROWS
 from distilnlp.data.column_types import plain_type
 from distilnlp.errors import RequestError, listed
 
-__all__ = ["JsonFile", "LineFile", "TableFile", "check_text", "open_text"]
+__all__ = ["JsonFile", "LineFile", "TableFile", "check_text", "json_texts", "open_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -125,13 +125,15 @@ class JsonFile:
 
     Args:
         path: a ``.json`` or ``.jsonl`` file.
+        mappings: columns that may hold objects, which become JSON texts.
     Raises:
         RequestError: it is not UTF-8, is empty, or is not JSON.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mappings: Collection[str] = ()) -> None:
         check_text(path)
         self.path = path
+        self.mappings = mappings
         self._list: list[object] | None = None
         with open_text(path) as lines:
             if path.suffix.lower() == ".json" and _starts_with_list(lines):
@@ -177,6 +179,11 @@ class JsonFile:
 
     def _array(self, name: str, rows: Sequence[tuple[str, dict[str, Any]]], replaced: list[str]) -> pa.Array:
         values = [row.get(name) for _, row in rows]
+        if name in self.mappings and any(isinstance(value, dict) for value in values):
+            for (where, _), value in zip(rows, values, strict=True):
+                if isinstance(value, _RepeatedKeys):
+                    raise RequestError(f"{self.path}: {where} has '{min(value.twice)}' in '{name}' more than once")
+            return json_texts(values)
         try:
             try:
                 array = pa.array(values)
@@ -222,6 +229,14 @@ class JsonFile:
             for line, content in enumerate(lines, start=1):
                 if content.strip():  # with its end, an error there would be in the next line
                     yield f"line {line}", _parse(self.path, content.rstrip(), line)
+
+
+def json_texts(values: Sequence[Any]) -> pa.Array:
+    """Mappings (also as lists of pairs, as Arrow gives them) as JSON texts; null where there is none."""
+    plain = (
+        dict(value) if isinstance(value, list) and value and isinstance(value[0], tuple) else value for value in values
+    )
+    return pa.array([None if value is None else json.dumps(value, default=str) for value in plain], pa.string())
 
 
 class _RepeatedKeys(dict[str, Any]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.errors import RequestError
-from distilnlp.problems import Problem, get_problem, problem_of_columns
+from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_columns
 from distilnlp.problems.reading import Reader
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def tokenize(
     minutes. A stream (``IterableDataset``) is tokenised as it is read; its first 100 rows stand for all in the checks.
 
     Args:
-        dataset: columns ``text``, optional ``text_pair``, ``label`` and ``example_weight``; others are
-            dropped. A ``Dataset``, or an ``IterableDataset``.
+        dataset: columns ``text``, optional ``text_pair``, ``label``, ``example_weight`` and ``teacher_logits``
+            (recorded answers); others are dropped. A ``Dataset``, or an ``IterableDataset``.
         tokenizer: the one of the model that will read the tokens.
         max_length: tokens, 1 or more beyond the special ones; None takes the tokenizer's ``model_max_length``, 512 at
             most.
@@ -185,6 +185,8 @@ class _Encoder:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
         if EXAMPLE_WEIGHT in rows:
             columns[EXAMPLE_WEIGHT] = [rows[EXAMPLE_WEIGHT][row] for row in encoded.example]
+        if TEACHER_LOGITS in rows:
+            columns[TEACHER_LOGITS] = [rows[TEACHER_LOGITS][row] for row in encoded.example]
         return columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 
     def tokens(self, whole: tuple[str, ...]) -> int:
@@ -253,12 +255,13 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
 
     types = {"input_ids": "int32", "words": "int16"}
     labels = encoder.labels
-    plain = ("length", EXAMPLE_WEIGHT, labels)
+    plain = ("length", EXAMPLE_WEIGHT, TEACHER_LOGITS, labels)
     columns = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}
     if labels is not None:
         columns[labels] = encoder.reader.labels_feature(dataset.features["label"])
-    if EXAMPLE_WEIGHT in dataset.column_names:
-        columns[EXAMPLE_WEIGHT] = dataset.features[EXAMPLE_WEIGHT]
+    for name in (EXAMPLE_WEIGHT, TEACHER_LOGITS):
+        if name in dataset.column_names:
+            columns[name] = dataset.features[name]
     return Features(columns | {"length": Value("int32")})
 
 

@@ -23,17 +23,17 @@ class TrainedColumns:
 
     Args:
         text, text_pair: of the texts; ``text_pair`` is None where it reads one text.
-        label: of the label, or one for each label.
+        label: of the label, or one for each label; None where it was trained without labels.
     """
 
     text: str
     text_pair: str | None
-    label: str | tuple[str, ...]
+    label: str | tuple[str, ...] | None
 
 
 def remember_columns(config: PreTrainedConfig, columns: TrainedColumns) -> None:
     """Put them into a model's config, which is saved with it as ``distilnlp_columns``."""
-    label = columns.label if isinstance(columns.label, str) else list(columns.label)
+    label = list(columns.label) if isinstance(columns.label, tuple) else columns.label
     config.distilnlp_columns = {"text": columns.text, "text_pair": columns.text_pair, "label": label}
 
 
@@ -44,15 +44,18 @@ def remembered_columns(config: PreTrainedConfig) -> TrainedColumns | None:
         return None
     values = kept if isinstance(kept, Mapping) else {}
     text, text_pair, label = values.get("text"), values.get("text_pair"), values.get("label")
-    labels = label if isinstance(label, list) else [label]
+    labels = label if isinstance(label, list) else [] if label is None else [label]
     if (
         not all(_is_name(name) for name in (text, *labels))
         or not (text_pair is None or _is_name(text_pair))
-        or not 1 <= len(labels) <= MOST_LABELS
+        or len(labels) > MOST_LABELS
+        or label == []
+        or "label" not in values  # None is said, for texts without labels
     ):
         logger.warning("%s in the model's config is %.80r, which names no columns: it is ignored", KEY, kept)
         return None
-    return TrainedColumns(str(text), text_pair, tuple(map(str, labels)) if isinstance(label, list) else str(label))
+    kept_label = tuple(map(str, label)) if isinstance(label, list) else label
+    return TrainedColumns(str(text), text_pair, kept_label)
 
 
 def _is_name(value: object) -> bool:

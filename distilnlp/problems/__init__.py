@@ -8,6 +8,8 @@ from pkgutil import iter_modules
 
 from distilnlp.problems.base import (
     DECISION_THRESHOLDS,
+    LEAST_PROBABILITY,
+    TEACHER_LOGITS,
     Answer,
     LabelColumn,
     Labels,
@@ -25,6 +27,8 @@ from distilnlp.problems.base import (
 
 __all__ = [
     "DECISION_THRESHOLDS",
+    "LEAST_PROBABILITY",
+    "TEACHER_LOGITS",
     "Answer",
     "LabelColumn",
     "Labels",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DECISION_THRESHOLDS",
     "LABEL_COLUMNS",
+    "LEAST_PROBABILITY",
+    "TEACHER_LOGITS",
     "Answer",
     "Entity",
     "LabelColumn",
@@ -48,6 +50,11 @@ Floats = NDArray[np.float64]
 
 # The field of a model's config that holds the probability above which each label holds, in the order of the logits.
 DECISION_THRESHOLDS = "decision_thresholds"
+
+# The column of a data set and of a batch that holds the recorded answers of a teacher.
+TEACHER_LOGITS = "teacher_logits"
+# What a recorded probability of 0 counts as: a logarithm has to be finite.
+LEAST_PROBABILITY = 1e-8
 
 # What one row of classes stands for: a text, a token, or the start and the end of an answer among a text's tokens.
 Rows = Literal["text", "token", "span"]
@@ -205,6 +212,7 @@ class Problem:
         response_loss: the registered loss between two models' logits that fits.
         recipe: the shipped recipe that the command line's options change.
         reading: the settings of `reader`, as a recipe's ``data`` calls them.
+        no_label: what stands in the label column of a row that has none; None in rows of lists.
         metrics: names of the metrics for the user's own data, the main one first.
         accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
         agreement_meaning: what `agreement` counts, in words.
@@ -226,6 +234,7 @@ class Problem:
     response_loss: ClassVar[str] = ""
     recipe: ClassVar[str] = "glue/_base.yaml"
     reading: ClassVar[tuple[str, ...]] = ("long", "join", "stride")
+    no_label: ClassVar[float | None] = -100
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
@@ -438,6 +447,22 @@ class Problem:
 
     def check_decisions(self, values: Floats, which: str) -> None:
         """Raise RequestError unless the values can be decisions of this kind; ``which``: what they are, in words."""
+
+    def wrong_probabilities(self, values: Floats) -> tuple[NDArray[np.bool_], str]:
+        """Which rows ``(rows, labels)`` cannot be a teacher's probabilities, ``(rows,)``; and what is needed."""
+        raise RequestError(f"{self.name} has no probabilities that could be recorded: give logits")
+
+    def logits_of(self, probabilities: Floats) -> Floats:
+        """Logits with these probabilities, both ``(rows, labels)``; none infinite (`LEAST_PROBABILITY`)."""
+        raise RequestError(f"{self.name} has no probabilities that could be recorded: give logits")
+
+    def probabilities_of(self, logits: Floats) -> Floats:
+        """What `logits_of` turns into logits that mean the same, both ``(rows, labels)``."""
+        raise RequestError(f"{self.name} has no probabilities that could be recorded: take logits")
+
+    def logits_of_labels(self, labels: NDArray[Any], count: int) -> Floats:
+        """Logits ``(rows, count)`` of a teacher that is certain of the labels, which are as `encode` gives them."""
+        raise RequestError(f"{self.name} has no labels that could stand for a teacher's answers")
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """``agreement`` with a teacher on the same texts, ``kappa`` where chance alone gives some, and a distance.

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
+    LEAST_PROBABILITY,
     Answer,
     Floats,
     LabelColumn,
@@ -33,6 +34,9 @@ __all__ = ["Classification"]
 
 # More distinct integers than this are hardly classes; more distinct names only if they seldom repeat.
 MANY_CLASSES = 50
+
+# By which the sum of probabilities that somebody rounded may differ from 1.
+SUM_TOLERANCE = 0.02
 
 _JOINS = ",;|"  # between labels that somebody has written into one
 
@@ -144,6 +148,24 @@ class Classification(Problem):
 
     def check_decisions(self, values: Floats, which: str) -> None:
         check_classes(values, which, "class numbers from 0")
+
+    def wrong_probabilities(self, values: Floats) -> tuple[NDArray[np.bool_], str]:
+        outside = (values < 0) | (values > 1)
+        wrong = outside.any(axis=1) | (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE)
+        return wrong, (
+            "probabilities from 0 to 1 whose sum is 1 are needed; for logits say --teacher-values logits (in a recipe,"
+            " values: logits), for several labels a text problem_type=multi_label_classification"
+        )
+
+    def logits_of(self, probabilities: Floats) -> Floats:
+        """Their logarithms; a sum that is not quite 1 does not matter to a softmax."""
+        return np.asarray(np.log(np.maximum(probabilities, LEAST_PROBABILITY)))
+
+    def probabilities_of(self, logits: Floats) -> Floats:
+        return np.asarray(np.exp(_log_softmax(logits)))
+
+    def logits_of_labels(self, labels: NDArray[Any], count: int) -> Floats:
+        return self.logits_of(np.eye(count)[labels])
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """The share of texts with the same largest logit, its kappa, and the mean of ``KL(teacher || student)``."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
     DECISION_THRESHOLDS,
+    LEAST_PROBABILITY,
     Answer,
     Floats,
     LabelColumn,
@@ -54,6 +55,7 @@ class MultiLabel(Problem):
     recipe: ClassVar[str] = "_several-labels.yaml"
     response_loss: ClassVar[str] = "bernoulli_soft_target"
     # The main one needs no threshold: with one that fits badly, a model that has learned much can have an F1 of 0.
+    no_label: ClassVar[float | None] = None
     metrics: ClassVar[tuple[str, ...]] = ("micro_average_precision", "macro_average_precision", "micro_f1", "macro_f1")
     accepted_metrics: ClassVar[tuple[str, ...]] = ("accuracy", *metrics)
 
@@ -195,6 +197,26 @@ class MultiLabel(Problem):
 
     def check_decisions(self, values: Floats, which: str) -> None:
         check_classes(values, which, "0 and 1", highest=1)
+
+    def wrong_probabilities(self, values: Floats) -> tuple[NDArray[np.bool_], str]:
+        return np.asarray(((values < 0) | (values > 1)).any(axis=1)), (
+            "a probability from 0 to 1 for each label is needed; for logits say --teacher-values logits (in a recipe,"
+            " values: logits)"
+        )
+
+    def logits_of(self, probabilities: Floats) -> Floats:
+        """Their log-odds."""
+        within = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        return np.asarray(np.log(within) - np.log1p(-within))
+
+    def probabilities_of(self, logits: Floats) -> Floats:
+        return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
+
+    def logits_of_labels(self, labels: NDArray[Any], count: int) -> Floats:
+        holds = np.zeros((len(labels), count))
+        for row, ids in enumerate(labels):
+            holds[row, list(ids)] = 1
+        return self.logits_of(holds)
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """The share of equal decisions over texts and labels, its kappa, and the mean ``KL(teacher || student)``.

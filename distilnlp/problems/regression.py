@@ -41,6 +41,7 @@ class Regression(Problem):
 
     named_labels: ClassVar[bool] = False
     response_loss: ClassVar[str] = "logit_mse"
+    no_label: ClassVar[float | None] = math.nan
     metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearmanr")
     accepted_metrics: ClassVar[tuple[str, ...]] = ("pearson", "spearmanr", "mse")
     agreement_meaning: ClassVar[str] = "Pearson correlation with the teacher (0 is what chance gives)"
@@ -111,6 +112,19 @@ class Regression(Problem):
 
     def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
         return [Answer(f"{number:.4f}", None, {}) for number in self.check_logits(logits).tolist()]
+
+    def wrong_probabilities(self, values: Floats) -> tuple[NDArray[np.bool_], str]:
+        """None: the numbers are the answers."""
+        return np.zeros(len(values), dtype=bool), ""
+
+    def logits_of(self, probabilities: Floats) -> Floats:
+        return probabilities
+
+    def probabilities_of(self, logits: Floats) -> Floats:
+        return logits
+
+    def logits_of_labels(self, labels: NDArray[Any], count: int) -> Floats:
+        return np.asarray(labels, dtype=np.float64)[:, None]
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """Pearson correlation (1.0 for equal numbers, else 0.0 where undefined) and the mean absolute difference."""

@@ -149,13 +149,31 @@ class LoraSpec(_Strict):
 
 
 class TeacherSpec(_Strict):
-    """A teacher with settings of its own."""
+    """A teacher with settings of its own: a model, or answers that are recorded in columns of the data."""
 
-    model: str = Field(description="an earlier stage, a folder, or a model of the Hub")
+    model: str | None = Field(None, description="an earlier stage, a folder, or a model of the Hub")
     cache: CacheSpec | None = Field(None, description="of its answers; default: the recipe's")
     pooling: PoolingName | None = Field(
         None, description="sentence embeddings: how its tokens become a vector, where its folder does not say it"
     )
+    column: str | list[str] | None = Field(
+        None,
+        description="instead of a model: the column of recorded answers (a mapping label -> number, a list, a label, a"
+        " number); several columns, or a pattern as prob_*, hold a class each",
+    )
+    values: Literal["probabilities", "logits"] | None = Field(
+        None, description="of the column; default: logits where its name ends so, else probabilities"
+    )
+    labels: list[str] | None = Field(None, description="names for the numbers of a list; default: those of the data")
+    confidence: str | None = Field(None, description="column of the probability of a label in the column")
+    missing: Literal["refuse", "label"] | None = Field(
+        None, description="a row without an answer: refuse it (default), or let its label stand for the answer"
+    )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of recorded answers; none of a model."""
+        return (self.column,) if isinstance(self.column, str) else tuple(self.column or ())
 
 
 class Stage(_Strict):
@@ -200,13 +218,20 @@ class Stage(_Strict):
         # A setting that is null says nothing, and is not written again.
         if isinstance(teacher, Mapping) and teacher.keys() <= TeacherSpec.model_fields.keys():
             said = {key for key, value in teacher.items() if value is not None}
-            return teacher["model"] if said == {"model"} else teacher
+            return teacher["model"] if said == {"model"} else {key: teacher[key] for key in teacher if key in said}
         return teacher
 
     @property
     def taught_by(self) -> str | None:
-        """The stage, folder or Hub id of the teacher."""
+        """The stage, folder or Hub id of the teacher; of recorded answers, their column."""
+        if self.recorded is not None:
+            return f"column {','.join(self.recorded.columns)}"
         return self.teacher.model if isinstance(self.teacher, TeacherSpec) else self.teacher
+
+    @property
+    def recorded(self) -> TeacherSpec | None:
+        """The teacher, where its answers are recorded in the data."""
+        return self.teacher if isinstance(self.teacher, TeacherSpec) and self.teacher.columns else None
 
     @property
     def start(self) -> str:
@@ -434,9 +459,30 @@ def _check_stages(recipe: Recipe) -> None:
             if value is None:
                 message = f"stages.{name}.training.{key} is null: there is nothing of this name to remove"
                 raise recipe.error((*here, "training", key), message)
+        if isinstance(stage.teacher, TeacherSpec):
+            _check_teacher(recipe, (*here, "teacher"), stage.teacher)
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
-        for path, model in (start, ((*here, "teacher"), stage.taught_by)):
+        taught_by = stage.taught_by if stage.recorded is None else None
+        for path, model in (start, ((*here, "teacher"), taught_by)):
             _check_reference(recipe, path, model, order[: order.index(name)])
+
+
+def _check_teacher(recipe: Recipe, here: Path_, teacher: TeacherSpec) -> None:
+    """A teacher is a model or columns, and has the settings of what it is."""
+    dotted = ".".join(map(str, here))
+    if teacher.model is None and teacher.column is None:
+        raise recipe.error(here, f"{dotted} has no 'model' and no 'column': one of them is needed")
+    if teacher.model is not None and teacher.column is not None:
+        place = recipe.latest((*here, "model"), (*here, "column"))
+        raise recipe.error(place, f"{dotted} should have one of 'model' and 'column'")
+    if not teacher.columns and teacher.model is None:
+        raise recipe.error((*here, "column"), f"{dotted}.column is an empty list: name at least one column")
+    others = ("values", "labels", "confidence", "missing") if teacher.column is None else ("cache", "pooling")
+    kind = "model" if teacher.column is None else "column"
+    for key in others:
+        if getattr(teacher, key) is not None:
+            other = "recorded answers ('column')" if kind == "model" else "a model, which has to be asked"
+            raise recipe.error((*here, key), f"{dotted}.{key} is for {other}: leave it out")
 
 
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:

@@ -12,6 +12,7 @@ from distilnlp.report.card_data import (
     part,
     publishable,
     recipe_stage,
+    recorded_columns,
     redact,
     start_weights,
     teacher_name,
@@ -133,7 +134,7 @@ def _lineage(report: Report, result: StageResult) -> str:
     facts = {
         "Start weights": ", ".join(_model(name) for name in starts),
         "Made from": _origin(report, part(spec, "student")),
-        "Teacher": _of_stage(report, taught_by) if (taught_by := teacher_name(spec)) else "",
+        "Teacher": _teacher(report, spec),
         "Data": _data(report),
         "Objective": _objective(part(spec, "objective")),
         "Training time": f"{result.seconds:.0f} s" if result.seconds else "",
@@ -145,6 +146,13 @@ def _lineage(report: Report, result: StageResult) -> str:
         summary = "Recipe, resolved (absolute paths are cut to their last part)"
         lines += ["", "<details>", f"<summary>{summary}</summary>", "", body, "", "</details>"]
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _teacher(report: Report, spec: Mapping[str, object]) -> str:
+    columns, name = recorded_columns(spec), teacher_name(spec)
+    if columns is not None:
+        return f"answers recorded in the data (column {_code(columns)})"
+    return _of_stage(report, name) if name else ""
 
 
 def _origin(report: Report, student: Mapping[str, object]) -> str:

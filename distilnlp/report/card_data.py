@@ -103,8 +103,17 @@ def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
 
 def teacher_name(spec: Mapping[str, object]) -> str | None:
     """The teacher in a stage of a recipe, whether it stands there by its name or with settings."""
-    name = part(spec, "teacher").get("model") or spec.get("teacher")
+    settings = part(spec, "teacher")
+    if settings.get("column"):
+        return None
+    name = settings.get("model") or spec.get("teacher")
     return str(name) if name else None
+
+
+def recorded_columns(spec: Mapping[str, object]) -> str | None:
+    """The columns of the data that hold the answers of a stage's teacher; None where that is a model."""
+    column = part(spec, "teacher").get("column")
+    return None if column is None else ", ".join(column) if isinstance(column, list) else str(column)
 
 
 def part(values: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -11,6 +11,7 @@ from distilnlp.report.scores import SCORES
 
 __all__ = [
     "against_baseline",
+    "against_chance",
     "compare_runs",
     "footnotes",
     "markdown_table",
@@ -84,7 +85,7 @@ def markdown_table(rows: Sequence[StageResult]) -> str:
 
 def verdicts(rows: Sequence[StageResult]) -> list[str]:
     """A line for each model that is not above the baseline: whatever else is said of it, it has learned nothing."""
-    said = [(_name(row, rows), against_baseline(row)) for row in rows]
+    said = [(_name(row, rows), against_baseline(row) or against_chance(row)) for row in rows]
     return [f"{name}: has learned nothing that shows: {weakness}" for name, weakness in said if weakness is not None]
 
 
@@ -97,6 +98,18 @@ def against_baseline(row: StageResult) -> str | None:
     return (
         f"{_metric(row)} {row.score:.3f} on {baseline.rows} held-out rows is not above the {baseline.score:.3f} of the"
         f" baseline ({baseline.answer}, whatever the text is; 95 % interval of the gain {low:+.3f} to {high:+.3f})"
+    )
+
+
+def against_chance(row: StageResult) -> str | None:
+    """In words, that a model without a score answers as its teacher no more than chance would; None where it does."""
+    if row.score is not None or row.fidelity is None:
+        return None
+    beyond = row.fidelity.agreement if row.fidelity.kappa is None else row.fidelity.kappa
+    if beyond > 0:
+        return None
+    return (
+        f"its agreement of {row.fidelity.agreement:.3f} with the teacher is what answers without the text would have"
     )
 
 
@@ -118,7 +131,7 @@ def relative_lines(rows: Sequence[StageResult]) -> list[str]:
 
 def _score_facts(row: StageResult, teacher: StageResult, control: StageResult | None) -> list[str]:
     if row.score is None:
-        return []
+        return _agreement_facts(row)
     facts, metric = [], _metric(row)
     of_teacher, of_control = _score_beside(row, teacher), _score_beside(row, control)
     known = SCORES.get(row.main_metric or "")
@@ -128,6 +141,16 @@ def _score_facts(row: StageResult, teacher: StageResult, control: StageResult | 
     if row.role == "student" and of_control is not None:
         facts.append(f"{row.score - of_control:+.3f} {metric} over the control")
     return facts
+
+
+def _agreement_facts(row: StageResult) -> list[str]:
+    """What there is to say where the held-out texts have no labels."""
+    if row.fidelity is None:
+        return []
+    values = row.fidelity.model_dump(exclude_none=True)
+    agreement = values.pop("agreement")
+    more = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+    return [f"agreement {agreement:.3f} with the teacher ({more}) on held-out texts without labels"]
 
 
 def _score_beside(row: StageResult, other: StageResult | None) -> float | None:
@@ -188,6 +211,8 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
     one_metric = len(metrics) == 1
     with_kappa = any(row.fidelity is not None and row.fidelity.kappa is not None for row in rows)
     header = ["model", _short(metrics.pop(), 14) if one_metric else "score", "params", "w/o emb.", "MB"]
+    # Held-out texts without labels give agreement alone.
+    scored = any(row.score is not None for row in rows) or all(row.fidelity is None for row in rows)
     table = [[*header, "ms p50/p95", "texts/s", "agree/kappa" if with_kappa else "agreement"]]
     for row in _with_baselines(rows):
         cost, name = row.cost or Cost(), _name(row, rows)
@@ -205,7 +230,7 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
                 _agreement(row.fidelity),
             ]
         )
-    return table
+    return table if scored else [[line[0], *line[2:]] for line in table]
 
 
 def _with_baselines(rows: Sequence[StageResult]) -> list[StageResult]:

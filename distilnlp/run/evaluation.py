@@ -2,10 +2,14 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedConfig
 
+from distilnlp.data.arrow import column_array
 from distilnlp.data.columns import Columns
 from distilnlp.data.label_sets import label_array
 from distilnlp.data.load import Task
@@ -15,14 +19,24 @@ from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.models.trained_columns import check_parts, remembered_columns
-from distilnlp.problems import problem_of_config
+from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_config
 from distilnlp.report.baseline import measure_baseline
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
 from distilnlp.report.scores import compute_scores
 from distilnlp.run.inputs import data_entry
 
-__all__ = ["Answers", "answer", "answer_of", "check_head", "columns_of", "evaluate_model", "texts_of"]
+__all__ = [
+    "Answers",
+    "answer",
+    "answer_of",
+    "check_head",
+    "columns_of",
+    "evaluate_model",
+    "head_of",
+    "recorded_answers",
+    "texts_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +47,7 @@ class Answers:
 
     Args:
         predictions: on the held-out examples; ``further``: on each further set.
-        metrics: of the held-out examples; ``extra``: of each further set.
+        metrics: of the held-out examples, none where they have no labels; ``extra``: of each further set.
         held_out: a digest of the held-out examples (see `distilnlp.report.schema.StageResult`).
         baseline: what needs no text, on the held-out examples; None without training rows.
     """
@@ -62,15 +76,31 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         metrics,
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
-        data_entry(task, task.validation)["digest"],
+        _digest(task, task.validation),
         _baseline(predictions, task),
     )
 
 
-def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
-    if task.train is None or "label" not in task.train.column_names:
+def recorded_answers(task: Task) -> Answers | None:
+    """The recorded answers of a teacher to the held-out examples; None where they have none."""
+    data = task.validation
+    if data is None or TEACHER_LOGITS not in data.column_names:
         return None
-    labels = label_array(task.train, task.problem)
+    predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
+    scores, baseline = _scores(predictions, task, data), _baseline(predictions, task)
+    return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
+
+
+def _digest(task: Task, data: Dataset) -> str:
+    """Of the texts and labels; whoever has answered them before does not make them other ones."""
+    plain = data.select_columns([name for name in data.column_names if name != TEACHER_LOGITS])
+    return str(data_entry(task, plain)["digest"])
+
+
+def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
+    if task.train is None or not task.is_labelled or np.isnan(predictions.labels).all():
+        return None
+    labels = label_array(task.labelled().train, task.problem)
     return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric, task.label_names)
 
 
@@ -117,6 +147,21 @@ def check_head(config: PreTrainedConfig, task: Task, name: str) -> None:
         raise RequestError(f"{name} has {config.num_labels} outputs and task {task.name} needs {needed}")
 
 
+def head_of(name: str) -> tuple[Problem, tuple[str, ...] | None]:
+    """The kind of task of a fine-tuned model's head, and its labels in order; None where they have no names at all.
+
+    Args:
+        name: a folder or Hub id.
+    """
+    config = load_config(name)
+    problem = get_problem(problem_of_config(config).name)  # without the model's own thresholds
+    if not problem.named_labels:
+        return problem, None
+    return problem, tuple(
+        str(label) for _, label in sorted((int(key), label) for key, label in (config.id2label or {}).items())
+    )
+
+
 def evaluate_model(
     name: str, task: Task, *, max_length: int | None = None, batch_size: int = 64
 ) -> dict[str, dict[str, float]]:
@@ -151,7 +196,20 @@ def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predicti
     """Decided by the model's own thresholds, where it has any."""
     thresholds = task.problem.of_config(predictor.backend.config).thresholds
     found = predictor.answered(texts_of(data))
-    predictions = Predictions.of(label_array(data, task.problem), found.logits, thresholds, found.example)
+    labels = _labels(data, task) if "label" in data.column_names else np.full(len(found.logits), np.nan)
+    predictions = Predictions.of(labels, found.logits, thresholds, found.example)
+    return predictions, _scores(predictions, task, data)
+
+
+def _labels(data: Dataset, task: Task) -> NDArray[Any]:
+    """NaN where the examples have no labels."""
+    return label_array(data, task.problem) if "label" in data.column_names else np.full(len(data), np.nan)
+
+
+def _scores(predictions: Predictions, task: Task, data: Dataset) -> dict[str, float]:
+    """None of them without labels."""
+    if "label" not in data.column_names:
+        return {}
     decisions = predictions.decisions(task.problem)
     scores = compute_scores(
         task.metrics,
@@ -162,6 +220,4 @@ def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predicti
         examples=predictions.rows,
         names=task.label_names,
     )
-    return predictions, scores | task.problem.details(
-        decisions, predictions.labels, predictions.rows, task.label_names
-    )
+    return scores | task.problem.details(decisions, predictions.labels, predictions.rows, task.label_names)

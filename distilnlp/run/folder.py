@@ -129,7 +129,9 @@ class RunFolder:
         """
         path = self.stage(name) / METRICS
         result = read_stage_result(path)
-        if result.stage != name or result.score is None:
+        # Held-out examples without labels give neither score nor metrics.
+        damaged = result.score is None and (bool(result.metrics) or result.held_out is None)
+        if result.stage != name or damaged:
             said = "has no score" if result.stage == name else f"is the result of a stage '{result.stage}'"
             raise RequestError(f"'{path}' {said}, and that of '{name}' is needed: {again(path.parent)}")
         return result

@@ -18,6 +18,7 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import model_files
+from distilnlp.problems import TEACHER_LOGITS
 from distilnlp.run.folder import INPUTS
 from distilnlp.run.plan import Plan
 from distilnlp.whole_files import write_text
@@ -26,7 +27,7 @@ __all__ = ["Inputs", "data_digest", "data_entry", "model_digest"]
 
 VERSION = 1
 _ROWS = 10_000  # that are digested at a time
-_COLUMNS = ("text", "text_pair", "label", EXAMPLE_WEIGHT)  # those that are read
+_COLUMNS = ("text", "text_pair", "label", EXAMPLE_WEIGHT, TEACHER_LOGITS)  # those that are read
 WAY_OUT = "put back what it was, give another folder with --output, or start over with --fresh"
 
 
@@ -49,7 +50,7 @@ class Inputs:
         if id(task) not in self._data:
             sets = {"train": task.train, "validation": task.validation, **task.extra}
             self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
-        outside = [each for each in (stage.start, stage.teacher) if each is not None and each not in stages]
+        outside = [each for each in (stage.start, stage.teaching_model) if each is not None and each not in stages]
         for each in outside:
             if each not in self._models:
                 self._models[each] = model_digest(each)

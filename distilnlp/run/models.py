@@ -37,8 +37,8 @@ from distilnlp.run.plan import Plan, StagePlan, loss_culprit
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
-from distilnlp.teachers import FrozenTeacher, load_teacher
-from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, confirm_label_order
+from distilnlp.teachers import FrozenTeacher, RecordedTeacher, load_teacher
+from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, check_terms, confirm_label_order
 from distilnlp.yaml_text import Path_
 
 __all__ = ["Models", "add_adapter", "shortened_config"]
@@ -99,7 +99,7 @@ class Models:
         self.tasks = tasks
         self.folder = folder
         to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
-        names = [name for stage in to_come for name in (stage.start, stage.teacher) if name is not None]
+        names = [name for stage in to_come for name in (stage.start, stage.teaching_model) if name is not None]
         self.sources = Sources(Counter(name for name in names if name not in plan.stages), _poolings(plan))
         self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
@@ -126,8 +126,15 @@ class Models:
         remember_reading(made.config, reading_of(stage.data, self.tasks[stage.name], made.config))
         return made
 
-    def teacher(self, stage: StagePlan) -> FrozenTeacher | None:
+    def recorded(self, stage: StagePlan) -> RecordedTeacher | None:
+        """Who teaches a stage, where the answers stand in its data."""
+        task = self.tasks[stage.name]
+        return None if stage.recorded is None else RecordedTeacher(task.label_names, task.problem, stage.recorded.name)
+
+    def teacher(self, stage: StagePlan) -> FrozenTeacher | RecordedTeacher | None:
         """Who teaches a stage."""
+        if stage.recorded is not None:
+            return self.recorded(stage)
         name = stage.teacher
         if name is None:
             return None
@@ -259,24 +266,25 @@ class Models:
 
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
         own, info, outsider = model_info(sketches[stage.name]), None, None
-        if stage.teacher is not None:
+        name, recorded = stage.teaching_model, self.recorded(stage)
+        if recorded is not None:
+            info = recorded.info
+        if name is not None:
             with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                check_same_tokens(self.tokenizer(stage.name), self.tokenizer(stage.teacher))
-                teacher = sketches.get(stage.teacher)
+                check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
+                teacher = sketches.get(name)
                 if teacher is None:
-                    outsider = FrozenTeacher(
-                        self.sources.teacher(stage.teacher), self.sources.tokenizer(stage.teacher)
-                    )
-                info = outsider.info if outsider is not None else model_info(sketches[stage.teacher])
-                config = outsider.model.config if outsider is not None else sketches[stage.teacher].config
+                    outsider = FrozenTeacher(self.sources.teacher(name), self.sources.tokenizer(name))
+                info = outsider.info if outsider is not None else model_info(sketches[name])
+                config = outsider.model.config if outsider is not None else sketches[name].config
                 info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
                 training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
         objective = self._resolved(stage, own, info)
         labels = self.tasks[stage.name].label_names
-        if stage.teacher is None or labels is None or not objective.needs_teacher().logits:
+        if name is None or labels is None or not objective.needs_teacher().logits:
             return
         with self._told_at(stage, ("teacher",)):
-            names = label_names_of(sketches[stage.teacher]) if outsider is None else None
+            names = label_names_of(sketches[name]) if outsider is None else None
             if outsider is not None:
                 self._check_labels(stage, outsider, labels)
             elif names is not None:
@@ -285,6 +293,7 @@ class Models:
     def _resolved(self, stage: StagePlan, own: ModelInfo, teacher: ModelInfo | None) -> Objective:
         if stage.objective is None:
             raise ValueError(f"{stage.name} has no objective")
+        self._check_terms(stage, stage.objective)
         try:
             return stage.objective.resolve(own, teacher)
         except RequestError as error:
@@ -294,10 +303,18 @@ class Models:
             place = self.plan.recipe.latest((*here, loss), *((*here, loss, key) for key in guilty or settings))
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 
+    def _check_terms(self, stage: StagePlan, objective: Objective) -> None:
+        """Whether the data and a recorded teacher have what each loss reads."""
+        try:
+            check_terms(objective, self.recorded(stage), self.tasks[stage.name].train)
+        except RequestError as error:
+            place = ("stages", stage.name, "objective", str(error.key[0]))
+            raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
+
     def _confirm_labels(self, stage: StagePlan, teacher: FrozenTeacher, labels: tuple[str, ...]) -> None:
         """Whether a teacher whose labels have no names knows the task: what the trainer will find."""
         task, size = self.tasks[stage.name], stage.arguments.train_batch_size
-        if task.train is None or teacher.tokenizer is None:
+        if task.train is None or teacher.tokenizer is None or "label" not in task.train.column_names:
             return
         rows = len(task.train)
         sample = min(CONFIRM_BATCHES * size, rows)
@@ -333,7 +350,7 @@ def _poolings(plan: Plan) -> dict[str, str]:
     for stage in plan.stages.values():
         here, teacher = ("stages", stage.name), stage.spec.teacher
         said: list[tuple[str, str | None, Path_]] = [(stage.start, stage.spec.pooling, (*here, "pooling"))]
-        if isinstance(teacher, TeacherSpec):
+        if isinstance(teacher, TeacherSpec) and teacher.model is not None:
             said.append((teacher.model, teacher.pooling, (*here, "teacher", "pooling")))
         for model, pooling, path in said:
             if pooling is None:

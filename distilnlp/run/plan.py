@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, Validati
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.training_args import TrainingArguments, trainer_log_levels
 
+from distilnlp.data.recorded import RecordedColumns
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.losses import HardLabel, Objective, list_losses
 from distilnlp.losses.base import Loss, loss_class
@@ -77,6 +78,7 @@ class StagePlan:
         objective: made, not yet resolved; None where it learns from labels alone.
         arguments: checked; `arguments_in` gives them with the stage's folder.
         cache: how the answers of its teacher are kept.
+        recorded: where the teacher's answers stand in the data; None where it is a model, or there is none.
     """
 
     name: str
@@ -86,6 +88,7 @@ class StagePlan:
     objective: Objective | None
     arguments: TrainingArguments
     cache: CacheSettings
+    recorded: RecordedColumns | None = None
 
     @property
     def start(self) -> str:
@@ -94,8 +97,13 @@ class StagePlan:
 
     @property
     def teacher(self) -> str | None:
-        """The stage, folder or Hub id of its teacher."""
+        """The stage, folder or Hub id of its teacher; of recorded answers, their column."""
         return self.spec.taught_by
+
+    @property
+    def teaching_model(self) -> str | None:
+        """The stage, folder or Hub id of its teacher, where that is a model."""
+        return self.teacher if self.recorded is None else None
 
     @property
     def seed(self) -> int:
@@ -181,7 +189,19 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
         arguments=_arguments(recipe, name, precision),
         objective=None if stage.objective is None else _make_objective(recipe, name, stage.objective),
         cache=CacheSettings(**recipe.cache_of(name).model_dump()),
+        recorded=_recorded(recipe, name),
     )
+
+
+def _recorded(recipe: Recipe, name: str) -> RecordedColumns | None:
+    spec = recipe.stages[name].recorded
+    if spec is None:
+        return None
+    labels = None if spec.labels is None else tuple(spec.labels)
+    try:
+        return RecordedColumns(spec.columns, spec.confidence, spec.values, spec.missing or "refuse", labels)
+    except RequestError as error:
+        raise recipe.error(("stages", name, "teacher"), f"stages.{name}.teacher: {error}") from error
 
 
 def _role(recipe: Recipe, name: str) -> Role:

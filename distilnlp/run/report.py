@@ -1,6 +1,6 @@
 """A run's end: all its models side by side, in ``report.json`` and the model card."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ def make_report(
     say("measuring size, speed and agreement")
     recipe, task, teacher = plan.recipe, tasks[plan.last.name], plan.reference_teacher
     rows = {n: outsider_result(n, answers, tasks[plan.outsiders[n].name]) for n, answers in outside.items()}
+    recorded = {stage.recorded.name for stage in plan.stages.values() if stage.recorded is not None}
     rows.update({name: folder.result(name) for name in plan.stages})
-    costs = _costs(plan, task, folder, list(rows))
+    costs = _costs(plan, task, folder, [name for name in rows if name not in recorded])
     fidelities = _fidelities(plan, tasks, folder, outside, rows)
     report = Report(
         name=recipe.name,
@@ -56,9 +57,9 @@ def make_report(
         label_names=None if task.label_names is None else list(task.label_names),
         text_columns=_text_columns(task),
         main_metric=task.main_metric,
-        teacher=plan.stages[teacher].start if teacher is not None and teacher in plan.stages else teacher,
+        teacher=_start_of(plan, teacher, recorded),
         stages=[
-            row.model_copy(update={"cost": costs[name], "fidelity": fidelities.get(name)})
+            row.model_copy(update={"cost": costs.get(name), "fidelity": fidelities.get(name)})
             for name, row in rows.items()
         ],
         recipe=recipe.to_dict(),
@@ -79,7 +80,7 @@ def outsider_result(name: str, answers: Answers, task: Task) -> StageResult:
         problem_type=task.problem.name,
         main_metric=task.main_metric,
         held_out=answers.held_out,
-        score=answers.metrics[task.main_metric],
+        score=answers.metrics.get(task.main_metric),
         metrics=answers.metrics,
         extra=answers.extra,
         baseline=answers.baseline,
@@ -100,7 +101,7 @@ def _fidelities(
     found = {}
     for name, stage in plan.stages.items():
         reference = stage.teacher or plan.reference_teacher
-        if reference is None or stage.role == "teacher":
+        if reference is None or reference not in rows or stage.role == "teacher":
             continue
         if rows[reference].held_out != rows[name].held_out:
             continue
@@ -110,6 +111,13 @@ def _fidelities(
         logits = own.matched(theirs, (name, reference))
         found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher))
     return found
+
+
+def _start_of(plan: Plan, teacher: str | None, recorded: Collection[str]) -> str | None:
+    """The start weights of a teacher; None where its answers are recorded."""
+    if teacher is None or teacher in recorded:
+        return None
+    return plan.stages[teacher].start if teacher in plan.stages else teacher
 
 
 def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> dict[str, Cost]:

@@ -9,12 +9,13 @@ from accelerate import PartialState
 
 from distilnlp.data import load_task
 from distilnlp.data.load import Task
-from distilnlp.errors import DistilError, RunError
+from distilnlp.errors import DistilError, RequestError, RunError
+from distilnlp.problems import Problem
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.report.compare import render_table
 from distilnlp.report.schema import Report
 from distilnlp.run.environment import describe_environment
-from distilnlp.run.evaluation import Answers, answer_of
+from distilnlp.run.evaluation import Answers, answer_of, head_of, recorded_answers
 from distilnlp.run.folder import CARD, RunFolder
 from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
@@ -86,7 +87,8 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     try_stages(plan, tasks, models, sketches)
     outside = _answers_of_outsiders(plan, tasks)
     for name, stage in plan.outsiders.items():
-        _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
+        if name in outside:  # the held-out examples of recorded answers may have none
+            _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
     inputs.keep()
     _wait_for_everyone()
     for name, stage in plan.stages.items():
@@ -116,7 +118,8 @@ def _run_stage(stage: StagePlan, task: Task, models: Models, place: RunFolder, s
         return
     result = place.result(stage.name)
     place.drop_checkpoints(stage.name)  # of a run that was killed between the last two steps of a stage
-    say(f"{stage.name}: finished before, {task.main_metric} {result.score:.4f}")
+    score = "" if result.score is None else f", {task.main_metric} {result.score:.4f}"
+    say(f"{stage.name}: finished before{score}")
 
 
 def _follow(plan: Plan, place: RunFolder) -> None:
@@ -137,10 +140,13 @@ def _follow(plan: Plan, place: RunFolder) -> None:
 
 def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task]) -> dict[str, Answers]:
     """The answers of the teachers that are no stages, to the examples of the first stage that each teaches."""
-    return {
+    found = {
         name: answer_of(name, tasks[stage.name], max_length=stage.data.max_length)
+        if stage.recorded is None
+        else recorded_answers(tasks[stage.name])
         for name, stage in plan.outsiders.items()
     }
+    return {name: answers for name, answers in found.items() if answers is not None}
 
 
 def _old_report(plan: Plan, place: RunFolder) -> Report | None:
@@ -151,16 +157,39 @@ def _old_report(plan: Plan, place: RunFolder) -> Report | None:
 
 
 def _load_tasks(plan: Plan) -> dict[str, Task]:
-    """The data of each stage; what several have in common is loaded once."""
+    """The data of each stage; what several have in common is loaded once.
+
+    Only a stage with a teacher can do without labels; another one learns from the rows that have one.
+    """
     loaded: dict[str, Task] = {}
+    tasks: dict[str, Task] = {}
     wanted = {name: stage.data.model_dump_json() for name, stage in plan.stages.items()}
     for name, stage in plan.stages.items():
-        if wanted[name] not in loaded:
-            loaded[wanted[name]] = _load(stage.data)
-    return {name: loaded[data] for name, data in wanted.items()}
+        taught = [
+            each for each in plan.stages.values() if wanted[each.name] == wanted[name] and each.teacher is not None
+        ]
+        teacher = stage if stage.teacher is not None else next(iter(taught), None)
+        key = f"{wanted[name]} {None if teacher is None else teacher.recorded}"
+        if key not in loaded:
+            loaded[key] = _load(stage.data, teacher, tasks)
+        tasks[name] = loaded[key]
+        if stage.teacher is None and stage.spec.kind == "train":
+            # Without any label, what the loader says of data that should have some
+            tasks[name] = tasks[name].labelled() if tasks[name].is_labelled else _load(stage.data, None, tasks)
+    return tasks
 
 
-def _load(data: DataSpec) -> Task:
+def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task]) -> Task:
+    """The data of a stage, for itself or for one that is ``taught`` with the same data."""
+
+    def known() -> tuple[Problem, tuple[str, ...] | None]:
+        name = None if taught is None else taught.teaching_model
+        if name is None:
+            raise RequestError(f"{data.task}: no labels, and no teacher that would tell what they are")
+        if name in earlier:
+            return earlier[name].problem, earlier[name].label_names
+        return head_of(name)
+
     task = load_task(
         data.task,
         data_dir=data.data_dir,
@@ -174,6 +203,9 @@ def _load(data: DataSpec) -> Task:
         seed=data.seed,
         max_train=data.max_train,
         max_validation=data.max_validation,
+        recorded=None if taught is None else taught.recorded,
+        optional_labels=taught is not None,
+        known=known,
     )
     check_thresholds(data, task)
     check_reading(data, task)

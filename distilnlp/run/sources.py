@@ -93,9 +93,9 @@ def start_for(name: str | Path, task: Task, seed: int) -> PreTrainedModel:
 
 def _shares(task: Task) -> tuple[()] | tuple[tuple[int, ...], int]:
     """In how many training rows each of several labels holds, and how many there are; empty for another kind."""
-    if task.train is None or not task.problem.several_labels:
+    if task.train is None or not task.problem.several_labels or not task.is_labelled:
         return ()
-    positives, rows = label_counts(task.train)
+    positives, rows = label_counts(task.labelled().train)
     return tuple(positives), rows
 
 

@@ -61,8 +61,13 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
         result = _result(stage, task, answers, seconds, trainer.state.global_step)
         folder.finish(name, result, answers.predictions, answers.further)
         folder.drop_checkpoints(name)
-        say(f"{name}: {task.main_metric} {answers.metrics[task.main_metric]:.4f} after {seconds:.0f} s")
+        say(f"{name}: {_shown(task, answers)} after {seconds:.0f} s")
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the first process has written
+
+
+def _shown(task: Task, answers: Answers) -> str:
+    score = answers.metrics.get(task.main_metric)
+    return "finished" if score is None else f"{task.main_metric} {score:.4f}"
 
 
 def _predictor(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Predictor:
@@ -108,7 +113,7 @@ def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, step
         problem_type=task.problem.name,
         main_metric=task.main_metric,
         held_out=answers.held_out,
-        score=answers.metrics[task.main_metric],
+        score=answers.metrics.get(task.main_metric),
         metrics=answers.metrics,
         extra=answers.extra,
         baseline=answers.baseline,

@@ -36,13 +36,15 @@ def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
 
     A tenth of them, at least 100 rows but never more than a fifth, drawn by ``data.seed``, so that all stages on the
     same data keep the same ones; equal texts stay on one side. None where the task needs no thresholds, where a number
-    is given for them, or where there are fewer than 200 training rows or too few different texts in them.
+    is given for them, where rows have no label, or where there are fewer than 200 training rows or too few different
+    texts in them.
 
     Returns:
         The task without those rows, and the rows.
     """
     wanted = task.problem.several_labels and not isinstance(data.decision_thresholds, float)
-    if task.train is None or not wanted or len(task.train) < FEWEST_ROWS:
+    unlabelled = not task.is_labelled or task.labelled() is not task
+    if task.train is None or not wanted or unlabelled or len(task.train) < FEWEST_ROWS:
         return task, None
     texts: dict[object, int] = {}
     group = np.array([texts.setdefault(text, len(texts)) for text in texts_of(task.train)])

@@ -32,7 +32,7 @@ from distilnlp.models.heads import model_from_config
 from distilnlp.problems import Problem
 from distilnlp.run.models import Models, add_adapter, shortened_config
 from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
-from distilnlp.teachers import CacheSettings, FrozenTeacher
+from distilnlp.teachers import CacheSettings, FrozenTeacher, RecordedTeacher
 from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["SCRATCH", "try_stages"]
@@ -115,7 +115,7 @@ def _take_step(stage: StagePlan, arguments: TrainingArguments, task: Task, stand
         teacher=stand_ins.teacher(stage, task),
         objective=stage.objective,
         args=arguments,
-        train_dataset=_few(task.train, processes, task.problem),
+        train_dataset=_few(task.labelled().train, processes, task.problem),
         eval_dataset=_few(task.validation, processes, task.problem),
         processing_class=stand_ins.models.tokenizer(stage.name),
         # Two rows may hold one class, of which not every metric can say something.
@@ -191,8 +191,10 @@ class _StandIns:
         """What the stage trains, before an adapter is put around it."""
         return self._like(self.sketches[stage.name].config, task)
 
-    def teacher(self, stage: StagePlan, task: Task) -> FrozenTeacher | None:
+    def teacher(self, stage: StagePlan, task: Task) -> FrozenTeacher | RecordedTeacher | None:
         """Who teaches it."""
+        if stage.recorded is not None:
+            return self.models.recorded(stage)
         name = stage.teacher
         if name is None:
             return None

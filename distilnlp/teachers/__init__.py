@@ -4,5 +4,15 @@ from distilnlp.teachers.average import EMATeacher
 from distilnlp.teachers.base import Cacheable, Teacher
 from distilnlp.teachers.cached import CachedTeacher, CacheSettings
 from distilnlp.teachers.frozen import FrozenTeacher, load_teacher
+from distilnlp.teachers.recorded import RecordedTeacher
 
-__all__ = ["CacheSettings", "Cacheable", "CachedTeacher", "EMATeacher", "FrozenTeacher", "Teacher", "load_teacher"]
+__all__ = [
+    "CacheSettings",
+    "Cacheable",
+    "CachedTeacher",
+    "EMATeacher",
+    "FrozenTeacher",
+    "RecordedTeacher",
+    "Teacher",
+    "load_teacher",
+]

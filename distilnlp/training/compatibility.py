@@ -13,13 +13,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from distilnlp.data.example_weights import has_example_weights
 from distilnlp.data.inspect import has_labels, label_counts, visible_part
+from distilnlp.data.label_sets import rows_without_label
 from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
+from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import Problem, problem_of_config
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import RecordedTeacher, Teacher
 from distilnlp.training.parts import Part
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "check_apart",
     "check_same_tokens",
     "check_teacher",
+    "check_terms",
     "confirm_label_order",
     "match_labels",
     "match_problem",
@@ -144,6 +147,41 @@ def check_teacher(teacher: object) -> None:
         )
 
 
+def check_terms(objective: Objective, teacher: object, train_dataset: Any) -> None:
+    """Whether a recorded teacher and the labels of the data have what each loss reads.
+
+    Raises:
+        RequestError: with the term as its key: what a recorded teacher has not got, labels that no row or not every
+            row has.
+    """
+    if isinstance(teacher, RecordedTeacher):
+        for term in objective:
+            only_logits = isinstance(term.loss, ResponseLoss) or not term.loss.uses_teacher
+            if not only_logits:
+                raise RequestError(
+                    f"{term.name} reads more than the logits of a teacher, and recorded answers ({teacher.info.name})"
+                    f" are nothing else: leave {term.name} out, or take a live teacher",
+                    key=[term.name],
+                )
+    seen = visible_part(train_dataset)
+    readers = [term for term in objective if term.loss.reads_labels]
+    if readers and not has_labels(seen):
+        names = " and ".join(term.name for term in readers)
+        raise RequestError(
+            f"the objective has {names} and the training data has no label column: name the column, or leave "
+            f"{names} out and learn from the teacher's outputs alone",
+            key=[readers[0].name],
+        )
+    others = [term for term in readers if not isinstance(term.loss, HardLabel)]
+    without = rows_without_label(seen) if others else 0
+    if without:
+        raise RequestError(
+            f"{others[0].name} reads the label of every row, and {without} of {len(seen)} rows have none: leave"
+            f" {others[0].name} out (hard_label passes over such rows), or give all rows a label",
+            key=[others[0].name],
+        )
+
+
 def resolve_objective(
     objective: Objective | None,
     student: PreTrainedModel,
@@ -151,6 +189,7 @@ def resolve_objective(
     train_dataset: Any,
     args: TrainingArguments,
     label_names: Sequence[str] | None = None,
+    answering: object = None,
 ) -> Objective:
     """The objective fixed to the two models.
 
@@ -160,6 +199,7 @@ def resolve_objective(
         teacher: the teacher's sizes; None without one.
         train_dataset: has labels or not.
         label_names: the labels as the data counts them, else as the student does; None where neither names them.
+        answering: the teacher itself.
         args: ``ddp_find_unused_parameters`` is set where nobody chose and some parameters get no gradient.
     Raises:
         RequestError: something would not be trained, or could not be.
@@ -170,12 +210,10 @@ def resolve_objective(
         objective = hard_label_only() if teacher is None else Objective(taught)
     if teacher is not None and not objective.uses_teacher:
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
-    if objective.uses_labels and not has_labels(visible_part(train_dataset)):
-        names = " and ".join(term.name for term in objective if term.loss.reads_labels)
-        raise RequestError(
-            f"the objective has {names} and the training data has no label column: name the column, or leave "
-            f"{names} out and learn from the teacher's outputs alone"
-        )
+    check_terms(objective, answering, train_dataset)
+    without = rows_without_label(visible_part(train_dataset)) if objective.uses_labels else 0
+    if without:
+        logger.info("%d training rows have no label: hard_label is 0 there", without)
     if has_example_weights(train_dataset):
         objective.check_weighs_examples()
     resolved = objective.resolve(model_info(student), teacher)

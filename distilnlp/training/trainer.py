@@ -186,7 +186,7 @@ class DistillationTrainer(Trainer):
         compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
         self.distillation_objective = compatibility.resolve_objective(
-            objective, self.student, info, self.train_dataset, self.args, self._label_names
+            objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:

@@ -36,7 +36,7 @@ def test_most_models_do_not_tell() -> None:
         {},
         {"text": 1, "text_pair": None, "label": "label"},
         {"text": "text", "text_pair": 3, "label": "label"},
-        {"text": "text", "text_pair": None, "label": None},
+        {"text": "text", "text_pair": None, "label": 3},
         {"text": "text", "text_pair": None, "label": []},
         {"text": "text", "text_pair": None, "label": [None]},
         {"text": "x" * 10_000, "text_pair": None, "label": "label"},
@@ -59,3 +59,9 @@ def test_a_model_of_pairs_needs_the_second_text(caplog: pytest.LogCaptureFixture
     assert not caplog.text
     check_parts(single, 2, "model")
     assert "trained on single texts (text) and is asked of pairs" in caplog.text
+
+
+def test_a_model_that_was_trained_without_labels_remembers_its_texts():
+    config = BertConfig()
+    remember_columns(config, TrainedColumns("body", None, None))
+    assert remembered_columns(config) == TrainedColumns("body", None, None)

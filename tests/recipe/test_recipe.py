@@ -229,7 +229,12 @@ def test_a_teacher_may_have_a_cache_of_its_own():
     [
         (["one", "z"], "stages.two.teacher is ['one', 'z']: should be one teacher: this version learns from one"),
         ([], "should be one teacher"),
-        ({"modle": "one"}, "stages.two.teacher has no 'model'"),
+        ({"modle": "one"}, "unknown key 'modle' in stages.two.teacher: did you mean 'model'?"),
+        ({"cache": {}}, "stages.two.teacher has no 'model' and no 'column'"),
+        ({"model": "one", "column": "probs"}, "stages.two.teacher should have one of 'model' and 'column'"),
+        ({"model": "one", "missing": "label"}, "stages.two.teacher.missing is for recorded answers ('column')"),
+        ({"column": "probs", "cache": {}}, "stages.two.teacher.cache is for a model"),
+        ({"column": []}, "stages.two.teacher.column is an empty list"),
         ({"model": "one", "cahce": {}}, "unknown key 'cahce' in stages.two.teacher: did you mean 'cache'?"),
         ({"model": "tow"}, "stages.two.teacher is 'tow': no such stage or folder"),
         (3, "stages.two.teacher is 3: should be a valid string"),

@@ -6,7 +6,7 @@ import pytest
 
 from distilnlp.errors import RequestError
 from distilnlp.report.compare import compare_runs, markdown_table, relative_lines, render_table, verdicts
-from distilnlp.report.schema import Cost, Report, StageResult, to_json
+from distilnlp.report.schema import Cost, Fidelity, Report, StageResult, to_json
 
 HOW = {"threads": 2, "device": "cpu", "dtype": "float32"}
 
@@ -244,3 +244,15 @@ def test_no_name_adds_a_cell_a_line_or_a_colour():
     shown = render_table(rows)
     assert len(shown.split("\n\n")[0].splitlines()) == 2 + len(rows)
     assert "\x1b" not in shown
+
+
+def test_without_labels_a_model_is_judged_by_its_agreement():
+    """No score is made up: the column is gone, and a kappa that is not above 0 is told."""
+    collapsed = StageResult(stage="s", role="student", fidelity=Fidelity(agreement=0.4, kappa=0.0, kl=0.5))
+    close = StageResult(stage="t", role="student", fidelity=Fidelity(agreement=0.9, kappa=0.8, kl=0.1))
+    table = " ".join(render_table([StageResult(stage="x", role="teacher"), collapsed, close]).split())
+
+    assert "score" not in table
+    assert "s (student): has learned nothing that shows: its agreement of 0.400 with the teacher" in table
+    assert "t (student): agreement 0.900 with the teacher (kappa 0.800, kl 0.100)" in table
+    assert "t (student): has learned nothing" not in table

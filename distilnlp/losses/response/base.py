@@ -16,6 +16,7 @@ from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = [
     "EXCLUDED",
+    "IGNORED",
     "ClassLoss",
     "Head",
     "ResponseLoss",

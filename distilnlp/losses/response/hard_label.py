@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss
 from distilnlp.losses.checks import check_positive
-from distilnlp.losses.response.base import Head
+from distilnlp.losses.response.base import IGNORED, Head
 from distilnlp.losses.response.class_weights import BALANCED, WeighsClasses
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 from distilnlp.problems import Problem, problem_of_head, problem_of_labels
@@ -38,6 +38,10 @@ class HardLabel(WeighsClasses):
             without it divided by those with it in the training data, at most 10. It raises the probabilities, so that
             more labels are found and more wrongly; what it moves, decision thresholds that are chosen after the
             training move back.
+
+    A text without a label (-100 for classes, NaN for a target or a row of several labels) adds 0 to the mean over the
+    examples, so that the loss weighs as much as there are labels.
+
     Shapes:
         student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; of a span head
             ``(batch, tokens, 2)`` and ``(batch, 2)``, the positions of start and end; returns ``()``, float32.
@@ -107,6 +111,9 @@ class HardLabel(WeighsClasses):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
+        known = _known(batch)
+        if known is not None:
+            batch = {**batch, "labels": batch["labels"].where(known, batch["labels"].new_zeros(()))}
         head = Head(self.name, student, batch, class_weights=self.class_numbers)
         rows = head.rows(student)  # (batch, rows, classes)
         problem = self._problem(student, batch)
@@ -114,8 +121,10 @@ class HardLabel(WeighsClasses):
         if labels is None or not labels.is_floating_point() or head.positions is not None:
             labels = head.labels(problem.num_classes(rows.shape[-1]))  # (batch, rows)
         if self.pos_weight is None:
-            return head.mean(problem.row_loss(rows, labels))
-        return head.mean(problem.weighted_row_loss(rows, labels, self._weights(rows)))
+            losses = problem.row_loss(rows, labels)  # (batch, rows)
+        else:
+            losses = problem.weighted_row_loss(rows, labels, self._weights(rows))
+        return head.mean(losses if known is None else losses.where(known.reshape(len(rows), -1)[:, :1], 0.0))
 
     def _weights(self, rows: Tensor) -> Tensor:
         if isinstance(self.pos_weight, str):
@@ -130,3 +139,17 @@ class HardLabel(WeighsClasses):
         if problem is not None and (labels is None or problem.rows != "text" or problem.has_labels(labels)):
             return problem
         return problem_of_head(student.get_logits().shape[-1]) if labels is None else problem_of_labels(labels)
+
+
+def _known(batch: Batch) -> Tensor | None:
+    """Which texts have a label, in the labels' shape with 1 in place of what comes after the first axis.
+
+    None where labels are not by text, or there are none.
+    """
+    labels = batch.get("labels")
+    if labels is None:
+        return None
+    if labels.is_floating_point():
+        known = ~labels.isnan()
+        return known if labels.ndim == 1 else known.all(dim=-1, keepdim=True)
+    return labels != IGNORED if labels.ndim == 1 else None

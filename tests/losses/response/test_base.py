@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import BernoulliSoftTarget, SoftTarget, get_loss
+from distilnlp.losses import BernoulliSoftTarget, HardLabel, SoftTarget, get_loss
 from distilnlp.outputs import Needs, Outputs
 from tests.losses.cases import CASES, Case
 
@@ -131,3 +131,27 @@ def test_a_head_of_another_kind_is_refused_with_the_loss_for_it(name: str, probl
     info = Case("x", problem_type=problem_type).info()
     with pytest.raises(RequestError, match=better):
         get_loss(name).resolve(info, info)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "none"),
+    [
+        (torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1, 1]), -100),
+        (
+            torch.randn(4, 1, generator=torch.Generator().manual_seed(0)),
+            torch.tensor([0.5, 2.0, -1.0, 3.0]),
+            torch.nan,
+        ),
+        (torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), torch.eye(4)[:, :2], torch.nan),
+    ],
+)
+def test_a_text_without_a_label_adds_nothing_and_gets_no_gradient(logits: Tensor, labels: Tensor, none: float) -> None:
+    """The mean is over all examples, so that micro-batches with few labels weigh no more than others."""
+    logits, some = logits.requires_grad_(), labels.clone()
+    some[1] = none
+    loss = HardLabel()(Outputs(logits=logits), None, {"labels": some})
+    loss.backward()
+    alone = [HardLabel()(Outputs(logits=logits[i : i + 1]), None, {"labels": labels[i : i + 1]}) for i in (0, 2, 3)]
+
+    torch.testing.assert_close(loss, sum(alone) / 4)
+    assert not logits.grad[1].any() and logits.grad[0].any()

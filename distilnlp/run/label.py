@@ -1,0 +1,249 @@
+"""Writes the answers of a model, or the mean of several, into a file from which a student can be distilled."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+from numpy.typing import NDArray
+
+from distilnlp.checksums import file_checksum
+from distilnlp.data import load_task
+from distilnlp.data.columns import find_columns
+from distilnlp.data.files import SUFFIXES, read_files
+from distilnlp.errors import RequestError, unknown
+from distilnlp.label_names import match_names
+from distilnlp.models.loading import model_files
+from distilnlp.models.predictor import Predictor, Text
+from distilnlp.models.trained_columns import check_parts, remembered_columns
+from distilnlp.problems import Problem, get_problem
+from distilnlp.run.evaluation import texts_of
+from distilnlp.run.inputs import data_digest
+from distilnlp.whole_files import whole_file, write_text
+
+__all__ = ["WRITTEN", "label_data"]
+
+WRITTEN = (".jsonl", ".csv", ".parquet")
+PART_ROWS = 1024  # texts that are answered before what they got is kept
+Floats = NDArray[np.float64]
+
+
+def label_data(
+    source: str,
+    teachers: Sequence[str],
+    output: Path,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    data_dir: str | None = None,
+    split: str = "train",
+    values: str = "probabilities",
+    max_length: int | None = None,
+    batch_size: int = 32,
+    say: Callable[[str], object],
+) -> int:
+    """Let a model, or several, answer the texts of a data set, and write the answers.
+
+    What a part of the texts got is kept beside the output at once, so that the same call goes on after a break; the
+    output itself is complete or absent. Of several models the mean is written: of their probabilities, or of their
+    logits.
+
+    Args:
+        source: a file (each text is answered, in its order), or a task or data set of the Hub, of which ``split``.
+        teachers: folders or Hub ids; all for the same labels, in whatever order.
+        output: a ``.jsonl``, ``.csv`` or ``.parquet`` file with the columns ``text``, ``text_pair`` and ``label`` as
+            far as the data have them, and ``probs`` or ``logits``, a mapping label -> number (JSON in a csv), or
+            ``score``, the number of a regression.
+        text, text_pair, label: columns of a file.
+        data_dir: as for `load_task`.
+        split: ``train`` or ``validation``, of what is no file.
+        values: ``probabilities`` or ``logits``.
+        max_length: tokens that texts are cut to; default: what each model takes, at most 512.
+        batch_size: texts at a time.
+        say: shows one line to the user.
+    Returns:
+        How many texts were answered.
+    Raises:
+        RequestError: no such data or model; models of several kinds of task or for other labels.
+    """
+    if output.suffix not in WRITTEN:
+        raise unknown("kind of output file", output.suffix or output.name, WRITTEN)
+    if values not in ("probabilities", "logits"):
+        raise unknown("kind of values:", values, ("probabilities", "logits"))
+    data = _read(source, text, text_pair, label, data_dir, split)
+    predictors = [Predictor.load(name, max_length=max_length, batch_size=batch_size) for name in teachers]
+    problem, names, orders = _one_head(teachers, predictors)
+    for name, predictor in zip(teachers, predictors, strict=True):
+        check_parts(remembered_columns(predictor.backend.config), 1 + ("text_pair" in data.column_names), name)
+    folder = _parts_folder(output, _identity(data, teachers, values, max_length))
+    parts = []
+    for start in range(0, len(data), PART_ROWS):
+        stop = min(start + PART_ROWS, len(data))
+        parts.append(folder / f"{start}.npy")
+        if not parts[-1].is_file():
+            answers = _answers(texts_of(data.select(range(start, stop))), predictors, orders, problem, values)
+            with whole_file(parts[-1]) as temporary, temporary.open("wb") as file:
+                np.save(file, answers)
+        say(f"{stop} of {len(data)} texts ({100 * stop // len(data)} %)")
+    _write(output, data, parts, _column(problem, values), names)
+    shutil.rmtree(folder)
+    return len(data)
+
+
+def _read(
+    source: str, text: str | None, text_pair: str | None, label: str | None, data_dir: str | None, split: str
+) -> Dataset:
+    """The texts and, where there are any, labels as they are written."""
+    path = Path(source)
+    if path.suffix.lower() in SUFFIXES:
+
+        def choose(names: Sequence[str]) -> Sequence[str]:
+            return find_columns(names, source, text=text, text_pair=text_pair, label=label, optional=True).names
+
+        data = read_files([path], choose)
+        found = find_columns(data.column_names, source, text=text, text_pair=text_pair, label=label, optional=True)
+        texts = {found.text: "text", **({} if found.text_pair is None else {found.text_pair: "text_pair"})}
+        for name in texts:
+            for row, value in enumerate(data[name], start=1):
+                if not isinstance(value, str) or not value.strip():
+                    raise RequestError(f"{source}: row {row} has no text in column '{name}': fill it or take it out")
+        labels = {found.label: "label"} if isinstance(found.label, str) else {}
+        return data.select_columns([*texts, *labels]).rename_columns({**texts, **labels})
+    task = load_task(source, text=text, text_pair=text_pair, label=label, data_dir=data_dir)
+    if split not in ("train", "validation"):
+        raise unknown("split", split, ("train", "validation"))
+    chosen = task.train if split == "train" else task.validation
+    if chosen is None:
+        raise RequestError(f"{source} has no {split} split")
+    return chosen
+
+
+def _one_head(
+    teachers: Sequence[str], predictors: Sequence[Predictor]
+) -> tuple[Problem, tuple[str, ...], list[list[int]]]:
+    """The kind of task and the labels of the first model, and in which order each model has them."""
+    first = predictors[0]
+    orders = []
+    for name, predictor in zip(teachers, predictors, strict=True):
+        if type(predictor.problem) is not type(first.problem):
+            raise RequestError(
+                f"{name} is for {predictor.problem.name} and {teachers[0]} for {first.problem.name}: the mean of"
+                " several models needs one kind of task"
+            )
+        order = match_names(first.label_names, predictor.label_names)
+        if order is None:
+            raise RequestError(
+                f"the labels of {name} are {', '.join(predictor.label_names)} and those of {teachers[0]}"
+                f" {', '.join(first.label_names)}: the mean of several models needs the same labels"
+            )
+        orders.append(list(order))
+    return get_problem(first.problem.name), first.label_names, orders
+
+
+def _answers(
+    texts: Sequence[Text],
+    predictors: Sequence[Predictor],
+    orders: Sequence[Sequence[int]],
+    problem: Problem,
+    values: str,
+) -> Floats:
+    """The mean of the models' answers, ``(texts, labels)``."""
+    total = np.zeros(())
+    for predictor, order in zip(predictors, orders, strict=True):
+        logits = predictor.logits(texts).astype(np.float64)[:, list(order)]
+        total = total + (logits if values == "logits" else problem.probabilities_of(logits))
+    return total / len(predictors)
+
+
+def _column(problem: Problem, values: str) -> str:
+    if not problem.named_labels:
+        return "score"
+    return "probs" if values == "probabilities" else "logits"
+
+
+# ---- what a killed call has left ----
+
+
+def _identity(data: Dataset, teachers: Sequence[str], values: str, max_length: int | None) -> str:
+    """A digest of all that the answers follow from."""
+    files = {f"{name}/{file}": file_checksum(path) for name in teachers for file, path in model_files(name).items()}
+    said = json.dumps([files, list(teachers), values, max_length, len(data)], sort_keys=True)
+    return hashlib.sha256(said.encode() + data_digest(data)).hexdigest()[:16]
+
+
+def _parts_folder(output: Path, identity: str) -> Path:
+    """Where parts of the answers are kept until all are there; those of another call for this file are removed."""
+    folder = output.with_name(f".{output.name}.parts")
+    note = folder / "identity"
+    if not (note.is_file() and note.read_text(encoding="utf-8") == identity):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        write_text(note, identity)
+    return folder
+
+
+# ---- the file ----
+
+
+def _write(output: Path, data: Dataset, parts: Sequence[Path], column: str, names: Sequence[str]) -> None:
+    with whole_file(output) as temporary:
+        if output.suffix == ".parquet":
+            _write_parquet(temporary, _records(data, parts, column, names))
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            for number, records in enumerate(_records(data, parts, column, names)):
+                file.write(_lines(records, output.suffix, header=number == 0))
+
+
+def _records(
+    data: Dataset, parts: Sequence[Path], column: str, names: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of the file, a part at a time."""
+    feature = data.features.get("label")
+    for number, part in enumerate(parts):
+        rows = data[number * PART_ROWS : (number + 1) * PART_ROWS]
+        if isinstance(feature, ClassLabel):
+            rows["label"] = [None if value is None or value < 0 else feature.int2str(value) for value in rows["label"]]
+        answers = np.load(part).tolist()
+        given = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+        yield [
+            {**own, column: row[0] if column == "score" else dict(zip(names, row, strict=True))}
+            for own, row in zip(given, answers, strict=True)
+        ]
+
+
+def _lines(records: Sequence[Mapping[str, Any]], suffix: str, header: bool) -> str:
+    if suffix == ".jsonl":
+        return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    if header:
+        writer.writerow(records[0])
+    for record in records:
+        writer.writerow(
+            [json.dumps(v, ensure_ascii=False) if isinstance(v, dict | list) else v for v in record.values()]
+        )
+    return buffer.getvalue()
+
+
+def _write_parquet(path: Path, parts: Iterator[list[dict[str, Any]]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [pa.Table.from_pylist(records) for records in parts]
+    pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path)
+
+
+def stderr_line(line: str) -> None:
+    """One line that is written over on a terminal; elsewhere a line each."""
+    end = "\r" if sys.stderr.isatty() else "\n"
+    sys.stderr.write(f"label: {line}{end}")
+    sys.stderr.flush()

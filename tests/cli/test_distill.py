@@ -1,0 +1,171 @@
+"""`distill` of answers in the data and of texts without labels, as a user meets it."""
+
+import json
+import random
+import re
+
+import pytest
+import yaml
+
+from distilnlp.cli import main
+from distilnlp.report.schema import read_report
+from tests.run.conftest import csv_file, start_weights
+from tests.tiny import CLASS_WORDS, FILLER, tiny_model, tiny_tokenizer
+
+__all__ = ["csv_file", "start_weights"]  # fixtures
+
+QUICK = ["--epochs", "1", "--batch-size", "8", "--max-length", "16", "--precision", "fp32", "--student-layers", "1"]
+NAMES = ("blue", "bad", "good")  # in no order of the alphabet
+
+
+def texts(rows=40):
+    rng = random.Random(0)
+    return [" ".join([*rng.choices(FILLER, k=5), rng.choice(rng.choice(CLASS_WORDS[:3]))]) for _ in range(rows)]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    tiny_model("bert", label_names=NAMES, seed=3).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    return str(path)
+
+
+def soft(path, **columns):
+    rng = random.Random(1)
+    rows = []
+    for text in texts():
+        first = rng.uniform(0, 1)
+        rows.append({"text": text, "probs": {"blue": first, "bad": 1 - first, "good": 0.0}})
+    return write(
+        path, [{**row, **{name: values[i] for name, values in columns.items()}} for i, row in enumerate(rows)]
+    )
+
+
+def ran(capsys, *arguments):
+    status = main(arguments)
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    return captured.out
+
+
+def refused(capsys, tmp_path, *arguments):
+    assert main([*arguments, "-o", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1, captured.err
+    assert not list(tmp_path.rglob("student"))  # no stage was begun
+    return captured.err
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_texts_without_labels_are_learned_from_the_teacher_alone(capsys, tmp_path, teacher, suffix):
+    file = tmp_path / f"texts.{suffix}"
+    lines = [json.dumps({"text": text}) for text in texts()] if suffix == "jsonl" else texts()
+    file.write_text("\n".join(["text", *lines] if suffix == "csv" else lines) + "\n")
+    out = ran(capsys, "distill", str(file), "--teacher", teacher, *QUICK, "-o", str(tmp_path / "run"))
+    report = read_report(tmp_path / "run" / "report.json")
+
+    assert f"{file} has no labels: the student learns from the teacher alone (no hard_label in the objective)" in out
+    assert list(report.recipe["stages"]) == ["student"]
+    assert "hard_label" not in report.recipe["stages"]["student"]["objective"]
+    assert report.label_names == list(NAMES)
+    student = report.stage("student")
+    assert student.score is None and student.metrics == {} and student.fidelity.kl is not None
+    assert "on held-out texts without labels" in " ".join(out.split())
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "accuracy" not in card and "agreement" in card
+    again = ran(capsys, "distill", str(file), "--teacher", teacher, *QUICK, "-o", str(tmp_path / "run"))
+    assert "are finished" in again
+
+
+def test_recorded_answers_are_the_reference_without_labels(capsys, tmp_path, teacher):
+    file = soft(tmp_path / "soft.jsonl")
+    arguments = ["distill", file, "--teacher-column", "probs", "--student", teacher, *QUICK]
+    ran(capsys, *arguments, "-o", str(tmp_path / "run"))
+    report = read_report(tmp_path / "run" / "report.json")
+
+    assert [row.stage for row in report.stages] == ["column probs", "student"]
+    assert report.stage("student").fidelity.agreement <= 1.0
+    assert set(report.recipe["stages"]["student"]["objective"]) == {"response"}
+    assert "answers recorded in the data (column `probs`)" in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_recorded_answers_with_labels_have_a_control(capsys, tmp_path, teacher, some):
+    labels = [None if some and row % 4 == 0 else NAMES[row % 3] for row in range(40)]
+    file = soft(tmp_path / "soft.jsonl", label=labels)
+    arguments = ["distill", file, "--teacher-column", "probs", "--student", teacher, "--accept-weak-teacher", *QUICK]
+    out = ran(capsys, *arguments, "-o", str(tmp_path / "run"))
+    report = read_report(tmp_path / "run" / "report.json")
+
+    assert [row.stage for row in report.stages] == ["column probs", "control", "student"]
+    assert all(row.score is not None for row in report.stages)
+    counts = [int(re.search(rf"^{stage}: .* (\d+) examples", out, re.M)[1]) for stage in ("student", "control")]
+    assert counts[0] - counts[1] == (10 if some else 0)
+
+
+def test_the_options_reach_the_recipe(capsys, tmp_path, teacher):
+    file = soft(tmp_path / "soft.jsonl")
+    options = ["--teacher-values", "probabilities", "--teacher-missing", "label"]
+    out = ran(capsys, "distill", file, "--teacher-column", "probs", *options, *QUICK, "--dry-run")
+    student = yaml.safe_load(out)["stages"]["student"]
+
+    assert student["teacher"] == {"column": "probs", "values": "probabilities", "missing": "label"}
+    assert student["student"] == {"from": "sentence-transformers/all-MiniLM-L6-v2", "layers": 1, "init": "teacher"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--teacher-column", "prosb"], "no column 'prosb' for the teacher's answers: did you mean 'probs'?"),
+        ([], "give one of --teacher (a model) and --teacher-column"),
+        (["--teacher-column", "probs", "--teacher", "x"], "give one of --teacher (a model) and --teacher-column"),
+        (["--teacher-column", "probs", "--finetune-teacher"], "--finetune-teacher is for a model"),
+        (["--teacher-values", "logits"], "--teacher-values tells of recorded answers"),
+        (["--teacher-column", "probs", "--teacher-values", "odds"], "odds"),
+        (
+            ["--teacher-column", "probs", "--set", "stages.student.objective.hidden_state={}"],
+            "hidden_state reads more than the logits of a teacher",
+        ),
+        (
+            ["--teacher-column", "probs", "--set", "stages.student.objective.hard_label={}"],
+            "the objective has hard_label and the training data has no label column",
+        ),
+        (["--teacher-column", "probs", "--set", "stages.control={model: m, training: {}}"], "label"),
+    ],
+)
+def test_what_cannot_be_is_one_line(capsys, tmp_path, teacher, options, message):
+    file = soft(tmp_path / "soft.jsonl")
+    assert message in refused(capsys, tmp_path, "distill", file, "--student", teacher, *QUICK, *options)
+
+
+def test_probabilities_that_sum_to_more_are_told_with_file_and_row(capsys, tmp_path, teacher):
+    records = [{"text": text, "probs": [0.5, 0.5, 0.0]} for text in texts()]
+    records[6]["probs"] = [0.9, 0.8, 0.0]
+    file = write(tmp_path / "soft.jsonl", records)
+    told = refused(capsys, tmp_path, "distill", file, "--teacher-column", "probs", "--student", teacher, *QUICK)
+
+    assert not (tmp_path / "run").exists()
+    assert f"{file}, column 'probs': row 7 has 0.9, 0.8, 0 (their sum is 1.7): probabilities from 0 to 1" in told
+
+
+def test_label_writes_what_distil_reads(capsys, tmp_path, teacher):
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts()) + "\n")
+    output = tmp_path / "soft.jsonl"
+    out = ran(capsys, "label", str(file), "--teacher", teacher, "-o", str(output))
+    assert out == f"40 texts with the answers of {teacher} in {output}\n"
+    arguments = ["distill", str(output), "--teacher-column", "probs", "--student", teacher, *QUICK]
+    ran(capsys, *arguments, "-o", str(tmp_path / "recorded"))
+    live = ["distill", str(file), "--teacher", teacher, *QUICK]
+    live += ["--set", "stages.student.objective.hidden_state=null"]
+    live += ["--set", "stages.student.objective.attention_scores=null"]
+    ran(capsys, *live, "-o", str(tmp_path / "live"))
+    same = [read_report(tmp_path / name / "report.json").stage("student").fidelity for name in ("recorded", "live")]
+
+    assert same[0].model_dump() == pytest.approx(same[1].model_dump(), abs=1e-5)

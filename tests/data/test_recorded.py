@@ -1,0 +1,214 @@
+"""A teacher's answers that stand in the data come out as the same logits, however they are written."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distilnlp.data import load_task
+from distilnlp.data.recorded import RecordedColumns
+from distilnlp.errors import RequestError
+from distilnlp.problems import LEAST_PROBABILITY, TEACHER_LOGITS
+
+ROWS = 20
+PROBS = np.random.default_rng(0).dirichlet([1.0, 1.0], size=ROWS).round(6)
+TEXTS = [f"text number {row}" for row in range(ROWS)]
+LABELS = ["neg" if row % 2 else "pos" for row in range(ROWS)]
+
+
+def rows(**columns):
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def write(path, records):
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    else:
+        sign = "," if path.suffix == ".csv" else "\t"
+
+        def cell(value):
+            text = json.dumps(value) if isinstance(value, dict | list) else "" if value is None else str(value)
+            return '"' + text.replace('"', '""') + '"'
+
+        lines = [sign.join(records[0]), *(sign.join(cell(value) for value in each.values()) for each in records)]
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def answers(path, *columns, label=LABELS, **settings):
+    """Probabilities ``(rows, labels)`` of all rows, in the order of the texts, and the task."""
+    task = load_task(path, recorded=RecordedColumns(columns or ("probs",), **settings))
+    found = {}
+    for split in (task.train, task.validation):
+        found.update(zip(split["text"], split[TEACHER_LOGITS], strict=True))
+    logits = np.array([found[text] for text in TEXTS if text in found])
+    return np.exp(logits), task
+
+
+mapping = [{"pos": float(p), "neg": float(n)} for n, p in PROBS]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("form", ["mapping", "list", "columns"])
+def test_forms_and_files_say_the_same(tmp_path, suffix, form):
+    columns = {
+        "mapping": {"probs": mapping},
+        "list": {"probs": PROBS.tolist()},
+        "columns": {"prob_neg": PROBS[:, 0].tolist(), "prob_pos": PROBS[:, 1].tolist()},
+    }[form]
+    file = write(tmp_path / f"soft{suffix}", rows(text=TEXTS, label=LABELS, **columns))
+    probabilities, task = answers(file, *(["prob_*"] if form == "columns" else ["probs"]))
+
+    assert task.label_names == ("neg", "pos")
+    np.testing.assert_allclose(probabilities, PROBS, rtol=1e-5)
+
+
+def test_without_labels_the_names_are_those_of_the_answers(tmp_path):
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, probs=mapping))
+    probabilities, task = answers(file)
+
+    assert task.label_names == ("pos", "neg") and task.problem.name == "single_label_classification"
+    assert "label" not in task.train.column_names and "label" not in task.validation.column_names
+    np.testing.assert_allclose(probabilities, PROBS[:, ::-1], rtol=1e-5)
+
+
+def test_a_list_may_get_names(tmp_path):
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, label=LABELS, probs=PROBS[:, ::-1].tolist()))
+    np.testing.assert_allclose(answers(file, labels=("POS", "NEG"))[0], PROBS, rtol=1e-5)
+
+
+def test_a_label_with_a_confidence_leaves_the_rest_to_the_others(tmp_path):
+    records = rows(text=TEXTS, answer=LABELS, sure=[0.75] * ROWS)
+    probabilities, task = answers(write(tmp_path / "soft.csv", records), "answer", confidence="sure")
+
+    assert task.label_names == ("neg", "pos")
+    assert probabilities[0].tolist() == pytest.approx([0.25, 0.75])
+
+
+def test_a_label_alone_is_certain_and_no_logarithm_is_infinite(tmp_path):
+    probabilities, _ = answers(write(tmp_path / "soft.csv", rows(text=TEXTS, answer=LABELS)), "answer")
+    assert probabilities[0].tolist() == pytest.approx([LEAST_PROBABILITY, 1.0])
+
+
+def test_logits_stay_as_they_are(tmp_path):
+    logits = (PROBS * 7 - 5).astype(np.float32)
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, label=LABELS, teacher_logits=logits.tolist()))
+    np.testing.assert_allclose(np.log(answers(file, "teacher_logits")[0]), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_scores_are_the_answers_of_a_regression(tmp_path):
+    scores = np.linspace(-1, 4.5, ROWS).tolist()
+    _, task = answers(write(tmp_path / "soft.csv", rows(text=TEXTS, score=scores)), "score")
+
+    assert task.problem.name == "regression" and task.label_names is None
+    assert len(task.train[0][TEACHER_LOGITS]) == 1
+
+
+def test_several_labels_need_no_sum(tmp_path):
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, probs=[{"a": 0.9, "b": 0.8, "c": 0.0}] * ROWS))
+    task = load_task(file, problem_type="multi_label_classification", recorded=RecordedColumns(("probs",)))
+    first = np.array(task.train[0][TEACHER_LOGITS])
+
+    assert 1 / (1 + np.exp(-first)) == pytest.approx([0.9, 0.8, LEAST_PROBABILITY], rel=1e-4)
+
+
+def test_a_missing_answer_is_left_to_the_label_where_that_is_said(tmp_path):
+    holes = [None if row < 4 else each for row, each in enumerate(mapping)]
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, label=LABELS, probs=holes))
+    with pytest.raises(RequestError, match=r"soft.jsonl, column 'probs': 4 of 20 rows have no answer .* row 1:"):
+        answers(file)
+    probabilities, task = answers(file, missing="label")
+
+    assert probabilities[0].tolist() == pytest.approx([LEAST_PROBABILITY, 1.0])
+    assert not {*task.validation["text"]} & {*TEXTS[:4]}  # a model is measured where there are both
+
+
+def test_rows_without_a_label_are_trained_on_and_not_held_out(tmp_path):
+    labels = [None if row % 4 == 0 else label for row, label in enumerate(LABELS)]
+    _, task = answers(write(tmp_path / "soft.jsonl", rows(text=TEXTS, label=labels, probs=mapping)))
+
+    assert len(task.train) + len(task.validation) == ROWS
+    assert task.train["label"].count(-100) == 5 and -100 not in task.validation["label"]
+    assert len(task.labelled().train) == len(task.train) - 5
+
+
+def test_a_held_out_file_may_have_labels_and_no_answers(tmp_path):
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, probs=mapping, label=LABELS))
+    other = write(tmp_path / "dev.csv", rows(text=["one", "two"], label=["pos", "neg"]))
+    task = load_task(file, validation=other, recorded=RecordedColumns(("probs",)))
+
+    assert task.validation["label"] == [1, 0] and TEACHER_LOGITS not in task.validation.column_names
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"pos": 0.9, "neg": 0.8},
+            r"row 3 has 0.9, 0.8 \(their sum is 1.7\): probabilities from 0 to 1 whose sum is 1",
+        ),
+        ({"pos": 1.5, "neg": -0.5}, "row 3 has 1.5, -0.5"),
+        ({"pos": float("nan"), "neg": 1.0}, "row 3 has nan for 'pos' where a finite number is needed"),
+        ({"pos": "high", "neg": 1.0}, "row 3 has 'high' for 'pos'"),
+        ({"pos": True, "neg": 0.0}, "row 3 has True for 'pos'"),
+        ({"pos": None, "neg": 1.0}, "row 3 has None for 'pos'"),
+        ({"pos": 1.0}, "row 3 has pos: a number for each of pos, neg is needed"),
+        ({"pos": 0.5, "negative": 0.5}, "row 3 has pos, negative: a number for each of pos, neg"),
+        ([0.5, 0.5], "row 3 has"),
+        ({}, "row 3"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_answers_that_cannot_be_are_told_with_file_and_row(tmp_path, wrong, message, suffix):
+    records = rows(text=TEXTS, probs=[wrong if row == 2 else each for row, each in enumerate(mapping)])
+    file = write(tmp_path / f"soft{suffix}", records)
+    with pytest.raises(RequestError, match=message) as raised:
+        answers(file)
+    assert str(raised.value).startswith(str(file)) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "message"),
+    [
+        (
+            {"probs": mapping},
+            {"columns": ("prosb",)},
+            "no column 'prosb' for the teacher's answers: did you mean 'probs'",
+        ),
+        ({"probs": [[0.5, 0.5, 0.0]] * ROWS}, {"label": LABELS}, "3 numbers a row where .* needs 2"),
+        ({"probs": [[0.5, 0.5]] * 19 + [[1.0]]}, {}, "row 20 has .* a list of 2 numbers is needed"),
+        (
+            {"probs": [{"good": 0.5, "bad": 0.5}] * ROWS},
+            {"label": LABELS},
+            "answers for good, bad, and the labels are",
+        ),
+        ({"probs": [[0.5, 0.5]] * ROWS}, {"labels": ("a", "b", "c")}, "2 numbers a row and 3 labels"),
+        ({"probs": ["pos"] * ROWS, "sure": [1.2] * ROWS}, {"confidence": "sure"}, "row 1 has the confidence 1.2"),
+        ({"probs": ["pos"] * ROWS}, {"confidence": "sure"}, "no column 'sure' for the teacher's confidence"),
+        ({"probs": ["maybe", *LABELS[1:]]}, {"label": LABELS}, "label in row 1 .*maybe"),
+        ({"probs": [None] * ROWS}, {"missing": "label"}, "no row has an answer"),
+        ({"p_a": [0.5] * ROWS, "p_b": [0.5] * 19 + [None]}, {"columns": ("p_*",)}, "row 20 has nothing in 'p_b'"),
+        ({"p_a": [0.5] * ROWS, "p_b": ["x"] * ROWS}, {"columns": ("p_a", "p_b")}, "row 1 has 'x' in 'p_b'"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(tmp_path, columns, settings, message):
+    label = settings.pop("label", None)
+    records = rows(text=TEXTS, **({} if label is None else {"label": label}), **columns)
+    names = settings.pop("columns", ("probs",))
+    with pytest.raises(RequestError, match=message):
+        answers(write(tmp_path / "soft.jsonl", records), *names, **settings)
+
+
+def test_a_row_with_neither_label_nor_answer_is_refused(tmp_path):
+    records = rows(text=TEXTS, label=[None, *LABELS[1:]], probs=[None, *mapping[1:]])
+    with pytest.raises(RequestError, match="row 1 has neither a label nor an answer"):
+        answers(write(tmp_path / "soft.jsonl", records), missing="label")
+
+
+def test_a_task_with_a_name_has_no_columns_to_name():
+    with pytest.raises(RequestError, match="recorded= is for your own data"):
+        load_task("mnli-sample", recorded=RecordedColumns(("probs",)))
