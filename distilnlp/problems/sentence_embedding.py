@@ -141,7 +141,7 @@ class SentenceEmbedding(Problem):
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """Pearson correlation of the cosines (1.0 for equal ones, else 0.0 where undefined), and mean difference."""
-        # Not at the top: to import a kind registers it, and a regression has to be the later one, which is asked first.
+        # Not at the top: to import a kind registers it, and a regression has to be later, as the later is asked first.
         from distilnlp.problems.regression import correlation, undefined_correlation
 
         same, why = bool(np.array_equal(student, teacher)), undefined_correlation(student, teacher)
