@@ -49,6 +49,7 @@ class SentenceEmbedding(Problem):
     library: ClassVar[str] = "sentence-transformers"
     peft_task_type: ClassVar[str] = "FEATURE_EXTRACTION"
     auto_class: ClassVar[str] = "SentenceEncoder"
+    recipe: ClassVar[str] = "embeddings/_base.yaml"
     named_labels: ClassVar[bool] = False
     vectors: ClassVar[bool] = True
     response_loss: ClassVar[str] = "cosine"
