@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _harness, cache, knowledge, overhead, startup
+from benchmarks import _harness, cache, knowledge, overhead, startup, tasks
 from benchmarks._harness import Spread, alternate, ratio
 from distilnlp.data import tokenize
 
@@ -62,6 +62,16 @@ def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
         ("--rows", 8, "--validation-rows", 32, "--one", "control", "rte", 1),
         ("--rows", 8, "--validation-rows", 32, "--one", "hinton", "rte", 1),
     ]
+
+
+def test_the_table_of_tasks_has_the_mean_and_the_least_of_the_shares_that_students_keep() -> None:
+    def made(student: float) -> dict[str, object]:
+        roles = {"teacher": 0.8, "control": 0.6, "student": student}
+        return {"metric": "spearmanr", **{role: {"score": score, "seconds": 2.0} for role, score in roles.items()}}
+
+    (row,) = tasks.rows_of({"embeddings/1": made(0.8), "embeddings/2": made(0.72)})
+    assert (row["task"], row["ratio"], row["least"], row["seeds"]) == ("embeddings", 0.95, 0.9, 2)
+    assert (row["teacher"], row["control"], row["student"], row["seconds"]) == (0.8, 0.6, 0.76, 2)
 
 
 def test_a_command_that_fails_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

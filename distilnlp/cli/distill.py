@@ -96,6 +96,12 @@ def command(
                 f"{task} has no labels: the student learns from the teacher alone (no hard_label in the objective),"
                 " there is no control, and the report is of the agreement with the teacher"
             )
+    from distilnlp.problems import means_vectors
+
+    if means_vectors(options.problem_type):
+        if finetune_teacher:
+            raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
+        stages.pop("teacher", None)  # its recipe has none
     stages = {**stages, "student": {**own, "training": options.training, "objective": objective}}
     if not control:
         stages["control"] = None

@@ -8,6 +8,7 @@ import typer
 from distilnlp.cli._options import TaskName, Training, with_training_options
 from distilnlp.cli._recipes import recipe_from_options
 from distilnlp.cli.run import start
+from distilnlp.errors import RequestError
 
 __all__ = ["command"]
 
@@ -23,6 +24,13 @@ def command(
 
     The model is written to RUN/teacher, which 'distill --teacher' takes.
     """
+    from distilnlp.problems import means_vectors
+
+    if means_vectors(options.problem_type):
+        raise RequestError(
+            "vectors are learned from a teacher, and no labels teach them: distilnlp distill, with a sentence encoder "
+            "as --teacher"
+        )
     stages = {
         "teacher": {"model": model, "lora": {} if lora else None, "training": options.training},
         "control": None,

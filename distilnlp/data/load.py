@@ -25,7 +25,7 @@ from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
-from distilnlp.problems import Problem, get_problem, list_problems, problem_of_vectors
+from distilnlp.problems import Problem, get_problem, means_vectors, problem_of_vectors
 from distilnlp.typed import typed
 
 __all__ = ["Task", "known_name", "load_pairs", "load_task"]
@@ -151,7 +151,7 @@ def load_task(
     names = read_label_names(label_names)
     optional = optional_labels or recorded is not None
     request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight, recorded, optional, known)
-    if problem_type is not None and problem_type in list_problems() and get_problem(problem_type).vectors:
+    if means_vectors(problem_type):
         if recorded is not None:
             raise RequestError(f"answers in the data teach logits, and {problem_type} has none: leave the column out")
         request = replace(request, optional=False)

@@ -91,6 +91,7 @@ class Predictor:
         max_length: int | None = None,
         batch_size: int = 32,
         device: torch.device | None = None,
+        pooling: str | None = None,
     ) -> Predictor:
         """The predictor of a fine-tuned model, in float32.
 
@@ -98,10 +99,13 @@ class Predictor:
             name: a folder or Hub id.
             max_length, batch_size: as for `Predictor`.
             device: default: the accelerator where there is one (`best_device`).
+            pooling: as for `load_classifier`.
         Raises:
             RequestError: no such model, one without a head of its own or without a tokenizer; as `Predictor`.
         """
-        backend = TorchBackend(load_classifier(name, require_head=True), best_device() if device is None else device)
+        backend = TorchBackend(
+            load_classifier(name, require_head=True, pooling=pooling), best_device() if device is None else device
+        )
         return cls(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size)
 
     @property

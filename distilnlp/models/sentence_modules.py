@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ __all__ = [
 MODULES = "modules.json"
 _ENCODER = "sentence_bert_config.json"
 _PROMPTS = "config_sentence_transformers.json"
+
+# What a Dense module has to read, as its config says it.
+_OF_SENTENCE = re.compile("sentence_embedding")
 
 # As sentence-transformers calls them, in the order in which it puts several side by side.
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -290,7 +294,7 @@ def _dense(path: Path, width: int) -> DenseSpec:
     if sizes[0] != width:
         raise RequestError(f"{path} takes vectors of {sizes[0]} numbers and gets {width}: copy the model again")
     reads = raw.get("module_input_name", "sentence_embedding")
-    if reads != "sentence_embedding" or (raw.get("module_output_name") or reads) != reads:
+    if not all(_OF_SENTENCE.fullmatch(str(name)) for name in (reads, raw.get("module_output_name") or reads)):
         raise RequestError(f"{path} reads {reads!r:.40}: a Dense module of the sentence's vector is needed")
     return DenseSpec(
         width, int(sizes[1] or 0), raw.get("bias", True) is True, activation, raw.get("use_residual") is True

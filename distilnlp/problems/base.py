@@ -36,6 +36,7 @@ __all__ = [
     "label_feature",
     "label_settings",
     "list_problems",
+    "means_vectors",
     "problem_of_columns",
     "problem_of_config",
     "problem_of_head",
@@ -579,6 +580,11 @@ def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) 
     if own is not None and own.may_have_columns(features):
         return own
     return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_columns(features)), None)
+
+
+def means_vectors(name: str | None) -> bool:
+    """Whether a name is that of a kind whose answers are vectors; an unknown one is not."""
+    return name is not None and name in _REGISTRY and _REGISTRY[name].vectors
 
 
 def problem_of_vectors() -> Problem:

@@ -22,7 +22,6 @@ from distilnlp.problems.base import (
     register_problem,
 )
 from distilnlp.problems.reading import Encoded, Logits, Reader, TextReader
-from distilnlp.problems.regression import correlation, undefined_correlation
 from distilnlp.problems.written import NumberStyle, nearest_style
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ class SentenceEmbedding(Problem):
     library: ClassVar[str] = "sentence-transformers"
     peft_task_type: ClassVar[str] = "FEATURE_EXTRACTION"
     auto_class: ClassVar[str] = "SentenceEncoder"
+    recipe: ClassVar[str] = "embeddings/_base.yaml"
     named_labels: ClassVar[bool] = False
     vectors: ClassVar[bool] = True
     response_loss: ClassVar[str] = "cosine"
@@ -68,7 +68,7 @@ class SentenceEmbedding(Problem):
                 f"{column.where}: row {column.row(position)} has '{column.distinct[position]}' where the score of a "
                 "pair is needed, a finite number"
             )
-        if len(np.unique(scores)) < 2:
+        if train is None and len(np.unique(scores)) < 2:
             raise RequestError(f"{column.where}: every score is {scores[0]:g}: no order of the pairs can be compared")
         return Labels(scores[column.codes], None, self, style)
 
@@ -142,6 +142,9 @@ class SentenceEmbedding(Problem):
 
     def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
         """Pearson correlation of the cosines (1.0 for equal ones, else 0.0 where undefined), and mean difference."""
+        # Not at the top: to import a kind registers it, and a regression has to be later, as the later is asked first.
+        from distilnlp.problems.regression import correlation, undefined_correlation
+
         same, why = bool(np.array_equal(student, teacher)), undefined_correlation(student, teacher)
         if why is not None and not same:
             logger.warning("agreement with the teacher is not defined: %s; reported as 0.0", why)

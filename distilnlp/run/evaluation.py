@@ -110,7 +110,9 @@ def texts_of(data: Dataset) -> list[Text]:
     return [tuple(row) for row in zip(*columns, strict=True)]
 
 
-def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int = 64) -> Answers:
+def answer_of(
+    name: str, task: Task, *, max_length: int | None, batch_size: int = 64, pooling: str | None = None
+) -> Answers:
     """The answers of a fine-tuned model, whatever order it counts the labels in.
 
     Args:
@@ -118,10 +120,11 @@ def answer_of(name: str, task: Task, *, max_length: int | None, batch_size: int 
         task: as `load_task` gives it.
         max_length: tokens that texts are cut to.
         batch_size: examples at a time.
+        pooling: as for `load_classifier`.
     Raises:
         RequestError: no such model, no head of its own, or one for other labels.
     """
-    model = load_classifier(name, require_head=True)
+    model = load_classifier(name, require_head=True, pooling=pooling)
     check_head(model.config, task, name)
     if task.label_names is not None:
         align_labels(model, task.label_names)

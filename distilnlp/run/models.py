@@ -30,7 +30,6 @@ from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import problem_of_config
 from distilnlp.recipe import LoraSpec
-from distilnlp.recipe.schema import TeacherSpec
 from distilnlp.run.evaluation import check_head, texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
@@ -100,7 +99,7 @@ class Models:
         self.folder = folder
         to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
         names = [name for stage in to_come for name in (stage.start, stage.teaching_model) if name is not None]
-        self.sources = Sources(Counter(name for name in names if name not in plan.stages), _poolings(plan))
+        self.sources = Sources(Counter(name for name in names if name not in plan.stages), plan.poolings)
         self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
     # ---- for a stage that is to be trained ----
@@ -142,7 +141,7 @@ class Models:
             found = load_teacher(self.folder.stage(name))
             shorter = self._shortened(stage, name, found.model)
             return found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
-        model = self._shortened(stage, name, self.sources.teacher(name))
+        model = self._shortened(stage, name, self.sources.teacher(name, self.tasks[stage.name]))
         teacher = FrozenTeacher(model, self.sources.tokenizer(name))
         self.sources.used(name)
         return teacher
@@ -253,7 +252,7 @@ class Models:
             return
         task = self.tasks[stage.name]
         with self._told_at(stage, *_start_paths(stage)):
-            model = FrozenTeacher(self.sources.teacher(stage.start), self.sources.tokenizer(stage.start))
+            model = FrozenTeacher(self.sources.teacher(stage.start, task), self.sources.tokenizer(stage.start))
             check_head(model.model.config, task, stage.start)
             if task.label_names is not None:
                 self._check_labels(stage, model, task.label_names)
@@ -274,7 +273,9 @@ class Models:
                 check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
                 teacher = sketches.get(name)
                 if teacher is None:
-                    outsider = FrozenTeacher(self.sources.teacher(name), self.sources.tokenizer(name))
+                    outsider = FrozenTeacher(
+                        self.sources.teacher(name, self.tasks[stage.name]), self.sources.tokenizer(name)
+                    )
                 info = outsider.info if outsider is not None else model_info(sketches[name])
                 config = outsider.model.config if outsider is not None else sketches[name].config
                 info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
@@ -338,31 +339,6 @@ class Models:
                 places = [("data", *error.key), (*here, "data", *error.key)]
             place = self.plan.recipe.latest(*places)
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
-
-
-def _poolings(plan: Plan) -> dict[str, str]:
-    """How the tokens of a model become a vector, by its name, where the recipe says it.
-
-    Raises:
-        RequestError: it is said of a stage, which has it from the model that it starts from, or twice and differently.
-    """
-    found: dict[str, str] = {}
-    for stage in plan.stages.values():
-        here, teacher = ("stages", stage.name), stage.spec.teacher
-        said: list[tuple[str, str | None, Path_]] = [(stage.start, stage.spec.pooling, (*here, "pooling"))]
-        if isinstance(teacher, TeacherSpec) and teacher.model is not None:
-            said.append((teacher.model, teacher.pooling, (*here, "teacher", "pooling")))
-        for model, pooling, path in said:
-            if pooling is None:
-                continue
-            dotted = ".".join(map(str, path))
-            if model in plan.stages:
-                raise plan.recipe.error(path, f"{dotted}: {model} is a stage, whose pooling is that of its own start")
-            if found.setdefault(model, pooling) != pooling:
-                raise plan.recipe.error(
-                    path, f"{dotted} is {pooling}, and {model} is pooled by {found[model]} elsewhere"
-                )
-    return found
 
 
 def _start_paths(stage: StagePlan) -> list[Path_]:

@@ -20,9 +20,11 @@ from distilnlp.losses import HardLabel, Objective, list_losses
 from distilnlp.losses.base import Loss, loss_class
 from distilnlp.losses.objective import says_schedule
 from distilnlp.recipe import LARGEST_SEED, DataSpec, Recipe, Stage, unknown_key
+from distilnlp.recipe.schema import TeacherSpec
 from distilnlp.report.schema import Role
 from distilnlp.run.environment import choose_precision
 from distilnlp.teachers import CacheSettings
+from distilnlp.yaml_text import Path_
 
 __all__ = ["Plan", "StagePlan", "guilty_keys", "loss_culprit", "loss_settings", "make_plan", "training_arguments"]
 
@@ -150,6 +152,29 @@ class Plan:
         for stage in self.stages.values():
             if stage.teacher is not None and stage.teacher not in self.stages:
                 found.setdefault(stage.teacher, stage)
+        return found
+
+    @cached_property
+    def poolings(self) -> dict[str, str]:
+        """How the tokens of a model from outside become a vector, by its name, where the recipe says it.
+
+        Raises:
+            RequestError: it is said of a stage, which has it from what it starts from, or twice and differently.
+        """
+        found: dict[str, str] = {}
+        for stage in self.stages.values():
+            here, teacher = ("stages", stage.name), stage.spec.teacher
+            said: list[tuple[str, str | None, Path_]] = [(stage.start, stage.spec.pooling, (*here, "pooling"))]
+            if isinstance(teacher, TeacherSpec) and teacher.model is not None:
+                said.append((teacher.model, teacher.pooling, (*here, "teacher", "pooling")))
+            for model, pooling, path in said:
+                if pooling is None:
+                    continue
+                dotted = ".".join(map(str, path))
+                if model in self.stages:
+                    raise self.recipe.error(path, f"{dotted}: {model} is a stage, whose start has a pooling already")
+                if found.setdefault(model, pooling) != pooling:
+                    raise self.recipe.error(path, f"{dotted} is {pooling}, and elsewhere {model} has {found[model]}")
         return found
 
     def pupils(self, name: str) -> list[StagePlan]:

@@ -123,7 +123,9 @@ def _start_of(plan: Plan, teacher: str | None, recorded: Collection[str]) -> str
 def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> dict[str, Cost]:
     places = {name: str(folder.stage(name)) if name in plan.stages else resolve_model(name) for name in names}
     settings: dict[str, Any] = {"max_length": plan.last.data.max_length, "device": torch.device("cpu")}
-    models = {name: Predictor.load(place, **settings) for name, place in places.items()}
+    models = {
+        name: Predictor.load(place, pooling=plan.poolings.get(name), **settings) for name, place in places.items()
+    }
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
     texts = [] if task.validation is None else texts_of(task.validation)
     if task.problem.vectors:

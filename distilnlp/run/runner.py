@@ -141,7 +141,7 @@ def _follow(plan: Plan, place: RunFolder) -> None:
 def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task]) -> dict[str, Answers]:
     """The answers of the teachers that are no stages, to the examples of the first stage that each teaches."""
     found = {
-        name: answer_of(name, tasks[stage.name], max_length=stage.data.max_length)
+        name: answer_of(name, tasks[stage.name], max_length=stage.data.max_length, pooling=plan.poolings.get(name))
         if stage.recorded is None
         else recorded_answers(tasks[stage.name])
         for name, stage in plan.outsiders.items()

@@ -57,22 +57,29 @@ class Sources:
             key = (name, seed)
         if key not in self._kept:
             if fits:
-                return self._own(key=(name, seed), seed=seed, require_head=False)
+                return self._own(key=(name, seed), seed=seed, require_head=False, task=task)
             self._kept[key] = start_for(name, task, seed)
         return self._kept[key]
 
-    def teacher(self, name: str) -> PreTrainedModel:
-        """A fine-tuned model as it is. Raises RequestError where it has no head of its own."""
+    def teacher(self, name: str, task: Task) -> PreTrainedModel:
+        """A fine-tuned model as it is. Raises RequestError where it has no head of its own.
+
+        Args:
+            name: a folder or Hub id.
+            task: of whoever learns from it.
+        """
         # Not what a start left under its seed: that may have a head made new.
         for key in ((name,), (name, "teacher")):
             if key in self._kept:
                 return self._kept[key]
-        return self._own(key=(name, "teacher"), seed=0, require_head=True)
+        return self._own(key=(name, "teacher"), seed=0, require_head=True, task=task)
 
-    def _own(self, key: tuple[str, object], seed: int, *, require_head: bool) -> PreTrainedModel:
+    def _own(self, key: tuple[str, object], seed: int, *, require_head: bool, task: Task) -> PreTrainedModel:
         """A model with its own head; kept for every use where all of it came from the file, else under ``key``."""
         pooling = self._poolings.get(key[0])
-        model, whole = load_model(key[0], seed=seed, require_head=require_head, pooling=pooling)
+        # Vectors are asked for: what gives none is told to say how it would, and not to have a classifier trained.
+        problem = task.problem if task.problem.vectors else None
+        model, whole = load_model(key[0], problem=problem, seed=seed, require_head=require_head, pooling=pooling)
         self._kept[key[:1] if whole else key] = model
         return model
 

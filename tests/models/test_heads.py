@@ -6,6 +6,8 @@ from transformers import BertConfig
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from distilnlp.models.heads import head_logits, model_class, model_from_config, name_architecture
+from distilnlp.models.sentence_encoder import SENTENCE
+from distilnlp.models.sentence_modules import SentenceModules
 from distilnlp.problems import get_problem, list_problems, problem_of_config
 from tests.tiny import tiny_model
 
@@ -15,7 +17,8 @@ SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "in
 @pytest.mark.parametrize("name", list_problems())
 def test_a_model_made_of_a_config_is_of_the_kind_that_it_names(name: str) -> None:
     problem = get_problem(name)
-    config = BertConfig(**SIZES, **problem.config_settings(["a", "b", "c"]))
+    vectors = {SENTENCE: SentenceModules(("mean",)).to_dict()} if problem.vectors else {}
+    config = BertConfig(**SIZES, **vectors, **problem.config_settings(["a", "b", "c"]))
     made = model_from_config(config)
     assert problem_of_config(made.config) == problem
     assert type(made) is type(model_class(problem).from_config(config))

@@ -129,3 +129,16 @@ def test_vectors_are_reduced_the_same_way_each_time_and_the_model_stays_as_it_is
 def test_a_dimension_that_cannot_be_is_refused(texts: int, dimension: int, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         tiny_encoder().reduced(torch.randn(texts, 32), dimension)
+
+
+@pytest.mark.slow
+def test_the_packaged_minilm_gives_the_vectors_of_sentence_transformers() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from distilnlp.models.loading import MINILM, resolve_model
+    from distilnlp.models.predictor import Predictor
+
+    texts = ["A man plays the guitar.", "word " * 400, "Someone makes music."]  # the second is cut, at 256 tokens
+    theirs = SentenceTransformer(resolve_model(MINILM), device="cpu", local_files_only=True).encode(texts)
+    ours = Predictor.load(MINILM, device=torch.device("cpu")).logits(texts)
+    torch.testing.assert_close(torch.from_numpy(ours), torch.from_numpy(theirs), atol=1e-6, rtol=0)

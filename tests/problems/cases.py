@@ -21,6 +21,7 @@ class Case:
         text: the texts of the column's rows, where they tell the kind; else the labels do.
         alone: whether the kind is told by such labels alone; False where another kind has the same ones, so that it
             is known by the data set or the model's config only.
+        told: whether a data set tells it; False where it has to be said.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     batch: list[Any]
     text: list[Any] | None = None
     alone: bool = True
+    told: bool = True
 
 
 CASES = [
@@ -52,6 +54,17 @@ CASES = [
         [[0.5], [-1.0], [3.0]],
         [0.5, -1.0, 3.0],
         [0.25, 1.0, 2.0],
+    ),
+    Case(
+        "sentence_embedding",
+        [0.5, 1, 2.25],
+        ["low", "high"],
+        None,
+        [[0.5], [-1.0], [0.75]],
+        [0.5, -1.0, 0.75],
+        [0.25, 1.0, 2.0],
+        alone=False,
+        told=False,
     ),
     Case(
         "multi_label_classification",

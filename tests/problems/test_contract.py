@@ -14,6 +14,7 @@ from distilnlp.data.label_sets import label_array
 from distilnlp.data.read_labels import read_labels
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, get_loss, list_losses
+from distilnlp.models.heads import model_class
 from distilnlp.outputs import Outputs
 from distilnlp.problems import (
     Problem,
@@ -45,7 +46,7 @@ def test_every_registered_kind_has_a_row_in_the_table() -> None:
 def test_its_names_are_those_of_the_libraries(case: Case) -> None:
     problem = problem_of(case)
     assert problem.name == case.name
-    assert problem.auto_class in dir(transformers)
+    assert problem.auto_class in dir(transformers) or hasattr(model_class(problem), "from_config")
     assert problem.peft_task_type in peft.TaskType.__members__
     assert problem.response_loss in list_losses()
     assert problem.text_columns[0] == "text"
@@ -67,14 +68,14 @@ def test_its_metrics_fit_it_and_can_be_computed(case: Case) -> None:
 
 @every_kind
 def test_its_labels_are_told_by_the_data_and_encoded(case: Case) -> None:
-    said = None if case.text is None else problem_of(case)
+    said = problem_of(case) if case.text is not None or not case.told else None
     labels = read_labels(case.column, None, "data", problem=said)
     assert labels.problem == problem_of(case)
     assert labels.names == case.names
     assert len(labels.values) == len(case.column) == len(labels.problem.strata(labels.values))
     texts = case.text or ["a", "b", "c"]
     dataset = with_label(Dataset.from_dict({"text": texts}), labels.values, labels.feature)
-    assert problem_of_columns(dataset.features) == labels.problem
+    assert problem_of_columns(dataset.features, None if case.told else problem_of(case)) == labels.problem
     assert len(label_array(dataset, labels.problem)) == sum(map(len, texts if case.text else [[1]] * 3))
     again = read_labels(case.column[:1], None, "other data", train=labels)
     assert again.problem == labels.problem and again.names == labels.names
@@ -90,7 +91,7 @@ def test_labels_that_it_cannot_have_are_refused_although_it_is_said(case: Case) 
 def test_a_model_is_set_up_for_it_and_known_by_its_config(case: Case) -> None:
     problem = problem_of(case)
     config = transformers.BertConfig(**problem.config_settings(case.names))
-    assert config.num_labels == problem.num_logits(case.names)
+    assert problem.vectors or config.num_labels == problem.num_logits(case.names)
     assert problem_of_config(config) == problem
     assert (problem.config_settings(None).keys() <= {"problem_type", "num_labels"}) and problem.name in str(config)
 
@@ -140,6 +141,8 @@ def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
 def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
     """The logits as a model gives them; those of a kind that answers by token are of one text."""
     logits = torch.tensor(case.logits) * sign
+    if problem_of(case).vectors:
+        logits = torch.cat([logits, torch.ones_like(logits)], dim=-1)
     return Outputs(logits=logits[None] if problem_of(case).by_token else logits, problem=problem)
 
 
@@ -147,6 +150,10 @@ def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
 def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     """Whether the outputs say which problem it is, or the labels alone tell."""
     problem, logits, labels = problem_of(case), torch.tensor(case.logits), batch_of(case)
+    if problem.vectors:
+        with pytest.raises(RequestError, match="one logit"):
+            HardLabel()(as_outputs(case, problem), None, {"labels": labels})
+        return
     assert problem.has_labels(labels)
     assert (problem_of_labels(labels) == problem) == case.alone
     targets = labels if labels.is_floating_point() or problem.by_token else labels[:, None]

@@ -34,7 +34,7 @@ def saved(folder: Path, *, head: bool) -> str:
 def test_a_model_that_starts_and_teaches_is_read_once(tmp_path: Path, task: Task) -> None:
     found, name = Sources({}), saved(tmp_path / "whole", head=True)
     with mock.patch.object(sources, "load_model", wraps=loading.load_model) as load:
-        assert found.start(name, task, 42) is found.teacher(name) is found.start(name, task, 0)
+        assert found.start(name, task, 42) is found.teacher(name, task) is found.start(name, task, 0)
     assert load.call_count == 1
 
 
@@ -44,7 +44,7 @@ def test_a_head_that_was_made_for_a_start_never_teaches(tmp_path: Path, task: Ta
     found, name = Sources({}), saved(tmp_path / "headless", head=False)
     found.start(name, task, seed)
     with pytest.raises(RequestError, match="has no classification head of its own"):
-        found.teacher(name)
+        found.teacher(name, task)
 
 
 def test_after_its_last_use_a_model_is_let_go(tmp_path: Path, task: Task) -> None:
@@ -52,9 +52,9 @@ def test_after_its_last_use_a_model_is_let_go(tmp_path: Path, task: Task) -> Non
     found = Sources({name: 2})
     first = found.start(name, task, 42)
     found.used(name)
-    assert found.teacher(name) is first
+    assert found.teacher(name, task) is first
     found.used(name)
-    assert found.teacher(name) is not first
+    assert found.teacher(name, task) is not first
 
 
 def test_a_new_head_of_several_labels_starts_at_their_shares(tmp_path):
@@ -84,3 +84,14 @@ def test_stages_on_other_data_start_from_other_shares(tmp_path):
         task = Task("mail", train, None, ("a", "b"), several, several.metrics, several.main_metric, "mail")
         found.append(made.start(str(tmp_path / "start"), task, 0).classifier.bias.tolist())
     assert found[0] == found[1][::-1] != found[1]
+
+
+def test_an_encoder_is_pooled_as_the_recipe_says_wherever_it_stands(tmp_path: Path) -> None:
+    vectors = get_problem("sentence_embedding")
+    task = Task("texts", None, None, None, vectors, vectors.metrics, vectors.main_metric, "texts")
+    name = saved(tmp_path / "bare", head=False)
+    found = Sources({}, {name: "cls"})
+    assert found.start(name, task, 42).config.sentence_modules["pooling"] == ["cls"]
+    assert found.teacher(name, task).config.sentence_modules["pooling"] == ["cls"]
+    with pytest.raises(RequestError, match="pooling: mean"):
+        Sources({}).teacher(name, task)

@@ -11,7 +11,6 @@ from transformers import TrainerCallback, TrainingArguments
 from distilnlp import DistillationTrainer, Objective
 from distilnlp.errors import RequestError
 from distilnlp.losses import Cosine, HardLabel, get_loss
-from distilnlp.losses.pooling import unit
 from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher
@@ -57,12 +56,6 @@ def make_trainer(
     )
 
 
-def distance(student: SentenceEncoder, teacher: SentenceEncoder) -> float:
-    """Between the cosines that each gives pairs of texts: a relation leaves open how the vectors are turned."""
-    cosines = [unit(vectors(model)) @ unit(vectors(model)).T for model in (student, teacher)]
-    return float((cosines[0] - cosines[1]).abs().mean())
-
-
 @pytest.mark.parametrize(
     "objective",
     [
@@ -76,13 +69,15 @@ def distance(student: SentenceEncoder, teacher: SentenceEncoder) -> float:
     ],
     ids=lambda objective: "+".join(term.name for term in objective),
 )
-def test_a_student_comes_nearer_to_its_teachers_vectors_by_texts_alone(tmp_path: Path, objective: Objective) -> None:
+def test_a_student_learns_its_teachers_vectors_by_texts_alone(tmp_path: Path, objective: Objective) -> None:
     teacher = tiny_encoder()
     student = build_student(teacher, layers=1, init="random", seed=1)
-    before = distance(student, teacher)  # type: ignore[arg-type]
-    make_trainer(tmp_path, student, teacher, objective, learning_rate=5e-3, num_train_epochs=5).train()
-    student.eval()
-    assert distance(student, teacher) < before  # type: ignore[arg-type]
+    trainer = make_trainer(
+        tmp_path, student, teacher, objective, learning_rate=5e-3, num_train_epochs=8, logging_steps=1
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
 
 
 def test_contrast_learns_between_vectors_of_two_widths(tmp_path: Path) -> None:
