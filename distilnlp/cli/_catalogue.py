@@ -30,8 +30,13 @@ def shipped_losses() -> dict[str, LossEntry]:
     for node in classes.values():
         for name in _registered(node):
             fields = {key: field for key, field in _fields(node, classes).items() if _is_setting(field)}
-            settings = ", ".join(map(ast.unparse, fields.values()))
-            defaults = {key: ast.literal_eval(field.value) for key, field in fields.items() if field.value is not None}
+            values = {key: _default(field) for key, field in fields.items()}
+            settings = ", ".join(
+                f"{ast.unparse(field.target)}: {ast.unparse(field.annotation)}"
+                + (f" = {ast.unparse(value)}" if (value := values[key]) is not None else "")
+                for key, field in fields.items()
+            )
+            defaults = {key: ast.literal_eval(value) for key, value in values.items() if value is not None}
             source = source_section(_citations(node, classes), _uncited(node, classes))
             doc = "\n".join(filter(None, (ast.get_docstring(node), source)))
             found[name] = LossEntry(f"({settings})", defaults, doc)
@@ -80,6 +85,13 @@ def _class_attribute(node: ast.ClassDef, classes: dict[str, ast.ClassDef], name:
             return line.value
     bases = [classes[base] for base in map(ast.unparse, node.bases) if base in classes]
     return next(filter(None, (_class_attribute(base, classes, name) for base in bases)), None)
+
+
+def _default(field: ast.AnnAssign) -> ast.expr | None:
+    """What stands behind the sign, or in ``field(default=...)``."""
+    if not isinstance(field.value, ast.Call):
+        return field.value
+    return next((each.value for each in field.value.keywords if each.arg == "default"), None)
 
 
 def _is_setting(field: ast.AnnAssign) -> bool:

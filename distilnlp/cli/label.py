@@ -32,7 +32,9 @@ def command(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at a time.")] = 32,
 ) -> None:
-    """Write the answers of a model, or of several, into a file to distil from.
+    """Write models' answers into a file to distil from.
+
+    The answers of one model, or the mean of several.
 
     Learn from them with 'distill FILE --teacher-column probs'. After a break the same command goes on.
     """
