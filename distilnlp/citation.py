@@ -1,10 +1,11 @@
 """What a loss cites, as data: the command line, `help` and the model card are written from it."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Citation", "source_section"]
+__all__ = ["Citation", "source_section", "with_settings"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,21 @@ def source_section(citations: Sequence[Citation], uncited: str) -> str:
     texts = [str(citation) for citation in citations] or [uncited]
     lines = [line for text in texts for line in textwrap.wrap(text, 107, break_on_hyphens=False)]
     return "\n    ".join(["Source: " + lines[0], *lines[1:]]) if lines else ""
+
+
+def with_settings(doc: str, told: Sequence[str], names: Sequence[str]) -> str:
+    """The docstring of a loss with the settings that its bases have for many losses, last among its ``Args:``.
+
+    Args:
+        doc: of the loss.
+        told: the docstrings of its bases, the nearest first.
+        names: of these settings; one that the loss tells of itself stays as it is.
+    """
+    for name in names:
+        entry = re.search(rf"^    {name}: .*\n(?:        .*\n?)*", "\n".join(told), re.MULTILINE)
+        if entry is None or re.search(rf"^    {name}: ", doc, re.MULTILINE) or "Shapes:" not in doc:
+            continue
+        before, shapes, after = doc.partition("Shapes:")
+        heading = "" if re.search(r"^Args:$", before, re.MULTILINE) else "Args:\n"
+        doc = f"{before}{heading}{entry[0].rstrip()}\n{shapes}{after}"
+    return doc

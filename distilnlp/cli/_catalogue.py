@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilnlp.citation import Citation, source_section
+from distilnlp.citation import Citation, source_section, with_settings
 
 __all__ = ["LossEntry", "shipped_losses"]
 
@@ -29,7 +29,8 @@ def shipped_losses() -> dict[str, LossEntry]:
     found = {}
     for node in classes.values():
         for name in _registered(node):
-            fields = {key: field for key, field in _fields(node, classes).items() if _is_setting(field)}
+            found_fields = {key: field for key, field in _fields(node, classes).items() if _is_setting(field)}
+            fields = dict(sorted(found_fields.items(), key=lambda each: _is_shared(each[1])))
             values = {key: _default(field) for key, field in fields.items()}
             settings = ", ".join(
                 f"{ast.unparse(field.target)}: {ast.unparse(field.annotation)}"
@@ -38,7 +39,9 @@ def shipped_losses() -> dict[str, LossEntry]:
             )
             defaults = {key: ast.literal_eval(value) for key, value in values.items() if value is not None}
             source = source_section(_citations(node, classes), _uncited(node, classes))
-            doc = "\n".join(filter(None, (ast.get_docstring(node), source)))
+            shared = [key for key, field in fields.items() if _is_shared(field)]
+            own = with_settings(ast.get_docstring(node) or "", list(_docs_of_bases(node, classes)), shared)
+            doc = "\n".join(filter(None, (own, source)))
             found[name] = LossEntry(f"({settings})", defaults, doc)
     return dict(sorted(found.items()))
 
@@ -85,6 +88,18 @@ def _class_attribute(node: ast.ClassDef, classes: dict[str, ast.ClassDef], name:
             return line.value
     bases = [classes[base] for base in map(ast.unparse, node.bases) if base in classes]
     return next(filter(None, (_class_attribute(base, classes, name) for base in bases)), None)
+
+
+def _is_shared(field: ast.AnnAssign) -> bool:
+    """Whether it can be given by name only, as what a base has for many losses."""
+    return isinstance(field.value, ast.Call) and any(each.arg == "kw_only" for each in field.value.keywords)
+
+
+def _docs_of_bases(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Iterator[str]:
+    bases = [classes[base] for base in map(ast.unparse, node.bases) if base in classes]
+    yield from (ast.get_docstring(base) or "" for base in bases)
+    for base in bases:
+        yield from _docs_of_bases(base, classes)
 
 
 def _default(field: ast.AnnAssign) -> ast.expr | None:

@@ -2,14 +2,13 @@
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from distilnlp.citation import Citation, source_section
+from distilnlp.citation import Citation, source_section, with_settings
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 
@@ -172,16 +171,10 @@ def register_loss(name: str) -> Callable[[LossClass], LossClass]:
 
 def _with_inherited_settings(cls: type[Loss]) -> str:
     """The docstring of a loss, with the settings of its bases that it does not tell of itself."""
-    doc = inspect.cleandoc(cls.__doc__ or "")
-    told = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in cls.__mro__[1:] if issubclass(base, Loss))
-    for each in dataclasses.fields(cls):
-        entry = re.search(rf"^    {each.name}: .*\n(?:        .*\n?)*", told, re.M) if each.kw_only else None
-        if entry is None or re.search(rf"^    {each.name}: ", doc, re.M) or "Shapes:" not in doc:
-            continue
-        before, shapes, after = doc.partition("Shapes:")
-        heading = "" if re.search(r"^Args:$", before, re.M) else "Args:\n"
-        doc = f"{before}{heading}{entry[0].rstrip()}\n{shapes}{after}"
-    return doc
+    told = [inspect.cleandoc(base.__doc__ or "") for base in cls.__mro__[1:] if issubclass(base, Loss)]
+    return with_settings(
+        inspect.cleandoc(cls.__doc__ or ""), told, [each.name for each in dataclasses.fields(cls) if each.kw_only]
+    )
 
 
 def list_losses() -> list[str]:

@@ -48,7 +48,7 @@ def test_lists(capsys):
     assert all(f"{name} " in output_of(capsys, "losses") for name in list_losses())
     assert all(f"{name} " in output_of(capsys, "recipes") for name in shipped_recipes())
     one = output_of(capsys, "losses", "soft_target")
-    assert one.startswith("soft_target(temperature: float = 2.0)")
+    assert one.startswith("soft_target(temperature: float = 2.0, class_weights: ClassWeights | None = None)")
     assert "arXiv:1503.02531" in one
 
 

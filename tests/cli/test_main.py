@@ -15,7 +15,7 @@ from distilnlp.cli import run as run_command
 from distilnlp.errors import RunError
 
 COMMANDS = (
-    *("quickstart", "finetune", "distill", "run", "evaluate", "predict", "compare", "push", "convert"),
+    *("quickstart", "finetune", "distill", "run", "evaluate", "predict", "label", "compare", "push", "convert"),
     *("validate", "tasks", "losses", "recipes", "schema"),
 )
 
@@ -141,7 +141,10 @@ def test_the_traceback_is_there_on_request(monkeypatch):
 def test_a_reader_that_leaves_is_no_error():
     command = f"{sys.executable} -m distilnlp losses soft_target | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["soft_target(temperature: float = 2.0)", "0"]
+    assert done.stdout.splitlines() == [
+        "soft_target(temperature: float = 2.0, class_weights: ClassWeights | None = None)",
+        "0",
+    ]
     assert done.stderr == ""
 
 
