@@ -124,7 +124,7 @@ class Predictor:
 
         Args:
             texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind. Where the kind answers by word, a
-                text may be a list of words.
+                text may be a list of words; where it ranks, the pair of a query is the list of its texts.
         Raises:
             RequestError: texts that are none or of two kinds; a tokenizer that is not the model's.
         """
@@ -166,8 +166,8 @@ class Predictor:
         return [tuple(row) for row in rows]
 
     def _is_text(self, value: object) -> bool:
-        if self.problem.by_token and isinstance(value, list | tuple):
-            return all(isinstance(word, str) for word in value)
+        if (self.problem.by_token or self.problem.by_list) and isinstance(value, list | tuple):
+            return len(value) > 0 and all(isinstance(word, str) for word in value)
         return isinstance(value, str)
 
     def _check_length(self, parts: int) -> None:
