@@ -108,7 +108,7 @@ def ranking_columns(
         positives = text_pair or next((lowered[name] for name in POSITIVES if name in lowered), None)
         if positives is None:
             raise _not_found(where, "relevant texts", "text_pair= (--text-pair)", names)
-        return RankingColumns(query, positives, negatives, negatives)
+        return RankingColumns(query, positives, negatives, negatives=negatives)
     texts = text_pair or next((lowered[name] for name in TEXTS if name in lowered and lowered[name] != query), None)
     if texts is None:
         raise _not_found(where, "texts of the query", "text_pair= (--text-pair)", names)
@@ -248,7 +248,7 @@ def read_queries(
     if not len(found):
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
     note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
-    return found.cast(features), note
+    return found, note
 
 
 def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
@@ -276,7 +276,7 @@ def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
             for places in parts:
                 yield _Query(row, query[0], [query[1][i] for i in places], [query[2][i] for i in places])
 
-    found = write_dataset(_tables(dealt(), dataset.features.arrow_schema)).cast(dataset.features)
+    found = write_dataset(_tables(dealt(), dataset.features.arrow_schema))
     if not longer:
         return found, None
     return found, (

@@ -258,7 +258,7 @@ def _centred(values: Floats) -> Floats:
 
 def _two(labels: Sequence[float]) -> list[int]:
     best = int(np.argmax(labels))
-    return [best, 1 if best == 0 else 0]
+    return [best, int(best == 0)]
 
 
 def _wrong_relevance(values: Any) -> object:
