@@ -74,4 +74,4 @@ def test_the_loss_of_one_relevant_text_is_its_cross_entropy() -> None:
 
 def test_of_a_step_on_few_texts_one_is_relevant() -> None:
     rows = {"text": ["a query"], "text_pair": [["one text", "two", "three"]], "label": [[0.0, 0.0, 1.0]]}
-    assert RANKING.shortened(rows, 4) == {"text": ["a qu"], "text_pair": [["thre", "one"]], "label": [[1.0, 0.0]]}
+    assert RANKING.shortened(rows, 4) == {"text": ["a qu"], "text_pair": [["thre", "one "]], "label": [[1.0, 0.0]]}
