@@ -243,7 +243,7 @@ def read_queries(
         raise RequestError(
             f"{where}: row {one.row}: none of the {len(one.texts)} texts of the query '{one.text:.60}' is relevant"
             f" ({len(lost)} of {reading.queries} queries have none): give one, or leave such queries out with"
-            " without_relevant: leave_out in the recipe's data (--set data.without_relevant=leave_out)"
+            " without_relevant: leave_out in the recipe's data (--without-relevant leave_out)"
         )
     if not len(found):
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")

@@ -162,6 +162,8 @@ class Predictor:
                 raise RequestError(
                     f"texts[{place}] is {kind} and texts[0] is not: give single texts only, or pairs only"
                 )
+        if self.problem.by_list and len(rows[0]) != 2:
+            raise RequestError("a model that ranks reads a query and a text: give (query, text) or (query, texts)")
         self._check_length(parts=len(rows[0]))
         return [tuple(row) for row in rows]
 

@@ -53,7 +53,8 @@ class Ranking(Problem):
     rows: ClassVar[Rows] = "list"
     by_list: ClassVar[bool] = True
     named_labels: ClassVar[bool] = False
-    response_loss: ClassVar[str] = "margin_mse"
+    response_loss: ClassVar[str] = "soft_target"
+    recipe: ClassVar[str] = "_ranking.yaml"
     reading: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("ndcg@10", "mrr@10", "map")
     accepted_metrics: ClassVar[tuple[str, ...]] = metrics
@@ -212,7 +213,9 @@ class PairReader(TextReader):
     """One input for each text of a query: the pair of both. Of a pair that is too long the text loses its end."""
 
     def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
-        pairs = [(row, query, text) for row, query in enumerate(rows["text"]) for text in rows["text_pair"][row]]
+        pairs = [
+            (row, query, text) for row, query in enumerate(rows["text"]) for text in _texts(rows["text_pair"][row])
+        ]
         example, queries, texts = (list(each) for each in zip(*pairs, strict=True))
         flat = super().encode({"text": queries, "text_pair": texts}, words)
         return Encoded(flat.columns, example, [example[i] for i in flat.cut])
@@ -220,6 +223,11 @@ class PairReader(TextReader):
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
         stacked = np.stack(list(logits))
         return [stacked[rows] for rows in _by_example(np.asarray(encoded.example))]
+
+
+def _texts(given: str | Sequence[str]) -> Sequence[str]:
+    """Those of a query; one alone may stand without a list."""
+    return [given] if isinstance(given, str) else given
 
 
 def rank_order(scores: Floats, relevance: Floats | None = None) -> NDArray[np.int64]:

@@ -31,9 +31,11 @@ __all__ = [
     "answer",
     "answer_of",
     "check_head",
+    "check_ranks",
     "columns_of",
     "evaluate_model",
     "head_of",
+    "kind_of",
     "recorded_answers",
     "texts_of",
 ]
@@ -193,6 +195,25 @@ def columns_of(name: str) -> Columns | None:
     """
     found = remembered_columns(load_config(name))
     return None if found is None else Columns(found.text, found.text_pair, found.label)
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of task that a model's data are of, where no columns tell it and the model does; else None.
+
+    Args:
+        name: a folder or Hub id.
+    """
+    problem = problem_of_config(load_config(name))
+    return problem.name if problem.by_list else None
+
+
+def check_ranks(name: str) -> None:
+    """Raise RequestError for a model that puts no texts in order."""
+    if kind_of(name) is None:
+        kind = problem_of_config(load_config(name)).name
+        raise RequestError(
+            f"{name} is for {kind}, which has no query: give --text (and --text-pair), or a model that ranks"
+        )
 
 
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
