@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import flat_rows, is_nested
 from distilnlp.errors import RequestError
+from distilnlp.problems import TEACHER_LOGITS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,6 +107,9 @@ class _Collator:
             values = [cast("list[float]", each[name]) for each in features if each.get(name) is not None]
             if values:
                 batch["labels" if name == "label" else name] = _filled(values, UNFILLED).to(torch.float32)
+        scores = [cast("list[float]", each[TEACHER_LOGITS]) for each in features if TEACHER_LOGITS in each]
+        if scores:  # as a live teacher gives them, a row for each input
+            batch[TEACHER_LOGITS] = torch.tensor([[score] for own in scores for score in own])
         return batch
 
     def _multi_hot(self, sets: Sequence[Sequence[int]]) -> Tensor:

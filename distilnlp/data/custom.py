@@ -375,7 +375,10 @@ def _ranked(
 ) -> Own:
     """Both splits of queries with their texts, a row a query."""
     lost = request.without_relevant or REFUSE
-    rows, note = read_queries(*train, columns, lost)
+    recorded = request.recorded
+    if recorded is not None and (recorded.confidence is not None or recorded.missing == "label"):
+        raise RequestError(f"{train[1]}: a teacher's scores of texts have no confidence, and no label stands for them")
+    rows, note = read_queries(*train, columns, lost, request.answers_in(train[0].column_names, train[1]))
     notes = [note] if note else []
     if validation is None:
         kept, held_out = hold_out(np.zeros(len(rows), dtype=np.int64), request.seed, train[1])
@@ -383,7 +386,9 @@ def _ranked(
     else:
         other, where = validation
         same = request.found(columns).columns(other.column_names, where)
-        others, note = read_queries(other, where, cast("RankingColumns", same), lost)
+        has = recorded is not None and recorded.are_in(other.column_names)
+        scores = request.answers_in(other.column_names, where) if has else ()
+        others, note = read_queries(other, where, cast("RankingColumns", same), lost, scores)
         notes += [f"of the held-out data {note}"] if note else []
         seen = set(rows["text"])
         again = sum(query in seen for query in others["text"])

@@ -19,6 +19,7 @@ from datasets import Dataset, Features, List, Value
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.columns import Columns, find_columns
 from distilnlp.errors import RequestError, listed, unknown
+from distilnlp.problems import TEACHER_LOGITS
 from distilnlp.problems.base import to_number
 
 __all__ = [
@@ -127,12 +128,14 @@ class _Query:
     Args:
         row: in the file, counted from 1.
         texts, labels: as long as one another.
+        scores: a teacher's, as long too; empty without a teacher.
     """
 
     row: int
     text: str
     texts: list[str]
     labels: list[float]
+    scores: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -141,6 +144,7 @@ class _Reading:
 
     where: str
     columns: RankingColumns
+    scores: tuple[str, ...] = ()
     left_out: list[_Query] = field(default_factory=list)
     queries: int = 0
 
@@ -156,7 +160,7 @@ class _Reading:
             count=len(dataset),
         )
         order = np.argsort(codes, kind="stable")
-        names = [self.columns.text, str(self.columns.text_pair), str(self.columns.label)]
+        names = [self.columns.text, str(self.columns.text_pair), str(self.columns.label), *self.scores]
         query: _Query | None = None
         for place, row in enumerate(_rows(dataset.select(order, keep_in_memory=True), names)):
             number = int(order[place]) + 1
@@ -167,20 +171,45 @@ class _Reading:
                 query = _Query(number, row[0], [], [])
             query.texts.append(text)
             query.labels.append(label)
+            query.scores.extend(self.score(value, number) for value in row[3:])
         if query is not None:
             yield query
 
     def of_lists(self, dataset: Dataset) -> Iterator[_Query]:
         """Rows with the relevant texts and the others, a list of each or one of each."""
         names = [self.columns.text, str(self.columns.text_pair), str(self.columns.negatives)]
-        for number, (query, *lists) in enumerate(_rows(dataset, names), start=1):
+        for number, (query, *lists) in enumerate(_rows(dataset, [*names, *self.scores]), start=1):
+            scores, lists = lists[2:], lists[:2]
             positives, negatives = (
                 [self.text(each, number, name) for each in (values if isinstance(values, list) else [values])]
                 for values, name in zip(lists, names[1:], strict=True)
                 if values is not None or self.missing(number, name)
             )
             labels = [1.0] * len(positives) + [0.0] * len(negatives)
-            yield _Query(number, self.query(query, number), [*positives, *negatives], labels)
+            found = self.scores_of(scores, (positives, negatives), number) if scores else []
+            yield _Query(number, self.query(query, number), [*positives, *negatives], labels, found)
+
+    def scores_of(self, given: Sequence[Any], texts: tuple[list[str], list[str]], row: int) -> list[float]:
+        """A teacher's scores of the relevant texts and the others; of one margin, that and 0."""
+        lists = [each if isinstance(each, list) else [each] for each in given]
+        if len(lists) == 1:
+            lists.append([0.0])
+        for values, own, name in zip(lists, texts, (*self.scores, f"{self.scores[0]} (a margin)"), strict=False):
+            if len(values) != len(own):
+                raise RequestError(
+                    f"{self.where}: row {row} has {len(values)} scores in column '{name}' for {len(own)} texts: one"
+                    " for each is needed"
+                )
+        return [self.score(value, row) for values in lists for value in values]
+
+    def score(self, value: object, row: int) -> float:
+        number = None if isinstance(value, bool) else to_number(value)
+        if number is None or not np.isfinite(number):
+            raise RequestError(
+                f"{self.where}: row {row} has {value!r:.60} in {', '.join(self.scores)}: a teacher's score is needed,"
+                " a finite number"
+            )
+        return number
 
     def values(self, dataset: Dataset, name: str) -> Iterator[tuple[int, Any]]:
         return ((row, value) for row, (value,) in enumerate(_rows(dataset, [name]), start=1))
@@ -219,7 +248,11 @@ class _Reading:
 
 
 def read_queries(
-    dataset: Dataset, where: str, columns: RankingColumns, without_relevant: str = REFUSE
+    dataset: Dataset,
+    where: str,
+    columns: RankingColumns,
+    without_relevant: str = REFUSE,
+    scores: Sequence[str] = (),
 ) -> tuple[Dataset, str | None]:
     """A row a query: ``text``, ``text_pair`` (its texts) and ``label`` (the relevance of each), and a note.
 
@@ -228,14 +261,17 @@ def read_queries(
         where: what to call it in an error.
         columns: what is what.
         without_relevant: what becomes of a query of which no text is relevant: ``refuse``, or ``leave_out``.
+        scores: columns of a teacher's scores; they come out as ``teacher_logits``. Of rows one; of lists those of the
+            relevant texts and of the others; of triplets both, or one, the margin.
     Raises:
         RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left.
     """
     if without_relevant not in (REFUSE, LEAVE_OUT):
         raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
-    reading = _Reading(where, columns)
+    reading = _Reading(where, columns, _ordered(scores, where, columns))
     queries = reading.of_rows(dataset) if columns.negatives is None else reading.of_lists(dataset)
-    features = Features({"text": Value("string"), "text_pair": List(Value("string")), "label": List(Value("float32"))})
+    kinds = {"text": Value("string"), "text_pair": List(Value("string")), "label": List(Value("float32"))}
+    features = Features(kinds | ({TEACHER_LOGITS: List(Value("float32"))} if scores else {}))
     found = write_dataset(_tables(reading.kept(queries), features.arrow_schema))
     lost = reading.left_out
     if lost and without_relevant == REFUSE:
@@ -249,6 +285,17 @@ def read_queries(
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
     note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
     return found, note
+
+
+def _ordered(scores: Sequence[str], where: str, columns: RankingColumns) -> tuple[str, ...]:
+    """The columns of scores, those of the relevant texts first. Raises RequestError for too many or too few."""
+    most = 1 if columns.negatives is None else 2
+    if len(scores) > most:
+        raise RequestError(
+            f"{where}: {len(scores)} columns of a teacher's scores ({', '.join(scores)}): {most} at most can be read,"
+            " one for each column of texts"
+        )
+    return tuple(sorted(scores, key=lambda name: name.lower().startswith(NEGATIVES)))
 
 
 def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
@@ -270,11 +317,12 @@ def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
 
     def dealt() -> Iterator[_Query]:
         nonlocal longer
-        for row, query in enumerate(_rows(dataset, ["text", "text_pair", "label"]), start=1):
+        names = [*("text", "text_pair", "label"), *(name for name in (TEACHER_LOGITS,) if name in dataset.features)]
+        for row, query in enumerate(_rows(dataset, names), start=1):
             parts = _dealt(query[2], size)
             longer += len(parts) > 1
             for places in parts:
-                yield _Query(row, query[0], [query[1][i] for i in places], [query[2][i] for i in places])
+                yield _Query(row, query[0], *([values[i] for i in places] for values in query[1:]))
 
     found = write_dataset(_tables(dealt(), dataset.features.arrow_schema))
     if not longer:
@@ -310,6 +358,8 @@ def _tables(queries: Iterator[_Query], schema: pa.Schema) -> Iterator[pa.Table]:
             "text_pair": [query.texts for query in waiting],
             "label": [query.labels for query in waiting],
         }
+        if TEACHER_LOGITS in schema.names:
+            columns[TEACHER_LOGITS] = [query.scores for query in waiting]
         return pa.table(columns, schema=schema)
 
     for query in queries:

@@ -205,6 +205,8 @@ class _Encoder:
         lists = nested(columns, example)
         if self.labels is not None:
             lists[self.labels] = rows["label"]
+        if TEACHER_LOGITS in rows:
+            lists[TEACHER_LOGITS] = rows[TEACHER_LOGITS]
         return lists | {"length": [max(map(len, inputs)) for inputs in lists["input_ids"]]}
 
     def tokens(self, whole: tuple[str, ...]) -> int:

@@ -88,7 +88,13 @@ def recorded_answers(task: Task) -> Answers | None:
     data = task.validation
     if data is None or TEACHER_LOGITS not in data.column_names:
         return None
-    predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
+    if task.problem.by_list:
+        lists = data[TEACHER_LOGITS][:]
+        logits = np.array([[score] for scores in lists for score in scores], np.float32)
+        examples = np.repeat(np.arange(len(lists)), [len(scores) for scores in lists])
+        predictions = Predictions.of(_labels(data, task), logits, rows=examples)
+    else:
+        predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
     scores, baseline = _scores(predictions, task, data), _baseline(predictions, task)
     return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
 

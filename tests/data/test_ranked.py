@@ -157,3 +157,42 @@ def test_weights_of_queries_are_refused(tmp_path: Path) -> None:
     rows = [{**row, "w": 1.0} for row in many(12)]
     with pytest.raises(RequestError, match="every query counts alike: leave out weight"):
         load_task(written(tmp_path / "rows.jsonl", rows), problem_type="ranking", weight="w")
+
+
+def scored(rows: list[dict[str, Any]], *scores: str) -> list[dict[str, Any]]:
+    data = Dataset.from_list(rows)
+    columns = ranking_columns(data.column_names, "data", label="label" if "label" in data.column_names else None)
+    return read_queries(data, "data", columns, scores=scores)[0].to_list()
+
+
+def test_scores_of_a_teacher_come_with_the_texts() -> None:
+    lists = [{"query": "who", "neg": ["it", "he"], "pos": ["she"], "neg_scores": [1.0, 2.0], "pos_scores": [9.0]}]
+    (found,) = scored(lists, "neg_scores", "pos_scores")
+    assert found["text_pair"] == ["she", "it", "he"] and found["teacher_logits"] == [9.0, 1.0, 2.0]
+    assert [each["teacher_logits"] for each in scored(TRIPLETS, "score")] == [[3.0, 0.0]]
+    rows = [{**row, "t": float(i)} for i, row in enumerate(ROWS)]
+    assert [each["teacher_logits"] for each in scored(rows, "t")] == [[0.0, 2.0], [1.0]]
+
+
+def test_scores_are_dealt_out_with_their_texts() -> None:
+    rows = [{"query": "q", "text": str(i), "label": int(i == 0), "t": float(i)} for i in range(9)]
+    data = Dataset.from_list(rows)
+    queries = read_queries(data, "data", ranking_columns(data.column_names, "data", label="label"), scores=["t"])[0]
+    for part in deal(queries, 3)[0].to_list():
+        assert part["teacher_logits"] == [float(text) for text in part["text_pair"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"neg_scores": [1.0, 2.0]}, "data: row 2 has 2 scores in column 'neg_scores' for 1 texts"),
+        ({"pos_scores": [float("nan")]}, "data: row 2 has nan in pos_scores, neg_scores: a teacher's score is needed"),
+        ({"pos_scores": None}, "data: row 2 has None in pos_scores"),
+    ],
+)
+def test_scores_that_are_none_or_too_many_are_told_with_their_row(change: dict[str, Any], message: str) -> None:
+    row = {"query": "who", "pos": ["she"], "neg": ["it"], "pos_scores": [9.0], "neg_scores": [1.0]}
+    with pytest.raises(RequestError, match=message):
+        scored([row, {**row, **change}], "pos_scores", "neg_scores")
+    with pytest.raises(RequestError, match="2 columns of a teacher's scores"):
+        scored(ROWS, "a", "b")

@@ -157,3 +157,29 @@ def test_a_query_for_a_model_that_ranks_nothing_is_refused(
 ) -> None:
     assert load_classifier(start_weights).config.num_labels == 2
     assert "which has no query" in said_by(capsys, "predict", start_weights, "--query", "q", "--text", "a", status=2)
+
+
+def test_recorded_scores_teach_a_ranker(
+    start_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lists as BGE's tools write them, with the scores of a reranker that nobody has at hand."""
+    rows = [
+        {
+            "query": f"the {FILL[number]} {FILL[number // 2]}",
+            "pos": ["good film"],
+            "neg": ["blue book", "red meal"][: 1 + number % 2],
+            "pos_scores": [4.0],
+            "neg_scores": [0.5, -2.0][: 1 + number % 2],
+        }
+        for number in range(24)
+    ]
+    path = tmp_path / "mined.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ["--teacher-column", "pos_scores", "--teacher-column", "neg_scores"]
+    settings = ["--precision", "fp32", "--epochs", "1", "--max-length", "32", "--accept-weak-teacher"]
+    folder = tmp_path / "run"
+    said_by(capsys, "distill", str(path), *columns, "--student", start_weights, *settings, "-o", str(folder))
+    report = report_of(folder)
+    assert report.problem_type == "ranking"
+    teacher = next(row for row in report.stages if row.role == "teacher")
+    assert teacher.metrics == dict.fromkeys(METRICS, 1.0)
