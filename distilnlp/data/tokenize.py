@@ -302,7 +302,8 @@ def _report_truncated(encoder: _Encoder) -> None:
     part = tuple(text[:LONGEST] for text in encoder.longest)
     more = "more than " if part != encoder.longest else ""
     longest = f"the longest has {more}{encoder.tokens(part)} tokens"
-    said = f"{cut} of {rows} {'texts' if encoder.by_list else 'rows'} are longer than max_length={limit} ({longest})"
+    what = "texts are longer than max_length" if encoder.by_list else "rows are longer than max_length"
+    said = f"{cut} of {rows} {what}={limit} ({longest})"
     if wrong:
         raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
     logger.warning("%s and lose their end: a larger max_length keeps it", said)
