@@ -25,6 +25,7 @@ __all__ = [
     "TextPair",
     "Training",
     "Validation",
+    "WithoutRelevant",
     "label_columns",
     "with_training_options",
 ]
@@ -48,6 +49,12 @@ ProblemType = Annotated[
 ]
 Weight = Annotated[
     str | None, typer.Option(help="Column of how much each training example counts. [default: all alike]")
+]
+WithoutRelevant = Annotated[
+    str | None,
+    typer.Option(
+        help="To rank: what becomes of a query without a relevant text, refuse or leave_out. [default: refuse]"
+    ),
 ]
 Validation = Annotated[str | None, typer.Option(help="File of the held-out examples. [default: hold out a part]")]
 DataDir = Annotated[
@@ -88,6 +95,7 @@ class Training:
     label_names: LabelNames = None
     weight: Weight = None
     problem_type: ProblemType = None
+    without_relevant: WithoutRelevant = None
     validation: Validation = None
     data_dir: DataDir = None
     max_length: MaxLength = None
@@ -107,7 +115,17 @@ class Training:
     @property
     def data(self) -> dict[str, Any]:
         """The recipe's `data`, but for its task; None where nothing is said."""
-        names = ("label_names", "weight", "problem_type", "validation", "max_length", "long", "join", "stride")
+        names = (
+            "label_names",
+            "weight",
+            "problem_type",
+            "without_relevant",
+            "validation",
+            "max_length",
+            "long",
+            "join",
+            "stride",
+        )
         return {
             "text": self.text,
             "text_pair": self.text_pair,

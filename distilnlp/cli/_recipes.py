@@ -79,7 +79,10 @@ def look_at(task: str, data: Mapping[str, Any], *, strict: bool = False, **setti
 
     if known_name(task) and not strict:
         return None
-    names = ("data_dir", "validation", "text", "text_pair", "label", "label_names", "weight", "problem_type")
+    names = (
+        *("data_dir", "validation", "text", "text_pair", "label", "label_names", "weight", "problem_type"),
+        "without_relevant",
+    )
     ours, level = logging.getLogger("distilnlp"), logging.getLogger("distilnlp").level
     ours.setLevel(logging.CRITICAL)  # the run will say it
     try:

@@ -20,6 +20,7 @@ def command(
     label: options.Label = None,
     label_names: options.LabelNames = None,
     problem_type: options.ProblemType = None,
+    without_relevant: options.WithoutRelevant = None,
     validation: options.Validation = None,
     data_dir: options.DataDir = None,
     max_length: Annotated[
@@ -38,7 +39,7 @@ def command(
     from distilnlp.data import load_task
     from distilnlp.data.load import load_pairs
     from distilnlp.run import evaluate_model
-    from distilnlp.run.evaluation import columns_of
+    from distilnlp.run.evaluation import columns_of, kind_of
     from distilnlp.run.vectors import gives_vectors
 
     folder = str(data_dir) if data_dir else None
@@ -53,7 +54,8 @@ def command(
             label=options.label_columns(label),
             label_names=label_names,
             trained=columns_of(model),
-            problem_type=problem_type,
+            problem_type=problem_type or kind_of(model),
+            without_relevant=without_relevant,
             validation=validation,
             data_dir=folder,
         )

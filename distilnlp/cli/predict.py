@@ -29,6 +29,9 @@ def command(
     text_pair: Annotated[
         list[str] | None, typer.Option(help="Its second text; with --input: the column of the second texts.")
     ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Put the texts in order for this query, with a model that ranks.")
+    ] = None,
     input_file: Annotated[Path | None, typer.Option("--input", help="A csv/tsv/json/jsonl/parquet file.")] = None,
     output: Annotated[
         Path | None,
@@ -46,7 +49,8 @@ def command(
     A file's texts are read from the columns that the model was trained on, unless others are named.
 
     Prints label, probability and text; of a model that tags words the text, then a line for each entity: type,
-    probability, place in characters, words; of a sentence encoder the vector and the text, or the cosine of a pair.
+    probability, place in characters, words; of a model that ranks the query, then rank, score and text, the best
+    first; of a sentence encoder the vector and the text, or the cosine of a pair.
     """
     if output is not None and output.suffix not in KINDS:
         raise unknown("kind of output file", output.suffix or output.name, KINDS)
@@ -57,15 +61,21 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.run.evaluation import columns_of
+    from distilnlp.run.evaluation import check_ranks, columns_of
     from distilnlp.run.predict import predict, read_texts, write_predictions
     from distilnlp.run.vectors import gives_vectors
 
     if input_file is not None:
+        if query is not None:
+            raise RequestError("with --input the queries are a column: name it with --text, or leave out --query")
         if len(text or ()) > 1 or len(text_pair or ()) > 1:
             raise RequestError("with --input, --text and --text-pair name one column each")
         named = (text[0] if text else None, text_pair[0] if text_pair else None)
         texts = read_texts(input_file, *named, trained=columns_of(model))
+    elif query is not None:
+        if text_pair:
+            raise RequestError("--query is the first text of every pair: leave out --text-pair")
+        texts = [(query, one) for one in text or ()]
     else:
         pairs = text_pair or []
         if pairs and len(pairs) != len(text or ()):
@@ -76,12 +86,18 @@ def command(
         return
     if output is not None and output.suffix not in LABELS:
         raise RequestError(f"{output}: {output.suffix} is for vectors, and the answers are none: give .csv or .jsonl")
+    if query is not None:
+        check_ranks(model)
     predictions = predict(model, texts, max_length=max_length, batch_size=batch_size)
     if output is not None:
         write_predictions(output, predictions)
         typer.echo(f"{len(predictions)} predictions in {output}")
         return
+    before = None
     for prediction in predictions:
+        if prediction.rank is not None and prediction.texts[0] != before:
+            before = prediction.texts[0]
+            typer.echo(f"# {_shown((before,))}")
         typer.echo(_line(prediction))
 
 
@@ -101,6 +117,8 @@ def _vectors(model: str, texts: list[str], output: Path | None, max_length: int 
 
 
 def _line(prediction: "Prediction") -> str:
+    if prediction.rank is not None:
+        return f"{prediction.rank}\t{prediction.label}\t{_shown(prediction.texts[1:])}"
     shown = _shown(prediction.texts)
     if prediction.entities is not None:
         text = _plain(prediction.texts[0])

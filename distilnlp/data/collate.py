@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
+from distilnlp.data.nested import flat_rows, is_nested
 from distilnlp.errors import RequestError
+from distilnlp.problems import TEACHER_LOGITS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +21,8 @@ Feature = Mapping[str, object]
 
 # Columns with a number for each token that no tokenizer pads, and what stands for padding in them.
 BY_TOKEN = {"words": -1, "label_mask": 0}
+# Columns with a number for each text of a query, and what fills the shorter lists; Trainer fills with the same.
+LISTS, UNFILLED = ("label", "labels"), -100
 
 
 def make_collator(
@@ -42,6 +46,9 @@ def make_collator(
         ``words`` is padded with -1, which is no word, ``label_mask`` with 0;
         labels: ``(batch,)``, ``(batch, labels)`` for multi-label, or ``(batch, longest of the batch)`` by token;
         example_weight: ``(batch,)``, float32, where the features have it.
+        Of examples with several inputs each (the texts of a query) every input is a row, and there are ``groups``:
+        ``(examples, most inputs of one)``, the row of each input, -1 where an example has no more; labels:
+        ``(examples, most inputs of one)``, float32, filled up with -100.
 
     Raises:
         RequestError: the tokenizer has no padding token; in a batch: ``label_ids`` that are not below ``num_labels``.
@@ -66,6 +73,8 @@ class _Collator:
     padding: Mapping[str, int]
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
+        if features and is_nested(features[0]):
+            return self._lists(features)
         kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
         sets = [feature["label_ids"] for feature in features if "label_ids" in feature]
         for feature in kept:
@@ -83,6 +92,24 @@ class _Collator:
             batch["labels"] = batch["labels"].float()  # float64 columns would not meet float32 logits
         if EXAMPLE_WEIGHT in batch:
             batch[EXAMPLE_WEIGHT] = _checked_weights(batch[EXAMPLE_WEIGHT].float())
+        return batch
+
+    def _lists(self, features: Sequence[Feature]) -> dict[str, Tensor]:
+        """Of examples with several inputs each: every input a row, and where the inputs of each example are."""
+        import torch
+
+        sizes = [len(cast("list[list[int]]", feature["input_ids"])) for feature in features]
+        starts = [sum(sizes[:place]) for place in range(len(sizes))]
+        places = [[*range(start, start + size)] for start, size in zip(starts, sizes, strict=True)]
+        # First, for the length of what stands first is taken for the number of examples.
+        batch = {"groups": _filled(places, -1)} | self(flat_rows(features))
+        for name in LISTS:
+            values = [cast("list[float]", each[name]) for each in features if each.get(name) is not None]
+            if values:
+                batch["labels" if name == "label" else name] = _filled(values, UNFILLED).to(torch.float32)
+        scores = [cast("list[float]", each[TEACHER_LOGITS]) for each in features if TEACHER_LOGITS in each]
+        if scores:  # as a live teacher gives them, a row for each input
+            batch[TEACHER_LOGITS] = torch.tensor([[score] for own in scores for score in own])
         return batch
 
     def _multi_hot(self, sets: Sequence[Sequence[int]]) -> Tensor:
@@ -114,6 +141,14 @@ def _checked_weights(weights: Tensor) -> Tensor:
             f"the {EXAMPLE_WEIGHT} of an example is a number of 0 or more; got {weights.tolist()!r:.200}"
         )
     return weights
+
+
+def _filled(rows: Sequence[Sequence[float]], filling: int) -> Tensor:
+    """The rows as one tensor, as wide as the longest."""
+    import torch
+
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[filling] * (width - len(row))] for row in rows])
 
 
 def _is_numeric(key: str, value: object) -> bool:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,15 @@ from distilnlp.data.arrow import column_batches, with_label
 from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns, find_columns
 from distilnlp.data.example_weights import read_weights, with_weights
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
+from distilnlp.data.ranked import (
+    GROUP_SIZE,
+    REFUSE,
+    RankingColumns,
+    are_ranked,
+    deal,
+    ranking_columns,
+    read_queries,
+)
 from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
 from distilnlp.data.recorded import RawAnswers, RecordedColumns, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
@@ -26,6 +36,8 @@ from distilnlp.problems.written import NumberStyle
 __all__ = ["Known", "Own", "Request", "convert", "pairs_of"]
 
 logger = logging.getLogger(__name__)
+
+RANKING = get_problem("ranking")
 
 # Gives the kind of task and the labels' names as a teacher has them; called only for rows without labels.
 Known = Callable[[], tuple[Problem, tuple[str, ...] | None]]
@@ -46,6 +58,8 @@ class Request:
         recorded: where a teacher's answers stand; None without one.
         optional: whether texts may have no label.
         known: the kind of task and the labels' names as a teacher has them, for texts without labels.
+        group_size: texts of a query in one training example; None: 16.
+        without_relevant: what becomes of a query without a relevant text; None: it is refused.
     """
 
     text: str | None = None
@@ -59,6 +73,8 @@ class Request:
     recorded: RecordedColumns | None = None
     optional: bool = False
     known: Known | None = None
+    group_size: int | None = None
+    without_relevant: str | None = None
 
     def columns(self, names: Sequence[str], where: str) -> Columns:
         """What the columns of the data are for. Raises RequestError where that cannot be told."""
@@ -72,6 +88,9 @@ class Request:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
         recorded = () if self.recorded is None else self.answers_in(names, where)
+        ranks = are_ranked(names) if self.problem is None else get_problem(self.problem).by_list
+        if ranks:
+            return ranking_columns(names, where, text=text, text_pair=text_pair, label=label, weight=self.weight)
         return find_columns(
             names,
             where,
@@ -177,6 +196,8 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     """
     dataset, where = train
     columns = request.columns(dataset.column_names, where)
+    if isinstance(columns, RankingColumns):
+        return _ranked(train, validation, columns, replace(request, problem=RANKING.name))
     dataset = words_of_entities(dataset, where, columns)
     split = _read(dataset, where, columns, request)
     problem, names = _meaning(split, request)
@@ -347,6 +368,36 @@ def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -
     """
     split = _read(dataset, where, columns, request)
     return _built(split, *_meaning(split, request), fill=False)
+
+
+def _ranked(
+    train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, columns: RankingColumns, request: Request
+) -> Own:
+    """Both splits of queries with their texts, a row a query."""
+    lost = request.without_relevant or REFUSE
+    recorded = request.recorded
+    if recorded is not None and (recorded.confidence is not None or recorded.missing == "label"):
+        raise RequestError(f"{train[1]}: a teacher's scores of texts have no confidence, and no label stands for them")
+    rows, note = read_queries(*train, columns, lost, request.answers_in(train[0].column_names, train[1]))
+    notes = [note] if note else []
+    if validation is None:
+        kept, held_out = hold_out(np.zeros(len(rows), dtype=np.int64), request.seed, train[1])
+        rows, others = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
+    else:
+        other, where = validation
+        same = request.found(columns).columns(other.column_names, where)
+        has = recorded is not None and recorded.are_in(other.column_names)
+        scores = request.answers_in(other.column_names, where) if has else ()
+        others, note = read_queries(other, where, cast("RankingColumns", same), lost, scores)
+        notes += [f"of the held-out data {note}"] if note else []
+        seen = set(rows["text"])
+        again = sum(query in seen for query in others["text"])
+        notes += [f"{again} of the {len(others)} held-out queries are trained on too"] if again else []
+    rows, note = deal(rows, request.group_size or GROUP_SIZE)
+    notes += [note] if note else []
+    if notes:
+        logger.warning("%s: %s", train[1], "; ".join(notes))
+    return Own(rows, others, None, RANKING, columns, tuple(notes))
 
 
 def _labels(

@@ -62,13 +62,15 @@ def label_array(dataset: Dataset, problem: Problem | None = None, column: str = 
         problem: the kind of task; default: the one that the columns are told to be of.
         column: of the labels.
     Returns:
-        ``(rows,)``, or ``(rows, labels)`` where there are several a text; of a kind that labels tokens those of all
-        texts, one after the other.
+        ``(rows,)``, or ``(rows, labels)`` where there are several a text; of a kind that labels tokens,
+        or the texts of a query, those of all examples, one after the other.
     """
     names = names_of_sets(dataset.features[column])
     kind = problem or problem_of_columns(dataset.features)
     if kind is not None and kind.by_token:
         return np.fromiter((each for ids in _sets(dataset, column) for each in ids), dtype=np.int64)
+    if kind is not None and kind.by_list:
+        return np.fromiter((each for values in _sets(dataset, column) for each in values), dtype=np.float64)
     return (
         column_array(dataset, column) if names is None else as_zeros_and_ones(list(_sets(dataset, column)), len(names))
     )
@@ -76,7 +78,7 @@ def label_array(dataset: Dataset, problem: Problem | None = None, column: str = 
 
 def label_keys(dataset: Dataset, problem: Problem, column: str = "label") -> NDArray[Any]:
     """A column of labels, to tell examples apart by: a number each, or the ids of all labels in it, as tuples."""
-    if names_of_sets(dataset.features[column]) is None:
+    if names_of_sets(dataset.features[column]) is None and not problem.by_list:
         return column_array(dataset, column)
     keys = np.empty(len(dataset), dtype=object)
     for row, ids in enumerate(_sets(dataset, column)):

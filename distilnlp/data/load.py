@@ -100,6 +100,8 @@ def load_task(
     weight: str | None = None,
     trained: Columns | None = None,
     problem_type: str | None = None,
+    group_size: int | None = None,
+    without_relevant: str | None = None,
     seed: int = 0,
     max_train: int | None = None,
     max_validation: int | None = None,
@@ -129,6 +131,10 @@ def load_task(
             counts every example alike.
         trained: own data only: the columns that a model was trained on, used in place of finding them.
         problem_type: own data only: None decides by the values (see `distilnlp.data.read_labels`).
+        group_size: own data only, to rank: how many texts of a query a training example has at most (default 16);
+            those of a query with more are dealt out to several.
+        without_relevant: own data only, to rank: what becomes of a query of which no text is relevant: ``refuse``
+            (default), or ``leave_out``.
         seed: of the held-out split and of the subsets.
         max_train, max_validation: rows at most; a seeded subset that keeps the classes' shares.
         recorded: own data only: where the answers of a teacher stand. The splits then have the column
@@ -150,7 +156,10 @@ def load_task(
     labels = label if label is None or isinstance(label, str) else tuple(label)
     names = read_label_names(label_names)
     optional = optional_labels or recorded is not None
-    request = Request(text, text_pair, labels, problem_type, seed, trained, names, weight, recorded, optional, known)
+    request = Request(
+        *(text, text_pair, labels, problem_type, seed, trained, names, weight, recorded, optional, known),
+        *(group_size, without_relevant),
+    )
     if means_vectors(problem_type):
         if recorded is not None:
             raise RequestError(f"answers in the data teach logits, and {problem_type} has none: leave the column out")
@@ -158,6 +167,7 @@ def load_task(
         return _load_sentences(name, data_dir, validation, request, max_train, max_validation)
     own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     own_options |= {"label_names": label_names, "weight": weight}
+    own_options |= {"group_size": group_size, "without_relevant": without_relevant}
     named = known_name(name)
     if named:
         _refuse_own_options(named, own_options | {"problem_type": problem_type, "recorded": recorded})
@@ -497,6 +507,7 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
     )
     if (
         max_train is not None
+        and not task.problem.by_list
         and task.train is not None
         and task.is_labelled
         and len(np.unique(ranks_of(label_keys(task.train, task.problem)))) < 2

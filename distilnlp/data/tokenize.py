@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
+from distilnlp.data.nested import nested
 from distilnlp.errors import RequestError
 from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_columns
 from distilnlp.problems.reading import Reader
@@ -67,7 +68,8 @@ def tokenize(
         token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was, or
         ``label_ids`` where it was a list of ``ClassLabel``; ``length``: number of tokens. Of a kind that answers by
         token, ``labels`` ``(length,)``, -100 for a token without a label, and ``label_mask`` ``(length,)``, 1 for a
-        token that is answered for; a long text becomes several rows, its windows.
+        token that is answered for; a long text becomes several rows, its windows. Of a kind with several texts a row
+        (`Problem.by_list`), a list of these for each text, ``labels`` ``(texts,)``, and the longest ``length``.
 
     Raises:
         RequestError: a column is missing; ``words`` of a tokenizer that does not know them; ``max_length`` leaves no
@@ -81,15 +83,15 @@ def tokenize(
     encoder = _encoder(first, tokenizer, max_length, problem, settings)
     encoder.words = words
     features = _features(encoder(first[:1]), first, encoder)
-    encoder.cut, encoder.longest = 0, ()
+    encoder.cut, encoder.read, encoder.longest = 0, 0, ()
     if not _is_sized(dataset):
         _check_unknown(tokenizer, encoder(first[:])["input_ids"])
-        _report_truncated(encoder, len(first))
+        _report_truncated(encoder)
         return dataset.map(encoder, batched=True, remove_columns=first.column_names, features=features)
     from distilnlp.data.arrow import write_dataset
 
     tokenised = write_dataset(_encoded(encoder, dataset, features))
-    _report_truncated(encoder, len(dataset))
+    _report_truncated(encoder)
     return tokenised
 
 
@@ -119,7 +121,7 @@ def _encoder(
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
     kind = problem or problem_of_columns(first.features) or get_problem(PLAIN)
     labels = _labels_column(first, kind) if "label" in first.column_names else None
-    return _Encoder(kind.reader(tokenizer, limit, settings), labels)
+    return _Encoder(kind.reader(tokenizer, limit, settings), labels, by_list=kind.by_list)
 
 
 def _labels_column(dataset: Dataset, problem: Problem) -> str:
@@ -170,17 +172,22 @@ class _Encoder:
 
     reader: Reader
     labels: str | None  # the column that the labels get where the reader leaves them as they are; None without any
+    by_list: bool = False  # the inputs of an example stay in one row
     words: bool = False
-    cut: int = 0  # rows that were truncated so far
+    cut: int = 0  # rows that were truncated so far, or texts of them
+    read: int = 0  # rows so far, or texts
     longest: tuple[str, ...] = ()  # the texts of the one with the most characters
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoded = self.reader.encode(rows, self.words)
+        self.read += len(encoded.example)
         for row in encoded.cut:
             self.cut += 1
-            whole = tuple(rows[name][row] for name in ("text", "text_pair") if name in rows)
+            whole = tuple(_longest(rows[name][row]) for name in ("text", "text_pair") if name in rows)
             self.longest = max(self.longest, whole, key=_characters)
         columns = dict(encoded.columns)
+        if self.by_list:
+            return self._nested(columns, encoded.example, rows)
         if self.labels is not None and self.labels not in columns:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
         if EXAMPLE_WEIGHT in rows:
@@ -189,9 +196,26 @@ class _Encoder:
             columns[TEACHER_LOGITS] = [rows[TEACHER_LOGITS][row] for row in encoded.example]
         return columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 
+    def _nested(
+        self, columns: dict[str, list[Any]], example: Sequence[int], rows: dict[str, list[Any]]
+    ) -> dict[str, list[Any]]:
+        """A row for each example, with a list for each of its inputs; ``length``: of the longest."""
+        if EXAMPLE_WEIGHT in rows:
+            raise RequestError(f"in a ranking every query counts alike: leave out the column {EXAMPLE_WEIGHT}")
+        lists = nested(columns, example)
+        if self.labels is not None:
+            lists[self.labels] = rows["label"]
+        if TEACHER_LOGITS in rows:
+            lists[TEACHER_LOGITS] = rows[TEACHER_LOGITS]
+        return lists | {"length": [max(map(len, inputs)) for inputs in lists["input_ids"]]}
+
     def tokens(self, whole: tuple[str, ...]) -> int:
         """How many without truncation; ``verbose=False`` keeps the tokenizer's own length warning out."""
         return len(self.reader.tokenizer(*whole, truncation=False, verbose=False)["input_ids"])
+
+
+def _longest(part: str | list[str]) -> str:
+    return part if isinstance(part, str) else max(part, key=len)
 
 
 def _characters(texts: tuple[str, ...]) -> int:
@@ -240,7 +264,8 @@ def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[in
     if tokenizer.unk_token_id is None:
         return
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    tokens = [token for row in ids for token in row if token not in special]
+    inputs = [row for each in ids for row in (each if each and isinstance(each[0], list) else [each])]
+    tokens = [token for row in inputs for token in row if token not in special]
     unknown = tokens.count(tokenizer.unk_token_id)
     if unknown > UNKNOWN_SHARE * len(tokens):
         raise RequestError(
@@ -256,7 +281,8 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
     types = {"input_ids": "int32", "words": "int16"}
     labels = encoder.labels
     plain = ("length", EXAMPLE_WEIGHT, TEACHER_LOGITS, labels)
-    columns = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}
+    kinds = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}
+    columns = {name: List(kind) if encoder.by_list else kind for name, kind in kinds.items()}
     if labels is not None:
         columns[labels] = encoder.reader.labels_feature(dataset.features["label"])
     for name in (EXAMPLE_WEIGHT, TEACHER_LOGITS):
@@ -265,8 +291,8 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
     return Features(columns | {"length": Value("int32")})
 
 
-def _report_truncated(encoder: _Encoder, rows: int) -> None:
-    cut = encoder.cut
+def _report_truncated(encoder: _Encoder) -> None:
+    cut, rows = encoder.cut, encoder.read
     if not cut:
         return
     limit = encoder.reader.limit
@@ -276,7 +302,8 @@ def _report_truncated(encoder: _Encoder, rows: int) -> None:
     part = tuple(text[:LONGEST] for text in encoder.longest)
     more = "more than " if part != encoder.longest else ""
     longest = f"the longest has {more}{encoder.tokens(part)} tokens"
-    said = f"{cut} of {rows} rows are longer than max_length={limit} ({longest})"
+    what = "texts are longer than max_length" if encoder.by_list else "rows are longer than max_length"
+    said = f"{cut} of {rows} {what}={limit} ({longest})"
     if wrong:
         raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
     logger.warning("%s and lose their end: a larger max_length keeps it", said)

@@ -407,7 +407,7 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
         ) from error
     problem = problem_of_config(config)
     size = problem.head_size(config)
-    if shape != ((2, size) if problem.rows == "text" else (*ids.shape, size)):
+    if shape != ((2, size) if problem.rows in ("text", "list") else (*ids.shape, size)):
         raise RequestError(f"{name} answers with shape {list(shape)} to 2 texts, and has {size} labels")
     if not finite:
         raise RequestError(f"{name} answers with numbers that are not finite: train or copy it again")

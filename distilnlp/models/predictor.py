@@ -124,7 +124,7 @@ class Predictor:
 
         Args:
             texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind. Where the kind answers by word, a
-                text may be a list of words.
+                text may be a list of words; where it ranks, the pair of a query is the list of its texts.
         Raises:
             RequestError: texts that are none or of two kinds; a tokenizer that is not the model's.
         """
@@ -162,12 +162,14 @@ class Predictor:
                 raise RequestError(
                     f"texts[{place}] is {kind} and texts[0] is not: give single texts only, or pairs only"
                 )
+        if self.problem.by_list and len(rows[0]) != 2:
+            raise RequestError("a model that ranks reads a query and a text: give (query, text) or (query, texts)")
         self._check_length(parts=len(rows[0]))
         return [tuple(row) for row in rows]
 
     def _is_text(self, value: object) -> bool:
-        if self.problem.by_token and isinstance(value, list | tuple):
-            return all(isinstance(word, str) for word in value)
+        if (self.problem.by_token or self.problem.by_list) and isinstance(value, list | tuple):
+            return len(value) > 0 and all(isinstance(word, str) for word in value)
         return isinstance(value, str)
 
     def _check_length(self, parts: int) -> None:

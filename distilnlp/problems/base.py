@@ -54,11 +54,13 @@ DECISION_THRESHOLDS = "decision_thresholds"
 
 # The column of a data set and of a batch that holds the recorded answers of a teacher.
 TEACHER_LOGITS = "teacher_logits"
+
 # What a recorded probability of 0 counts as: a logarithm has to be finite.
 LEAST_PROBABILITY = 1e-8
 
-# What one row of classes stands for: a text, a token, or the start and the end of an answer among a text's tokens.
-Rows = Literal["text", "token", "span"]
+# What one row of classes stands for: a text, a token, the start and the end of an answer among a text's tokens, or a
+# query, whose classes are its texts.
+Rows = Literal["text", "token", "span", "list"]
 
 LABEL_COLUMNS = ("label", "labels", "label_ids")  # what a label column may be called in a data set
 
@@ -182,12 +184,14 @@ class Answer:
         probability: of the class; None where there are several labels, or a number.
         probabilities: of every class; empty for a regression.
         entities: in their order, where the kind finds some; else None.
+        scores: of each text of a query, in their order, where the kind ranks them; else None.
     """
 
     label: str
     probability: float | None
     probabilities: dict[str, float]
     entities: tuple[Entity, ...] | None = None
+    scores: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,7 @@ class Problem:
         text_columns: columns that it reads, the first of which must be there.
         rows: what a row of classes in the logits stands for.
         by_token: whether labels and rows of logits are those of tokens, so that an example has several.
+        by_list: whether an example is a query with several texts, each with a label and a row of logits of its own.
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
@@ -227,6 +232,7 @@ class Problem:
     text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     rows: ClassVar[Rows] = "text"
     by_token: ClassVar[bool] = False
+    by_list: ClassVar[bool] = False
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
     exclusive_classes: ClassVar[bool] = False
@@ -465,12 +471,19 @@ class Problem:
         """Logits ``(rows, count)`` of a teacher that is certain of the labels, which are as `encode` gives them."""
         raise RequestError(f"{self.name} has no labels that could stand for a teacher's answers")
 
-    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
+    def agreement(
+        self,
+        student: Floats,
+        teacher: Floats,
+        teachers: Problem | None = None,
+        examples: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
         """``agreement`` with a teacher on the same texts, ``kappa`` where chance alone gives some, and a distance.
 
         Args:
             student, teacher: logits of one shape, as `check_logits` gives them.
             teachers: the kind as the teacher decides it, where that differs.
+            examples: the example of each row, where one has several.
         """
         raise NotImplementedError
 

@@ -167,7 +167,13 @@ class Classification(Problem):
     def logits_of_labels(self, labels: NDArray[Any], count: int) -> Floats:
         return self.logits_of(np.eye(count)[labels])
 
-    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
+    def agreement(
+        self,
+        student: Floats,
+        teacher: Floats,
+        teachers: Problem | None = None,
+        examples: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
         """The share of texts with the same largest logit, its kappa, and the mean of ``KL(teacher || student)``."""
         log_q, log_p = _log_softmax(student), _log_softmax(teacher)  # (examples, classes)
         divergence = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)  # (examples,)

@@ -218,7 +218,13 @@ class MultiLabel(Problem):
             holds[row, list(ids)] = 1
         return self.logits_of(holds)
 
-    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
+    def agreement(
+        self,
+        student: Floats,
+        teacher: Floats,
+        teachers: Problem | None = None,
+        examples: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
         """The share of equal decisions over texts and labels, its kappa, and the mean ``KL(teacher || student)``.
 
         Chance keeps the rate of each label, so that two models which give a frequent label to every text do not seem

@@ -29,7 +29,7 @@ class Encoded:
         columns: for each input column its value in each input: ``input_ids``, ``attention_mask``, ...; whatever else
             the kind of task needs in a batch, such as ``labels`` and ``label_mask`` by token.
         example: of each input, the number of its example.
-        cut: the numbers of the examples that lost their end.
+        cut: the numbers of the examples that lost their end; of one with several texts, once for each that did.
         taken: of each input of a head by token, the tokens that have a row of logits, and which row of the example;
             empty for a kind with one row an example.
         spans: of each example with a row for each word, where each word stands in the text, in characters.

@@ -126,7 +126,13 @@ class Regression(Problem):
     def logits_of_labels(self, labels: NDArray[Any], count: int) -> Floats:
         return np.asarray(labels, dtype=np.float64)[:, None]
 
-    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
+    def agreement(
+        self,
+        student: Floats,
+        teacher: Floats,
+        teachers: Problem | None = None,
+        examples: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
         """Pearson correlation (1.0 for equal numbers, else 0.0 where undefined) and the mean absolute difference."""
         same, why = bool(np.array_equal(student, teacher)), undefined_correlation(student, teacher)
         if why is not None and not same:

@@ -140,7 +140,13 @@ class SentenceEmbedding(Problem):
         check_finite(rows)
         return [Answer(_shown(row), None, {}) for row in rows]
 
-    def agreement(self, student: Floats, teacher: Floats, teachers: Problem | None = None) -> dict[str, float]:
+    def agreement(
+        self,
+        student: Floats,
+        teacher: Floats,
+        teachers: Problem | None = None,
+        examples: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
         """Pearson correlation of the cosines (1.0 for equal ones, else 0.0 where undefined), and mean difference."""
         # Not at the top: to import a kind registers it, and a regression has to be later, as the later is asked first.
         from distilnlp.problems.regression import correlation, undefined_correlation

@@ -79,6 +79,12 @@ class DataSpec(_Strict):
     pieces: Literal["first", "all"] | None = Field(
         None, description="tags of words: losses compare the first piece of each word (default), or all of them"
     )
+    group_size: int | None = Field(
+        None, ge=2, description="ranking: texts of a query in one training example, at most (default 16)"
+    )
+    without_relevant: Literal["refuse", "leave_out"] | None = Field(
+        None, description="ranking: what becomes of a query of which no text is relevant (default: refuse)"
+    )
     max_length: int | None = Field(None, ge=3, description="tokens; longer examples are cut")
     long: Literal["truncate", "windows"] | None = Field(
         None, description="a text of more tokens: cut at max_length (default), or in windows of max_length"
@@ -100,7 +106,7 @@ class DataSpec(_Strict):
 # What is said of one file's columns says nothing of another's.
 _OF_ONE_TASK = (
     *("validation", "text", "text_pair", "label", "label_names", "weight", "problem_type", "decision_thresholds"),
-    "pieces",
+    *("pieces", "group_size", "without_relevant"),
 )
 
 

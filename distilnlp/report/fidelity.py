@@ -1,7 +1,7 @@
 """How closely a student answers as its teacher does, which is not how well it answers."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, get_problem
@@ -14,6 +14,7 @@ def fidelity(
     teacher_logits: ArrayLike,
     problem: Problem | str,
     teacher_problem: Problem | None = None,
+    examples: NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """Agreement of a student with its teacher on the same examples, computed in float64.
 
@@ -23,7 +24,9 @@ def fidelity(
       thresholds, ``kappa``, where chance is two models that give each label as often and ignore the texts, and ``kl``,
       the Bernoulli ``KL(teacher || student)`` summed over labels, mean over examples;
     - regression: ``agreement``, the Pearson correlation (1.0 when the numbers are the same, else 0.0 where it is not
-      defined), and ``mae``, the mean absolute difference.
+      defined), and ``mae``, the mean absolute difference;
+    - ranking: ``agreement``, Kendall's tau-b of the two orders of a query's texts, mean over the queries, and ``mae``,
+      the mean absolute difference of the scores after each query's mean difference is taken off.
 
     A student compared with itself has agreement 1.0 and ``kl`` or ``mae`` 0.0; its kappa is 1.0, but 0.0 where it
     answers every example alike.
@@ -31,6 +34,7 @@ def fidelity(
     Args:
         problem: the kind of task, as the student decides it (`Problem.decided_by`), or its name.
         teacher_problem: the same as the teacher decides it; default: as the student.
+        examples: ``(rows,)``, the example of each row of logits, where one has several.
     Shapes:
         student_logits, teacher_logits: ``(examples, classes)``, ``(examples, labels)``, ``(examples, 1)`` or
             ``(examples,)``; the same for both.
@@ -48,4 +52,4 @@ def fidelity(
             f"fidelity needs student and teacher logits of one shape, with at least one example; "
             f"got {student.shape} and {teacher.shape}"
         )
-    return problem.agreement(problem.check_logits(student), problem.check_logits(teacher), teacher_problem)
+    return problem.agreement(problem.check_logits(student), problem.check_logits(teacher), teacher_problem, examples)

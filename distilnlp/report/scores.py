@@ -7,6 +7,7 @@ those give NaN or a warning.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.problems import Problem, get_problem
+from distilnlp.problems.ranking import rank_order
 from distilnlp.problems.regression import correlation, undefined_correlation
 from distilnlp.problems.tags import entities_of
 
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+CUTOFF = 10  # of a ranking, the texts that are looked at by nDCG and MRR
 
 logger = logging.getLogger(__name__)
 
@@ -216,6 +220,32 @@ def _ratio(above: float, below: float) -> float:
     return float(above / below) if below else 0.0
 
 
+def _of_queries(place: int, sums: Floats, _: int) -> float:
+    """The mean over the queries that have a relevant text."""
+    return _ratio(sums[place], sums[3])
+
+
+def _ranked(predictions: Floats, references: Floats, names: Sequence[str] | None) -> Sequence[float]:
+    """nDCG@10, MRR@10 and average precision of one query, and 1; four zeros of a query without a relevant text.
+
+    Gains are the relevances themselves (as in trec_eval), discounts ``1 / log2(place + 1)``. A text is relevant where
+    its relevance is above 0. Of texts with one score the less relevant come first: a model that tells nothing apart
+    gains nothing by the order of the file.
+    """
+    if not (references > 0).any():
+        return (0.0, 0.0, 0.0, 0.0)
+    ranked = references[rank_order(predictions, references)]
+    discounts = 1 / np.log2(np.arange(2, min(len(ranked), CUTOFF) + 2))
+    best = np.sort(references)[::-1]
+    hits = np.flatnonzero(ranked > 0)  # the places of the relevant ones, from 0
+    reciprocal = 1 / (hits[0] + 1) if hits[0] < CUTOFF else 0.0
+    precision = np.mean(np.arange(1, len(hits) + 1) / (hits + 1))
+    ndcg = (ranked[:CUTOFF] @ discounts) / (best[:CUTOFF] @ discounts)
+    return float(ndcg), float(reciprocal), float(precision), 1.0
+
+
+_RANKING = {name: partial(_of_queries, place) for place, name in enumerate(("ndcg@10", "mrr@10", "map"))}
+
 _ENTITIES = {
     "entity_f1": lambda counts, _: _ratio(2 * counts[0], counts[1] + counts[2]),
     "entity_precision": lambda counts, _: _ratio(counts[0], counts[1]),
@@ -239,6 +269,7 @@ SCORES: dict[str, Score] = {
         macro_average_precision, "average_precision", reads="logits", undefined=_without_labels
     ),
     **{name: Score(ByExample(_entity_counts, total), "seqeval") for name, total in _ENTITIES.items()},
+    **{name: Score(ByExample(_ranked, total), "trec_eval") for name, total in _RANKING.items()},
 }
 
 

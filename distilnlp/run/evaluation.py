@@ -31,9 +31,11 @@ __all__ = [
     "answer",
     "answer_of",
     "check_head",
+    "check_ranks",
     "columns_of",
     "evaluate_model",
     "head_of",
+    "kind_of",
     "recorded_answers",
     "texts_of",
 ]
@@ -86,7 +88,13 @@ def recorded_answers(task: Task) -> Answers | None:
     data = task.validation
     if data is None or TEACHER_LOGITS not in data.column_names:
         return None
-    predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
+    if task.problem.by_list:
+        lists = data[TEACHER_LOGITS][:]
+        logits = np.array([[score] for scores in lists for score in scores], np.float32)
+        examples = np.repeat(np.arange(len(lists)), [len(scores) for scores in lists])
+        predictions = Predictions.of(_labels(data, task), logits, rows=examples)
+    else:
+        predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
     scores, baseline = _scores(predictions, task, data), _baseline(predictions, task)
     return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
 
@@ -193,6 +201,25 @@ def columns_of(name: str) -> Columns | None:
     """
     found = remembered_columns(load_config(name))
     return None if found is None else Columns(found.text, found.text_pair, found.label)
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of task that a model's data are of, where no columns tell it and the model does; else None.
+
+    Args:
+        name: a folder or Hub id.
+    """
+    problem = problem_of_config(load_config(name))
+    return problem.name if problem.by_list else None
+
+
+def check_ranks(name: str) -> None:
+    """Raise RequestError for a model that puts no texts in order."""
+    if kind_of(name) is None:
+        kind = problem_of_config(load_config(name)).name
+        raise RequestError(
+            f"{name} is for {kind}, which has no query: give --text (and --text-pair), or a model that ranks"
+        )
 
 
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:

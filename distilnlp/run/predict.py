@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distilnlp.data.columns import PAIRS, SINGLES, Columns
 from distilnlp.data.files import read_files
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import Answer
+from distilnlp.problems.ranking import rank_order
 from distilnlp.whole_files import write_text
 
 logger = logging.getLogger(__name__)
@@ -29,9 +32,11 @@ class Prediction(Answer):
 
     Args:
         texts: the text, or both of a pair; a text may be a list of words.
+        rank: of a text among those of its query, from 1, where the model ranks; then ``label`` is its score.
     """
 
     texts: tuple[Any, ...] = ()
+    rank: int | None = None
 
 
 def predict(
@@ -41,7 +46,9 @@ def predict(
 
     Args:
         model: a folder or Hub id.
-        texts: ``(text,)`` or ``(text, pair)``, all of one kind; for a model that tags words a text may be their list.
+        texts: ``(text,)`` or ``(text, pair)``, all of one kind; for a model that tags words a text may be their list;
+            for one that ranks ``(query, text)`` or ``(query, texts)``, of which those of a query are put in order,
+            the best first.
         max_length: tokens that texts are cut to; default: what the model takes, at most 512.
         batch_size: texts at a time.
     Raises:
@@ -51,8 +58,25 @@ def predict(
     if not texts:
         return []
     check_parts(remembered_columns(predictor.backend.config), len(texts[0]), model)
+    if predictor.problem.by_list:
+        return _ranked(predictor, texts)
     answers = predictor.answers(texts)
     return [Prediction(**vars(answer), texts=text) for text, answer in zip(texts, answers, strict=True)]
+
+
+def _ranked(predictor: Predictor, texts: Sequence[tuple[Any, ...]]) -> list[Prediction]:
+    """The texts of each query in their order, the queries in theirs."""
+    queries: dict[str, list[str]] = {}
+    for query, own in texts:
+        queries.setdefault(query, []).extend([own] if isinstance(own, str) else own)
+    found = []
+    for (query, own), answer in zip(queries.items(), predictor.answers(list(queries.items())), strict=True):
+        scores = np.asarray(answer.scores)
+        found += [
+            Prediction(f"{scores[place]:.4f}", None, {}, texts=(query, own[place]), rank=rank)
+            for rank, place in enumerate(rank_order(scores), start=1)
+        ]
+    return found
 
 
 def read_texts(
@@ -113,6 +137,8 @@ def _columns(
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write a ``.csv`` (text, label, probability) or ``.jsonl`` file (the probability of every class too).
 
+    Texts that were put in order have a ``rank``, and the score as their ``label``.
+
     A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and computes what somebody
     has written there. In a ``.csv`` file such texts get an apostrophe in front, and a warning counts them;
     a ``.jsonl`` file holds every text as it is.
@@ -127,6 +153,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "probability": each.probability,
                 "probabilities": each.probabilities,
                 **({} if each.entities is None else {"entities": [vars(entity) for entity in each.entities]}),
+                **({} if each.rank is None else {"rank": each.rank}),
             }
             for each in predictions
         ]
@@ -134,13 +161,14 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         return
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow([*names, "label", "probability"])
+    ranks = predictions[0].rank is not None
+    writer.writerow([*names, "label", "probability", *(["rank"] if ranks else [])])
     quoted = 0
     predictions = [_one_line_of_words(each) for each in predictions]
     for each in predictions:
         cells = [_no_formula(cell) for cell in (*each.texts, each.label)]
         quoted += sum(cell != given for cell, given in zip(cells, (*each.texts, each.label), strict=True))
-        writer.writerow([*cells, each.probability])
+        writer.writerow([*cells, each.probability, *([each.rank] if ranks else [])])
     if quoted:
         logger.warning(
             "%d cell%s of %s would be taken for a formula by a spreadsheet: an apostrophe stands in front; a .jsonl "

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -109,7 +109,7 @@ def _fidelities(
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
         student, teacher = (tasks[name].problem.decided_by(each.thresholds) for each in (own, theirs))
         logits = own.matched(theirs, (name, reference))
-        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher))
+        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, own.rows))
     return found
 
 
@@ -130,6 +130,8 @@ def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> d
     texts = [] if task.validation is None else texts_of(task.validation)
     if task.problem.vectors:
         texts = [(text,) for pair in texts for text in pair if isinstance(text, str)]
+    if task.problem.by_list:  # what is timed is a pair, of which queries have more or fewer
+        texts = [(query, text) for query, listed in cast("list[tuple[str, list[str]]]", texts) for text in listed]
     return measure_costs(models, texts, folders=folders)
 
 

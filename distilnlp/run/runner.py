@@ -200,6 +200,8 @@ def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task])
         label_names=data.label_names,
         weight=data.weight,
         problem_type=data.problem_type,
+        group_size=data.group_size,
+        without_relevant=data.without_relevant,
         seed=data.seed,
         max_train=data.max_train,
         max_validation=data.max_validation,

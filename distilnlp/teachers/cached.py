@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 Use = Literal["auto", "always", "never"]
 Dtype = Literal["teacher", "float32", "bfloat16", "float16"]
 Collate = Callable[[list[Any]], Mapping[str, Any]]
+Inputs = Callable[[list[Any]], list[Any]]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 FORMAT = 3  # of what is stored; another number makes every older cache unknown
@@ -102,9 +103,13 @@ class CachedTeacher:
         """The stored answers have an order already. Raises RuntimeError."""
         raise RuntimeError("reorder the labels of the live teacher before its answers are stored")
 
-    def collator(self, collate: Collate) -> "_AnsweringCollator":
-        """``collate``, and the answers to the batch beside it."""
-        return _AnsweringCollator(collate, self.store)
+    def collator(self, collate: Collate, inputs: Inputs = list) -> "_AnsweringCollator":
+        """``collate``, and the answers to the batch beside it.
+
+        Args:
+            inputs: what makes the rows of the answered data set of examples that have several each.
+        """
+        return _AnsweringCollator(collate, self.store, inputs)
 
     def __call__(self, batch: Mapping[str, Any]) -> Outputs:
         """The stored answers where the batch has them, else those of the live teacher."""
@@ -122,11 +127,12 @@ class _AnsweringCollator:
 
     collate: Collate
     store: Store
+    inputs: Inputs
 
     def __call__(self, features: list[Mapping[str, Any]]) -> dict[str, Any]:
         batch = dict(self.collate(features))
         mask = batch.get("attention_mask")
-        places = self.store.find(features) if mask is not None else None
+        places = self.store.find(self.inputs(features)) if mask is not None else None
         if mask is None or places is None or mask.shape[1] > self._longest():
             return batch
         return {**batch, ANSWERS: self.store.read(places, mask)}

@@ -11,6 +11,7 @@ from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
+from distilnlp.data.nested import flat_dataset
 from distilnlp.errors import RequestError
 from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, Teacher
 from distilnlp.teachers.cached import Autocast, Collate, cache_answers
@@ -76,7 +77,7 @@ def keep_answers(
         read = columns if args.remove_unused_columns else data.column_names
         return cache_answers(
             teacher,
-            data.select_columns([name for name in data.column_names if name in read]),
+            flat_dataset(data.select_columns([name for name in data.column_names if name in read])),
             collate,
             settings=settings,
             folder=Path(settings.folder) if settings.folder else _own_cache(args),

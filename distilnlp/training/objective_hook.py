@@ -79,6 +79,17 @@ class ObjectiveHook(Part):
             return output
         (teacher, batch, progress), self._fed = self._fed, None
         student = self._capture.finish(head_logits(output), batch.get("attention_mask"), batch.get("labels"))
-        student = dataclasses.replace(student, words=batch.get("words"), weights=batch.get(EXAMPLE_WEIGHT))
+        student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch))
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}
+
+
+def _weights(batch: Mapping[str, Tensor]) -> Tensor | None:
+    """How much each input counts; of the texts of queries, so that a mean over them is one over the queries."""
+    if "groups" not in batch:
+        return batch.get(EXAMPLE_WEIGHT)
+    texts = len(batch["input_ids"])
+    groups = batch["groups"]  # (queries, most texts)
+    there = (groups >= 0).float()
+    shares = there * (texts / len(groups)) / there.sum(dim=-1, keepdim=True)
+    return shares.new_zeros(texts).index_add(0, groups.clamp_min(0).flatten(), shares.flatten())

@@ -28,6 +28,7 @@ from distilnlp.data.inspect import (
     token_lengths,
     visible_part,
 )
+from distilnlp.data.nested import flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
@@ -384,7 +385,7 @@ class DistillationTrainer(Trainer):
         columns, collate = self._signature_columns, self.data_collator
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
-            self.data_collator = self._cached.collator(collate)
+            self.data_collator = self._cached.collator(collate, flat_rows)
         try:
             yield
         finally:
@@ -451,6 +452,8 @@ class DistillationTrainer(Trainer):
                 self._check_class_ids(each, f"{argument}[{name!r}]")
         else:
             problem = problem_of_config(self.student.config)
+            if problem.by_list:  # no ids
+                return
             check_class_ids(dataset, problem.head_size(self.student.config), argument)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -482,6 +485,8 @@ class DistillationTrainer(Trainer):
                 if problem.vectors
                 else HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
             )
+            if "groups" in inputs:  # a row for each example, as for any other kind
+                logits = logits[:, 0][inputs["groups"].clamp_min(0)]
             return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
         teacher = None
         answering, progress = self._cached or self.teacher, self._progress()

@@ -19,6 +19,7 @@ class Case:
         decisions: what they stand for, worked out by hand.
         batch: labels as a batch has them, of the three texts.
         text: the texts of the column's rows, where they tell the kind; else the labels do.
+        pair: the second texts of the rows, where they tell the kind.
         alone: whether the kind is told by such labels alone; False where another kind has the same ones, so that it
             is known by the data set or the model's config only.
         told: whether a data set tells it; False where it has to be said.
@@ -32,6 +33,7 @@ class Case:
     decisions: list[Any]
     batch: list[Any]
     text: list[Any] | None = None
+    pair: list[Any] | None = None
     alone: bool = True
     told: bool = True
 
@@ -84,5 +86,17 @@ CASES = [
         [0, 1, 0],
         [[0, 1, 1]],
         text=[["in", "Rome"], ["yes"], ["Rome", "is", "big"]],
+    ),
+    Case(
+        "ranking",
+        [[1, 0], [0, 2, 0], [1.0]],
+        [[1, -0.5], [0, 1]],
+        None,
+        [[0.5], [0.0], [3.0]],
+        [0.5, 0.0, 3.0],
+        [[1.0, 0.0, 2.0]],
+        text=["who", "where", "when"],
+        pair=[["she", "it"], ["in", "Rome", "then"], ["now"]],
+        alone=False,
     ),
 ]

@@ -74,9 +74,10 @@ def test_its_labels_are_told_by_the_data_and_encoded(case: Case) -> None:
     assert labels.names == case.names
     assert len(labels.values) == len(case.column) == len(labels.problem.strata(labels.values))
     texts = case.text or ["a", "b", "c"]
-    dataset = with_label(Dataset.from_dict({"text": texts}), labels.values, labels.feature)
+    columns = {"text": texts} if case.pair is None else {"text": texts, "text_pair": case.pair}
+    dataset = with_label(Dataset.from_dict(columns), labels.values, labels.feature)
     assert problem_of_columns(dataset.features, None if case.told else problem_of(case)) == labels.problem
-    assert len(label_array(dataset, labels.problem)) == sum(map(len, texts if case.text else [[1]] * 3))
+    assert len(label_array(dataset, labels.problem)) == sum(map(len, case.pair or case.text or [[1]] * 3))
     again = read_labels(case.column[:1], None, "other data", train=labels)
     assert again.problem == labels.problem and again.names == labels.names
 
@@ -129,13 +130,17 @@ def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
 def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
     problem = problem_of(case)
     values = read_labels(case.column, None, "data", problem=problem).values
-    labels = np.concatenate(values) if problem.by_token else values
+    labels = np.concatenate(values) if problem.by_token or problem.by_list else values
     for answer, logits in problem.baselines(labels, 4).items():
         assert answer
         decisions = problem.decide(logits)
         assert len(decisions) == 4
-        assert (decisions == decisions[0]).all()
-        compute_scores(problem.metrics, decisions, decisions, problem, logits, names=case.names)
+        if not problem.by_list:  # an order is no single answer
+            assert (decisions == decisions[0]).all()
+        relevance = np.abs(decisions)
+        compute_scores(
+            problem.metrics, decisions, relevance if problem.by_list else decisions, problem, logits, names=case.names
+        )
 
 
 def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
@@ -144,6 +149,11 @@ def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
     if problem_of(case).vectors:
         logits = torch.cat([logits, torch.ones_like(logits)], dim=-1)
     return Outputs(logits=logits[None] if problem_of(case).by_token else logits, problem=problem)
+
+
+def groups_of(case: Case) -> dict[str, torch.Tensor]:
+    """What a batch has beside the labels: the three texts are those of one query, where the kind ranks them."""
+    return {"groups": torch.tensor([[0, 1, 2]])} if problem_of(case).by_list else {}
 
 
 @every_kind
@@ -157,10 +167,10 @@ def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     assert problem.has_labels(labels)
     assert (problem_of_labels(labels) == problem) == case.alone
     targets = labels if labels.is_floating_point() or problem.by_token else labels[:, None]
-    rows = logits[None] if problem.by_token else logits[:, None]
+    rows = logits[None] if problem.by_token else logits.T[None] if problem.by_list else logits[:, None]
     expected = problem.row_loss(rows, targets).mean()
     for known in (problem, None) if case.alone else (problem,):
-        got = HardLabel()(as_outputs(case, known), None, {"labels": labels})
+        got = HardLabel()(as_outputs(case, known), None, {"labels": labels, **groups_of(case)})
         torch.testing.assert_close(got, expected)
 
 
@@ -168,8 +178,9 @@ def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
 def test_the_response_loss_becomes_the_one_that_fits_it(case: Case) -> None:
     problem = problem_of(case)
     student, teacher = (as_outputs(case, problem, sign) for sign in (1, -1))
-    expected = get_loss(problem.response_loss)(student, teacher, {})
-    assert get_loss("response")(student, teacher, {}).item() == expected.item() > 0
+    batch = groups_of(case)
+    expected = get_loss(problem.response_loss)(student, teacher, batch)
+    assert get_loss("response")(student, teacher, batch).item() == expected.item() > 0
 
 
 @every_kind

@@ -48,11 +48,12 @@ def reference(function, references, predictions):
 
 
 ENTITY_REFERENCES = {"entity_f1": "f1", "entity_precision": "precision", "entity_recall": "recall"}
+TEXTS_REFERENCES = ("ndcg@10", "mrr@10", "map")  # below, one query at a time
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
 def test_every_metric_has_a_reference():
-    references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES)
+    references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES, TEXTS_REFERENCES)
     assert set(SCORES) == set().union(*references)
 
 
@@ -63,6 +64,51 @@ def valid(tags):
         goes_on = tag[0] == "I" and found[-1][1:] == tag[1:]
         found.append(f"B{tag[1:]}" if tag[0] == "I" and not goes_on else tag)
     return found[1:]
+
+
+def trec_eval(scores, relevance):
+    """nDCG@10, MRR@10 and average precision of a query as trec_eval defines them, written out place by place."""
+    ranked = [relevance[i] for i in sorted(range(len(scores)), key=lambda i: -scores[i])]
+    right = [place for place, grade in enumerate(ranked, start=1) if grade > 0]
+    reciprocal = next((1 / place for place in right if place <= 10), 0.0)
+    precision = sum(sum(each <= place for each in right) / place for place in right) / len(right)
+    return [sk.ndcg_score([relevance], [scores], k=10), reciprocal, precision]
+
+
+QUERIES = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(-50, 50)), min_size=2, max_size=14, unique_by=lambda each: each[1]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=60)
+@given(queries=QUERIES)
+def test_scores_of_rankings_match_sklearn_and_trec_eval(queries):
+    judged = [
+        trec_eval([score for _, score in texts], [grade for grade, _ in texts])
+        for texts in queries
+        if any(grade for grade, _ in texts)
+    ]
+    rows = [(query, grade, score) for query, texts in enumerate(queries) for grade, score in texts]
+    examples, grades, scores = (np.array(each) for each in zip(*rows, strict=True))
+    found = compute_scores(TEXTS_REFERENCES, scores, grades, "ranking", examples=examples)
+    expected = np.mean(judged, axis=0) if judged else [0.0] * 3
+    assert list(found.values()) == pytest.approx(list(expected))
+
+
+def test_of_texts_with_one_score_the_less_relevant_come_first():
+    """Or a model that tells nothing apart would have the score of the file's order."""
+    found = compute_scores(TEXTS_REFERENCES, [0.0, 0.0, 0.0], [1, 0, 0], "ranking", examples=np.zeros(3, np.int64))
+    assert found == pytest.approx({"ndcg@10": 0.5, "mrr@10": 1 / 3, "map": 1 / 3})
+
+
+def test_queries_without_a_relevant_text_are_left_out_of_the_mean():
+    examples = np.array([0, 0, 1, 1])
+    found = compute_scores(TEXTS_REFERENCES, [2, 1, 2, 1], [1, 0, 0, 0], "ranking", examples=examples)
+    assert set(found.values()) == {1.0}
 
 
 @pytest.mark.parametrize("name", ENTITY_REFERENCES)

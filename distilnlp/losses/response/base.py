@@ -13,6 +13,7 @@ from distilnlp.losses.base import Batch, Loss, batch_mean, token_mean, valid_cou
 from distilnlp.losses.checks import check_positive, check_same_shape, require_teacher
 from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.problems import Problem
 
 __all__ = [
     "EXCLUDED",
@@ -21,6 +22,7 @@ __all__ = [
     "Head",
     "ResponseLoss",
     "check_exclusive",
+    "check_lists",
     "check_num_logits",
     "cross_entropy",
     "kl_divergence",
@@ -38,7 +40,10 @@ class Head:
 
     A row is one choice among classes: one a text for a sequence classification head, one a token for a token
     classification or masked-LM head. A span head has two a text, start and end of the answer; their classes are the
-    tokens, of which padding is none: there both models get the same very negative logit.
+    tokens, of which padding is none: there both models get the same very negative logit. A ranking head gives a logit
+    for each pair of a query and a text; there a row is a query, and its classes are its texts, which the batch's
+    ``groups`` tell: ``(queries, texts)``, the place of each text of a query in the batch, -1 where it has no more.
+    What is no text gets that very negative logit too.
 
     Args:
         name: of the loss, for messages.
@@ -47,8 +52,10 @@ class Head:
             neither every real token counts.
         spans: whether the loss takes a span head.
         class_weights: how much a row counts by the class of its label, in the order of the logits; None: all alike.
+        lists: whether it takes a ranking head.
     Raises:
-        RequestError: a span head where the loss takes none, or with other logits than two a token.
+        RequestError: a span or ranking head where the loss takes none, with other logits than two a token or one a
+            pair, or a ranking head without ``groups``.
     """
 
     def __init__(
@@ -58,13 +65,25 @@ class Head:
         batch: Batch,
         spans: bool = True,
         class_weights: Sequence[float] | None = None,
+        lists: bool = False,
     ) -> None:
         self.name = name
         self.batch = batch
         logits = student.get_logits()
         self.mask: Tensor | None = None  # bool, (batch, tokens): which rows count; None means all
-        self.positions: Tensor | None = None  # bool, (batch, 1, tokens): the classes of a span head
-        if student.problem is not None and student.problem.rows == "span":
+        self.positions: Tensor | None = None  # bool, (batch, 1, tokens): the classes of a span or ranking head
+        self.groups: Tensor | None = None  # (queries, texts): the places of the texts, of a ranking head
+        if student.problem is not None and student.problem.rows == "list":
+            check_lists(name, student.problem, lists)
+            if logits.ndim != 2 or logits.shape[-1] != 1 or "groups" not in batch:
+                raise RequestError(
+                    f"{name} on a ranking head needs logits (pairs, 1) and the batch's groups (queries, texts), the"
+                    f" place of each query's texts; got logits {tuple(logits.shape)} and"
+                    f" {'no groups' if 'groups' not in batch else 'groups'}"
+                )
+            self.groups = batch["groups"].to(logits.device)
+            self.positions = (self.groups >= 0)[:, None]
+        elif student.problem is not None and student.problem.rows == "span":
             if not spans:
                 raise RequestError(
                     f"{name} does not fit a span head, whose classes are the tokens, fewer in a shorter text: "
@@ -83,7 +102,9 @@ class Head:
                 self.mask = self.mask & batch["label_mask"].bool()
             elif "labels" in batch and batch["labels"].shape == self.mask.shape:
                 self.mask = self.mask & (batch["labels"] != IGNORED)
-        self.weights = None if student.weights is None else student.weights.to(logits)[:, None]  # (batch, 1 or rows)
+        # (batch, 1 or rows); those of a ranking head make a mean over texts one over queries, which its rows are
+        weights = None if self.groups is not None else student.weights
+        self.weights = None if weights is None else weights.to(logits)[:, None]
         if class_weights is not None:
             by_class = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device)
             own = by_class[self.labels(len(class_weights))]  # (batch, rows)
@@ -92,6 +113,9 @@ class Head:
     def rows(self, outputs: Outputs) -> Tensor:
         """A model's logits, ``(batch, rows, classes)``."""
         logits = outputs.get_logits()
+        if self.groups is not None and self.positions is not None:
+            scores = logits[:, 0][self.groups.clamp_min(0)]  # (queries, texts)
+            return scores[:, None].masked_fill(~self.positions, EXCLUDED)
         if self.positions is not None:
             by_position = logits.transpose(1, -1)  # (batch, 2, tokens)
             if by_position.shape[-1] != self.positions.shape[-1]:
@@ -117,6 +141,8 @@ class Head:
                 "the objective and train on the teacher's outputs alone"
             )
         labels = self.batch["labels"]
+        if self.groups is not None and self.positions is not None:
+            return self._relevance(labels, self.positions[:, 0])
         if self.positions is not None:
             return self._span_labels(labels, self.positions)
         if labels.is_floating_point() or labels.ndim != (1 if self.mask is None else 2):
@@ -135,6 +161,17 @@ class Head:
                 raise RequestError(f"labels must lie in 0..{classes - 1}; the batch has {low}..{high}")
         return labels
 
+    def _relevance(self, labels: Tensor, texts: Tensor) -> Tensor:
+        if labels.shape != texts.shape:
+            raise RequestError(
+                f"{self.name} needs a relevance for each text of a query, {tuple(texts.shape)}, as the labels of a"
+                f" ranking head; got labels of type {labels.dtype} and shape {tuple(labels.shape)}"
+            )
+        relevance = labels.where(texts, labels.new_zeros(()))
+        if labels.device.type == "cpu" and bool((relevance.amax(dim=-1) <= 0).any()):
+            raise RequestError(f"{self.name}: a query of the batch has no relevant text: leave such queries out")
+        return relevance
+
     def _span_labels(self, labels: Tensor, positions: Tensor) -> Tensor:
         if labels.is_floating_point() or labels.shape != (len(positions), 2):
             raise RequestError(
@@ -150,6 +187,21 @@ class Head:
                     f"{labels.tolist()}: leave out the texts that lost their answer when they were cut"
                 )
         return labels
+
+    def list_moments(self, errors: Tensor, center: bool = False) -> tuple[Tensor, Tensor]:
+        """Of a ranking head the sum of the squares over the texts of each query, ``(queries, 1)``, and their number.
+
+        Args:
+            errors: ``(queries, 1, texts)``.
+            center: take off each query's mean first.
+        """
+        texts = self.positions if self.positions is not None else torch.ones_like(errors, dtype=torch.bool)
+        errors = errors.where(texts, errors.new_zeros(()))
+        counts = texts.sum(dim=-1)  # (queries, 1)
+        if center:
+            mean = errors.sum(dim=-1, keepdim=True) / counts[..., None]
+            errors = (errors - mean).where(texts, errors.new_zeros(()))
+        return errors.square().sum(dim=-1), counts
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the rows that count of each example, then over the examples; ``()``. values: ``(batch, rows)``.
@@ -186,11 +238,14 @@ class ResponseLoss(WeighsClasses):
 
     Class attributes:
         spans: whether the loss has a meaning where the classes are the tokens of a text.
+        lists: whether it has one where they are the texts of a query, more or fewer for each.
     """
 
     spans: ClassVar[bool] = True
+    lists: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        check_lists(self.name, student.problem, self.lists)
         check_num_logits(self.name, student, teacher)
         return super().resolve(student, teacher)
 
@@ -206,7 +261,7 @@ class ResponseLoss(WeighsClasses):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         teacher = require_teacher(self.name, teacher)
-        head = Head(self.name, student, batch, self.spans, self.class_numbers)
+        head = Head(self.name, student, batch, self.spans, self.class_numbers, self.lists)
         z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
         check_same_shape("logits", z_s, z_t)
         return self.combine(z_s, z_t, head)
@@ -231,9 +286,9 @@ class ClassLoss(ResponseLoss):
         check_positive("temperature", self.temperature)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
-        check_num_logits(self.name, student, teacher)
-        check_exclusive(self.name, student)
-        self.check_classes(student.num_logits)
+        if student.problem.rows != "list":
+            check_exclusive(self.name, student)
+            self.check_classes(student.num_logits)
         return super().resolve(student, teacher)
 
     def check_classes(self, classes: int) -> None:
@@ -246,7 +301,7 @@ class ClassLoss(ResponseLoss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        by_position = student.problem is not None and student.problem.rows == "span"
+        by_position = student.problem is not None and student.problem.rows in ("span", "list")
         if student.logits is not None and not by_position:
             self.check_classes(student.logits.shape[-1])
         return super().__call__(student, teacher, batch, module)
@@ -274,6 +329,15 @@ def check_num_logits(name: str, student: ModelInfo, teacher: ModelInfo | None) -
         raise RequestError(
             f"{name} compares logits one by one: the student has {student.num_logits} and the teacher "
             f"{teacher.num_logits}; fine-tune the teacher on this task, or build the student with as many labels"
+        )
+
+
+def check_lists(name: str, problem: Problem, lists: bool) -> None:
+    """Raise RequestError for a ranking head where a loss has no meaning over the texts of a query."""
+    if problem.rows == "list" and not lists:
+        raise RequestError(
+            f"{name} does not fit a ranking head, whose classes are the texts of a query: use 'margin_mse',"
+            " 'soft_target' (the KL over a query's texts), 'logit_mse' or 'hard_label'"
         )
 
 

@@ -103,6 +103,8 @@ class Divergence(ClassLoss):
     kind: Kind = "jsd"
     beta: float = 0.5
 
+    lists: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind not in get_args(Kind):

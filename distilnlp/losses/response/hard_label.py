@@ -30,7 +30,8 @@ class HardLabel(WeighsClasses):
     Cross-entropy for classes, mean squared error for one float target, binary cross-entropy (mean over the labels)
     for several labels at once: as the problem of the student's head has it (`Problem.row_loss`). Where that is not
     known, or the labels are of another kind, the labels tell: integers are classes, floats ``(batch,)`` a target,
-    floats ``(batch, labels)`` a multi-hot row.
+    floats ``(batch, labels)`` a multi-hot row. Of a ranking head it is the cross-entropy of the softmax over a query's
+    texts with their relevance as shares.
 
     Args:
         pos_weight: several labels only: how much more a label that holds weighs than one that does not. A number for
@@ -44,7 +45,8 @@ class HardLabel(WeighsClasses):
 
     Shapes:
         student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; of a span head
-            ``(batch, tokens, 2)`` and ``(batch, 2)``, the positions of start and end; returns ``()``, float32.
+            ``(batch, tokens, 2)`` and ``(batch, 2)``, the positions of start and end; of a ranking head ``(pairs, 1)``
+            and ``(queries, texts)``, with the batch's ``groups``; returns ``()``, float32.
     Units: nats per example (squared units of the target for regression).
     Raises:
         RequestError: no labels in the batch; a label outside the classes; one logit with class labels (its softmax
@@ -114,7 +116,7 @@ class HardLabel(WeighsClasses):
         known = _known(batch)
         if known is not None:
             batch = {**batch, "labels": batch["labels"].where(known, batch["labels"].new_zeros(()))}
-        head = Head(self.name, student, batch, class_weights=self.class_numbers)
+        head = Head(self.name, student, batch, class_weights=self.class_numbers, lists=True)
         rows = head.rows(student)  # (batch, rows, classes)
         problem = self._problem(student, batch)
         labels = batch.get("labels")

@@ -21,9 +21,10 @@ class LogitMSE(ResponseLoss):
 
     Args:
         center: subtract each example's mean logit first, so that a constant added to all logits changes nothing (as
-            it changes no softmax). Not for one logit, which it would make 0.
+            it changes no softmax). Not for one logit, which it would make 0. Of a ranking head, each query's mean.
     Shapes:
-        student.logits, teacher.logits: ``(batch, outputs)``; returns ``()``, float32.
+        student.logits, teacher.logits: ``(batch, outputs)``; of a ranking head ``(pairs, 1)``, with the batch's
+            ``groups``: the mean over the texts of each query, then over the queries; returns ``()``, float32.
     Units: squared logits, mean over examples and outputs. Centred it is twice the limit of ``soft_target`` for
         ``T`` to infinity (that one divides by 2C).
     Raises:
@@ -43,15 +44,19 @@ class LogitMSE(ResponseLoss):
     center: bool = False
 
     spans: ClassVar[bool] = False
+    lists: ClassVar[bool] = True
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         super().resolve(student, teacher)
-        if self.center and student.num_logits < 2:
+        if self.center and student.num_logits < 2 and student.problem.rows != "list":
             raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")
         return self
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
         difference = student - teacher  # (batch, rows, outputs)
+        if head.groups is not None:
+            squares, texts = head.list_moments(difference, self.center)
+            return squares / texts
         if self.center:
             if difference.shape[-1] < 2:
                 raise RequestError("logit_mse with center=True on one logit is always 0: set center=False")

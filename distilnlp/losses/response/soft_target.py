@@ -25,7 +25,8 @@ class SoftTarget(ClassLoss):
     Args:
         temperature: ``T`` > 0, dimensionless; ``T^2`` keeps the gradient's size steady as it grows.
     Shapes:
-        student.logits, teacher.logits: ``(batch, classes)``, any float dtype; returns ``()``, float32.
+        student.logits, teacher.logits: ``(batch, classes)``, any float dtype; of a ranking head ``(pairs, 1)``, with
+            the batch's ``groups``: the classes are then the texts of a query; returns ``()``, float32.
     Units: nats per example, times ``T^2``.
     Raises:
         RequestError: ``temperature`` not positive and finite; unequal logit shapes; one logit only (both softmaxes
@@ -45,6 +46,8 @@ class SoftTarget(ClassLoss):
     )
 
     temperature: float = 2.0
+
+    lists: ClassVar[bool] = True
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
         log_q, log_p = log_softmaxes(student, teacher, self.temperature)  # (batch, rows, classes)

@@ -6,6 +6,7 @@ import torch
 from distilnlp.errors import RequestError
 from distilnlp.losses import get_loss
 from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.problems import get_problem
 
 
 def scores(*shape: int) -> list[torch.Tensor]:
@@ -47,7 +48,7 @@ def test_the_order_of_the_others_changes_nothing_and_which_is_first_does() -> No
 
 
 def test_one_candidate_is_refused_before_the_first_step_too() -> None:
-    one = ModelInfo("ranker", 2, 8, 2, 1, "regression")
+    one = ModelInfo("ranker", 2, 8, 2, 1, get_problem("regression"))
     with pytest.raises(RequestError, match="one has no margin"):
         get_loss("margin_mse").resolve(one, one)
     with pytest.raises(RequestError, match="one has no margin"):

@@ -1,0 +1,376 @@
+"""Queries with their texts, in the forms that tools write them, brought to one row a query.
+
+- rows: a query, one text and its label, several rows a query;
+- lists: a query, the list of its relevant texts and that of the others (``pos``, ``neg``), as BGE's tools write them;
+- triplets: a query, a relevant text and another one (``positive``, ``negative``), as sentence-transformers has them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features, List, Value
+
+from distilnlp.data.arrow import BATCH_ROWS, write_dataset
+from distilnlp.data.columns import Columns, find_columns
+from distilnlp.errors import RequestError, listed, unknown
+from distilnlp.problems import TEACHER_LOGITS
+from distilnlp.problems.base import to_number
+
+__all__ = [
+    "GROUP_SIZE",
+    "LEAVE_OUT",
+    "REFUSE",
+    "RankingColumns",
+    "are_ranked",
+    "deal",
+    "ranking_columns",
+    "read_queries",
+]
+
+logger = logging.getLogger(__name__)
+
+Form = Literal["rows", "lists", "triplets"]
+
+QUERIES = ("query", "question", "anchor")
+TEXTS = ("text", "passage", "document", "doc", "answer", "sentence")
+POSITIVES, NEGATIVES = ("pos", "positive", "positives"), ("neg", "negative", "negatives")
+LISTS = (("pos", "neg"), ("positives", "negatives"))  # names that tell what they hold
+
+# What becomes of a query without a relevant text.
+REFUSE, LEAVE_OUT = "refuse", "leave_out"
+# Texts of a query in one training example, where nothing else is said.
+GROUP_SIZE = 16
+
+
+@dataclass(frozen=True)
+class RankingColumns(Columns):
+    """As `Columns`: ``text`` is the query, ``text_pair`` its texts (the relevant ones), ``label`` their relevance.
+
+    Args:
+        negatives: the column of the texts that are not relevant; then ``label`` is that column too.
+    """
+
+    negatives: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, once each."""
+        return tuple(dict.fromkeys((*super().names, *((self.negatives,) if self.negatives else ()))))
+
+
+def are_ranked(names: Sequence[str]) -> bool:
+    """Whether columns alone tell that texts are to be ranked: a query with its lists ``pos`` and ``neg``."""
+    lowered = {name.lower() for name in names}
+    return "query" in lowered and any(pair <= lowered for pair in map(set, LISTS))
+
+
+def ranking_columns(
+    names: Sequence[str],
+    where: str,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | Sequence[str] | None = None,
+    weight: str | None = None,
+) -> RankingColumns:
+    """Which columns are the query, its texts and their relevance: as they are named, else by common names.
+
+    Args:
+        names: of all columns.
+        where: the file or data set, for the errors.
+        text: the column of the query.
+        text_pair: of the texts, or of the relevant ones.
+        label: of the relevance; of the texts that are not relevant, where those have a column.
+        weight: None; queries have no weights.
+    Raises:
+        RequestError: a column is not there, or cannot be told.
+    """
+    if weight is not None:
+        raise RequestError(f"{where}: in a ranking every query counts alike: leave out weight ({weight})")
+    if label is not None and not isinstance(label, str):
+        raise RequestError(f"{where}: a text of a query has one relevance: name one column with label= (--label)")
+    for role, name in (("text", text), ("text_pair", text_pair), ("label", label)):
+        if name is not None and name not in names:
+            raise unknown(f"column for {role} in {where}:", name, names)
+    lowered = {name.lower(): name for name in names}
+    query = text or next((lowered[name] for name in QUERIES if name in lowered), None)
+    if query is None:
+        raise _not_found(where, "query", "text= (--text)", names)
+    negatives = label if label and label.lower() in NEGATIVES else None
+    if label is None:
+        negatives = next((lowered[name] for name in NEGATIVES if name in lowered), None)
+    if negatives is not None:
+        positives = text_pair or next((lowered[name] for name in POSITIVES if name in lowered), None)
+        if positives is None:
+            raise _not_found(where, "relevant texts", "text_pair= (--text-pair)", names)
+        return RankingColumns(query, positives, negatives, negatives=negatives)
+    texts = text_pair or next((lowered[name] for name in TEXTS if name in lowered and lowered[name] != query), None)
+    if texts is None:
+        raise _not_found(where, "texts of the query", "text_pair= (--text-pair)", names)
+    found = find_columns(names, where, text=query, text_pair=texts, label=label)
+    return RankingColumns(found.text, found.text_pair, found.label)
+
+
+def _not_found(where: str, role: str, option: str, names: Sequence[str]) -> RequestError:
+    return RequestError(f"{where}: which column has the {role}? name it with {option}; columns: {listed(names)}")
+
+
+@dataclass(frozen=True)
+class _Query:
+    """One query.
+
+    Args:
+        row: in the file, counted from 1.
+        texts, labels: as long as one another.
+        scores: a teacher's, as long too; empty without a teacher.
+    """
+
+    row: int
+    text: str
+    texts: list[str]
+    labels: list[float]
+    scores: list[float] = field(default_factory=list)
+
+
+@dataclass
+class _Reading:
+    """Reads one data set, and counts what is left out."""
+
+    where: str
+    columns: RankingColumns
+    scores: tuple[str, ...] = ()
+    left_out: list[_Query] = field(default_factory=list)
+    queries: int = 0
+
+    def of_rows(self, dataset: Dataset) -> Iterator[_Query]:
+        """Rows with one text each, those of a query together wherever they stand."""
+        numbers: dict[str, int] = {}
+        codes = np.fromiter(
+            (
+                numbers.setdefault(self.query(value, row), len(numbers))
+                for row, value in self.values(dataset, self.columns.text)
+            ),
+            dtype=np.int64,
+            count=len(dataset),
+        )
+        order = np.argsort(codes, kind="stable")
+        names = [self.columns.text, str(self.columns.text_pair), str(self.columns.label), *self.scores]
+        query: _Query | None = None
+        for place, row in enumerate(_rows(dataset.select(order, keep_in_memory=True), names)):
+            number = int(order[place]) + 1
+            text, label = self.text(row[1], number, names[1]), self.relevance(row[2], number)
+            if query is None or query.text != row[0]:
+                if query is not None:
+                    yield query
+                query = _Query(number, row[0], [], [])
+            query.texts.append(text)
+            query.labels.append(label)
+            query.scores.extend(self.score(value, number) for value in row[3:])
+        if query is not None:
+            yield query
+
+    def of_lists(self, dataset: Dataset) -> Iterator[_Query]:
+        """Rows with the relevant texts and the others, a list of each or one of each."""
+        names = [self.columns.text, str(self.columns.text_pair), str(self.columns.negatives)]
+        for number, (query, *lists) in enumerate(_rows(dataset, [*names, *self.scores]), start=1):
+            scores, lists = lists[2:], lists[:2]
+            positives, negatives = (
+                [self.text(each, number, name) for each in (values if isinstance(values, list) else [values])]
+                for values, name in zip(lists, names[1:], strict=True)
+                if values is not None or self.missing(number, name)
+            )
+            labels = [1.0] * len(positives) + [0.0] * len(negatives)
+            found = self.scores_of(scores, (positives, negatives), number) if scores else []
+            yield _Query(number, self.query(query, number), [*positives, *negatives], labels, found)
+
+    def scores_of(self, given: Sequence[Any], texts: tuple[list[str], list[str]], row: int) -> list[float]:
+        """A teacher's scores of the relevant texts and the others; of one margin, that and 0."""
+        lists = [each if isinstance(each, list) else [each] for each in given]
+        if len(lists) == 1:
+            lists.append([0.0])
+        for values, own, name in zip(lists, texts, (*self.scores, f"{self.scores[0]} (a margin)"), strict=False):
+            if len(values) != len(own):
+                raise RequestError(
+                    f"{self.where}: row {row} has {len(values)} scores in column '{name}' for {len(own)} texts: one"
+                    " for each is needed"
+                )
+        return [self.score(value, row) for values in lists for value in values]
+
+    def score(self, value: object, row: int) -> float:
+        number = None if isinstance(value, bool) else to_number(value)
+        if number is None or not np.isfinite(number):
+            raise RequestError(
+                f"{self.where}: row {row} has {value!r:.60} in {', '.join(self.scores)}: a teacher's score is needed,"
+                " a finite number"
+            )
+        return number
+
+    def values(self, dataset: Dataset, name: str) -> Iterator[tuple[int, Any]]:
+        return ((row, value) for row, (value,) in enumerate(_rows(dataset, [name]), start=1))
+
+    def query(self, value: object, row: int) -> str:
+        return self.text(value, row, self.columns.text)
+
+    def missing(self, row: int, name: str) -> bool:
+        raise RequestError(f"{self.where}: row {row} has nothing in column '{name}': texts are needed ([] for none)")
+
+    def text(self, value: object, row: int, name: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            shown = "no text" if value is None or isinstance(value, str) else f"{value!r:.60}"
+            raise RequestError(f"{self.where}: row {row} has {shown} in column '{name}': a text is needed")
+        return value
+
+    def relevance(self, value: object, row: int) -> float:
+        number = float(value) if isinstance(value, bool) else to_number(value)
+        if number is None or not 0 <= number < np.inf:
+            below = number is not None and number < 0
+            hint = "; scores below 0 are a model's: name a column of 0 and 1, or of grades" if below else ""
+            raise RequestError(
+                f"{self.where}: row {row} has {value!r:.60} in column '{self.columns.label}': the relevance of a text"
+                f" is needed, a number from 0{hint}"
+            )
+        return number
+
+    def kept(self, queries: Iterator[_Query]) -> Iterator[_Query]:
+        """Those that have a relevant text."""
+        for query in queries:
+            self.queries += 1
+            if any(query.labels):
+                yield query
+            else:
+                self.left_out.append(query)
+
+
+def read_queries(
+    dataset: Dataset,
+    where: str,
+    columns: RankingColumns,
+    without_relevant: str = REFUSE,
+    scores: Sequence[str] = (),
+) -> tuple[Dataset, str | None]:
+    """A row a query: ``text``, ``text_pair`` (its texts) and ``label`` (the relevance of each), and a note.
+
+    Args:
+        dataset: as read.
+        where: what to call it in an error.
+        columns: what is what.
+        without_relevant: what becomes of a query of which no text is relevant: ``refuse``, or ``leave_out``.
+        scores: columns of a teacher's scores; they come out as ``teacher_logits``. Of rows one; of lists those of the
+            relevant texts and of the others; of triplets both, or one, the margin.
+    Raises:
+        RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left.
+    """
+    if without_relevant not in (REFUSE, LEAVE_OUT):
+        raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
+    reading = _Reading(where, columns, _ordered(scores, where, columns))
+    queries = reading.of_rows(dataset) if columns.negatives is None else reading.of_lists(dataset)
+    kinds = {"text": Value("string"), "text_pair": List(Value("string")), "label": List(Value("float32"))}
+    features = Features(kinds | ({TEACHER_LOGITS: List(Value("float32"))} if scores else {}))
+    found = write_dataset(_tables(reading.kept(queries), features.arrow_schema))
+    lost = reading.left_out
+    if lost and without_relevant == REFUSE:
+        one = min(lost, key=lambda query: query.row)
+        raise RequestError(
+            f"{where}: row {one.row}: none of the {len(one.texts)} texts of the query '{one.text:.60}' is relevant"
+            f" ({len(lost)} of {reading.queries} queries have none): give one, or leave such queries out with"
+            " without_relevant: leave_out in the recipe's data (--without-relevant leave_out)"
+        )
+    if not len(found):
+        raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
+    note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
+    return found, note
+
+
+def _ordered(scores: Sequence[str], where: str, columns: RankingColumns) -> tuple[str, ...]:
+    """The columns of scores, those of the relevant texts first. Raises RequestError for too many or too few."""
+    most = 1 if columns.negatives is None else 2
+    if len(scores) > most:
+        raise RequestError(
+            f"{where}: {len(scores)} columns of a teacher's scores ({', '.join(scores)}): {most} at most can be read,"
+            " one for each column of texts"
+        )
+    return tuple(sorted(scores, key=lambda name: name.lower().startswith(NEGATIVES)))
+
+
+def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
+    """Training examples of at most so many texts: those of a query with more are dealt out to several, and a note.
+
+    The texts are dealt one by one in the order of their relevance, so that each example gets its share of every grade
+    and a query has as few examples as can be. An example that would get no relevant text has one of the query's once
+    more. Nothing is random, and no text is left out.
+
+    Args:
+        dataset: as `read_queries` gives it.
+        size: texts, 2 or more.
+    Raises:
+        RequestError: fewer than 2, of which no loss learns an order.
+    """
+    if size < 2:
+        raise RequestError(f"group_size is {size}: an order is learned of 2 texts or more", key=["group_size"])
+    longer = 0
+
+    def dealt() -> Iterator[_Query]:
+        nonlocal longer
+        names = [*("text", "text_pair", "label"), *(name for name in (TEACHER_LOGITS,) if name in dataset.features)]
+        for row, query in enumerate(_rows(dataset, names), start=1):
+            parts = _dealt(query[2], size)
+            longer += len(parts) > 1
+            for places in parts:
+                yield _Query(row, query[0], *([values[i] for i in places] for values in query[1:]))
+
+    found = write_dataset(_tables(dealt(), dataset.features.arrow_schema))
+    if not longer:
+        return found, None
+    return found, (
+        f"{longer} of {len(dataset)} queries have more than {size} texts, which are dealt out to several training"
+        f" examples ({len(found)} in all; group_size)"
+    )
+
+
+def _dealt(labels: Sequence[float], size: int) -> list[list[int]]:
+    """The places of the texts in each part, in the order of the file."""
+    if len(labels) <= size:
+        return [[*range(len(labels))]]
+    order = np.argsort(-np.asarray(labels), kind="stable").tolist()
+    relevant = [place for place in order if labels[place] > 0]
+    parts = -(-len(labels) // size)
+    if len(relevant) < parts:  # each has one of them, again and again, and room for fewer others
+        others = [place for place in order if labels[place] <= 0]
+        parts = -(-len(others) // (size - 1))
+        relevant = [relevant[i % len(relevant)] for i in range(max(parts, len(relevant)))]
+        order = [*relevant, *others]
+    return [sorted(order[first::parts]) for first in range(parts)]
+
+
+def _tables(queries: Iterator[_Query], schema: pa.Schema) -> Iterator[pa.Table]:
+    yield schema.empty_table()
+    waiting: list[_Query] = []
+
+    def table() -> pa.Table:
+        columns = {
+            "text": [query.text for query in waiting],
+            "text_pair": [query.texts for query in waiting],
+            "label": [query.labels for query in waiting],
+        }
+        if TEACHER_LOGITS in schema.names:
+            columns[TEACHER_LOGITS] = [query.scores for query in waiting]
+        return pa.table(columns, schema=schema)
+
+    for query in queries:
+        waiting.append(query)
+        if len(waiting) == BATCH_ROWS:
+            yield table()
+            waiting = []
+    if waiting:
+        yield table()
+
+
+def _rows(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for batch in dataset.select_columns(list(names)).iter(BATCH_ROWS):
+        yield from zip(*(batch[name] for name in names), strict=True)

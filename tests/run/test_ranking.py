@@ -1,0 +1,185 @@
+"""A ranker from end to end: fine-tuned, distilled, measured, asked."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from distilnlp.cli import main
+from distilnlp.models.loading import load_classifier
+from distilnlp.recipe import make_recipe
+from distilnlp.report.predictions import predictions_file, read_predictions
+from distilnlp.report.schema import Report, read_report
+from distilnlp.run import run_recipe
+from tests.run.conftest import TRAINING
+from tests.tiny import CLASS_WORDS, FILLER
+
+METRICS = ["ndcg@10", "mrr@10", "map"]
+FILL = (*FILLER, "one", "two")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 queries of 3 to 6 texts, of which one is relevant; the last has none."""
+    path, rng = tmp_path_factory.mktemp("data") / "questions.csv", np.random.default_rng(0)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["query", "text", "label"])
+        for number in range(24):
+            words, others = CLASS_WORDS[number % 2], CLASS_WORDS[2 + number % 2]
+            for place in range(3 + number % 4):
+                right = place == number % 3 and number < 23
+                text = " ".join(rng.choice(words if right else others, 3))
+                writer.writerow([f"the {words[number % 5]} {FILL[number]}", f"{text} {FILL[place]}", int(right)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, start_weights: str, rows: Path) -> Path:
+    """Teacher, control and student."""
+    folder = tmp_path_factory.mktemp("runs") / "questions"
+    recipe: dict[str, Any] = {
+        "data": {
+            "task": str(rows),
+            "problem_type": "ranking",
+            "max_length": 32,
+            "group_size": 4,
+            "without_relevant": "leave_out",
+        },
+        "precision": "fp32",
+        "accept_weak_teacher": True,
+        "stages": {
+            "teacher": {"model": start_weights, "training": TRAINING},
+            "control": {"like": "student", "teacher": None, "objective": None},
+            "student": {
+                "teacher": "teacher",
+                "student": {"from": "teacher", "layers": 1},
+                "objective": {"hard_label": {}, "response": {}, "margin_mse": {"weight": 0.1}, "hidden_state": {}},
+                "training": TRAINING,
+            },
+        },
+    }
+    run_recipe(make_recipe(recipe, name="questions"), folder)
+    return folder
+
+
+def said_by(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """What a command prints, in one line where it is an error."""
+    assert main([*arguments]) == status
+    printed = capsys.readouterr()
+    return " ".join(printed.err.split()) if status else printed.out
+
+
+def report_of(folder: Path) -> Report:
+    return read_report(folder / "report.json")
+
+
+def test_every_model_is_measured_and_compared(finished: Path) -> None:
+    report = report_of(finished)
+    assert report.problem_type == "ranking" and report.main_metric == "ndcg@10"
+    for row in report.stages:
+        assert list(row.metrics) == METRICS
+        assert row.baseline is not None and row.baseline.answer == "a random order"
+    student = next(row for row in report.stages if row.stage == "student")
+    assert student.fidelity is not None and -1 <= student.fidelity.agreement <= 1
+    card = (finished / "README.md").read_text()
+    assert "pipeline_tag: text-ranking" in card
+
+
+def test_the_kept_answers_have_the_querys_number_in_each_row(finished: Path) -> None:
+    kept = read_predictions(predictions_file(finished / "student"))
+    assert (np.diff(kept.rows) >= 0).all() and len(set(kept.rows)) < len(kept.rows)
+    assert all(kept.labels[kept.rows == query].max() > 0 for query in set(kept.rows))
+
+
+def test_a_saved_ranker_is_one_of_transformers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(finished / "student").eval()
+    tokenizer = AutoTokenizer.from_pretrained(finished / "student")
+    assert model.config.num_labels == 1 and model.config.problem_type == "ranking"
+    inputs = tokenizer(["the good film"] * 2, ["blue", "great book"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        scores = model(**inputs).logits[:, 0]
+    asked = ["--query", "the good film", "--text", "blue", "--text", "great book"]
+    head, *lines = said_by(capsys, "predict", str(finished / "student"), *asked).splitlines()
+    assert head == "# the good film"
+    order = scores.argsort(descending=True).tolist()
+    assert [line.split("\t")[2] for line in lines] == [["blue", "great book"][place] for place in order]
+    assert [line.split("\t")[0] for line in lines] == ["1", "2"]
+    assert [float(line.split("\t")[1]) for line in lines] == pytest.approx(scores[order].tolist(), abs=1e-3)
+
+
+def test_texts_of_a_file_are_put_in_order_query_by_query(
+    finished: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "ranked.jsonl"
+    said_by(capsys, "predict", str(finished / "student"), "--input", str(rows), "-o", str(output))
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    with open(rows, encoding="utf-8") as file:
+        given = list(csv.DictReader(file))
+    assert len(found) == len(given)
+    first = [each for each in found if each["text"] == given[0]["query"]]
+    assert [each["rank"] for each in first] == [1, 2, 3]
+    assert [float(each["label"]) for each in first] == sorted((float(each["label"]) for each in first), reverse=True)
+
+
+def test_the_model_tells_an_evaluation_that_it_ranks(
+    finished: Path, rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(finished / "student"), str(rows)]
+    refused = said_by(capsys, *command, status=2)
+    assert "none of the" in refused and "--without-relevant leave_out" in refused
+    said = said_by(capsys, *command, "--without-relevant", "leave_out", "--json")
+    student = next(row for row in report_of(finished).stages if row.stage == "student")
+    assert json.loads(said)["metrics"]["validation"]["ndcg@10"] == pytest.approx(student.metrics["ndcg@10"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--query", "q", "--text", "a", "--text-pair", "b"], "leave out --text-pair"),
+        (["--text", "alone"], "trained on pairs"),
+        (["--query", "q"], "nothing to classify"),
+    ],
+)
+def test_what_cannot_be_ranked_is_told_in_a_line(
+    finished: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in said_by(capsys, "predict", str(finished / "student"), *options, status=2)
+
+
+def test_a_query_for_a_model_that_ranks_nothing_is_refused(
+    start_weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load_classifier(start_weights).config.num_labels == 2
+    assert "which has no query" in said_by(capsys, "predict", start_weights, "--query", "q", "--text", "a", status=2)
+
+
+def test_recorded_scores_teach_a_ranker(
+    start_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lists as BGE's tools write them, with the scores of a reranker that nobody has at hand."""
+    rows = [
+        {
+            "query": f"the {FILL[number]} {FILL[number // 2]}",
+            "pos": ["good film"],
+            "neg": ["blue book", "red meal"][: 1 + number % 2],
+            "pos_scores": [4.0],
+            "neg_scores": [0.5, -2.0][: 1 + number % 2],
+        }
+        for number in range(24)
+    ]
+    path = tmp_path / "mined.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ["--teacher-column", "pos_scores", "--teacher-column", "neg_scores"]
+    settings = ["--precision", "fp32", "--epochs", "1", "--max-length", "32", "--accept-weak-teacher"]
+    folder = tmp_path / "run"
+    said_by(capsys, "distill", str(path), *columns, "--student", start_weights, *settings, "-o", str(folder))
+    report = report_of(folder)
+    assert report.problem_type == "ranking"
+    teacher = next(row for row in report.stages if row.role == "teacher")
+    assert teacher.metrics == dict.fromkeys(METRICS, 1.0)
