@@ -127,6 +127,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "probability": each.probability,
                 "probabilities": each.probabilities,
                 **({} if each.entities is None else {"entities": [vars(entity) for entity in each.entities]}),
+                **({} if each.blanks is None else {"blanks": list(each.blanks)}),
             }
             for each in predictions
         ]
