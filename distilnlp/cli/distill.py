@@ -169,5 +169,5 @@ def _check_temperature(task: str, temperature: float | None, problem_type: str |
     from distilnlp.problems import get_problem
 
     known = GLUE[task].problem if task in GLUE else get_problem(problem_type) if problem_type else None
-    if temperature is not None and known is not None and not known.named_labels:
+    if temperature is not None and known is not None and not (known.named_labels or known.exclusive_classes):
         raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")

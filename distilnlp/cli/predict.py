@@ -127,6 +127,12 @@ def _line(prediction: "Prediction") -> str:
             for each in prediction.entities
         ]
         return "\n".join([f"# {shown}", *found])
+    if prediction.blanks is not None:
+        rows = [
+            "  ".join(f"{token} {probability:.3f}" for token, probability in blank.items())
+            for blank in prediction.blanks
+        ]
+        return "\n".join([f"# {shown}", *rows])
     if prediction.probability is None:
         return f"{prediction.label}\t{shown}"
     return f"{prediction.label}\t{prediction.probability:.3f}\t{shown}"

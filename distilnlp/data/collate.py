@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import flat_rows, is_nested
 from distilnlp.errors import RequestError
-from distilnlp.problems import TEACHER_LOGITS
+from distilnlp.problems import TEACHER_LOGITS, Problem
+from distilnlp.problems.masking import Masking
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-__all__ = ["make_collator"]
+__all__ = ["Collator", "Masks", "make_collator"]
 
 Feature = Mapping[str, object]
 
@@ -26,8 +27,11 @@ LISTS, UNFILLED = ("label", "labels"), -100
 
 
 def make_collator(
-    tokenizer: PreTrainedTokenizerBase, num_labels: int | None = None, label_padding: int | None = None
-) -> Callable[[Sequence[Feature]], dict[str, Tensor]]:
+    tokenizer: PreTrainedTokenizerBase,
+    num_labels: int | None = None,
+    label_padding: int | None = None,
+    problem: Problem | None = None,
+) -> Collator:
     """A collator that pads each batch to its own longest example, on the side that the tokenizer pads.
 
     ``length`` and everything that is not a number or a list of numbers (texts, names, None) is left out. ``label``
@@ -40,6 +44,7 @@ def make_collator(
         num_labels: how many labels the model has; needed for ``label_ids``.
         label_padding: what stands for the label of a padded token (`Problem.label_padding`); None where labels are not
             by token.
+        problem: the kind of task, where the head answers for some tokens only (`Problem.chosen`).
 
     Shapes:
         input_ids, attention_mask, token_type_ids, words, label_mask: ``(batch, longest of the batch)``, int64;
@@ -49,6 +54,7 @@ def make_collator(
         Of examples with several inputs each (the texts of a query) every input is a row, and there are ``groups``:
         ``(examples, most inputs of one)``, the row of each input, -1 where an example has no more; labels:
         ``(examples, most inputs of one)``, float32, filled up with -100.
+        head_tokens, labels, label_mask of a head that answers for some tokens only: ``(batch, rows)``.
 
     Raises:
         RequestError: the tokenizer has no padding token; in a batch: ``label_ids`` that are not below ``num_labels``.
@@ -61,18 +67,61 @@ def make_collator(
             " (tokenizer.eos_token is the usual choice) and the model's config.pad_token_id"
         )
     padding = BY_TOKEN if label_padding is None else {**BY_TOKEN, "labels": label_padding}
-    return _Collator(DataCollatorWithPadding(tokenizer), num_labels, padding)
+    return Collator(DataCollatorWithPadding(tokenizer), num_labels, padding, problem)
+
+
+class Masks:
+    """The masks of a training: each input has another one in each epoch, which seed, epoch and input decide.
+
+    So neither the number of processes or workers, nor the micro-batches, nor a break changes them.
+
+    Args:
+        masking: draws them.
+        seed: of the training.
+    """
+
+    def __init__(self, masking: Masking, seed: int) -> None:
+        import torch
+
+        self.masking = masking
+        self.seed = seed
+        # In memory that the workers of a data loader share: those that persist are made once for all epochs.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose masks come next."""
+        self._epoch.fill_(epoch)
+
+    def __call__(self, feature: Mapping[str, object]) -> dict[str, object]:
+        """The input with words hidden, and labels. Raises RequestError for one without the words of its tokens."""
+        if "words" not in feature:
+            raise RequestError(
+                "the data set holds tokens without a column 'words', and whole words are hidden: give texts, or"
+                " tokenize(..., words=True)"
+            )
+        ids, words = (cast("Sequence[int]", feature[name]) for name in ("input_ids", "words"))
+        # 1: no number of a training is that of held-out texts.
+        seen, labels = self.masking.draw(ids, words, [1, self.seed, int(self._epoch)], plain=False)
+        return {**feature, "input_ids": seen.tolist(), "labels": labels.tolist()}
 
 
 @dataclass(frozen=True)
-class _Collator:
-    """A class, not a closure: workers that are spawned have to pickle it."""
+class Collator:
+    """Makes batches (see `make_collator`). A class, not a closure: workers that are spawned have to pickle it."""
 
     pad: DataCollatorWithPadding
     num_labels: int | None
     padding: Mapping[str, int]
+    problem: Problem | None = None
+    masks: Masks | None = None
+
+    def hiding(self, masks: Masks) -> Collator:
+        """The same, which hides words of its inputs."""
+        return replace(self, masks=masks)
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
+        if self.masks is not None:
+            features = [self.masks(feature) for feature in features]
         if features and is_nested(features[0]):
             return self._lists(features)
         kept = [{key: value for key, value in feature.items() if _is_numeric(key, value)} for feature in features]
@@ -92,6 +141,8 @@ class _Collator:
             batch["labels"] = batch["labels"].float()  # float64 columns would not meet float32 logits
         if EXAMPLE_WEIGHT in batch:
             batch[EXAMPLE_WEIGHT] = _checked_weights(batch[EXAMPLE_WEIGHT].float())
+        if self.problem is not None and "labels" in batch:
+            batch.update(self.problem.chosen(batch["labels"]))
         return batch
 
     def _lists(self, features: Sequence[Feature]) -> dict[str, Tensor]:

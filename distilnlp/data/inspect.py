@@ -22,6 +22,7 @@ __all__ = [
     "has_labels",
     "label_counts",
     "text_sample",
+    "texts_alone",
     "to_tokens",
     "token_lengths",
     "visible_part",
@@ -101,6 +102,7 @@ def to_tokens(
     words: bool = False,
     problem: Problem | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    held_out: bool = False,
 ) -> Any:
     """The data set or stream tokenised; one that is already, and anything that is not of `datasets`, as it is.
 
@@ -108,13 +110,14 @@ def to_tokens(
         dataset: a data set, a dict of them, or None.
         tokenizers: the student's, then the teacher's (known to agree): the one that makes more inputs is used, so that
             a teacher with segments has them although its student (DistilBERT, say) does not read any.
-        max_length, words, problem, settings: as in `tokenize`; ``problem`` may be the model's own.
+        max_length, words, problem, settings, held_out: as in `tokenize`; ``problem`` may be the model's own.
     Raises:
         RequestError: there is text and no tokenizer.
     """
     if isinstance(dataset, dict):
         return {
-            name: to_tokens(part, tokenizers, max_length, words, problem, settings) for name, part in dataset.items()
+            name: to_tokens(part, tokenizers, max_length, words, problem, settings, held_out)
+            for name, part in dataset.items()
         }
     if not isinstance(dataset, Dataset | IterableDataset):
         return dataset
@@ -128,7 +131,17 @@ def to_tokens(
     if not known:
         raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
     most = max(known, key=lambda tokenizer: len(tokenizer.model_input_names))
-    return tokenize(dataset, most, max_length, words, dataset_problem(seen, problem), settings)
+    return tokenize(dataset, most, max_length, words, dataset_problem(seen, problem), settings, held_out)
+
+
+def texts_alone(dataset: Any) -> Any:
+    """A data set or stream of texts without its labels, or a dict of them; anything else as it is."""
+    if isinstance(dataset, dict):
+        return {name: texts_alone(part) for name, part in dataset.items()}
+    if not isinstance(dataset, Dataset | IterableDataset) or "text" not in (dataset.column_names or ()):
+        return dataset
+    labels = [name for name in LABEL_COLUMNS if name in dataset.column_names]
+    return dataset.remove_columns(labels) if labels else dataset
 
 
 def token_lengths(dataset: Any) -> np.ndarray | None:

@@ -19,13 +19,14 @@ from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
 from distilnlp.data.label_sets import label_keys, rows_without_label
+from distilnlp.data.raw_text import raw_texts, split_texts
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.recorded import RecordedColumns
 from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
-from distilnlp.problems import Problem, get_problem, means_vectors, problem_of_vectors
+from distilnlp.problems import Problem, get_problem, means_own_labels, means_vectors, problem_of_vectors
 from distilnlp.typed import typed
 
 __all__ = ["Task", "known_name", "load_pairs", "load_task"]
@@ -70,8 +71,8 @@ class Task:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether any training row has a label."""
-        return self.train is not None and "label" in self.train.column_names
+        """Whether any training row has a label, or is one itself."""
+        return self.train is not None and (self.problem.labels_itself or "label" in self.train.column_names)
 
     def labelled(self) -> "Task":
         """The task with those training rows that have a label."""
@@ -165,6 +166,14 @@ def load_task(
             raise RequestError(f"answers in the data teach logits, and {problem_type} has none: leave the column out")
         request = replace(request, optional=False)
         return _load_sentences(name, data_dir, validation, request, max_train, max_validation)
+    if means_own_labels(problem_type):
+        if recorded is not None:
+            raise RequestError(
+                f"answers in the data are of classes, and {problem_type} has none: leave the column out"
+            )
+        if label is not None or label_names is not None:
+            raise RequestError(f"{problem_type} learns from the texts alone: leave label= out (--label)")
+        return _load_raw(name, data_dir, validation, request, max_train, max_validation)
     own_options: dict[str, object] = {"validation": validation, "text": text, "text_pair": text_pair, "label": label}
     own_options |= {"label_names": label_names, "weight": weight}
     own_options |= {"group_size": group_size, "without_relevant": without_relevant}
@@ -378,6 +387,100 @@ def _some(dataset: Dataset, seed: int, count: int | None) -> Dataset:
         return dataset
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     return dataset.select(np.sort(chosen), keep_in_memory=True)
+
+
+def _load_raw(
+    name: str | Path,
+    data_dir: str | Path | None,
+    validation: str | Path | None,
+    request: Request,
+    max_train: int | None,
+    max_validation: int | None,
+) -> Task:
+    """Texts that are their own labels; what labels stand beside them is not read."""
+    problem = get_problem(str(request.problem))
+    source = _raw_texts_of(name, data_dir, validation, request)
+    train, held_out, notes = split_texts(source.train, source.validation, request.seed, source.where)
+    return Task(
+        name=source.name,
+        train=_some(train, request.seed, max_train),
+        validation=_some(held_out, request.seed, max_validation),
+        label_names=None,
+        problem=problem,
+        metrics=problem.metrics,
+        main_metric=problem.main_metric,
+        source=_noted(source.source, notes),
+        dataset_id=source.dataset_id,
+    )
+
+
+@dataclass(frozen=True)
+class _RawTexts:
+    """Where texts come from.
+
+    Args:
+        name: of the task.
+        train, validation: the column ``text``; no held-out ones where there are none of their own.
+        where: what to call the data in an error.
+        source, dataset_id: as in `Task`.
+    """
+
+    name: str
+    train: Dataset
+    validation: Dataset | None
+    where: str
+    source: str
+    dataset_id: str | None = None
+
+
+def _raw_texts_of(
+    name: str | Path, data_dir: str | Path | None, validation: str | Path | None, request: Request
+) -> _RawTexts:
+    known = known_name(name)
+    if known:
+        task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
+        own = [
+            data and raw_texts(data, [column for column in data.column_names if column != "label"], known)
+            for data in (task.train, task.validation)
+        ]
+        held_out = own[1] if validation is None else _read_raw([_file(validation)], request)
+        return _RawTexts(task.name, own[0], held_out, known, task.source, task.dataset_id)
+    path = Path(name)
+    if os.path.isdir(path):
+        files = find_split(path, ["train"])
+        if not files:
+            raise RequestError(f"{path}: no training file in this folder: train.txt (.csv, .tsv, .jsonl, .parquet)")
+        others = [_file(validation)] if validation else find_split(path, VALIDATION_NAMES)
+        stem, source = (path.resolve().name,) * 2
+    elif os.path.exists(path) or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or "/" not in str(name):
+        files, others = [_file(path)], [_file(validation)] if validation else []
+        stem, source = path.stem, path.name
+    else:
+        return _hub_texts(str(name), None if validation is None else str(validation), request)
+    return _RawTexts(stem, _read_raw(files, request), _read_raw(others, request) if others else None, source, source)
+
+
+def _hub_texts(name: str, validation: str | None, request: Request) -> _RawTexts:
+    repository, _, config = name.partition(":")
+    splits = _from_hub(repository, config or None)
+    split = validation or next((each for each in VALIDATION_NAMES if each in splits), None)
+    for needed in ("train", split):
+        if needed is not None and needed not in splits:
+            raise unknown(f"split of {name}:", needed, splits)
+    found = {
+        each: raw_texts(
+            splits[each], find_text_columns(splits[each].column_names, name, request.text, request.text_pair), name
+        )
+        for each in ("train", split)
+        if each is not None
+    }
+    stem = repository.rsplit("/", 1)[-1]
+    return _RawTexts(stem, found["train"], found[split] if split else None, f"{name} train", name, repository)
+
+
+def _read_raw(paths: list[Path], request: Request) -> Dataset:
+    data = _read_texts(paths, request)
+    return raw_texts(data, data.column_names, str(paths[0]))
 
 
 def _noted(source: str, notes: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ def tokenize(
     words: bool = False,
     problem: Problem | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    held_out: bool = False,
 ) -> AnyDataset:
     """Tokenise the columns ``text`` and, where there is one, ``text_pair``, as the kind of task reads them.
 
@@ -61,6 +62,7 @@ def tokenize(
         words: whether there is a column ``words`` too.
         problem: the kind of task; default: the one that the columns are told to be of.
         settings: how texts are read (see `distilnlp.models.reading`).
+        held_out: whether a model is measured on them; only some kinds then read them in another way than a training.
 
     Shapes:
         one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
@@ -80,7 +82,7 @@ def tokenize(
     first = first_rows(dataset)
     if words and not tokenizer.is_fast:
         raise RequestError(f"{type(tokenizer).__name__} does not tell which word a token is of: use a fast tokenizer")
-    encoder = _encoder(first, tokenizer, max_length, problem, settings)
+    encoder = _encoder(first, tokenizer, max_length, problem, settings, held_out)
     encoder.words = words
     features = _features(encoder(first[:1]), first, encoder)
     encoder.cut, encoder.read, encoder.longest = 0, 0, ()
@@ -91,6 +93,8 @@ def tokenize(
     from distilnlp.data.arrow import write_dataset
 
     tokenised = write_dataset(_encoded(encoder, dataset, features))
+    if not len(tokenised):
+        raise RequestError(f"none of the {len(dataset)} texts has a token: give texts with words in them")
     _report_truncated(encoder)
     return tokenised
 
@@ -113,6 +117,7 @@ def _encoder(
     max_length: int | None,
     problem: Problem | None,
     settings: Mapping[str, Any],
+    held_out: bool = False,
 ) -> _Encoder:
     _check_columns(first.column_names)
     limit = _check_length(tokenizer, max_length, pair="text_pair" in first.column_names)
@@ -120,8 +125,10 @@ def _encoder(
     if not len(first):
         raise RequestError("the data set to tokenise has no rows: at least one is needed")
     kind = problem or problem_of_columns(first.features) or get_problem(PLAIN)
-    labels = _labels_column(first, kind) if "label" in first.column_names else None
-    return _Encoder(kind.reader(tokenizer, limit, settings), labels, by_list=kind.by_list)
+    labelled = "label" in first.column_names and not kind.labels_itself
+    labels = _labels_column(first, kind) if labelled else None
+    reader = kind.reader(tokenizer, limit, settings)
+    return _Encoder(reader.measuring() if held_out else reader.training(), labels, by_list=kind.by_list)
 
 
 def _labels_column(dataset: Dataset, problem: Problem) -> str:
@@ -278,7 +285,7 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
     """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
-    types = {"input_ids": "int32", "words": "int16"}
+    types = {"input_ids": "int32", "words": "int16", "labels": "int32"}
     labels = encoder.labels
     plain = ("length", EXAMPLE_WEIGHT, TEACHER_LOGITS, labels)
     kinds = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.encoder import base_model, count_parameters
 from distilnlp.models.heads import head_logits
 
@@ -47,6 +48,8 @@ class Backend(Protocol):
     def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits ``(batch, classes)``, or ``(batch, tokens, classes)`` of a head by token.
 
+        Where the batch has ``head_tokens``, ``(batch, rows)``, the head answers for these tokens alone:
+        ``(batch, rows, classes)``.
         The device may still be computing them.
         """
         ...
@@ -72,6 +75,7 @@ class TorchBackend:
         inner = base_model(model)
         self.model = model if device is None else nn.Module.to(model, device)
         self.config: PreTrainedConfig = inner.config
+        self._inner = inner
         self.columns = frozenset(inspect.signature(inner.forward).parameters) - {"labels"}
 
     @property
@@ -98,8 +102,10 @@ class TorchBackend:
                 module.training = training
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(batch, classes)``, or ``(batch, tokens, classes)``."""
-        return head_logits(self.model(**batch))
+        """Logits ``(batch, classes)``, ``(batch, tokens, classes)``, ``(batch, rows, classes)`` of `head_tokens`."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != HEAD_TOKENS}
+        with answering_for(self._inner, batch.get(HEAD_TOKENS)):
+            return head_logits(self.model(**inputs))
 
     def wait(self) -> None:
         """Wait for an accelerator."""

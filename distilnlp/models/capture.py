@@ -9,7 +9,7 @@ where it gives attentions they come after dropout.
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from distilnlp.errors import RequestError
+from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.encoder import layer_stack
 from distilnlp.models.heads import head_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -177,7 +178,7 @@ class Capture:
         self._stops = not self.needs.logits
         try:
             with (
-                _without_pooler(model) if self._stops else nullcontext(),
+                _without_pooler(model) if self._stops else answering_for(self.model, inputs.get(HEAD_TOKENS)),
                 torch.set_grad_enabled(self.needs.input_gradients),
             ):
                 output = model(**known)

@@ -203,7 +203,8 @@ def load_model(
     model, new = _load(under, whose, relabel(config, settings), seed, require_head and adapter is None)
     if adapter is not None:
         if require_head and not adapter.weights.keys() >= set(new):
-            raise _no_head(str(name), next(key for key in new if key not in adapter.weights))
+            missing = next(key for key in new if key not in adapter.weights)
+            raise _no_head(str(name), missing, problem_of_config(model.config))
         adapter = adapter if require_head or count == model.config.num_labels else adapter.without_head(model)
         model = merge_adapter(apply_adapter(model, adapter))
     # What labels the head of adapters was made for is not known where it is not those of their base.
@@ -323,11 +324,16 @@ def _load(
             "again"
         )
     if new and require_head:
-        raise _no_head(name, new[0])
+        raise _no_head(name, new[0], problem_of_config(model.config))
     return model, new
 
 
-def _no_head(name: str, missing: str) -> RequestError:
+def _no_head(name: str, missing: str, problem: Problem) -> RequestError:
+    if problem.labels_itself:
+        return RequestError(
+            f"{name} has no masked-LM head ({missing} is missing): take a model that was trained on masked words, or, "
+            "where it only teaches, an objective that reads no logits (minilm, hidden_state)"
+        )
     return RequestError(
         f"{name} has no classification head of its own ({missing} is missing): fine-tune it first "
         "(distilnlp finetune), then use that folder"

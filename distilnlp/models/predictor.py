@@ -16,14 +16,17 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.checks import check_fits, check_token_types, token_limit
+from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.models.reading import reading_settings
 from distilnlp.problems import DECISION_THRESHOLDS, Answer, Problem, problem_of_config
 from distilnlp.problems.base import check_finite
-from distilnlp.problems.reading import Encoded, Spans
+from distilnlp.problems.reading import Encoded, Reader, Spans
 from distilnlp.typed import typed
 
 __all__ = ["Answered", "Predictor", "Text"]
+
+IGNORED = -100  # the label of a token that has none
 
 Words = tuple[str, ...] | list[str]
 Text = str | tuple[str | Words, ...]
@@ -39,11 +42,13 @@ class Answered:
         logits: ``(rows, classes)``, float32 whatever the precision of the model.
     Args:
         spans: of each text where its words stand in it, in characters, where the kind answers by word.
+        labels: ``(rows,)`` where the texts themselves tell them; else None.
     """
 
     example: NDArray[np.int64]
     logits: NDArray[np.float32]
     spans: list[Spans]
+    labels: NDArray[np.int64] | None = None
 
 
 class Predictor:
@@ -114,13 +119,17 @@ class Predictor:
         return problem_of_config(self.backend.config)
 
     @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the model's config calls each logit, in their order."""
+    def label_names(self) -> Sequence[str]:
+        """What the model's config calls each logit, in their order; of a head for the vocabulary the tokens."""
+        if self.problem.labels_itself:
+            return _Vocabulary(self.tokenizer)
         names = self.backend.config.id2label or {}
         return tuple(str(name) for _, name in sorted((int(index), name) for index, name in names.items()))
 
     def encode(self, texts: Sequence[Text]) -> dict[str, Tensor]:
         """A batch on the backend's device: ``(inputs, tokens)`` for each column that it reads.
+
+        Held-out texts, as `answered` reads them.
 
         Args:
             texts: a text each, or ``(text,)`` or ``(text, pair)``; all of one kind. Where the kind answers by word, a
@@ -128,14 +137,11 @@ class Predictor:
         Raises:
             RequestError: texts that are none or of two kinds; a tokenizer that is not the model's.
         """
-        return self._batch(self._read(self._rows(texts)).columns)
-
-    def _read(self, rows: Sequence[tuple[Any, ...]]) -> Encoded:
-        columns = zip(*rows, strict=True)
-        return self.reader.encode(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
+        batch = self._batch(_read(self.reader.measuring(), self._rows(texts)).columns)
+        return {name: batch[name] for name in batch if name in self.backend.columns or name == HEAD_TOKENS}
 
     def _batch(self, columns: Mapping[str, list[Any]]) -> dict[str, Tensor]:
-        """Inputs padded to the longest, on the device."""
+        """Inputs padded to the longest, on the device; and which tokens the head answers for, where not for all."""
         read = {name: columns[name] for name in self.tokenizer.model_input_names if name in columns}
         batch = self.tokenizer.pad(read, padding=True, return_tensors="pt", verbose=False)
         highest = int(batch["input_ids"].max())
@@ -145,7 +151,13 @@ class Predictor:
                 "another model's, load the tokenizer of the model's own folder"
             )
         check_token_types(self.backend.config, batch)
-        return {name: batch[name].to(self.backend.device) for name in batch if name in self.backend.columns}
+        found = {name: batch[name] for name in batch if name in self.backend.columns}
+        if "labels" in columns:
+            padded = torch.full(batch["input_ids"].shape, IGNORED)
+            for row, (own, mask) in enumerate(zip(columns["labels"], batch["attention_mask"].bool(), strict=True)):
+                padded[row, mask] = torch.tensor(own)
+            found.update(self.problem.chosen(padded))
+        return {name: tensor.to(self.backend.device) for name, tensor in found.items()}
 
     def _rows(self, texts: Sequence[Text]) -> list[tuple[Any, ...]]:
         """The texts as tuples of one length, of strings, or lists of words, and nothing else."""
@@ -181,42 +193,54 @@ class Predictor:
                 f"max_length={self.max_length}: {what} has {special} special tokens, give {special + 1} or more"
             )
 
-    def _batches(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[list[int], Encoded]]:
+    def _batches(
+        self, rows: Sequence[tuple[Any, ...]], reader: Reader | None = None
+    ) -> Iterator[tuple[list[int], Encoded]]:
         """The texts in batches of like length, each with the places of its texts."""
         order = sorted(range(len(rows)), key=lambda i: sum(_letters(part) for part in rows[i]))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
-            yield places, self._read([rows[i] for i in places])
+            yield places, _read(reader or self.reader, [rows[i] for i in places])
 
-    def answered(self, texts: Sequence[Text]) -> Answered:
+    def answered(self, texts: Sequence[Text], *, held_out: bool = True) -> Answered:
         """The rows of logits of each text, in the order of the texts.
 
+        Args:
+            texts: as for `encode`.
+            held_out: whether the model is measured on them: where the texts are their own labels, some words are then
+                hidden in them; else they have blanks of their own.
         Raises:
             RequestError: as `encode`, before the model is asked; or no texts.
             RunError: logits that are not finite numbers.
         """
-        rows = self._rows(texts)
+        rows, reader = self._rows(texts), self.reader.measuring() if held_out else self.reader
         read: list[tuple[list[int], Encoded, list[tuple[Tensor, Tensor | None]]]] = []
         with self.backend.evaluating():
-            for places, encoded in self._batches(rows):
+            for places, encoded in self._batches(rows, reader):
                 parts = []
                 for start in range(0, len(encoded.example), self.batch_size):
                     part = slice(start, start + self.batch_size)
                     batch = self._batch({name: values[part] for name, values in encoded.columns.items()})
                     # Left on the device: to fetch them would be to wait for it, when the next texts can be tokenised.
                     # A copy, for a runtime may write its next answer over this one.
-                    parts.append((self.backend(batch).to(torch.float32, copy=True), batch.get("attention_mask")))
+                    own = {name: batch[name] for name in batch if name in self.backend.columns or name == HEAD_TOKENS}
+                    logits = reader.kept(self.backend(own), batch.get("labels"))
+                    mask = batch.get("label_mask", batch.get("attention_mask"))
+                    parts.append((logits.to(torch.float32, copy=True), mask))
                 read.append((places, encoded, parts))
         of_text: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(rows)
         spans: list[Spans] = [[] for _ in rows]
+        labels: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(rows)
         for places, encoded, parts in read:
-            joined = self.reader.join(encoded, [each for part in parts for each in _of_inputs(*part)])
-            for place, logits, own in zip(places, joined, encoded.spans or [[] for _ in places], strict=True):
-                of_text[place], spans[place] = logits, own
+            for place, known in zip(places, encoded.labels, strict=False):
+                labels[place] = known
+            joined = reader.join(encoded, [each for part in parts for each in _of_inputs(*part)])
+            for place, rows_of_it, words in zip(places, joined, encoded.spans or [[] for _ in places], strict=True):
+                of_text[place], spans[place] = rows_of_it, words
         example = np.repeat(np.arange(len(rows)), [len(each) for each in of_text])
         found = np.concatenate(of_text)
         check_finite(found)
-        return Answered(example, found, spans)
+        return Answered(example, found, spans, np.concatenate(labels) if self.problem.labels_itself else None)
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """``(rows, classes)``, in the order of the texts, as `answered`; a row for each text, or for each word."""
@@ -248,8 +272,26 @@ class Predictor:
 
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
         """The decisions with names and probabilities, one for each text. Raises: as `decide`."""
-        found = self.answered(texts)
+        found = self.answered(texts, held_out=False)
         return self.problem.answers_of_texts(found.logits, self.label_names, found.example, found.spans)
+
+
+class _Vocabulary(Sequence[str]):
+    """The tokens as they are read, each decoded when somebody asks for it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __getitem__(self, place: Any) -> Any:
+        return str(self._tokenizer.decode([place])).strip()
+
+
+def _read(reader: Reader, rows: Sequence[tuple[Any, ...]]) -> Encoded:
+    columns = zip(*rows, strict=True)
+    return reader.encode(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
 
 
 def _letters(part: str | Words) -> int:

@@ -36,6 +36,7 @@ __all__ = [
     "label_feature",
     "label_settings",
     "list_problems",
+    "means_own_labels",
     "means_vectors",
     "problem_of_columns",
     "problem_of_config",
@@ -185,6 +186,8 @@ class Answer:
         probabilities: of every class; empty for a regression.
         entities: in their order, where the kind finds some; else None.
         scores: of each text of a query, in their order, where the kind ranks them; else None.
+        blanks: of each blank in the text the likeliest tokens with their probabilities, where the kind fills blanks;
+            else None.
     """
 
     label: str
@@ -192,6 +195,7 @@ class Answer:
     probabilities: dict[str, float]
     entities: tuple[Entity, ...] | None = None
     scores: tuple[float, ...] | None = None
+    blanks: tuple[dict[str, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +216,7 @@ class Problem:
         by_list: whether an example is a query with several texts, each with a label and a row of logits of its own.
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
+        labels_itself: whether the texts are their own labels, so that their data have none.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
         vectors: whether a row of logits is the vector of a text, which is learned from texts without labels.
         label_padding: what stands for the label of a padded token; None where labels are not by token.
@@ -235,6 +240,7 @@ class Problem:
     by_list: ClassVar[bool] = False
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
+    labels_itself: ClassVar[bool] = False
     exclusive_classes: ClassVar[bool] = False
     vectors: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
@@ -318,6 +324,26 @@ class Problem:
         """
         return text_reader(tokenizer, limit, settings)
 
+    def chosen(self, labels: Tensor) -> dict[str, Tensor]:
+        """The tokens of a batch that the head answers for, where it answers for some only.
+
+        Args:
+            labels: by token, ``(batch, tokens)``.
+        Returns:
+            ``head_tokens``, the places of those tokens, with ``labels`` and ``label_mask`` of each row of logits,
+            ``(batch, rows)``; empty where the head answers for all.
+        """
+        return {}
+
+    def kept(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        """What is kept of a batch's rows of logits, which `decide` and the metrics read; themselves, mostly.
+
+        Args:
+            logits: ``(batch, classes)`` or ``(batch, rows, classes)``.
+            labels: of the batch; None where it has none.
+        """
+        return logits
+
     def answered_rows(
         self, logits: NDArray[Any], labels: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
@@ -356,8 +382,9 @@ class Problem:
         return int(config.num_labels or 0)
 
     def fits_head(self, config: Any, names: Sequence[str] | None) -> bool:
-        """Whether the head of a model with this config is one for these labels, as far as its size tells."""
-        return self.head_size(config) == self.num_logits(names)
+        """Whether the head of a model with this config is one for these labels, as far as its kind and size tell."""
+        same = problem_of_config(config).auto_class == self.auto_class
+        return same and self.head_size(config) == self.num_logits(names)
 
     def num_classes(self, num_logits: int) -> int:
         """How many classes a head of so many logits chooses from; labels that are class ids lie below."""
@@ -600,6 +627,11 @@ def means_vectors(name: str | None) -> bool:
     return name is not None and name in _REGISTRY and _REGISTRY[name].vectors
 
 
+def means_own_labels(name: str | None) -> bool:
+    """Whether a name is that of a kind whose texts are their own labels; an unknown one is not."""
+    return name is not None and name in _REGISTRY and _REGISTRY[name].labels_itself
+
+
 def problem_of_vectors() -> Problem:
     """The problem whose answers are vectors of texts."""
     return next(problem for problem in _REGISTRY.values() if problem.vectors)
@@ -607,7 +639,8 @@ def problem_of_vectors() -> Problem:
 
 def problem_of_labels(labels: Tensor) -> Problem:
     """The problem that a batch's labels are of, by their type and shape alone: the first registered that fits."""
-    found = next((problem for problem in _REGISTRY.values() if problem.has_labels(labels)), None)
+    kinds = (problem for problem in _REGISTRY.values() if not problem.labels_itself)
+    found = next((problem for problem in kinds if problem.has_labels(labels)), None)
     if found is None:
         raise RequestError(f"labels of type {labels.dtype} and shape {tuple(labels.shape)} are of no known problem")
     return found

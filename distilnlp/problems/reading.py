@@ -13,6 +13,7 @@ from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError, unknown
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 __all__ = ["Encoded", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
@@ -33,6 +34,8 @@ class Encoded:
         taken: of each input of a head by token, the tokens that have a row of logits, and which row of the example;
             empty for a kind with one row an example.
         spans: of each example with a row for each word, where each word stands in the text, in characters.
+        labels: of each example those of its rows of logits, ``(rows,)``, where the texts themselves tell them; empty
+            where the data do.
     """
 
     columns: dict[str, list[Any]]
@@ -40,6 +43,7 @@ class Encoded:
     cut: list[int] = field(default_factory=list)
     taken: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     spans: list[Spans] = field(default_factory=list)
+    labels: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 class Reader:
@@ -60,6 +64,31 @@ class Reader:
         Args:
             rows: the columns ``text``, maybe ``text_pair``, maybe ``label``, each with a value a row.
             words: whether there is a column ``words`` too (see `word_numbers`).
+        """
+        raise NotImplementedError
+
+    def training(self) -> Reader:
+        """What reads the texts of a training; itself where it reads all alike."""
+        return self
+
+    def measuring(self) -> Reader:
+        """What reads held-out texts; itself where it reads all alike."""
+        return self
+
+    def kept(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        """What is kept of a batch's logits, ``(batch, rows, numbers)`` (see `Problem.kept`); themselves, mostly.
+
+        Args:
+            logits: of the model.
+            labels: of the batch; None where it has none.
+        """
+        return logits
+
+    def tokens(self, rows: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
+        """The tokens of some rows, one after the other, without special ones.
+
+        Raises:
+            NotImplementedError: a kind whose labels are no tokens.
         """
         raise NotImplementedError
 

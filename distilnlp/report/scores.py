@@ -246,6 +246,21 @@ def _ranked(predictions: Floats, references: Floats, names: Sequence[str] | None
 
 _RANKING = {name: partial(_of_queries, place) for place, name in enumerate(("ndcg@10", "mrr@10", "map"))}
 
+
+def _right_tokens(predictions: Floats, references: Floats, names: Sequence[str] | None) -> Sequence[float]:
+    """How many hidden tokens of a text are found, and how many there are."""
+    return float(np.sum(predictions == references)), float(len(references))
+
+
+def _token_logs(predictions: Floats, references: Floats, names: Sequence[str] | None) -> Sequence[float]:
+    """The log-probabilities that a model gives the hidden tokens of a text, summed, and how many there are.
+
+    Args:
+        predictions: rows that end with that log-probability (`distilnlp.problems.masked_lm.MaskedLM`).
+    """
+    return float(np.sum(predictions[:, -1])), float(len(references))
+
+
 _ENTITIES = {
     "entity_f1": lambda counts, _: _ratio(2 * counts[0], counts[1] + counts[2]),
     "entity_precision": lambda counts, _: _ratio(counts[0], counts[1]),
@@ -267,6 +282,14 @@ SCORES: dict[str, Score] = {
     ),
     "macro_average_precision": Score(
         macro_average_precision, "average_precision", reads="logits", undefined=_without_labels
+    ),
+    "masked_accuracy": Score(ByExample(_right_tokens, lambda counts, _: _ratio(counts[0], counts[1])), "accuracy"),
+    # Of whole words that are hidden together, and so above what hiding one token at a time gives.
+    "pseudo_perplexity": Score(
+        ByExample(_token_logs, lambda sums, _: float(np.exp(-_ratio(sums[0], sums[1])))),
+        "perplexity",
+        higher_is_better=False,
+        reads="logits",
     ),
     **{name: Score(ByExample(_entity_counts, total), "seqeval") for name, total in _ENTITIES.items()},
     **{name: Score(ByExample(_ranked, total), "trec_eval") for name, total in _RANKING.items()},
@@ -338,7 +361,7 @@ def compute_scores(
                 f"metric '{of_logits[0]}' is computed from logits, which need no decision: give logits="
             )
         given["logits"] = np.asarray(problem.check_logits(logits), dtype=np.float64)
-        if given["logits"].shape != expected.shape:
+        if given["logits"].shape[: expected.ndim] != expected.shape:
             raise RequestError(f"the logits are {given['logits'].shape} and the references {expected.shape}")
     for name in wanted:
         why = SCORES[name].undefined(given[SCORES[name].reads], expected)

@@ -40,6 +40,8 @@ __all__ = [
     "texts_of",
 ]
 
+_TEXTS_TO_COUNT = 10_000  # of the training, for the commonest token: more change nothing
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,7 +81,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
         _digest(task, task.validation),
-        _baseline(predictions, task),
+        _baseline(predictions, task, predictor),
     )
 
 
@@ -105,10 +107,14 @@ def _digest(task: Task, data: Dataset) -> str:
     return str(data_entry(task, plain)["digest"])
 
 
-def _baseline(predictions: Predictions, task: Task) -> Baseline | None:
+def _baseline(predictions: Predictions, task: Task, predictor: Predictor | None = None) -> Baseline | None:
     if task.train is None or not task.is_labelled or np.isnan(predictions.labels).all():
         return None
-    labels = label_array(task.labelled().train, task.problem)
+    if task.problem.labels_itself and predictor is not None:
+        some = np.sort(np.random.default_rng(0).permutation(len(task.train))[:_TEXTS_TO_COUNT])
+        labels = predictor.reader.measuring().tokens({"text": task.train.select(some)["text"]})
+    else:
+        labels = label_array(task.labelled().train, task.problem)
     return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric, task.label_names)
 
 
@@ -132,7 +138,8 @@ def answer_of(
     Raises:
         RequestError: no such model, no head of its own, or one for other labels.
     """
-    model = load_classifier(name, require_head=True, pooling=pooling)
+    problem = task.problem if task.problem.labels_itself else None
+    model = load_classifier(name, require_head=True, problem=problem, pooling=pooling)
     check_head(model.config, task, name)
     if task.label_names is not None:
         align_labels(model, task.label_names)
@@ -148,14 +155,16 @@ def check_head(config: PreTrainedConfig, task: Task, name: str) -> None:
         task: as `load_task` gives it.
         name: of the model.
     """
-    own, needed = problem_of_config(config), task.problem.num_logits(task.label_names)
-    if own.vectors != task.problem.vectors:
+    if task.problem.fits_head(config, task.label_names):
+        return
+    own = problem_of_config(config)
+    if own.auto_class != task.problem.auto_class:
         raise RequestError(
             f"{name} is a model for {own.name} and task {task.name} is {task.problem.name}: take one that was trained "
             "for it"
         )
-    if not task.problem.fits_head(config, task.label_names):
-        raise RequestError(f"{name} has {config.num_labels} outputs and task {task.name} needs {needed}")
+    needed = task.problem.num_logits(task.label_names)
+    raise RequestError(f"{name} has {config.num_labels} outputs and task {task.name} needs {needed}")
 
 
 def head_of(name: str) -> tuple[Problem, tuple[str, ...] | None]:
@@ -226,7 +235,10 @@ def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predicti
     """Decided by the model's own thresholds, where it has any."""
     thresholds = task.problem.of_config(predictor.backend.config).thresholds
     found = predictor.answered(texts_of(data))
-    labels = _labels(data, task) if "label" in data.column_names else np.full(len(found.logits), np.nan)
+    if found.labels is not None:
+        labels = found.labels
+    else:
+        labels = _labels(data, task) if "label" in data.column_names else np.full(len(found.logits), np.nan)
     predictions = Predictions.of(labels, found.logits, thresholds, found.example)
     return predictions, _scores(predictions, task, data)
 
@@ -238,7 +250,7 @@ def _labels(data: Dataset, task: Task) -> NDArray[Any]:
 
 def _scores(predictions: Predictions, task: Task, data: Dataset) -> dict[str, float]:
     """None of them without labels."""
-    if "label" not in data.column_names:
+    if "label" not in data.column_names and not task.problem.labels_itself:
         return {}
     decisions = predictions.decisions(task.problem)
     scores = compute_scores(

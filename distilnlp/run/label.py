@@ -131,6 +131,8 @@ def _one_head(
 ) -> tuple[Problem, tuple[str, ...], list[list[int]]]:
     """The kind of task and the labels of the first model, and in which order each model has them."""
     first = predictors[0]
+    if first.problem.labels_itself:
+        raise RequestError(f"{teachers[0]} is for {first.problem.name} and gives texts no label: take a classifier")
     orders = []
     for name, predictor in zip(teachers, predictors, strict=True):
         if type(predictor.problem) is not type(first.problem):
@@ -145,7 +147,7 @@ def _one_head(
                 f" {', '.join(first.label_names)}: the mean of several models needs the same labels"
             )
         orders.append(list(order))
-    return get_problem(first.problem.name), first.label_names, orders
+    return get_problem(first.problem.name), tuple(first.label_names), orders
 
 
 def _answers(

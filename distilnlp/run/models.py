@@ -99,6 +99,8 @@ class Models:
         self.folder = folder
         to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
         names = [name for stage in to_come for name in (stage.start, stage.teaching_model) if name is not None]
+        # The teachers from outside of which no stage reads the head, so that they need none; `check` finds them.
+        self.bodies: set[str] = set()
         self.sources = Sources(Counter(name for name in names if name not in plan.stages), plan.poolings)
         self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
@@ -141,7 +143,7 @@ class Models:
             found = load_teacher(self.folder.stage(name))
             shorter = self._shortened(stage, name, found.model)
             return found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
-        model = self._shortened(stage, name, self.sources.teacher(name, self.tasks[stage.name]))
+        model = self._shortened(stage, name, self.outsider(stage))
         teacher = FrozenTeacher(model, self.sources.tokenizer(name))
         self.sources.used(name)
         return teacher
@@ -159,6 +161,18 @@ class Models:
             vectors = predictor.logits(texts_of(task.train.select(np.sort(chosen))))
             self._reduced[key] = model.cpu().reduced(torch.from_numpy(vectors), key[1])
         return copy.deepcopy(self._reduced[key])
+
+    def outsider(self, stage: StagePlan) -> PreTrainedModel:
+        """The model that teaches a stage and is no stage itself."""
+        name = str(stage.teacher)
+        return self.sources.teacher(name, self.tasks[stage.name], head=name not in self.bodies)
+
+    @staticmethod
+    def _with_head(name: str, task: Task) -> ModelInfo:
+        """The sizes of a model with a head for a task, whether it has one or not."""
+        config = relabel(load_config(name), task.problem.config_settings(task.label_names))
+        with torch.device("meta"):
+            return model_info(model_from_config(config))
 
     def _of_stage(self, name: str, stage: StagePlan) -> PreTrainedModel:
         """What a finished stage has left, with a head for the task of the stage that goes on from it."""
@@ -203,10 +217,31 @@ class Models:
         sketches: dict[str, PreTrainedModel] = {}
         for stage in self.plan.stages.values():
             sketches[stage.name] = self._sketch(stage, sketches)
+        self.bodies = self._find_bodies(sketches)
+        for stage in self.plan.stages.values():
             self._check_as_it_is(stage)
             if stage.objective is not None:
                 self._check_objective(stage, sketches)
         return sketches
+
+    def _find_bodies(self, sketches: Mapping[str, PreTrainedModel]) -> set[str]:
+        """The teachers from outside of which no stage reads the head, where a bare encoder can teach."""
+        found: set[str] = set()
+        read: set[str] = set()
+        for name, stage in self._taught_from_outside():
+            if not self.tasks[stage.name].problem.labels_itself:
+                read.add(name)
+                continue
+            with self._told_at(stage, ("teacher",), *_start_paths(stage)):
+                info = self._with_head(name, self.tasks[stage.name])
+            needs = self._resolved(stage, model_info(sketches[stage.name]), info).needs_teacher()
+            (read if needs.logits else found).add(name)
+        return found - read
+
+    def _taught_from_outside(self) -> list[tuple[str, StagePlan]]:
+        stages = self.plan.stages
+        taught = [(stage.teaching_model, stage) for stage in stages.values()]
+        return [(name, stage) for name, stage in taught if name is not None and name not in stages]
 
     def _sketch(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> PreTrainedModel:
         """A model of the sizes and labels that the stage's will have; its weights are on no device."""
@@ -273,9 +308,7 @@ class Models:
                 check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
                 teacher = sketches.get(name)
                 if teacher is None:
-                    outsider = FrozenTeacher(
-                        self.sources.teacher(name, self.tasks[stage.name]), self.sources.tokenizer(name)
-                    )
+                    outsider = FrozenTeacher(self.outsider(stage), self.sources.tokenizer(name))
                 info = outsider.info if outsider is not None else model_info(sketches[name])
                 config = outsider.model.config if outsider is not None else sketches[name].config
                 info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
@@ -307,7 +340,8 @@ class Models:
     def _check_terms(self, stage: StagePlan, objective: Objective) -> None:
         """Whether the data and a recorded teacher have what each loss reads."""
         try:
-            check_terms(objective, self.recorded(stage), self.tasks[stage.name].train)
+            task = self.tasks[stage.name]
+            check_terms(objective, self.recorded(stage), task.train, task.problem)
         except RequestError as error:
             place = ("stages", stage.name, "objective", str(error.key[0]))
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error

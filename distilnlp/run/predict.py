@@ -154,6 +154,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "probabilities": each.probabilities,
                 **({} if each.entities is None else {"entities": [vars(entity) for entity in each.entities]}),
                 **({} if each.rank is None else {"rank": each.rank}),
+                **({} if each.blanks is None else {"blanks": list(each.blanks)}),
             }
             for each in predictions
         ]

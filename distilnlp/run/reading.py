@@ -11,7 +11,7 @@ from distilnlp.recipe import DataSpec
 
 __all__ = ["READING", "check_reading", "reading_of"]
 
-READING = ("long", "join", "stride", "pieces")  # keys of a recipe's data that some kinds of task read
+READING = ("long", "join", "stride", "pieces", "mask_share")  # keys of a recipe's data that some kinds of task read
 
 
 def reading_of(data: DataSpec, task: Task, config: PreTrainedConfig) -> dict[str, Any]:

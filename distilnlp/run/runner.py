@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from accelerate import PartialState
@@ -85,7 +85,7 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     sketches = models.check()
     _wait_for_everyone()
     try_stages(plan, tasks, models, sketches)
-    outside = _answers_of_outsiders(plan, tasks)
+    outside = _answers_of_outsiders(plan, tasks, models.bodies)
     for name, stage in plan.outsiders.items():
         if name in outside:  # the held-out examples of recorded answers may have none
             _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
@@ -138,13 +138,17 @@ def _follow(plan: Plan, place: RunFolder) -> None:
             return  # the first process says so
 
 
-def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task]) -> dict[str, Answers]:
-    """The answers of the teachers that are no stages, to the examples of the first stage that each teaches."""
+def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task], bodies: Collection[str]) -> dict[str, Answers]:
+    """The answers of the teachers that are no stages, to the examples of the first stage that each teaches.
+
+    Those of which nobody reads the head have none.
+    """
     found = {
         name: answer_of(name, tasks[stage.name], max_length=stage.data.max_length, pooling=plan.poolings.get(name))
         if stage.recorded is None
         else recorded_answers(tasks[stage.name])
         for name, stage in plan.outsiders.items()
+        if name not in bodies
     }
     return {name: answers for name, answers in found.items() if answers is not None}
 

@@ -49,7 +49,7 @@ class Sources:
         labels = task.label_names
         config = load_config(name, problem=task.problem, pooling=self._poolings.get(name))
         fits = task.problem.fits_head(config, labels)
-        if labels is not None:
+        if labels is not None and fits:
             own = label_names_of(config)
             fits = own is not None and match_names(labels, own) is not None
         key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name, *_shares(task))
@@ -61,24 +61,28 @@ class Sources:
             self._kept[key] = start_for(name, task, seed)
         return self._kept[key]
 
-    def teacher(self, name: str, task: Task) -> PreTrainedModel:
-        """A fine-tuned model as it is. Raises RequestError where it has no head of its own.
+    def teacher(self, name: str, task: Task, *, head: bool = True) -> PreTrainedModel:
+        """A fine-tuned model as it is.
 
         Args:
             name: a folder or Hub id.
             task: of whoever learns from it.
+            head: whether its head is read; False takes a bare encoder too.
+        Raises:
+            RequestError: it has no head of its own, and one is read.
         """
         # Not what a start left under its seed: that may have a head made new.
-        for key in ((name,), (name, "teacher")):
+        own = (name, "teacher" if head else "body")
+        for key in ((name,), own):
             if key in self._kept:
                 return self._kept[key]
-        return self._own(key=(name, "teacher"), seed=0, require_head=True, task=task)
+        return self._own(own, seed=0, require_head=head, task=task)
 
     def _own(self, key: tuple[str, object], seed: int, *, require_head: bool, task: Task) -> PreTrainedModel:
         """A model with its own head; kept for every use where all of it came from the file, else under ``key``."""
         pooling = self._poolings.get(key[0])
-        # Vectors are asked for: what gives none is told to say how it would, and not to have a classifier trained.
-        problem = task.problem if task.problem.vectors else None
+        # Vectors or words are asked for: what gives none is told how it would, and not to have a classifier trained.
+        problem = task.problem if task.problem.vectors or task.problem.labels_itself else None
         model, whole = load_model(key[0], problem=problem, seed=seed, require_head=require_head, pooling=pooling)
         self._kept[key[:1] if whole else key] = model
         return model

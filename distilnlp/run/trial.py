@@ -198,7 +198,7 @@ class _StandIns:
         name = stage.teacher
         if name is None:
             return None
-        real = self.sketches[name] if name in self.sketches else self.models.sources.teacher(name, task)
+        real = self.sketches[name] if name in self.sketches else self.models.outsider(stage)
         config = shortened_config(stage, real.config)
         return FrozenTeacher(self._like(config, task), self.models.tokenizer(name))
 

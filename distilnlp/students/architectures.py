@@ -8,7 +8,8 @@ epsilon of DistilBERT's norms, which is 1e-12 always (1e-5 in RoBERTa's checkpoi
 - token types, which DistilBERT lacks: the row of type 0, which every token of a single text has, is added to each
   position, so that the embeddings are BERT's for such texts; the segments of a pair are lost;
 - the classifier between encoder and logits: dense, then tanh in BERT and the RoBERTas, gelu in ELECTRA, relu in
-  DistilBERT. It is copied where the function is the same, and new (random) otherwise.
+  DistilBERT. It is copied where the function is the same, and new (random) otherwise;
+- the head for masked words is one function in all of them, and copied.
 """
 
 import torch
@@ -55,17 +56,43 @@ SHARED_FIELDS = (
     "problem_type",
 )
 
-# (own name, common name), applied in turn; the common names are BERT's without prefix, with the classifier as `head`.
-ROBERTA_NAMES = (("classifier.dense", "head.dense"), ("classifier.out_proj", "head.out"), ("roberta.", ""))
+# (own name, common name), applied in turn; the common names are BERT's without prefix, with the classifier as `head`
+# and the head for masked words as `words`.
+ROBERTA_NAMES = (
+    ("classifier.dense", "head.dense"),
+    ("classifier.out_proj", "head.out"),
+    ("lm_head.dense", "words.dense"),
+    ("lm_head.layer_norm", "words.norm"),
+    ("lm_head.bias", "words.out.bias"),
+    ("lm_head.decoder", "words.out"),
+    ("roberta.", ""),
+)
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
-    "bert": (("classifier", "head.out"), ("bert.pooler", "head"), ("bert.", "")),
+    "bert": (
+        ("classifier", "head.out"),
+        ("bert.pooler", "head"),
+        ("cls.predictions.transform.dense", "words.dense"),
+        ("cls.predictions.transform.LayerNorm", "words.norm"),
+        ("cls.predictions.bias", "words.out.bias"),
+        ("cls.predictions.decoder", "words.out"),
+        ("bert.", ""),
+    ),
     "roberta": ROBERTA_NAMES,
     "xlm-roberta": ROBERTA_NAMES,
     "camembert": ROBERTA_NAMES,
-    "electra": (*ROBERTA_NAMES, ("electra.", "")),
+    "electra": (
+        ("generator_predictions.dense", "words.dense"),
+        ("generator_predictions.LayerNorm", "words.norm"),
+        ("generator_lm_head", "words.out"),
+        *ROBERTA_NAMES,
+        ("electra.", ""),
+    ),
     "distilbert": (
         ("pre_classifier", "head.dense"),
         ("classifier", "head.out"),
+        ("vocab_transform", "words.dense"),
+        ("vocab_layer_norm", "words.norm"),
+        ("vocab_projector", "words.out"),
         ("distilbert.transformer", "encoder"),
         ("distilbert.", ""),
         ("q_lin", "self.query"),

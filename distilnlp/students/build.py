@@ -155,4 +155,7 @@ def _fresh(
         torch.default_generator.manual_seed(seed)
         if config.model_type == teacher.model_type:
             return model_class(config)
+        problem = problem_of_config(teacher)
+        if type(problem_of_config(config)) is not type(problem):  # the teacher's class alone told it
+            config.problem_type = problem.name  # type: ignore[assignment]  # theirs lists three kinds
         return model_from_config(config)

@@ -11,6 +11,7 @@ from torch.utils.data import RandomSampler, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig, LengthGroupedSampler
 
+from distilnlp.data.collate import Masks
 from distilnlp.data.sampler import LengthBucketSampler, bucket_stream
 from distilnlp.errors import RequestError
 
@@ -18,9 +19,13 @@ __all__ = ["EpochOfSampler", "by_length", "examples", "prepare_for_stream", "sha
 
 
 class EpochOfSampler(TrainerCallback):
-    """Tells the sampler its epoch. Accelerate does not reach it when several processes resume within an epoch."""
+    """Tells the sampler and the masks their epoch.
+
+    Accelerate does not reach the sampler when several processes resume within an epoch.
+    """
 
     sampler: LengthBucketSampler | None = None
+    masks: Masks | None = None
     _generator: torch.Generator | None = None
     _seed = 0
 
@@ -39,8 +44,9 @@ class EpochOfSampler(TrainerCallback):
     ) -> None:
         """Pass the epoch on."""
         epoch = int((state.epoch or 0) + 1e-6)
-        if self.sampler is not None:
-            self.sampler.set_epoch(epoch)
+        for each in (self.sampler, self.masks):
+            if each is not None:
+                each.set_epoch(epoch)
         if self._generator is not None:
             self._generator.manual_seed(int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0]))
 

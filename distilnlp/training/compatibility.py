@@ -147,9 +147,13 @@ def check_teacher(teacher: object) -> None:
         )
 
 
-def check_terms(objective: Objective, teacher: object, train_dataset: Any) -> None:
+def check_terms(objective: Objective, teacher: object, train_dataset: Any, problem: Problem) -> None:
     """Whether a recorded teacher and the labels of the data have what each loss reads.
 
+    Args:
+        objective, teacher: of the training.
+        train_dataset: has labels or not.
+        problem: the kind of task of the student.
     Raises:
         RequestError: with the term as its key: what a recorded teacher has not got, labels that no row or not every
             row has.
@@ -165,7 +169,7 @@ def check_terms(objective: Objective, teacher: object, train_dataset: Any) -> No
                 )
     seen = visible_part(train_dataset)
     readers = [term for term in objective if term.loss.reads_labels]
-    if readers and not has_labels(seen):
+    if readers and not (problem.labels_itself or has_labels(seen)):
         names = " and ".join(term.name for term in readers)
         raise RequestError(
             f"the objective has {names} and the training data has no label column: name the column, or leave "
@@ -204,13 +208,14 @@ def resolve_objective(
     Raises:
         RequestError: something would not be trained, or could not be.
     """
+    problem = problem_of_config(student.config)
     if objective is None:
-        labelled = has_labels(visible_part(train_dataset))
+        labelled = problem.labels_itself or has_labels(visible_part(train_dataset))
         taught = [(0.5, HardLabel()), (0.5, Response())] if labelled else [(1.0, Response())]
         objective = hard_label_only() if teacher is None else Objective(taught)
     if teacher is not None and not objective.uses_teacher:
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
-    check_terms(objective, answering, train_dataset)
+    check_terms(objective, answering, train_dataset, problem)
     without = rows_without_label(visible_part(train_dataset)) if objective.uses_labels else 0
     if without:
         logger.info("%d training rows have no label: hard_label is 0 there", without)
@@ -218,7 +223,6 @@ def resolve_objective(
         objective.check_weighs_examples()
     resolved = objective.resolve(model_info(student), teacher)
     resolved = resolved.with_label_names(lambda: _known_names(label_names, int(student.config.num_labels or 0)))
-    problem = problem_of_config(student.config)
     countable = isinstance(train_dataset, Dataset)
     resolved = resolved.with_label_counts(lambda: label_counts(train_dataset, problem), countable)
     if resolved.needs_student().input_gradients and args.torch_compile:

@@ -17,13 +17,14 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput
 
 from distilnlp.data.accept import as_dataset, as_datasets, check_class_ids, count_labels_as
-from distilnlp.data.collate import make_collator
+from distilnlp.data.collate import Collator, Masks, make_collator
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.example_weights import scale_weights
 from distilnlp.data.inspect import (
     dataset_label_names,
     dataset_problem,
     text_sample,
+    texts_alone,
     to_tokens,
     token_lengths,
     visible_part,
@@ -33,6 +34,7 @@ from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
 from distilnlp.models.checks import check_fits, training_limit
+from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.heads import head_logits
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
@@ -40,6 +42,7 @@ from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem, problem_of_config
+from distilnlp.problems.masking import SHARE, Masking
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
@@ -134,6 +137,8 @@ class DistillationTrainer(Trainer):
         own = None if student is None else problem_of_config(student.config)
         settings = {} if student is None else reading_settings(student.config)
         self._read_as: dict[str, Any] = {"problem": own, "settings": settings}
+        if own is not None and own.labels_itself:
+            train_dataset, eval_dataset = texts_alone(train_dataset), texts_alone(eval_dataset)
         train_dataset = count_labels_as(train_dataset, None, "train_dataset", own)
         visible = visible_part(train_dataset)
         self.label_names_of_data = dataset_label_names(visible)
@@ -173,7 +178,7 @@ class DistillationTrainer(Trainer):
             padding = (
                 problem_of_config(self.student.config).label_padding if problem is None else problem.label_padding
             )
-            self.data_collator = make_collator(tokenizer, self.student.config.num_labels, padding)
+            self.data_collator = make_collator(tokenizer, self.student.config.num_labels, padding, problem)
         self.train_dataset = by_length(self.train_dataset, self.args, *self._batch_and_seed())
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.
@@ -193,13 +198,14 @@ class DistillationTrainer(Trainer):
         if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
+        reads_words = self._reads_words or (problem is not None and problem.labels_itself)
         read = {
             "label",
             "label_ids",
             "label_mask",
             EXAMPLE_WEIGHT,
             *self.label_names,
-            *(["words"] if self._reads_words else []),
+            *(["words"] if reads_words else []),
         }
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
@@ -211,6 +217,7 @@ class DistillationTrainer(Trainer):
         # replaces what the student returns, last.
         self._parts = Parts([*following, self._hook])
         self._epochs = EpochOfSampler()
+        self._epochs.masks = self._make_masks(problem, tokenizer)
         self.add_callback(self._epochs)
         self.add_callback(checkpoints.SaveWhenTheEpochIsOver())
         self.add_callback(self._parts)
@@ -329,6 +336,13 @@ class DistillationTrainer(Trainer):
             )
 
     def _kept_answers(self) -> CachedTeacher | None:
+        if self._epochs.masks is not None:
+            if self.cache.use == "always":
+                raise RequestError(
+                    "cache.use=always, and the teacher reads other masks in every epoch, so that it gives no answer "
+                    "twice: use auto or never"
+                )
+            return None
         data, steps = self.train_dataset, self.args.max_steps
         passes = self.args.num_train_epochs
         if steps > 0 and isinstance(data, datasets.Dataset):
@@ -386,10 +400,18 @@ class DistillationTrainer(Trainer):
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
             self.data_collator = self._cached.collator(collate, flat_rows)
+        elif self._epochs.masks is not None and isinstance(collate, Collator):
+            self.data_collator = collate.hiding(self._epochs.masks)
         try:
             yield
         finally:
             self._signature_columns, self.data_collator = columns, collate
+
+    def _make_masks(self, problem: Problem | None, tokenizer: PreTrainedTokenizerBase | None) -> Masks | None:
+        if problem is None or tokenizer is None or not problem.labels_itself:
+            return None
+        share = self._read_as["settings"].get("mask_share", SHARE)
+        return Masks(Masking.of(tokenizer, share), self._batch_and_seed()[1])
 
     def _student_columns(self) -> frozenset[str]:
         return frozenset(inspect.signature(self.student.forward).parameters)
@@ -444,7 +466,7 @@ class DistillationTrainer(Trainer):
         if isinstance(dataset, dict):
             return {name: self._to_tokens(each, f"{argument}[{name!r}]") for name, each in dataset.items()}
         dataset = count_labels_as(dataset, self._label_names, argument, self._read_as["problem"])
-        return to_tokens(dataset, self._makers, self._max_length, **self._read_as)
+        return to_tokens(dataset, self._makers, self._max_length, **self._read_as, held_out=True)
 
     def _check_class_ids(self, dataset: Any, argument: str) -> None:
         if isinstance(dataset, dict):
@@ -476,8 +498,10 @@ class DistillationTrainer(Trainer):
         student_inputs = {
             name: inputs[name] for name in inputs if name in self._student_columns() and name != "labels"
         }
+        tokens = inputs.get(HEAD_TOKENS)
         if not model.training or not self._parts.attached:
-            logits = head_logits(model(**student_inputs))
+            with answering_for(self.student, tokens):
+                logits = head_logits(model(**student_inputs))
             problem = problem_of_config(self.student.config)
             # Vectors have no labels, and so no loss of their own: what is no number is the best of nothing.
             loss = (
@@ -485,16 +509,20 @@ class DistillationTrainer(Trainer):
                 if problem.vectors
                 else HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
             )
+            kept = problem.kept(logits, inputs.get("labels"))
             if "groups" in inputs:  # a row for each example, as for any other kind
-                logits = logits[:, 0][inputs["groups"].clamp_min(0)]
-            return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
+                kept = kept[:, 0][inputs["groups"].clamp_min(0)]
+            return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
         teacher = None
         answering, progress = self._cached or self.teacher, self._progress()
         if answering is not None and self.distillation_objective.uses_teacher_at(progress):
             with self.accelerator.autocast():
                 teacher = answering(inputs)
         self._hook.feed(teacher, inputs, progress)
-        output = model(**student_inputs)
+        if tokens is not None and not self.distillation_objective.needs_student().logits:
+            tokens = tokens[:, :0]  # no row of logits is read
+        with answering_for(self.student, tokens):
+            output = model(**student_inputs)
         self._terms.note(output["terms"], progress, self.state.global_step)
         micro_batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
         loss = output["loss"] * share_of_step(examples(inputs), num_items_in_batch, micro_batches)

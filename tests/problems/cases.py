@@ -1,6 +1,7 @@
 """A row for every kind of task: label columns that it takes and refuses. Without one the suite fails."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["CASES", "Case"]
@@ -23,6 +24,7 @@ class Case:
         alone: whether the kind is told by such labels alone; False where another kind has the same ones, so that it
             is known by the data set or the model's config only.
         told: whether a data set tells it; False where it has to be said.
+        lowest: of metrics that are better when lower, what these logits get where all decisions are right; default: 0.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     pair: list[Any] | None = None
     alone: bool = True
     told: bool = True
+    lowest: dict[str, float] = field(default_factory=dict)
 
 
 CASES = [
@@ -98,5 +101,17 @@ CASES = [
         text=["who", "where", "when"],
         pair=[["she", "it"], ["in", "Rome", "then"], ["now"]],
         alone=False,
+    ),
+    Case(
+        "masked_lm",
+        [7, 7, 5],  # tokens of the training texts
+        ["a", "b"],
+        None,
+        [[1.0, -0.2, -1.5], [2.0, -0.1, -0.4], [0.0, -0.5, -0.5]],
+        [1, 2, 0],
+        [[1, 2, 0]],
+        alone=False,
+        told=False,
+        lowest={"pseudo_perplexity": math.exp(0.8)},
     ),
 ]

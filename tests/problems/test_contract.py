@@ -63,11 +63,16 @@ def test_its_metrics_fit_it_and_can_be_computed(case: Case) -> None:
         problem.accepted_metrics, decisions, decisions, problem, logits=case.logits, names=case.names
     )
     for name, score in scores.items():
-        assert score == pytest.approx(1.0 if SCORES[name].higher_is_better else 0.0), name
+        assert score == pytest.approx(1.0 if SCORES[name].higher_is_better else case.lowest.get(name, 0.0)), name
 
 
 @every_kind
 def test_its_labels_are_told_by_the_data_and_encoded(case: Case) -> None:
+    """Of a kind whose texts are their own labels none are read."""
+    if problem_of(case).labels_itself:
+        with pytest.raises(RequestError, match="learns from the texts alone"):
+            read_labels(case.column, None, "data", problem=problem_of(case))
+        return
     said = problem_of(case) if case.text is not None or not case.told else None
     labels = read_labels(case.column, None, "data", problem=said)
     assert labels.problem == problem_of(case)
@@ -92,16 +97,17 @@ def test_labels_that_it_cannot_have_are_refused_although_it_is_said(case: Case) 
 def test_a_model_is_set_up_for_it_and_known_by_its_config(case: Case) -> None:
     problem = problem_of(case)
     config = transformers.BertConfig(**problem.config_settings(case.names))
-    assert problem.vectors or config.num_labels == problem.num_logits(case.names)
+    assert problem.vectors or problem.labels_itself or config.num_labels == problem.num_logits(case.names)
     assert problem_of_config(config) == problem
-    assert (problem.config_settings(None).keys() <= {"problem_type", "num_labels"}) and problem.name in str(config)
+    kept = {"problem_type", "num_labels", *(["id2label", "label2id"] if problem.labels_itself else [])}
+    assert problem.config_settings(None).keys() <= kept and problem.name in str(config)
 
 
 @every_kind
 def test_logits_become_the_decisions_worked_out_by_hand(case: Case) -> None:
     problem = problem_of(case)
     assert problem.decide(case.logits).tolist() == case.decisions
-    names = case.names or ("LABEL_0",)
+    names = case.names or ("LABEL_0", "LABEL_1", "LABEL_2")
     answers = problem.answers(case.logits, names)
     assert len(answers) == len(case.logits)
     assert all(answer.probabilities.keys() <= set(names) for answer in answers)
@@ -129,8 +135,11 @@ def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
 @every_kind
 def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
     problem = problem_of(case)
-    values = read_labels(case.column, None, "data", problem=problem).values
-    labels = np.concatenate(values) if problem.by_token or problem.by_list else values
+    if problem.labels_itself:
+        labels = np.array(case.column)
+    else:
+        values = read_labels(case.column, None, "data", problem=problem).values
+        labels = np.concatenate(values) if problem.by_token or problem.by_list else values
     for answer, logits in problem.baselines(labels, 4).items():
         assert answer
         decisions = problem.decide(logits)

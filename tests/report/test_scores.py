@@ -6,12 +6,14 @@ import warnings
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
 from sklearn import metrics as sk
 
 from distilnlp.errors import RequestError, RunError
+from distilnlp.problems import get_problem
 from distilnlp.report.scores import SCORES, check_metrics, compute_scores
 
 SINGLE_LABEL, REGRESSION, MULTI_LABEL = "single_label_classification", "regression", "multi_label_classification"
@@ -49,12 +51,36 @@ def reference(function, references, predictions):
 
 ENTITY_REFERENCES = {"entity_f1": "f1", "entity_precision": "precision", "entity_recall": "recall"}
 TEXTS_REFERENCES = ("ndcg@10", "mrr@10", "map")  # below, one query at a time
+MASKED_REFERENCES = {
+    "masked_accuracy": lambda y, z: sk.accuracy_score(y, z.argmax(-1)),
+    "pseudo_perplexity": lambda y, z: torch.nn.functional.cross_entropy(torch.tensor(z), torch.tensor(y)).exp().item(),
+}
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
 def test_every_metric_has_a_reference():
-    references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES, TEXTS_REFERENCES)
+    references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES)
+    references = (*references, MASKED_REFERENCES, TEXTS_REFERENCES)
     assert set(SCORES) == set().union(*references)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_scores_of_hidden_tokens_match_scikit_learn_and_torch(data):
+    """Over all tokens alike, however many of them a text has."""
+    labels = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=12))
+    vocabulary = np.random.default_rng(data.draw(st.integers(0, 99))).normal(size=(1, len(labels), 5))
+    rows = get_problem("masked_lm").kept(torch.tensor(vocabulary), torch.tensor([labels]))[0].numpy()
+    found = compute_scores(
+        list(MASKED_REFERENCES),
+        vocabulary[0].argmax(-1),
+        labels,
+        "masked_lm",
+        logits=rows,
+        examples=np.arange(len(labels)) // 3,
+    )
+    for name, function in MASKED_REFERENCES.items():
+        assert found[name] == pytest.approx(function(labels, vocabulary[0]), rel=1e-4)
 
 
 def valid(tags):

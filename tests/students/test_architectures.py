@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from distilnlp.errors import RequestError
 from distilnlp.students import build_student
 from distilnlp.students.architectures import COPYABLE, HEAD_ACTIVATION
+from tests.masked import masked_model
 from tests.students.test_build import LABELS, batch, logits, teacher_of
 
 # CamemBERT is RoBERTa under another name and has no tiny model of its own.
@@ -32,6 +33,18 @@ def test_the_encoder_computes_the_same_under_another_name(kind: str, other: str)
     torch.testing.assert_close(hidden(student), hidden(teacher), atol=1e-5, rtol=1e-4)
     if HEAD_ACTIVATION[kind] == HEAD_ACTIVATION[other]:
         torch.testing.assert_close(logits(student), logits(teacher), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "other"), PAIRS)
+def test_the_head_for_masked_words_is_copied(kind: str, other: str) -> None:
+    """Also where nothing but the teacher's class says that it has one."""
+    teacher = masked_model(kind)
+    teacher.config.problem_type = None
+    teacher.config.architectures = [type(teacher).__name__]
+    student = build_student(teacher, architecture=other)
+    assert student.config.problem_type == "masked_lm"
+    real = batch()["attention_mask"].bool()
+    torch.testing.assert_close(logits(student)[real], logits(teacher)[real], atol=1e-5, rtol=1e-4)
 
 
 def test_the_usual_padding_of_roberta_shifts_positions_by_two() -> None:

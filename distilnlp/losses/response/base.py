@@ -49,7 +49,8 @@ class Head:
         name: of the loss, for messages.
         student: whose mask says which tokens are padding, and whose weights how much each example counts.
         batch: whose ``label_mask`` says which tokens count, or, without one, whose labels: those that have one. With
-            neither every real token counts.
+            neither every real token counts. With ``head_tokens`` the rows are those of these tokens alone, and
+            ``label_mask`` says which rows count.
         spans: whether the loss takes a span head.
         class_weights: how much a row counts by the class of its label, in the order of the logits; None: all alike.
         lists: whether it takes a ranking head.
@@ -96,6 +97,8 @@ class Head:
             real = student.token_mask(logits)  # (batch, tokens)
             valid_counts(real)  # refuses a text without any
             self.positions = real[:, None]
+        elif logits.ndim == 3 and "head_tokens" in batch:  # the rows are of some tokens, of which none is padding
+            self.mask = batch["label_mask"].bool()
         elif logits.ndim == 3:
             self.mask = student.token_mask(logits)
             if "label_mask" in batch:
