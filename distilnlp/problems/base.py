@@ -227,6 +227,7 @@ class Problem:
         metrics: names of the metrics for the user's own data, the main one first.
         accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
         agreement_meaning: what `agreement` counts, in words.
+        card_text: the text that the code in the model card reads, as Python.
     """
 
     name: ClassVar[str] = ""
@@ -251,6 +252,8 @@ class Problem:
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
+
+    card_text: ClassVar[str] = '"A text."'
 
     @property
     def main_metric(self) -> str:

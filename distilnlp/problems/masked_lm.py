@@ -68,6 +68,8 @@ class MaskedLM(Problem):
         "share of hidden tokens with the same likeliest token; kappa: what of it is not chance (0 is none, 1 all)"
     )
 
+    card_text: ClassVar[str] = 'f"A {tokenizer.mask_token}."'
+
     # ---- labels in the data ----
 
     def encode(self, column: LabelColumn, train: Labels | None) -> Labels:

@@ -92,7 +92,7 @@ def _results(rows: list[StageResult], result: StageResult) -> str:
 
 
 def _usage(report: Report, stage: str, repo_id: str | None) -> str:
-    texts = '"A first text.", "A second text."' if _is_pair(report) else '"A text."'
+    texts = '"A first text.", "A second text."' if _is_pair(report) else report.problem.card_text
     length = _max_length(report)
     limit = f", max_length={length}" if length else ""
     problem = report.problem

@@ -42,6 +42,8 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     trainer = _make_trainer(stage, task, models, place)
     progress = StageProgress(name)
     trainer.add_callback(progress)
+    if task.problem.labels_itself and not trainer.distillation_objective.needs_student().logits:
+        say(f"{name}: no loss reads its head, which is not trained: {task.main_metric} says nothing of the model")
     trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
     try:
         if stage.spec.kind == "train":

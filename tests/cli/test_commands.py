@@ -15,6 +15,7 @@ from distilnlp.cli import main
 from distilnlp.data.glue_table import task_names
 from distilnlp.losses import list_losses
 from distilnlp.recipe import load_recipe, shipped_recipes
+from tests.masked import masked_folder, texts_alone
 from tests.run.conftest import csv_file, start_weights
 
 __all__ = ["csv_file", "start_weights"]  # fixtures
@@ -240,6 +241,27 @@ def test_predict(capsys, tmp_path, run_folder, csv_file):
     path = tmp_path / "out.csv"
     assert output_of(capsys, "predict", model, "--input", csv_file, "-o", str(path)) == f"60 predictions in {path}\n"
     assert len(path.read_text().splitlines()) == 61
+
+
+def test_raw_text_makes_a_general_student_that_fills_blanks(capsys, tmp_path):
+    """The kind of task is told by the option, or by the teacher where the texts have no labels."""
+    teacher, texts = str(masked_folder(tmp_path / "teacher")), tmp_path / "texts.txt"
+    texts.write_text("\n".join(texts_alone(60)["text"]) + "\n")
+    arguments = ["distill", str(texts), "--teacher", teacher, "--student-layers", "1", "--no-control", *QUICK]
+    told = dry(capsys, *arguments)
+    assert told == dry(capsys, *arguments, "--problem-type", "masked_lm")
+    assert (
+        told["data"]["problem_type"] == "masked_lm" and "hidden_state_cosine" in told["stages"]["student"]["objective"]
+    )
+    output_of(capsys, *arguments, "-o", str(tmp_path / "run"))
+    model = str(tmp_path / "run" / "student")
+    first, blank = output_of(capsys, "predict", model, "--text", "the [MASK] was good").splitlines()
+    assert first == "# the [MASK] was good" and len(blank.split("  ")) == 5
+    assert main(["predict", model, "--text", "the film was good"]) == 2
+    assert "has no [MASK]" in capsys.readouterr().err
+    output_of(capsys, "predict", model, "--text", "the [MASK]", "-o", str(tmp_path / "out.jsonl"))
+    assert len(json.loads((tmp_path / "out.jsonl").read_text())["blanks"][0]) == 5
+    assert "pseudo_perplexity" in output_of(capsys, "evaluate", model, str(texts), "--problem-type", "masked_lm")
 
 
 def test_predictions_go_into_a_folder_that_is_made_for_them(capsys, tmp_path, run_folder):

@@ -135,6 +135,13 @@ def test_a_blank_is_filled_as_by_the_pipeline_of_transformers(run: tuple[Path, R
         predict(str(folder / "student"), [("the film was good",)])
 
 
+def test_its_card_fills_a_blank_in_plain_transformers(run: tuple[Path, Report]) -> None:
+    card = (run[0] / "README.md").read_text()
+    assert "pipeline_tag: fill-mask" in card
+    code = card.split("```python\n")[1].split("```")[0].replace('"student"', repr(str(run[0] / "student")))
+    exec(compile(code, "card", "exec"), {})
+
+
 def test_a_student_is_a_start_for_a_task_with_a_new_head(run: tuple[Path, Report]) -> None:
     folder, _ = run
     assert load_config(folder / "student").problem_type == KIND
@@ -153,7 +160,10 @@ def test_a_teacher_without_a_head_for_masked_words_is_told(texts: str, body: str
 
 
 def test_a_bare_encoder_teaches_what_lies_inside(texts: str, body: str, tmp_path: Path) -> None:
-    report = run_of(recipe_values(texts, body, {"minilm": {"weight": 1.0}}), tmp_path / "run")
+    said: list[str] = []
+    recipe = make_recipe(recipe_values(texts, body, {"minilm": {"weight": 1.0}}), name="masked")
+    report = run_recipe(recipe, tmp_path / "run", say=said.append)
+    assert any("no loss reads its head, which is not trained" in line for line in said)
     assert [stage.stage for stage in report.stages] == ["student"]  # a teacher without a head is not measured
 
 
