@@ -32,6 +32,16 @@ def command(
     query: Annotated[
         str | None, typer.Option(help="Put the texts in order for this query, with a model that ranks.")
     ] = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(help="A question to answer, repeatable; with --input: the column of the questions."),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What its answer stands in, one for each question or one for all; with --input: its column."
+        ),
+    ] = None,
     input_file: Annotated[Path | None, typer.Option("--input", help="A csv/tsv/json/jsonl/parquet file.")] = None,
     output: Annotated[
         Path | None,
@@ -50,12 +60,16 @@ def command(
 
     Prints label, probability and text; of a model that tags words the text, then a line for each entity: type,
     probability, place in characters, words; of a model that ranks the query, then rank, score and text, the best
-    first; of a sentence encoder the vector and the text, or the cosine of a pair.
+    first; of a sentence encoder the vector and the text, or the cosine of a pair; of one that answers questions the
+    answer, its probability, its place in the context in characters, and the question.
     """
+    text, text_pair = _pairs(text, text_pair, question, context, named=input_file is not None)
     if output is not None and output.suffix not in KINDS:
         raise unknown("kind of output file", output.suffix or output.name, KINDS)
     if input_file is None and not text:
-        raise RequestError("nothing to classify: give --text 'some text' or --input FILE")
+        raise RequestError(
+            "nothing to classify: give --text 'some text', or --question and --context, or --input FILE"
+        )
     if output is not None:
         make_way(output, input_file)
     from distilnlp.cli._quiet import quiet_libraries
@@ -116,6 +130,27 @@ def _vectors(model: str, texts: list[str], output: Path | None, max_length: int 
         typer.echo(f"{' '.join(f'{number:.6g}' for number in vector)}\t{_shown((text,))}")
 
 
+def _pairs(
+    text: list[str] | None,
+    text_pair: list[str] | None,
+    question: list[str] | None,
+    context: list[str] | None,
+    *,
+    named: bool,
+) -> tuple[list[str] | None, list[str] | None]:
+    """A question and its context are a text and its pair; one context may be for all questions."""
+    if not question and not context:
+        return text, text_pair
+    if text or text_pair:
+        raise RequestError("--question and --context are a text and its pair: leave out --text and --text-pair")
+    if not question or not context:
+        missing = "--context" if question else "--question"
+        raise RequestError(f"{missing} is missing: give a question and the context that its answer stands in")
+    if not named and len(context) not in (1, len(question)):
+        raise RequestError(f"{len(question)} --question and {len(context)} --context: give one, or as many of each")
+    return question, context * len(question) if len(context) == 1 else context
+
+
 def _line(prediction: "Prediction") -> str:
     if prediction.rank is not None:
         return f"{prediction.rank}\t{prediction.label}\t{_shown(prediction.texts[1:])}"
@@ -133,6 +168,11 @@ def _line(prediction: "Prediction") -> str:
             for blank in prediction.blanks
         ]
         return "\n".join([f"# {shown}", *rows])
+    if prediction.place is not None:
+        asked = " ".join(prediction.texts[0].split())
+        answer = " ".join(prediction.label.split()) or "(no answer)"
+        start, end = prediction.place
+        return f"{answer}\t{prediction.probability:.3f}\t{start}:{end}\t{asked}"
     if prediction.probability is None:
         return f"{prediction.label}\t{shown}"
     return f"{prediction.label}\t{prediction.probability:.3f}\t{shown}"

@@ -12,6 +12,7 @@ import shutil
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,16 +104,21 @@ def _widen(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names).cast(schema)
 
 
-def with_label(dataset: Dataset, values: np.ndarray, feature: ClassLabel | Value | List) -> Dataset:
+def with_label(dataset: Dataset, values: np.ndarray, feature: ClassLabel | Value | List | dict[str, List]) -> Dataset:
     """The data set with the column ``label``, which is in memory; the other columns stay where they are.
 
     Args:
-        values: ``(rows,)``, of lists for a feature that is one.
+        values: ``(rows,)``, of lists for a feature that is one; for an object of lists, lists of what stands at one
+            place of each of them.
         feature: the column's type.
     """
     if "label" in dataset.column_names:
         dataset = dataset.remove_columns("label")
-    column = [list(value) for value in values] if isinstance(feature, List) else values
+    column: Any = values
+    if isinstance(feature, List):
+        column = [list(value) for value in values]
+    elif isinstance(feature, dict):
+        column = [{name: [each[i] for each in value] for i, name in enumerate(feature)} for value in values]
     return dataset.add_column("label", column, feature=feature)
 
 

@@ -33,7 +33,7 @@ SINGLES = (
 )
 LABELS = (
     "label", "labels", "target", "targets", "class", "category", "score", "rating", "stars", "sentiment", "intent",
-    "emotion", "gold_label", "similarity_score", "ner_tags", "tags", "pos_tags", "entities",
+    "emotion", "gold_label", "similarity_score", "ner_tags", "tags", "pos_tags", "entities", "answers",
 )
 # fmt: on
 

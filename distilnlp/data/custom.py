@@ -11,7 +11,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import column_batches, with_label
+from distilnlp.data.arrow import BATCH_ROWS, column_batches, with_label
 from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns, find_columns
 from distilnlp.data.example_weights import read_weights, with_weights
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
@@ -44,6 +44,9 @@ Known = Callable[[], tuple[Problem, tuple[str, ...] | None]]
 
 # What stands in a column that says of each text whether it has one label.
 _HOLDS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
+FEWEST_CONTEXTS = 10  # of which some can be held out
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,10 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     if columns.weight is not None:
         rows = with_weights(rows, read_weights(dataset, columns.weight, where))
     repeats = Repeats.of(split.hashes)
-    contradictions = repeats.contradictions(split.labels.values) if split.labels and split.labelled.all() else None
+    contradictions = _contradictions(split, repeats)
     notes = [note for note in (repeats.note(), contradictions, _without_label(split)) if note]
     if validation is None:
-        kept, held_out = _hold_out(split, request.seed, repeats.groups)
+        kept, held_out = _hold_out(split, request.seed, _groups(split, problem, repeats))
         train_rows, validation_rows = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
         if columns.weight is not None:
             validation_rows = validation_rows.remove_columns(EXAMPLE_WEIGHT)
@@ -237,6 +240,22 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     if notes:
         logger.warning("%s: %s", where, "; ".join(notes))
     return Own(train_rows, validation_rows, names, problem, columns, tuple(notes))
+
+
+def _groups(split: _Read, problem: Problem, repeats: Repeats) -> NDArray[np.int64]:
+    """The rows that are held out together: of equal texts, or of one context where there are enough of them."""
+    columns = [name for name in problem.held_out_by if name in split.rows.column_names]
+    if len(columns) == len(split.rows.column_names):
+        return repeats.groups
+    by_context = Repeats.of(text_hashes(split.rows.select_columns(columns)))
+    return by_context.groups if len(by_context.sizes) >= FEWEST_CONTEXTS else repeats.groups
+
+
+def _contradictions(split: _Read, repeats: Repeats) -> str | None:
+    labels = split.labels
+    if labels is None or not split.labelled.all():
+        return None
+    return repeats.contradictions(labels.problem.contradiction_keys(labels.values))
 
 
 def _style(split: _Read) -> NumberStyle | None:
@@ -319,14 +338,17 @@ def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: 
     if split.labels is not None:
         values = split.labels.values
         if not split.labelled.all():
-            if problem.by_token:
-                row = int(np.argmin(split.labelled)) + 1
+            if problem.rows != "text":
+                row, what = int(np.argmin(split.labelled)) + 1, "tags" if problem.by_token else "answers"
                 raise RequestError(
-                    f"{split.where}: row {row} has no tags, and other rows have: fill them in or remove it"
+                    f"{split.where}: row {row} has no {what}, and other rows have: fill them in or remove it"
                 )
             values = np.full(len(rows), problem.no_label, dtype=values.dtype)
             values[split.labelled] = split.labels.values
         rows = with_label(rows, values, split.labels.feature)
+    if type(problem).check_examples is not Problem.check_examples:  # else no row need be read
+        for start in range(0, len(rows), BATCH_ROWS):
+            problem.check_examples(rows[start : start + BATCH_ROWS], start + 1, split.where)
     if split.raw is None:
         return rows
     logits = split.raw.logits(problem, names)

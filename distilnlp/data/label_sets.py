@@ -63,10 +63,13 @@ def label_array(dataset: Dataset, problem: Problem | None = None, column: str = 
         column: of the labels.
     Returns:
         ``(rows,)``, or ``(rows, labels)`` where there are several a text; of a kind that labels tokens,
-        or the texts of a query, those of all examples, one after the other.
+        or the texts of a query, those of all examples, one after the other; of one whose answers stand in the text, a
+        tuple of them for each row.
     """
     names = names_of_sets(dataset.features[column])
     kind = problem or problem_of_columns(dataset.features)
+    if kind is not None and kind.rows == "span":
+        return _answers(dataset, column)
     if kind is not None and kind.by_token:
         return np.fromiter((each for ids in _sets(dataset, column) for each in ids), dtype=np.int64)
     if kind is not None and kind.by_list:
@@ -78,6 +81,8 @@ def label_array(dataset: Dataset, problem: Problem | None = None, column: str = 
 
 def label_keys(dataset: Dataset, problem: Problem, column: str = "label") -> NDArray[Any]:
     """A column of labels, to tell examples apart by: a number each, or the ids of all labels in it, as tuples."""
+    if problem.rows == "span":
+        return problem.strata(_answers(dataset, column))
     if names_of_sets(dataset.features[column]) is None and not problem.by_list:
         return column_array(dataset, column)
     keys = np.empty(len(dataset), dtype=object)
@@ -112,6 +117,15 @@ def rows_without_label(dataset: Any) -> int:
         elif pa.types.is_integer(batch.type):
             count += pc.sum(pc.equal(batch, IGNORED)).as_py() or 0
     return count
+
+
+def _answers(dataset: Dataset, column: str) -> NDArray[Any]:
+    """The texts that are right of each row, ``(rows,)`` of tuples."""
+    found = np.empty(len(dataset), dtype=object)
+    rows = (row for batch in column_batches(dataset, column) for row in batch.to_pylist())
+    for place, row in enumerate(rows):
+        found[place] = tuple(row["text"])
+    return found
 
 
 def _sets(dataset: Dataset, column: str) -> Iterator[list[int]]:

@@ -189,5 +189,9 @@ def _check_complete(labels: LabelColumn) -> None:
             f" is row {rows[0] + 1}: fill them in or remove the rows"
         )
     kinds = {"number" if isinstance(value, (int, float)) else type(value).__name__ for value in labels.distinct}
+    if kinds == {"dict"} and any(
+        get_problem(name).recognises(labels) for name in list_problems() if get_problem(name).rows == "span"
+    ):
+        return
     if len(kinds) > 1 or not kinds <= {"number", "str", "list"}:
         raise RequestError(f"{where}: labels are {' and '.join(sorted(kinds))}: numbers, names or lists are needed")

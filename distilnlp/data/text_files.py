@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from distilnlp.data.arrow import BATCH_ROWS
 from distilnlp.data.column_types import plain_type
+from distilnlp.data.squad import LOOK, looks_nested, questions_of
 from distilnlp.errors import RequestError, listed
 
 __all__ = ["JsonFile", "LineFile", "TableFile", "check_text", "json_texts", "open_text"]
@@ -117,7 +118,7 @@ class LineFile:
 
 
 class JsonFile:
-    """A list of objects, or one object a line; the keys of all of them are the columns.
+    """A list of objects, or one object a line; the keys of all of them are the columns; or SQuAD's articles.
 
     Of lines, ``names`` has the keys of those that were read, at first of one batch.
 
@@ -139,6 +140,9 @@ class JsonFile:
             if path.suffix.lower() == ".json" and _starts_with_list(lines):
                 parsed = _parse(path, lines.read(), 1)
                 self._list = parsed if isinstance(parsed, list) else [parsed]
+            elif path.suffix.lower() == ".json" and looks_nested(lines.read(LOOK)):
+                lines.seek(0)
+                self._list = _nested_questions(path, lines.read())
         self.names: list[str] = []
         self._note_names(itertools.islice(self._rows(), BATCH_ROWS))
 
@@ -237,6 +241,16 @@ def json_texts(values: Sequence[Any]) -> pa.Array:
         dict(value) if isinstance(value, list) and value and isinstance(value[0], tuple) else value for value in values
     )
     return pa.array([None if value is None else json.dumps(value, default=str) for value in plain], pa.string())
+
+
+def _nested_questions(path: Path, content: str) -> list[object] | None:
+    """The questions of a file of articles; None where it is not one, and may be one of objects in lines."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return None  # whoever reads the lines says what is wrong
+    found = questions_of(parsed, path)
+    return None if found is None else [*found]
 
 
 class _RepeatedKeys(dict[str, Any]):

@@ -41,13 +41,16 @@ class Answered:
             answer a text.
         logits: ``(rows, classes)``, float32 whatever the precision of the model.
     Args:
-        spans: of each text where its words stand in it, in characters, where the kind answers by word.
+        spans: of each text where what its rows are about stands in it, in characters: its words, where the kind
+            answers by word, or its answer.
+        found: the text that each row is about, where the kind's answers are texts (`Problem.found`); else None.
         labels: ``(rows,)`` where the texts themselves tell them; else None.
     """
 
     example: NDArray[np.int64]
     logits: NDArray[np.float32]
     spans: list[Spans]
+    found: list[str] | None = None
     labels: NDArray[np.int64] | None = None
 
 
@@ -235,12 +238,13 @@ class Predictor:
             for place, known in zip(places, encoded.labels, strict=False):
                 labels[place] = known
             joined = reader.join(encoded, [each for part in parts for each in _of_inputs(*part)])
-            for place, rows_of_it, words in zip(places, joined, encoded.spans or [[] for _ in places], strict=True):
-                of_text[place], spans[place] = rows_of_it, words
+            for place, rows_of_it, stands in zip(places, *joined, strict=True):
+                of_text[place], spans[place] = rows_of_it, stands
         example = np.repeat(np.arange(len(rows)), [len(each) for each in of_text])
         found = np.concatenate(of_text)
         check_finite(found)
-        return Answered(example, found, spans, np.concatenate(labels) if self.problem.labels_itself else None)
+        own_labels = np.concatenate(labels) if self.problem.labels_itself else None
+        return Answered(example, found, spans, self.problem.found(rows, spans), own_labels)
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """``(rows, classes)``, in the order of the texts, as `answered`; a row for each text, or for each word."""
@@ -252,7 +256,8 @@ class Predictor:
         Raises:
             RequestError, RunError: as `logits`.
         """
-        return self.problem.decide(self.logits(texts))
+        found = self.answered(texts)
+        return self.problem.decisions(found.logits, found.found)
 
     def choose_thresholds(self, texts: Sequence[Text], labels: ArrayLike, *, one: bool = False) -> tuple[float, ...]:
         """Choose the probability above which each label holds, and keep it in the model's config.
@@ -266,14 +271,15 @@ class Predictor:
         Raises:
             RequestError: as `logits`; a model that is not for several labels a text; labels of another shape.
         """
-        chosen = self.problem.decided_by(None).choose_thresholds(self.logits(texts), labels, one=one)
+        answered, free = self.answered(texts), self.problem.decided_by(None)
+        chosen = free.choose_thresholds_of(answered.logits, answered.found, np.asarray(labels), one=one)
         setattr(self.backend.config, DECISION_THRESHOLDS, list(chosen))
         return chosen
 
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
         """The decisions with names and probabilities, one for each text. Raises: as `decide`."""
-        found = self.answered(texts, held_out=False)
-        return self.problem.answers_of_texts(found.logits, self.label_names, found.example, found.spans)
+        found, rows = self.answered(texts, held_out=False), self._rows(texts)
+        return self.problem.answers_of_texts(found.logits, self.label_names, found.example, found.spans, rows)
 
 
 class _Vocabulary(Sequence[str]):

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 # The order is that of asking: the first takes every label column that no later one recognises.
-_FIRST = ("classification", "sentence_embedding", "regression", "multi_label")
+_FIRST = ("classification", "sentence_embedding", "regression", "multi_label", "token_classification")
 _found = sorted(module.name for module in iter_modules(__path__))
 for _name in (*_FIRST, *(name for name in _found if name not in (*_FIRST, "base"))):
     import_module(f"{__name__}.{_name}")

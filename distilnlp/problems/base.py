@@ -188,6 +188,8 @@ class Answer:
         scores: of each text of a query, in their order, where the kind ranks them; else None.
         blanks: of each blank in the text the likeliest tokens with their probabilities, where the kind fills blanks;
             else None.
+        place: where the answer stands in its context, in characters, the last excluded; 0 and 0 where there is none.
+            None of a kind whose answers stand in no text.
     """
 
     label: str
@@ -196,6 +198,7 @@ class Answer:
     entities: tuple[Entity, ...] | None = None
     scores: tuple[float, ...] | None = None
     blanks: tuple[dict[str, float], ...] | None = None
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,12 @@ class Problem:
         reading: the settings of `reader`, as a recipe's ``data`` calls them.
         no_label: what stands in the label column of a row that has none; None in rows of lists.
         metrics: names of the metrics for the user's own data, the main one first.
+        unset_threshold: what every threshold is where a model has none of its own.
+        metrics_in_training: whether they can be told from a padded batch of logits and labels, without the texts.
         accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
+        held_out_by: columns whose equal rows are held out together, where there are enough different ones.
+        card_texts: two texts of an example, for the code in the model card.
+        card_logits: Python that gives the logits there, of ``model`` and ``inputs``.
         agreement_meaning: what `agreement` counts, in words.
         card_text: the text that the code in the model card reads, as Python.
     """
@@ -251,6 +259,11 @@ class Problem:
     no_label: ClassVar[float | None] = -100
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
+    unset_threshold: ClassVar[float] = 0.5
+    metrics_in_training: ClassVar[bool] = True
+    held_out_by: ClassVar[tuple[str, ...]] = ("text", "text_pair")
+    card_texts: ClassVar[tuple[str, ...]] = ("A first text.", "A second text.")
+    card_logits: ClassVar[str] = "model(**inputs).logits"
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
 
     card_text: ClassVar[str] = '"A text."'
@@ -291,6 +304,21 @@ class Problem:
     def strata(self, labels: NDArray[Any]) -> NDArray[Any]:
         """What a held-out part is to have the same shares of, ``(examples,)``, of labels as `encode` gives them."""
         return labels
+
+    def contradiction_keys(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """What has to be equal of the labels of equal texts, ``(examples,)``, if they are not to contradict."""
+        return labels
+
+    def check_examples(self, rows: Mapping[str, Sequence[Any]], first: int, where: str) -> None:
+        """Whether texts and labels fit each other.
+
+        Args:
+            rows: the columns ``text``, maybe ``text_pair`` and ``label``, of a few examples.
+            first: the number of the first of them.
+            where: the file, for messages.
+        Raises:
+            RequestError: they do not, with the row.
+        """
 
     def feature(self, names: Sequence[str] | None) -> Any:
         """The type of the label column in a data set (a feature of `datasets`)."""
@@ -448,6 +476,47 @@ class Problem:
         """
         raise NotImplementedError
 
+    def decisions(self, logits: ArrayLike, found: Sequence[str] | NDArray[Any] | None) -> NDArray[Any]:
+        """As `decide`, of a kind whose answers are texts those texts.
+
+        Args:
+            found: the text that each row of logits is about, where the kind has such (`found`).
+        """
+        return self.decide(logits)
+
+    def found(self, texts: Sequence[tuple[Any, ...]], spans: Sequence[Spans]) -> list[str] | None:
+        """The text that each row of logits is about; None for a kind whose answers are no texts.
+
+        Args:
+            texts: the examples.
+            spans: as `distilnlp.models.predictor.Answered` has them.
+        """
+        return None
+
+    def decision_array(self, values: Any, which: str) -> NDArray[Any]:
+        """Decisions or labels as the metrics take them: numbers, unless the kind's answers are something else.
+
+        Args:
+            which: ``predictions`` or ``references``.
+        Raises:
+            RequestError: values that can be none.
+            RunError: numbers that are not finite.
+        """
+        array = np.asarray(values, dtype=np.float64)
+        if which == "predictions" and not np.isfinite(array).all():
+            raise RunError("the predictions hold values that are not finite numbers: the model has diverged")
+        return array
+
+    def wants_thresholds(self, labels: Callable[[], NDArray[Any]]) -> bool:
+        """Whether a model for data with these labels is to have thresholds of its own, chosen on some of the data."""
+        return self.several_labels
+
+    def choose_thresholds_of(
+        self, logits: ArrayLike, found: Sequence[str] | None, labels: NDArray[Any], *, one: bool = False
+    ) -> tuple[float, ...]:
+        """As `choose_thresholds`; ``found``: as for `decisions`."""
+        return self.choose_thresholds(logits, labels, one=one)
+
     def choose_thresholds(self, logits: ArrayLike, labels: ArrayLike, *, one: bool = False) -> tuple[float, ...]:
         """The thresholds that fit labelled examples best, as `distilnlp.problems.thresholds.choose_thresholds`.
 
@@ -461,12 +530,18 @@ class Problem:
         raise NotImplementedError
 
     def answers_of_texts(
-        self, logits: NDArray[Any], names: Sequence[str], example: NDArray[np.int64], spans: Sequence[Spans]
+        self,
+        logits: NDArray[Any],
+        names: Sequence[str],
+        example: NDArray[np.int64],
+        spans: Sequence[Spans],
+        texts: Sequence[tuple[Any, ...]] = (),
     ) -> list[Answer]:
         """As `answers`, one for each text, of a model's rows of logits.
 
         Args:
             logits, example, spans: as `distilnlp.models.predictor.Answered` has them.
+            texts: the texts, for a kind whose answers are parts of them.
         """
         return self.answers(logits, names)
 
@@ -516,6 +591,28 @@ class Problem:
             examples: the example of each row, where one has several.
         """
         raise NotImplementedError
+
+    def agreement_of(
+        self,
+        student: Floats,
+        teacher: Floats,
+        found: tuple[Sequence[str], Sequence[str]] | None,
+        teachers: Problem | None = None,
+        examples: NDArray[np.int64] | None = None,
+    ) -> dict[str, float]:
+        """As `agreement`; ``found``: as for `decisions`, of both models."""
+        return self.agreement(student, teacher, teachers, examples)
+
+    def baseline_decisions(
+        self, labels: NDArray[Any], texts: Sequence[tuple[Any, ...]]
+    ) -> dict[str, NDArray[Any]] | None:
+        """Decisions that need no model, of a kind whose answers are texts; None where `baselines` has all of them.
+
+        Args:
+            labels: of the training rows.
+            texts: the held-out examples.
+        """
+        return None
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """Logits ``(rows, ...)`` that need no text, the same in each row, by what they answer in words.

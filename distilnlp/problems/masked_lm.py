@@ -24,7 +24,7 @@ from distilnlp.problems.base import (
     register_problem,
 )
 from distilnlp.problems.masking import IGNORED, SHARE, Masking
-from distilnlp.problems.reading import Encoded, Logits, Reader, word_numbers
+from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, word_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,7 +179,12 @@ class MaskedLM(Problem):
         return [self._answer([row], names) for row in self.check_logits(logits)]
 
     def answers_of_texts(
-        self, logits: NDArray[Any], names: Sequence[str], example: NDArray[np.int64], spans: Sequence[Any]
+        self,
+        logits: NDArray[Any],
+        names: Sequence[str],
+        example: NDArray[np.int64],
+        spans: Sequence[Any],
+        texts: Sequence[tuple[Any, ...]] = (),
     ) -> list[Answer]:
         rows = self.check_logits(logits)
         return [self._answer(rows[example == text], names) for text in range(len(spans))]
@@ -372,12 +377,13 @@ class BlockReader(_MaskedReader):
 class _RowReader(_MaskedReader):
     """What the readers of single texts share: a row of logits for each token with a label, joined by text."""
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         width = logits[0].shape[-1] if logits else ROW
         parts: list[list[Logits]] = [[] for _ in encoded.labels]
         for text, each in zip(encoded.example, logits, strict=True):
             parts[text].append(each)
-        return [np.concatenate([np.empty((0, width), np.float32), *own]) for own in parts]
+        rows = [np.concatenate([np.empty((0, width), np.float32), *own]) for own in parts]
+        return Joined(rows, [[] for _ in rows])
 
     def _encoded(self, inputs: Sequence[tuple[list[int], list[int]]], example: Sequence[int], texts: int) -> Encoded:
         columns = self._columns([ids for ids, _ in inputs])

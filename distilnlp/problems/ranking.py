@@ -21,7 +21,7 @@ from distilnlp.problems.base import (
     check_finite,
     register_problem,
 )
-from distilnlp.problems.reading import Encoded, Logits, Reader, Spans, TextReader
+from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, Spans, TextReader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,7 +164,12 @@ class Ranking(Problem):
         return [Answer(f"{number:.4f}", None, {}) for number in self.check_logits(logits).tolist()]
 
     def answers_of_texts(
-        self, logits: NDArray[Any], names: Sequence[str], example: NDArray[np.int64], spans: Sequence[Spans]
+        self,
+        logits: NDArray[Any],
+        names: Sequence[str],
+        example: NDArray[np.int64],
+        spans: Sequence[Spans],
+        texts: Sequence[tuple[Any, ...]] = (),
     ) -> list[Answer]:
         """Of each query the number of its best text, counted from 1, and the scores of all."""
         scores = self.check_logits(logits)
@@ -220,9 +225,10 @@ class PairReader(TextReader):
         flat = super().encode({"text": queries, "text_pair": texts}, words)
         return Encoded(flat.columns, example, [example[i] for i in flat.cut])
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         stacked = np.stack(list(logits))
-        return [stacked[rows] for rows in _by_example(np.asarray(encoded.example))]
+        rows = [stacked[each] for each in _by_example(np.asarray(encoded.example))]
+        return Joined(rows, [[] for _ in rows])
 
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
+__all__ = ["Encoded", "Joined", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
@@ -44,6 +44,19 @@ class Encoded:
     taken: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     spans: list[Spans] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
+
+
+class Joined(NamedTuple):
+    """What a model says of each example, from all of its inputs.
+
+    Args:
+        rows: of each example its rows of logits, ``(rows, classes)``.
+        spans: of each example where what each row is about stands in the text, in characters; empty of a kind whose
+            rows are about texts as a whole.
+    """
+
+    rows: list[Logits]
+    spans: list[Spans]
 
 
 class Reader:
@@ -96,8 +109,8 @@ class Reader:
         """The type of the column ``labels`` that `encode` gives (a feature of `datasets`), from that of ``label``."""
         return feature
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
-        """Of each example its rows of logits, ``(rows, classes)``, from the logits of its inputs.
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
+        """Of each example its rows of logits, from the logits of its inputs.
 
         Args:
             encoded: the inputs.
@@ -129,8 +142,8 @@ class TextReader(Reader):
         whole = (texts[row],) if pairs is None else (texts[row], pairs[row])  # a tokenizer in Python does not tell
         return len(self.tokenizer(*whole, truncation=False, verbose=False)["input_ids"]) > self.limit
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
-        return [each[None] for each in logits]
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
+        return Joined([each[None] for each in logits], [[] for _ in logits])
 
 
 class WindowReader(Reader):
@@ -185,12 +198,13 @@ class WindowReader(Reader):
             columns["words"] = [word_numbers(encoded, i) for i in range(len(encoded["input_ids"]))]
         return Encoded(columns, [int(each) for each in encoded["overflow_to_sample_mapping"]])
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         windows: dict[int, list[Logits]] = {}
         for example, own in zip(encoded.example, logits, strict=True):
             windows.setdefault(example, []).append(own)
         reduce = np.mean if self.join_by == "mean" else np.max
-        return [np.asarray(reduce(windows[example], axis=0))[None] for example in sorted(windows)]
+        rows = [np.asarray(reduce(windows[example], axis=0))[None] for example in sorted(windows)]
+        return Joined(rows, [[] for _ in rows])
 
 
 def text_reader(tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:

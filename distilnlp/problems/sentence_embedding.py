@@ -21,7 +21,7 @@ from distilnlp.problems.base import (
     check_finite,
     register_problem,
 )
-from distilnlp.problems.reading import Encoded, Logits, Reader, TextReader
+from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, TextReader
 from distilnlp.problems.written import NumberStyle, nearest_style
 
 if TYPE_CHECKING:
@@ -179,10 +179,11 @@ class PairReader(TextReader):
         example = [place // 2 for place in encoded.example]
         return replace(encoded, example=example, cut=sorted({place // 2 for place in encoded.cut}))
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         if len(set(encoded.example)) == len(encoded.example):
             return super().join(encoded, logits)
-        return list(pair_cosines(np.stack(logits[::2]), np.stack(logits[1::2]))[:, None])
+        rows = list(pair_cosines(np.stack(logits[::2]), np.stack(logits[1::2]))[:, None])
+        return Joined(rows, [[] for _ in rows])
 
 
 def _shown(row: NDArray[Any]) -> str:

@@ -22,7 +22,7 @@ from distilnlp.problems.base import (
     sorted_names,
 )
 from distilnlp.problems.classification import Classification
-from distilnlp.problems.reading import Encoded, Logits, Reader, Spans, input_columns, word_numbers
+from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, Spans, input_columns, word_numbers
 from distilnlp.problems.tags import OUTSIDE, Span, count_broken, entities_of, scheme_of, split_tag
 
 if TYPE_CHECKING:
@@ -159,7 +159,12 @@ class TokenClassification(Classification):
     # ---- from logits to answers ----
 
     def answers_of_texts(
-        self, logits: NDArray[Any], names: Sequence[str], example: NDArray[np.int64], spans: Sequence[Spans]
+        self,
+        logits: NDArray[Any],
+        names: Sequence[str],
+        example: NDArray[np.int64],
+        spans: Sequence[Spans],
+        texts: Sequence[tuple[Any, ...]] = (),
     ) -> list[Answer]:
         rows = self.answers(logits, names)
         entities: list[list[Entity]] = [[] for _ in spans]
@@ -266,12 +271,12 @@ class WordReader(Reader):
             columns["labels"] = [self._labels(rows["label"][example[i]], *taken[i], len(masks[i])) for i in kept]
         return Encoded(columns, [example[i] for i in kept], [], [taken[i] for i in kept], spans)
 
-    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> list[Logits]:
+    def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         classes = logits[0].shape[-1]
         found = [np.zeros((len(spans), classes), dtype=np.float32) for spans in encoded.spans]
         for text, (tokens, words), each in zip(encoded.example, encoded.taken, logits, strict=True):
             found[text][words] = each[tokens]
-        return found
+        return Joined(found, encoded.spans)
 
     def _tokens(self, texts: Sequence[str | Sequence[str]]) -> tuple[BatchEncoding, list[Spans]]:
         """The tokens of the texts, and where the words stand in each."""

@@ -77,6 +77,7 @@ class DataSpec(_Strict):
     weight: str | None = Field(None, description="column of how much each training example counts, 0 or more")
     problem_type: ProblemName | None = None
     mask_share: Probability | None = Field(None, description="masked words: share of the tokens; default: 0.15")
+    longest_answer: int | None = Field(None, ge=1, description="answers in a text: how many tokens one may have")
     pieces: Literal["first", "all"] | None = Field(
         None, description="tags of words: losses compare the first piece of each word (default), or all of them"
     )

@@ -27,6 +27,7 @@ def measure_baseline(
     metrics: Sequence[str],
     main_metric: str,
     names: Sequence[str] | None = None,
+    texts: Sequence[tuple[Any, ...]] | None = None,
 ) -> Baseline:
     """The best of the problem's baselines on the examples that a model has answered, and by how much it is beaten.
 
@@ -39,24 +40,33 @@ def measure_baseline(
         train_labels: of the training rows.
         metrics, main_metric: of the task; names from `distilnlp.report.scores.SCORES`.
         names: of the classes, for metrics that read them.
+        texts: the held-out examples, for a kind whose answers are texts.
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     sign = 1.0 if SCORES[main_metric].higher_is_better else -1.0
-    labels = _numbers(predictions.labels)
-    made = problem.baselines(train_labels, len(labels))
-    decided = {answer: problem.decide(logits) for answer, logits in made.items()}
+    labels = problem.decision_array(predictions.labels, "references")
+    decided = None if texts is None else problem.baseline_decisions(train_labels, texts)
+    made = problem.baselines(train_labels, len(labels)) if decided is None else {}
+    if decided is None:
+        decided = {answer: problem.decide(logits) for answer, logits in made.items()}
 
-    def read(metric: str, answer: str) -> Floats:
-        return _numbers((made if SCORES[metric].reads == "logits" else decided)[answer])
+    def read(metric: str, answer: str) -> NDArray[Any]:
+        if SCORES[metric].reads == "logits":
+            return _numbers(made[answer])
+        return problem.decision_array(decided[answer], "predictions")
 
     # Not compute_scores, which warns of what is not defined for a constant: here that is so on purpose.
     scores = {
         answer: {name: SCORES[name].of(read(name, answer), labels, predictions.rows, names) for name in metrics}
-        for answer in made
+        for answer in decided
     }
     best = max(scores, key=lambda answer: sign * scores[answer][main_metric])
     main = SCORES[main_metric]
-    own = _numbers(predictions.logits if main.reads == "logits" else predictions.decisions(problem))
+    own = (
+        _numbers(predictions.logits)
+        if main.reads == "logits"
+        else problem.decision_array(predictions.decisions(problem), "predictions")
+    )
     draw = _by_example(main.compute, own, read(main_metric, best), labels, predictions.rows, names)
     if draw is None:
         draw = _by_row(main, own, read(main_metric, best), labels)

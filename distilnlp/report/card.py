@@ -92,10 +92,10 @@ def _results(rows: list[StageResult], result: StageResult) -> str:
 
 
 def _usage(report: Report, stage: str, repo_id: str | None) -> str:
-    texts = '"A first text.", "A second text."' if _is_pair(report) else report.problem.card_text
+    problem = report.problem
+    texts = ", ".join(map(json.dumps, problem.card_texts)) if _is_pair(report) else problem.card_text
     length = _max_length(report)
     limit = f", max_length={length}" if length else ""
-    problem = report.problem
     comment = "" if repo_id else "  # the folder of the model, or its id on the Hub"
     named = f"name = {json.dumps(one_line(repo_id or stage), ensure_ascii=False)}{comment}"
     if problem.vectors:
@@ -121,7 +121,7 @@ model = {problem.auto_class}.from_pretrained(name).eval()
 
 inputs = tokenizer({texts}, truncation=True{limit}, return_tensors="pt")
 with torch.no_grad():
-    logits = model(**inputs).logits
+    logits = {problem.card_logits}
 {problem.card_code()}
 ```"""
 

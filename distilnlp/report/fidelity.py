@@ -1,5 +1,7 @@
 """How closely a student answers as its teacher does, which is not how well it answers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,6 +17,7 @@ def fidelity(
     problem: Problem | str,
     teacher_problem: Problem | None = None,
     examples: NDArray[np.int64] | None = None,
+    found: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> dict[str, float]:
     """Agreement of a student with its teacher on the same examples, computed in float64.
 
@@ -26,7 +29,9 @@ def fidelity(
     - regression: ``agreement``, the Pearson correlation (1.0 when the numbers are the same, else 0.0 where it is not
       defined), and ``mae``, the mean absolute difference;
     - ranking: ``agreement``, Kendall's tau-b of the two orders of a query's texts, mean over the queries, and ``mae``,
-      the mean absolute difference of the scores after each query's mean difference is taken off.
+      the mean absolute difference of the scores after each query's mean difference is taken off;
+    - answers that are texts: ``agreement``, the share of equal ones, ``answer_f1``, the mean F1 between their words,
+      and ``mae``, the mean absolute difference of their probabilities.
 
     A student compared with itself has agreement 1.0 and ``kl`` or ``mae`` 0.0; its kappa is 1.0, but 0.0 where it
     answers every example alike.
@@ -35,6 +40,7 @@ def fidelity(
         problem: the kind of task, as the student decides it (`Problem.decided_by`), or its name.
         teacher_problem: the same as the teacher decides it; default: as the student.
         examples: ``(rows,)``, the example of each row of logits, where one has several.
+        found: the texts that the student's and the teacher's rows are about, of a kind whose answers are texts.
     Shapes:
         student_logits, teacher_logits: ``(examples, classes)``, ``(examples, labels)``, ``(examples, 1)`` or
             ``(examples,)``; the same for both.
@@ -52,4 +58,5 @@ def fidelity(
             f"fidelity needs student and teacher logits of one shape, with at least one example; "
             f"got {student.shape} and {teacher.shape}"
         )
-    return problem.agreement(problem.check_logits(student), problem.check_logits(teacher), teacher_problem, examples)
+    logits = problem.check_logits(student), problem.check_logits(teacher)
+    return problem.agreement_of(*logits, found, teacher_problem, examples)

@@ -30,7 +30,7 @@ def make_compute_metrics(
     problem: Problem | str,
     config: Callable[[], Any] | None = None,
     label_names: Callable[[], Sequence[str] | None] = lambda: None,
-) -> Callable[["EvalPrediction"], dict[str, float]]:
+) -> Callable[["EvalPrediction"], dict[str, float]] | None:
     """A ``compute_metrics`` for `transformers.Trainer`.
 
     The names are checked now, before any training; `TaskMetric` is made at the first evaluation.
@@ -41,11 +41,15 @@ def make_compute_metrics(
         config: gives the config of the model that is evaluated, whose decision thresholds are then used; None decides
             as ``problem`` does.
         label_names: gives the names of the classes, for metrics that read them.
+    Returns:
+        None for a kind whose metrics need the texts: its evaluations while training tell the loss alone.
     Raises:
         RequestError: an unknown metric or one that does not fit the problem.
     """
     kind = get_problem(problem)
     names = check_metrics(metrics, kind)
+    if not kind.metrics_in_training:
+        return None
 
     def compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
         from distilnlp.report.task_metric import TaskMetric

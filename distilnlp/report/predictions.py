@@ -25,10 +25,11 @@ class Predictions:
 
     Shapes: one row an example, or several of a kind that answers more than once for each (the words of a text)
         rows: ``(rows,)`` int64, the place of the row's example in the held-out data as the recipe loads it, from 0.
-        labels: ``(rows,)`` class ids or numbers, or ``(rows, labels)`` of 0 and 1.
+        labels: ``(rows,)`` class ids or numbers, tuples of texts that are right, or ``(rows, labels)`` of 0 and 1.
         logits: ``(rows, classes)`` float32, in the order of the task's labels.
     Args:
         thresholds: the probability above which the model lets each label hold, where it has its own.
+        found: the text that each row is about, of a kind whose answers are texts.
     Raises:
         RequestError: arrays that are not of the same examples, or no numbers.
     """
@@ -37,12 +38,13 @@ class Predictions:
     labels: NDArray[Any]
     logits: NDArray[np.float32]
     thresholds: tuple[float, ...] | None = None
+    found: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         shapes = [self.rows.shape, self.labels.shape, self.logits.shape]
         if not len(self.rows) == len(self.labels) == len(self.logits) or self.rows.ndim != 1 or self.logits.ndim != 2:
             raise RequestError(f"rows, labels and logits of the same examples needed; got the shapes {shapes}")
-        if self.rows.dtype.kind not in "iu" or self.labels.dtype.kind not in "iufb":
+        if self.rows.dtype.kind not in "iu" or self.labels.dtype.kind not in ("iufb" if self.found is None else "Of"):
             raise RequestError(f"rows and labels have to be numbers; got {self.rows.dtype} and {self.labels.dtype}")
 
     @classmethod
@@ -52,9 +54,11 @@ class Predictions:
         logits: NDArray[np.float32],
         thresholds: tuple[float, ...] | None = None,
         rows: NDArray[np.int64] | None = None,
+        found: Sequence[str] | None = None,
     ) -> Predictions:
         """Of a whole data set, in its order; ``rows``: where an example has several."""
-        return cls(np.arange(len(logits)) if rows is None else rows, np.asarray(labels), logits, thresholds)
+        texts = None if found is None else tuple(found)
+        return cls(np.arange(len(logits)) if rows is None else rows, np.asarray(labels), logits, thresholds, texts)
 
     def decisions(self, problem: Problem) -> NDArray[Any]:
         """What the model decided, as `Problem.decide` with its own thresholds.
@@ -62,10 +66,10 @@ class Predictions:
         Args:
             problem: the kind of task.
         """
-        return problem.decided_by(self.thresholds).decide(self.logits)
+        return problem.decided_by(self.thresholds).decisions(self.logits, self.found)
 
-    def matched(self, other: Predictions, names: tuple[str, str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The logits of both on the same examples, in the order of these.
+    def matched(self, other: Predictions, names: tuple[str, str]) -> tuple[Predictions, Predictions]:
+        """Both on the same examples, in the order of these.
 
         Raises:
             RequestError: they are not of the same examples.
@@ -76,7 +80,9 @@ class Predictions:
                 f"{names[0]} and {names[1]} answered other examples ({len(self.rows)} and {len(other.rows)} rows), so "
                 "their agreement cannot be told: measure both on the same held-out data"
             )
-        return self.logits, other.logits[others[np.argsort(own)]]
+        order = others[np.argsort(own)]
+        found = None if other.found is None else tuple(other.found[place] for place in order)
+        return self, Predictions(other.rows[order], other.labels[order], other.logits[order], other.thresholds, found)
 
 
 def predictions_file(folder: Path, further: str | None = None) -> Path:
@@ -85,15 +91,22 @@ def predictions_file(folder: Path, further: str | None = None) -> Path:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all; thresholds in its metadata."""
+    """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all; thresholds in its metadata.
+
+    Of a kind whose answers are texts, ``label`` has the right ones and ``found`` the model's.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    texts = predictions.found
     table = pa.table(
         {
             "row": pa.array(predictions.rows),
-            "label": pa.array(predictions.labels.tolist()),
+            "label": pa.array(
+                predictions.labels.tolist(), pa.list_(pa.string()) if predictions.labels.dtype == object else None
+            ),
             "logits": pa.array(list(predictions.logits), type=pa.list_(pa.float32())),
+            **({} if texts is None else {"found": pa.array(texts, pa.string())}),
         }
     )
     if predictions.thresholds is not None:
@@ -115,13 +128,21 @@ def read_predictions(path: Path) -> Predictions:
         table = pq.read_table(path)
         rows, labels, logits = (table[name].to_pylist() for name in ("row", "label", "logits"))
         thresholds = (table.schema.metadata or {}).get(DECISION_THRESHOLDS.encode())
+        texts = table["found"].to_pylist() if "found" in table.column_names else None
         return Predictions(
             np.asarray(rows),
-            np.asarray(labels),
+            _tuples(labels) if labels and isinstance(labels[0], list) and texts is not None else np.asarray(labels),
             # float64 first: None would become NaN in one step, and a text that looks like a number that number.
             np.asarray(logits).astype(np.float32, casting="same_kind"),
             None if thresholds is None else tuple(json.loads(thresholds)),
+            None if texts is None else tuple(map(str, texts)),
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise RequestError(f"the answers in '{path}' cannot be read ({reason}): {again(path.parent)}") from error
+
+
+def _tuples(values: Sequence[Sequence[str]]) -> NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = [tuple(value) for value in values]
+    return array

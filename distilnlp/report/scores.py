@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distilnlp.errors import RequestError, RunError, unknown
+from distilnlp.errors import RequestError, unknown
 from distilnlp.problems import Problem, get_problem
+from distilnlp.problems.answers import exact_match, token_f1
 from distilnlp.problems.ranking import rank_order
 from distilnlp.problems.regression import correlation, undefined_correlation
 from distilnlp.problems.tags import entities_of
@@ -267,6 +268,16 @@ _ENTITIES = {
     "entity_recall": lambda counts, _: _ratio(counts[0], counts[2]),
 }
 
+
+def _by_answer(measure: Callable[[str, Sequence[str]], float]) -> ByExample:
+    """The mean of a measure of an answer, a text, against those that are right, a tuple of texts."""
+
+    def parts(predictions: NDArray[Any], references: NDArray[Any], names: Sequence[str] | None) -> Sequence[float]:
+        return [measure(str(predictions[0]), references[0])]
+
+    return ByExample(parts, lambda sums, examples: float(sums[0] / examples))
+
+
 # Which of them fit a problem, the problem says: `Problem.accepted_metrics`.
 SCORES: dict[str, Score] = {
     "accuracy": Score(accuracy, "accuracy"),
@@ -291,6 +302,8 @@ SCORES: dict[str, Score] = {
         higher_is_better=False,
         reads="logits",
     ),
+    "answer_f1": Score(_by_answer(token_f1), "squad_v2"),
+    "exact_match": Score(_by_answer(exact_match), "squad_v2"),
     **{name: Score(ByExample(_entity_counts, total), "seqeval") for name, total in _ENTITIES.items()},
     **{name: Score(ByExample(_ranked, total), "trec_eval") for name, total in _RANKING.items()},
 }
@@ -342,15 +355,14 @@ def compute_scores(
     """
     problem = get_problem(problem)
     wanted = check_metrics(metrics, problem)
-    predicted, expected = (np.asarray(values, dtype=np.float64) for values in (predictions, references))
+    predicted = problem.decision_array(predictions, "predictions")
+    expected = problem.decision_array(references, "references")
     dimensions = 2 if problem.several_labels else 1
     if predicted.shape != expected.shape or expected.ndim != dimensions or expected.size == 0:
         raise RequestError(
             f"metrics of {problem.name} need predictions and references of one shape with {dimensions} dimension(s) "
             f"and at least one example; got {predicted.shape} and {expected.shape}"
         )
-    if not np.isfinite(predicted).all():
-        raise RunError("the predictions hold values that are not finite numbers: the model has diverged")
     problem.check_decisions(predicted, "predictions")
     problem.check_decisions(expected, "references")
     given = {"decisions": predicted}

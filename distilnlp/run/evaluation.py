@@ -17,7 +17,7 @@ from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
-from distilnlp.models.predictor import Predictor, Text
+from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_config
 from distilnlp.report.baseline import measure_baseline
@@ -81,7 +81,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
         _digest(task, task.validation),
-        _baseline(predictions, task, predictor),
+        _baseline(predictions, task, task.validation, predictor),
     )
 
 
@@ -97,7 +97,7 @@ def recorded_answers(task: Task) -> Answers | None:
         predictions = Predictions.of(_labels(data, task), logits, rows=examples)
     else:
         predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
-    scores, baseline = _scores(predictions, task, data), _baseline(predictions, task)
+    scores, baseline = _scores(predictions, task, data), _baseline(predictions, task, data)
     return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
 
 
@@ -107,18 +107,22 @@ def _digest(task: Task, data: Dataset) -> str:
     return str(data_entry(task, plain)["digest"])
 
 
-def _baseline(predictions: Predictions, task: Task, predictor: Predictor | None = None) -> Baseline | None:
-    if task.train is None or not task.is_labelled or np.isnan(predictions.labels).all():
+def _baseline(
+    predictions: Predictions, task: Task, data: Dataset, predictor: Predictor | None = None
+) -> Baseline | None:
+    without = predictions.labels.dtype.kind == "f" and np.isnan(predictions.labels).all()
+    if task.train is None or not task.is_labelled or without:
         return None
     if task.problem.labels_itself and predictor is not None:
         some = np.sort(np.random.default_rng(0).permutation(len(task.train))[:_TEXTS_TO_COUNT])
         labels = predictor.reader.measuring().tokens({"text": task.train.select(some)["text"]})
     else:
         labels = label_array(task.labelled().train, task.problem)
-    return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric, task.label_names)
+    names, texts = task.label_names, texts_of(data)
+    return measure_baseline(predictions, labels, task.problem, task.metrics, task.main_metric, names, texts)
 
 
-def texts_of(data: Dataset) -> list[Text]:
+def texts_of(data: Dataset) -> list[tuple[Any, ...]]:
     """The texts of a data set, as a `Predictor` takes them: ``(text,)`` or ``(text, pair)``."""
     columns = [data[name] for name in ("text", "text_pair") if name in data.column_names]
     return [tuple(row) for row in zip(*columns, strict=True)]
@@ -239,7 +243,7 @@ def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predicti
         labels = found.labels
     else:
         labels = _labels(data, task) if "label" in data.column_names else np.full(len(found.logits), np.nan)
-    predictions = Predictions.of(labels, found.logits, thresholds, found.example)
+    predictions = Predictions.of(labels, found.logits, thresholds, found.example, found.found)
     return predictions, _scores(predictions, task, data)
 
 

@@ -133,6 +133,11 @@ def _one_head(
     first = predictors[0]
     if first.problem.labels_itself:
         raise RequestError(f"{teachers[0]} is for {first.problem.name} and gives texts no label: take a classifier")
+    if first.problem.rows in ("token", "span"):
+        raise RequestError(
+            f"{teachers[0]} is for {first.problem.name}, whose answers are not one row of numbers a text: distil"
+            " from the model itself (--teacher)"
+        )
     orders = []
     for name, predictor in zip(teachers, predictors, strict=True):
         if type(predictor.problem) is not type(first.problem):

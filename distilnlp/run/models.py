@@ -43,6 +43,10 @@ from distilnlp.yaml_text import Path_
 __all__ = ["Models", "add_adapter", "shortened_config"]
 
 
+# PEFT trains the head in full, and leaves it out of all-linear only where it answers for a text.
+HEADS = r"(.*\.)?(classifier|score|qa_outputs)(\..*)?"
+
+
 def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
     """The model with low-rank adapters that are trained in its place; the head is trained in full.
 
@@ -51,12 +55,14 @@ def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
     """
     from peft import LoraConfig, get_peft_model
 
+    problem = problem_of_config(model.config)
     config = LoraConfig(
-        task_type=problem_of_config(model.config).peft_task_type,
+        task_type=problem.peft_task_type,
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
+        exclude_modules=None if problem.rows == "text" else HEADS,
     )
     try:
         return get_peft_model(model, config)

@@ -152,6 +152,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "label": each.label,
                 "probability": each.probability,
                 "probabilities": each.probabilities,
+                **({} if each.place is None else dict(zip(("start", "end"), each.place, strict=True))),
                 **({} if each.entities is None else {"entities": [vars(entity) for entity in each.entities]}),
                 **({} if each.rank is None else {"rank": each.rank}),
                 **({} if each.blanks is None else {"blanks": list(each.blanks)}),
@@ -163,13 +164,16 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     ranks = predictions[0].rank is not None
-    writer.writerow([*names, "label", "probability", *(["rank"] if ranks else [])])
+    places = any(each.place is not None for each in predictions)
+    writer.writerow(
+        [*names, "label", "probability", *(["rank"] if ranks else []), *(["start", "end"] if places else [])]
+    )
     quoted = 0
     predictions = [_one_line_of_words(each) for each in predictions]
     for each in predictions:
         cells = [_no_formula(cell) for cell in (*each.texts, each.label)]
         quoted += sum(cell != given for cell, given in zip(cells, (*each.texts, each.label), strict=True))
-        writer.writerow([*cells, each.probability, *([each.rank] if ranks else [])])
+        writer.writerow([*cells, each.probability, *([each.rank] if ranks else []), *(each.place or ())])
     if quoted:
         logger.warning(
             "%d cell%s of %s would be taken for a formula by a spreadsheet: an apostrophe stands in front; a .jsonl "

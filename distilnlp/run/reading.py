@@ -11,7 +11,8 @@ from distilnlp.recipe import DataSpec
 
 __all__ = ["READING", "check_reading", "reading_of"]
 
-READING = ("long", "join", "stride", "pieces", "mask_share")  # keys of a recipe's data that some kinds of task read
+# Keys of a recipe's data that some kinds of task read.
+READING = ("long", "join", "stride", "longest_answer", "pieces", "mask_share")
 
 
 def reading_of(data: DataSpec, task: Task, config: PreTrainedConfig) -> dict[str, Any]:

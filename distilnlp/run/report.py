@@ -108,8 +108,10 @@ def _fidelities(
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
         student, teacher = (tasks[name].problem.decided_by(each.thresholds) for each in (own, theirs))
-        logits = own.matched(theirs, (name, reference))
-        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, own.rows))
+        own, theirs = own.matched(theirs, (name, reference))
+        texts = None if own.found is None or theirs.found is None else (own.found, theirs.found)
+        logits = own.logits, theirs.logits
+        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, own.rows, texts))
     return found
 
 

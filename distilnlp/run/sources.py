@@ -51,7 +51,7 @@ class Sources:
         fits = task.problem.fits_head(config, labels)
         if labels is not None and fits:
             own = label_names_of(config)
-            fits = own is not None and match_names(labels, own) is not None
+            fits = fits and own is not None and match_names(labels, own) is not None
         key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name, *_shares(task))
         if key not in self._kept and (name, seed) in self._kept:
             key = (name, seed)

@@ -53,7 +53,8 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     seconds = time.monotonic() - started
     predictor = _predictor(trainer, models.tokenizer(name), stage.data.max_length)
     if stage.spec.kind == "train" and trainer.is_world_process_zero():  # which alone saves the config
-        set_thresholds(predictor, kept, stage.data, lambda line: say(f"{name}: {line}"))
+        taught_by = getattr(getattr(trainer.teacher, "model", None), "config", None)
+        set_thresholds(predictor, task, kept, stage.data, lambda line: say(f"{name}: {line}"), taught_by)
     trainer.save_model(str(place))
     if stage.spec.lora is not None and stage.spec.lora.keep_adapter:
         trainer.keep_adapter = True

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -24,11 +25,19 @@ FEWEST_ROWS = 200  # of the training data: below that none are kept, for so few 
 
 def check_thresholds(data: DataSpec, task: Task) -> None:
     """Raise RequestError for thresholds that are asked for where no label has one."""
-    if data.decision_thresholds is not None and not task.problem.several_labels:
+    if data.decision_thresholds is not None and not _wanted(task):
         raise RequestError(
-            f"data.decision_thresholds is for several labels a text, and {task.name} is {task.problem.name}: leave it"
-            " out"
+            "data.decision_thresholds is for several labels a text, or questions of which some have no answer, and"
+            f" {task.name} is {task.problem.name} without such: leave it out"
         )
+
+
+def _wanted(task: Task) -> bool:
+    """Whether a model for the task has thresholds of its own."""
+    data = task.train if task.train is not None else task.validation
+    if data is None or "label" not in data.column_names:
+        return task.problem.several_labels
+    return task.problem.wants_thresholds(lambda: label_array(data, task.problem))
 
 
 def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
@@ -42,7 +51,7 @@ def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
     Returns:
         The task without those rows, and the rows.
     """
-    wanted = task.problem.several_labels and not isinstance(data.decision_thresholds, float)
+    wanted = _wanted(task) and not isinstance(data.decision_thresholds, float)
     unlabelled = not task.is_labelled or task.labelled() is not task
     if task.train is None or not wanted or unlabelled or len(task.train) < FEWEST_ROWS:
         return task, None
@@ -59,27 +68,40 @@ def keep_rows(task: Task, data: DataSpec) -> tuple[Task, Dataset | None]:
     return replace(task, train=train), rows
 
 
-def set_thresholds(predictor: Predictor, rows: Dataset | None, data: DataSpec, say: Callable[[str], object]) -> None:
+def set_thresholds(
+    predictor: Predictor,
+    task: Task,
+    rows: Dataset | None,
+    data: DataSpec,
+    say: Callable[[str], object],
+    teacher: Any = None,
+) -> None:
     """Give a model that has been trained its own decision thresholds; those that it started with are dropped.
 
     Args:
         predictor: of the model, whose config is changed.
+        task: what it was trained on.
         rows: as `keep_rows` gives them.
         data: says how they are chosen.
         say: shows one line of text to the user.
+        teacher: its config, whose threshold for no answer a model has that learns without labels.
     """
     config, asked = predictor.backend.config, data.decision_thresholds
     drop_thresholds(config)
-    if not predictor.problem.several_labels:
+    if task.problem.rows == "span" and not task.is_labelled and getattr(teacher, DECISION_THRESHOLDS, None):
+        setattr(config, DECISION_THRESHOLDS, getattr(teacher, DECISION_THRESHOLDS))
+    if not _wanted(task):
         return
-    if isinstance(asked, float):
-        if asked != 0.5:
-            setattr(config, DECISION_THRESHOLDS, [asked] * len(predictor.label_names))
-    elif rows is None:
-        say(
-            f"fewer than {FEWEST_ROWS} training rows, or too few different texts in them, to choose decision"
-            " thresholds on: 0.5 is used"
-        )
+    if isinstance(asked, float) or rows is None:
+        threshold = asked if isinstance(asked, float) else 0.5
+        if threshold != task.problem.unset_threshold:
+            count = len(predictor.label_names) if task.problem.several_labels else 1
+            setattr(config, DECISION_THRESHOLDS, [threshold] * count)
+        if not isinstance(asked, float):
+            say(
+                f"fewer than {FEWEST_ROWS} training rows, or too few different texts in them, to choose decision"
+                " thresholds on: 0.5 is used"
+            )
     else:
         chosen = predictor.choose_thresholds(texts_of(rows), label_array(rows, predictor.problem), one=asked == "one")
         low, high = min(chosen), max(chosen)

@@ -174,6 +174,8 @@ class DistillationTrainer(Trainer):
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
+        if not self.args.label_names:
+            self.label_names = ["labels"]  # Trainer looks for start and end of an answer in two columns
         if tokenizer is not None and collates:
             padding = (
                 problem_of_config(self.student.config).label_padding if problem is None else problem.label_padding
@@ -474,7 +476,7 @@ class DistillationTrainer(Trainer):
                 self._check_class_ids(each, f"{argument}[{name!r}]")
         else:
             problem = problem_of_config(self.student.config)
-            if problem.by_list:  # no ids
+            if problem.by_list or problem.rows == "span":  # no ids, or positions, which are no classes of the head
                 return
             check_class_ids(dataset, problem.head_size(self.student.config), argument)
 

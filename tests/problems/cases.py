@@ -25,6 +25,8 @@ class Case:
             is known by the data set or the model's config only.
         told: whether a data set tells it; False where it has to be said.
         lowest: of metrics that are better when lower, what these logits get where all decisions are right; default: 0.
+        found: what each row of logits is about, of a kind whose answers are texts; decisions are such texts then.
+        head: logits as a model's head gives them, of the three texts, where those above are made of them.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Case:
     alone: bool = True
     told: bool = True
     lowest: dict[str, float] = field(default_factory=dict)
+    found: list[str] | None = None
+    head: list[Any] | None = None
 
 
 CASES = [
@@ -113,5 +117,21 @@ CASES = [
         alone=False,
         told=False,
         lowest={"pseudo_perplexity": math.exp(0.8)},
+    ),
+    Case(
+        "question_answering",
+        [
+            {"text": ["Rome"], "answer_start": [3]},
+            {"text": [], "answer_start": []},
+            {"text": ["a", "b"], "answer_start": [0, 2]},
+        ],
+        [{"text": ["Rome"], "answer_start": []}, {"text": [], "answer_start": []}],
+        None,
+        [[2.0, -1.0, 2.5], [0.0, 0.5, 1.0], [1.0, 0.9, 2.0]],
+        ["Rome", "in it", "a"],
+        [[1, 1], [0, 0], [0, 1]],
+        alone=False,
+        found=["Rome", "in it", "a"],
+        head=[[[0.0, 1.0], [2.0, -1.0]], [[1.0, 0.5], [0.1, 0.2]], [[-1.0, 0.0], [0.3, 0.3]]],
     ),
 ]

@@ -1,6 +1,7 @@
 """What holds for every registered kind of task."""
 
 import ast
+from collections.abc import Sequence
 
 import numpy as np
 import peft
@@ -38,6 +39,13 @@ def batch_of(case: Case) -> torch.Tensor:
     return torch.tensor(case.batch)
 
 
+def as_right(answers: Sequence[str]) -> np.ndarray:
+    """Answers as the only right ones."""
+    right = np.empty(len(answers), dtype=object)
+    right[:] = [(answer,) if answer else () for answer in answers]
+    return right
+
+
 def test_every_registered_kind_has_a_row_in_the_table() -> None:
     assert sorted(case.name for case in CASES) == sorted(list_problems())
 
@@ -58,10 +66,9 @@ def test_its_metrics_fit_it_and_can_be_computed(case: Case) -> None:
     problem = problem_of(case)
     assert problem.main_metric == problem.metrics[0]
     assert set(problem.metrics) <= set(problem.accepted_metrics) <= set(SCORES)
-    decisions = problem.decide(np.array(case.logits))
-    scores = compute_scores(
-        problem.accepted_metrics, decisions, decisions, problem, logits=case.logits, names=case.names
-    )
+    decisions = problem.decisions(np.array(case.logits), case.found)
+    right = decisions if case.found is None else as_right(decisions)
+    scores = compute_scores(problem.accepted_metrics, decisions, right, problem, logits=case.logits, names=case.names)
     for name, score in scores.items():
         assert score == pytest.approx(1.0 if SCORES[name].higher_is_better else case.lowest.get(name, 0.0)), name
 
@@ -106,7 +113,7 @@ def test_a_model_is_set_up_for_it_and_known_by_its_config(case: Case) -> None:
 @every_kind
 def test_logits_become_the_decisions_worked_out_by_hand(case: Case) -> None:
     problem = problem_of(case)
-    assert problem.decide(case.logits).tolist() == case.decisions
+    assert problem.decisions(case.logits, case.found).tolist() == case.decisions
     names = case.names or ("LABEL_0", "LABEL_1", "LABEL_2")
     answers = problem.answers(case.logits, names)
     assert len(answers) == len(case.logits)
@@ -125,8 +132,11 @@ def test_logits_that_are_no_numbers_are_a_run_that_failed(case: Case) -> None:
 def test_a_model_agrees_with_itself_and_less_with_another(case: Case) -> None:
     problem = problem_of(case)
     logits = problem.check_logits(np.array(case.logits))
-    same, other = problem.agreement(logits, logits), problem.agreement(-logits, logits)
-    shares = same.keys() & {"agreement", "kappa"}
+    found = case.found and (case.found, case.found)
+    others = case.found and (case.found[::-1], case.found)
+    same = problem.agreement_of(logits, logits, found)
+    other = problem.agreement_of(-logits, logits, others)
+    shares = same.keys() & {"agreement", "kappa", "answer_f1"}
     assert "agreement" in shares and same.keys() == other.keys() != shares
     assert all(value == (1.0 if name in shares else 0.0) for name, value in same.items())
     assert all(value < 1.0 if name in shares else value > 0.0 for name, value in other.items())
@@ -137,24 +147,28 @@ def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
     problem = problem_of(case)
     if problem.labels_itself:
         labels = np.array(case.column)
+    elif case.found:
+        labels = as_right(case.found)
     else:
         values = read_labels(case.column, None, "data", problem=problem).values
         labels = np.concatenate(values) if problem.by_token or problem.by_list else values
+    for answers in (problem.baseline_decisions(labels, [("is it", "it is in Rome")] * 4) or {}).values():
+        compute_scores(problem.metrics, answers, as_right(answers), problem)
     for answer, logits in problem.baselines(labels, 4).items():
         assert answer
         decisions = problem.decide(logits)
         assert len(decisions) == 4
         if not problem.by_list:  # an order is no single answer
             assert (decisions == decisions[0]).all()
-        relevance = np.abs(decisions)
-        compute_scores(
-            problem.metrics, decisions, relevance if problem.by_list else decisions, problem, logits, names=case.names
-        )
+        if case.found:
+            decisions = problem.decisions(logits, ["it"] * 4)
+        right = as_right(decisions) if case.found else np.abs(decisions) if problem.by_list else decisions
+        compute_scores(problem.metrics, decisions, right, problem, logits, names=case.names)
 
 
 def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
     """The logits as a model gives them; those of a kind that answers by token are of one text."""
-    logits = torch.tensor(case.logits) * sign
+    logits = torch.tensor(case.head or case.logits) * sign
     if problem_of(case).vectors:
         logits = torch.cat([logits, torch.ones_like(logits)], dim=-1)
     return Outputs(logits=logits[None] if problem_of(case).by_token else logits, problem=problem)
@@ -168,15 +182,15 @@ def groups_of(case: Case) -> dict[str, torch.Tensor]:
 @every_kind
 def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     """Whether the outputs say which problem it is, or the labels alone tell."""
-    problem, logits, labels = problem_of(case), torch.tensor(case.logits), batch_of(case)
+    problem, logits, labels = problem_of(case), torch.tensor(case.head or case.logits), batch_of(case)
     if problem.vectors:
         with pytest.raises(RequestError, match="one logit"):
             HardLabel()(as_outputs(case, problem), None, {"labels": labels})
         return
     assert problem.has_labels(labels)
     assert (problem_of_labels(labels) == problem) == case.alone
-    targets = labels if labels.is_floating_point() or problem.by_token else labels[:, None]
-    rows = logits[None] if problem.by_token else logits.T[None] if problem.by_list else logits[:, None]
+    targets = labels if labels.is_floating_point() or problem.rows in ("token", "span") else labels[:, None]
+    rows = {"text": logits[:, None], "token": logits[None], "span": logits.mT, "list": logits.mT[None]}[problem.rows]
     expected = problem.row_loss(rows, targets).mean()
     for known in (problem, None) if case.alone else (problem,):
         got = HardLabel()(as_outputs(case, known), None, {"labels": labels, **groups_of(case)})

@@ -85,7 +85,7 @@ def test_a_long_text_is_measured_in_pieces_and_their_rows_joined() -> None:
         np.full((len([x for x in labels if x != -100]), 3), place)
         for place, labels in enumerate(encoded.columns["labels"])
     ]
-    joined = reader.join(encoded, logits)
+    joined = reader.join(encoded, logits).rows
     assert [len(rows) for rows in joined] == [len(labels) for labels in encoded.labels]
     assert sorted(set(joined[1][:, 0])) == list(range(1, len(encoded.example)))
 

@@ -62,7 +62,7 @@ def test_every_text_of_a_query_is_an_input_and_its_scores_come_back_together() -
     assert encoded.example == [0, 0, 1]
     alone = reader.encode({"text": ["blue"], "text_pair": [["red"]]})
     assert encoded.columns["input_ids"][2] == alone.columns["input_ids"][0]
-    joined = reader.join(encoded, [np.array([value], np.float32) for value in (1.0, 2.0, 3.0)])
+    joined = reader.join(encoded, [np.array([value], np.float32) for value in (1.0, 2.0, 3.0)]).rows
     assert [each.tolist() for each in joined] == [[[1.0], [2.0]], [[3.0]]]
 
 

@@ -40,7 +40,7 @@ def test_the_logits_of_windows_become_one_row_a_text(join: str, expected: list[f
     made = reader(join=join)
     encoded = made.encode({"text": ["good", "the film is good " * 4]})
     assert encoded.example == [0, 1, 1]
-    rows = made.join(encoded, [np.array([9.0, 9.0]), np.array([0.0, 4.0]), np.array([2.0, 0.0])])
+    rows = made.join(encoded, [np.array([9.0, 9.0]), np.array([0.0, 4.0]), np.array([2.0, 0.0])]).rows
     assert [row.tolist() for row in rows] == [[[9.0, 9.0]], [expected]]
 
 

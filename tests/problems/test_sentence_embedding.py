@@ -21,7 +21,7 @@ def test_the_texts_of_a_pair_are_two_inputs_of_one_example_and_its_row_their_cos
     assert encoded.example == [0, 0, 1, 1]
     assert encoded.columns["input_ids"][1] == tiny_tokenizer()("a book")["input_ids"]
     vectors = np.array([[1, 0], [1, 1], [0, 2], [0, -1]], dtype=np.float32)
-    joined = reader.join(encoded, list(vectors))
+    joined = reader.join(encoded, list(vectors)).rows
     np.testing.assert_allclose(np.concatenate(joined), [[0.5**0.5], [-1]], atol=1e-6)
 
 
@@ -29,7 +29,7 @@ def test_a_text_alone_is_an_input_and_its_row_the_vector() -> None:
     reader = KIND.reader(tiny_tokenizer(), 16, {})
     encoded = reader.encode({"text": ["a film", "it"]})
     vectors = [np.array([1, 2, 3], dtype=np.float32), np.array([4, 5, 6], dtype=np.float32)]
-    assert [row.tolist() for row in reader.join(encoded, vectors)] == [[[1, 2, 3]], [[4, 5, 6]]]
+    assert [row.tolist() for row in reader.join(encoded, vectors).rows] == [[[1, 2, 3]], [[4, 5, 6]]]
 
 
 def test_a_pair_that_was_cut_is_counted_once() -> None:

@@ -44,15 +44,38 @@ def test_two_models_are_compared_on_the_same_rows():
     first = Predictions.of([0, 1, 1], LOGITS)
     shuffled = Predictions(np.array([2, 0, 1]), first.labels[[2, 0, 1]], 10 * LOGITS[[2, 0, 1]])
     own, other = first.matched(shuffled, ("student", "teacher"))
-    assert np.array_equal(other, 10 * own)
+    assert np.array_equal(other.logits, 10 * own.logits)
 
 
 def test_both_may_be_in_any_order():
     first = Predictions(np.array([5, 3, 4]), np.array([0, 1, 1]), LOGITS)
     second = Predictions(np.array([4, 5, 3]), np.array([1, 0, 1]), LOGITS[[2, 0, 1]])
     own, other = first.matched(second, ("student", "teacher"))
-    assert np.array_equal(own, LOGITS)
-    assert np.array_equal(other, LOGITS)
+    assert np.array_equal(own.logits, LOGITS)
+    assert np.array_equal(other.logits, LOGITS)
+
+
+def test_answers_that_are_texts_are_kept_with_the_right_ones(tmp_path):
+    problem = get_problem("question_answering")
+    right = np.empty(2, dtype=object)
+    right[:] = [("Rome", "in Rome"), ()]
+    logits = np.array([[3.0, 1.0, 4.0], [1.0, 2.0, 3.0]], dtype=np.float32)
+    kept = Predictions.of(right, logits, (0.5,), found=["Rome", "it"])
+    write_predictions(predictions_file(tmp_path), kept)
+    got = read_predictions(predictions_file(tmp_path))
+    assert got.labels.tolist() == [("Rome", "in Rome"), ()]
+    assert got.found == ("Rome", "it")
+    assert got.decisions(problem).tolist() == ["Rome", ""]  # the second is below the threshold
+    shuffled = Predictions(np.array([1, 0]), right[::-1], logits[::-1], (0.5,), ("it", "Rome"))
+    own, other = got.matched(shuffled, ("student", "teacher"))
+    assert other.found == own.found and np.array_equal(other.logits, own.logits)
+
+
+def test_texts_and_numbers_are_not_taken_for_each_other():
+    with pytest.raises(RequestError, match="have to be numbers"):
+        Predictions.of(np.array(["a", "b"], dtype=object), LOGITS[:2])
+    with pytest.raises(RequestError, match="have to be numbers"):
+        Predictions.of([0, 1], LOGITS[:2], found=["a", "b"])
 
 
 @pytest.mark.parametrize("rows", [[], [0, 1], [0, 1, 3], [0, 1, 1]])

@@ -55,12 +55,13 @@ MASKED_REFERENCES = {
     "masked_accuracy": lambda y, z: sk.accuracy_score(y, z.argmax(-1)),
     "pseudo_perplexity": lambda y, z: torch.nn.functional.cross_entropy(torch.tensor(z), torch.tensor(y)).exp().item(),
 }
+ANSWER_REFERENCES = {"answer_f1", "exact_match"}  # worked out by hand in tests/problems/test_answers.py
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
 def test_every_metric_has_a_reference():
     references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES)
-    references = (*references, MASKED_REFERENCES, TEXTS_REFERENCES)
+    references = (*references, MASKED_REFERENCES, TEXTS_REFERENCES, ANSWER_REFERENCES)
     assert set(SCORES) == set().union(*references)
 
 

@@ -56,7 +56,14 @@ class RelationalLoss(LayerLoss):
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> LayerLoss:
         require_teacher(self.name, teacher)
-        return super().resolve(student, teacher) if self.on == "layers" else self
+        if self.on == "layers":
+            return super().resolve(student, teacher)
+        if student.problem.rows != "text":
+            raise RequestError(
+                f"{self.name} with on='logits' takes one row of logits a text, and {student.problem.name} has several:"
+                " leave out on"
+            )
+        return self
 
     def needs_student(self) -> Needs:
         return super().needs_student() if self.on == "layers" else self.needs_always() | Needs(logits=True)

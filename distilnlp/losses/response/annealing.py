@@ -91,7 +91,7 @@ class AnnealingKD(ResponseLoss):
         student.logits, teacher.logits: ``(batch, outputs)`` or ``(batch, tokens, outputs)``; returns ``()``, float32.
     Units: squared logits, mean over examples and outputs.
     Raises:
-        RequestError: ``factor`` not positive and finite; unequal logit shapes.
+        RequestError: ``factor`` not positive and finite; unequal logit shapes; a span head.
     """
 
     citations: ClassVar[tuple[Citation, ...]] = (
@@ -109,6 +109,8 @@ class AnnealingKD(ResponseLoss):
     )
 
     factor: float = 1.0
+
+    spans: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

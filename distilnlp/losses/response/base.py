@@ -24,6 +24,7 @@ __all__ = [
     "check_exclusive",
     "check_lists",
     "check_num_logits",
+    "check_spans",
     "cross_entropy",
     "kl_divergence",
     "log_softmaxes",
@@ -85,11 +86,7 @@ class Head:
             self.groups = batch["groups"].to(logits.device)
             self.positions = (self.groups >= 0)[:, None]
         elif student.problem is not None and student.problem.rows == "span":
-            if not spans:
-                raise RequestError(
-                    f"{name} does not fit a span head, whose classes are the tokens, fewer in a shorter text: "
-                    "use 'soft_target' or 'hard_label'"
-                )
+            check_spans(name, student.problem, spans)
             if logits.ndim != 3 or logits.shape[-1] != 2:
                 raise RequestError(
                     f"a span head gives logits (batch, tokens, 2), start and end; got {tuple(logits.shape)}"
@@ -250,6 +247,7 @@ class ResponseLoss(WeighsClasses):
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_lists(self.name, student.problem, self.lists)
         check_num_logits(self.name, student, teacher)
+        check_spans(self.name, student.problem, self.spans)
         return super().resolve(student, teacher)
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
@@ -289,8 +287,11 @@ class ClassLoss(ResponseLoss):
         check_positive("temperature", self.temperature)
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        check_num_logits(self.name, student, teacher)
+        check_spans(self.name, student.problem, self.spans)
         if student.problem.rows != "list":
             check_exclusive(self.name, student)
+        if student.problem.rows in ("text", "token"):
             self.check_classes(student.num_logits)
         return super().resolve(student, teacher)
 
@@ -341,6 +342,15 @@ def check_lists(name: str, problem: Problem, lists: bool) -> None:
         raise RequestError(
             f"{name} does not fit a ranking head, whose classes are the texts of a query: use 'margin_mse',"
             " 'soft_target' (the KL over a query's texts), 'logit_mse' or 'hard_label'"
+        )
+
+
+def check_spans(name: str, problem: Problem, spans: bool) -> None:
+    """Raise RequestError for a span head where a loss takes none, as ``spans`` says."""
+    if problem.rows == "span" and not spans:
+        raise RequestError(
+            f"{name} does not fit a span head, whose classes are the tokens, fewer in a shorter text: use"
+            " 'soft_target' or 'hard_label'"
         )
 
 

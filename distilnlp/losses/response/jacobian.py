@@ -63,6 +63,10 @@ class Jacobian(Loss):
         check_num_logits(self.name, student, teacher)
         if student.problem.several_labels:
             raise RequestError(f"{self.name} takes one label an example and the task has several: leave it out")
+        if student.problem.rows != "text":
+            raise RequestError(
+                f"{self.name} is of one logit a text, and {student.problem.name} has several rows: leave it out"
+            )
         self._check_widths(student.width, require_teacher(self.name, teacher).width)
         return self
 

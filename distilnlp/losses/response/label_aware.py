@@ -14,6 +14,7 @@ from distilnlp.losses.response.base import (
     Head,
     ResponseLoss,
     check_exclusive,
+    check_spans,
     cross_entropy,
     kl_divergence,
     log_softmaxes,
@@ -73,6 +74,7 @@ class LabelSmoothing(WeighsClasses):
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_exclusive(self.name, student)
+        check_spans(self.name, student.problem, spans=False)
         return super().resolve(student, teacher)
 
     def needs_teacher(self) -> Needs:

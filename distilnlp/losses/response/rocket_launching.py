@@ -11,7 +11,7 @@ from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss, valid_counts, without_padding
 from distilnlp.losses.checks import check_count, check_positive, require_module
-from distilnlp.losses.response.base import Head
+from distilnlp.losses.response.base import Head, check_spans
 from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -100,6 +100,7 @@ class RocketLaunching(WeighsClasses):
             raise RequestError(f"shared must be a layer of the student, 0 for the embeddings; got {self.shared!r}")
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
+        check_spans(self.name, student.problem, spans=False)
         if self.shared > student.layers:
             raise RequestError(
                 f"shared of {self.name} is layer {self.shared}; the student has {student.layers} layers"
