@@ -43,10 +43,10 @@ def test_there_is_a_short_recipe_for_every_glue_task():
         assert path.read_text().startswith("# "), "`distilnlp recipes` shows the first line"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in shipped_recipes() if not name.startswith(("embeddings/", "masked-lm/"))],
-)
+TEXT_ALONE = ("embeddings/", "masked-lm/")  # no labels teach a control, or a stage before it learns from none
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_recipes() if not name.startswith(TEXT_ALONE)])
 def test_the_control_is_the_student_without_its_teacher(name):
     """Of a recipe of two stages that learn, it takes as many epochs as both."""
     stages = load_recipe(name).stages
@@ -57,6 +57,18 @@ def test_the_control_is_the_student_without_its_teacher(name):
     assert sum(stage.training["num_train_epochs"] for stage in taught) == control.training["num_train_epochs"]
     for stage in taught:
         assert {**stage.training, "num_train_epochs": 0} == {**control.training, "num_train_epochs": 0}
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("masked-lm/")])
+def test_a_control_of_masked_words_or_after_them_starts_and_trains_as_the_student_does(name):
+    """Where hidden words or labels teach it; an objective that reads no head has none."""
+    stages = load_recipe(name).stages
+    if "control" in stages:
+        control, student = stages["control"], stages["student"]
+        assert (control.start, control.student, control.training) == (student.start, student.student, student.training)
+        assert control.teacher is None and control.objective is None
+    else:
+        assert not {"hard_label", "response"} & stages["student"].objective.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("embeddings/")])
