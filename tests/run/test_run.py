@@ -521,7 +521,7 @@ def test_a_model_from_outside_is_loaded_once_for_all_who_use_it(tmp_path: Path, 
     models = Models(plan, dict.fromkeys(plan.stages, task), RunFolder(tmp_path / "run"))
     with mock.patch.object(sources, "load_model", side_effect=load_model) as loaded:
         models.check()
-        before = {name: tensor.clone() for name, tensor in models.sources.teacher(outside).state_dict().items()}
+        before = {name: tensor.clone() for name, tensor in models.sources.teacher(outside, task).state_dict().items()}
         starts = [models.start(stage) for stage in plan.stages.values()]
         teacher = models.teacher(plan.stages["student"])
     assert loaded.call_count == 1
