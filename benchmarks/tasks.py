@@ -1,7 +1,8 @@
 """Every kind of task on real data: teacher, control and student, and what share of the score the student keeps.
 
 An entry is a recipe with its data; a run of it, with one seed, is a process of its own with one thread. Finished runs
-are kept in ``results/tasks.json`` and not made again. The data are those of ``DISTILNLP_DATA_DIR`` (GLUE).
+are kept in ``results/tasks.json`` and not made again. The data are those of ``DISTILNLP_DATA_DIR`` (GLUE) and
+``DISTILNLP_MORE_DIR`` (WNUT17, GoEmotions, TREC-QA, XQuAD).
 """
 
 import argparse
@@ -75,7 +76,39 @@ def embeddings(seed: int, rows: int = 10_000, *more: str) -> list[str]:
 NARROW = "stages.student.student.config={hidden_size: 192}"  # the control too, which is like the student
 SHORT = "stages.student.student.dimension=128"
 
+# ---- data of DISTILNLP_MORE_DIR ----
+
+
+def more(name: str, *settings: str) -> list[str]:
+    """A data set with training and validation files, and what else its recipe is told."""
+    folder = Path(os.environ["DISTILNLP_MORE_DIR"]) / name
+    files = {"task": folder / "train.parquet", "validation": folder / "validation.parquet"}
+    return [*(f"data.{key}={path}" for key, path in files.items()), *settings]
+
+
+def entities(seed: int, *settings: str) -> list[str]:
+    """WNUT17: entities of texts from the net, most of which no other sentence names."""
+    names = Path(os.environ["DISTILNLP_MORE_DIR"]) / "wnut17" / "labels.json"
+    return more("wnut17", f"data.label_names={names}", "data.max_length=96", *settings)
+
+
 ENTRIES: dict[str, Entry] = {
+    "entities": Entry("_words.yaml", entities, seeds=1, goal=0.96),
+    "entities, 2 layers": Entry(
+        "_words.yaml", lambda seed: entities(seed, "stages.student.student.layers=2"), seeds=1, goal=0.0
+    ),
+    "several labels": Entry(
+        "_several-labels.yaml", lambda seed: more("go_emotions", "data.max_train=3000"), seeds=1, goal=0.0
+    ),
+    "ranking": Entry(
+        "_ranking.yaml",
+        lambda seed: more("trecqa", "data.problem_type=ranking", "data.without_relevant=leave_out"),
+        seeds=1,
+        goal=0.0,
+    ),
+    "questions": Entry(
+        "_questions.yaml", lambda seed: more("xquad/en", "accept_weak_teacher=true"), seeds=1, goal=0.0
+    ),
     "embeddings": Entry("embeddings/texts", embeddings, seeds=3, goal=0.97),
     "embeddings, 2 layers": Entry(
         "embeddings/texts", lambda seed: embeddings(seed, 10_000, "stages.student.student.layers=2"), seeds=1, goal=0.0

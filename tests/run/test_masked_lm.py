@@ -138,7 +138,7 @@ def test_a_blank_is_filled_as_by_the_pipeline_of_transformers(run: tuple[Path, R
 def test_its_card_fills_a_blank_in_plain_transformers(run: tuple[Path, Report]) -> None:
     card = (run[0] / "README.md").read_text()
     assert "pipeline_tag: fill-mask" in card
-    code = card.split("```python\n")[1].split("```")[0].replace('"student"', repr(str(run[0] / "student")))
+    code = card.split("```python\n")[1].split("```")[0].replace('"control"', repr(str(run[0] / "control")))
     exec(compile(code, "card", "exec"), {})
 
 
