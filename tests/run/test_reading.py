@@ -1,5 +1,6 @@
 """Tags of words through a whole run, and the settings of how texts are read."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,24 @@ def test_settings_of_windows_that_mean_nothing_are_refused(
     values["data"] |= data
     with pytest.raises(RequestError, match=message):
         run_recipe(make_recipe(values, name="long"), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_entities_of_real_texts_are_learned_by_a_student_of_half_the_layers(tmp_path: Path, more_dir: Path) -> None:
+    """On a part of WNUT17, whose entities are new in each text: less than what all of it teaches."""
+    folder = more_dir / "wnut17"
+    names = json.loads((folder / "labels.json").read_text())
+    data = {"task": str(folder / "train.parquet"), "validation": str(folder / "validation.parquet")}
+    values = {"data": {**data, "label_names": names, "max_length": 64, "max_train": 1200, "max_validation": 400}}
+    quiet = {"eval_strategy": "no", "save_strategy": "no"}
+    values["stages"] = {
+        "teacher": {"training": quiet},
+        "control": None,
+        "student": {"training": {**quiet, "num_train_epochs": 6}},
+    }
+    report = run_recipe(make_recipe(values, name="wnut17", extends="_words.yaml"), tmp_path / "run")
+    assert report is not None
+    teacher, student = (report.stage(name) for name in ("teacher", "student"))
+    assert teacher is not None and student is not None and teacher.score is not None and student.score is not None
+    assert teacher.score > 0.3
+    assert student.score > 0.8 * teacher.score
