@@ -10,10 +10,10 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, List, Value
 from datasets.table import InMemoryTable
 
 from distilnlp.data.arrow import column_array, column_batches
-from distilnlp.data.label_sets import IGNORED, names_of_sets
+from distilnlp.data.label_sets import names_of_sets
 from distilnlp.errors import RequestError
 from distilnlp.label_names import find_name
-from distilnlp.problems import Problem, problem_of_columns
+from distilnlp.problems import IGNORED, Problem, problem_of_columns
 
 __all__ = ["as_dataset", "as_datasets", "check_class_ids", "count_labels_as"]
 
@@ -101,7 +101,8 @@ def count_labels_as(
     problem = problem_of_columns(features, model_problem)
     own = tuple(feature.names) if isinstance(feature, ClassLabel) else names_of_sets(feature)
     if own is not None and names is not None and own != tuple(names):
-        return _renumbered(dataset, column, own, names, argument, in_order=problem is not None and problem.by_token)
+        in_order = problem is not None and problem.rows == "token"
+        return _renumbered(dataset, column, own, names, argument, in_order=in_order)
     if problem is not None and not problem.several_labels:
         return dataset
     if isinstance(feature, List) and isinstance(feature.feature, Value) and "int" in feature.feature.dtype:

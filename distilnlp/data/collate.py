@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import flat_rows, is_nested
 from distilnlp.errors import RequestError
-from distilnlp.problems import TEACHER_LOGITS, Problem
+from distilnlp.problems import IGNORED, TEACHER_LOGITS, Problem
 from distilnlp.problems.masking import Masking
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ Feature = Mapping[str, object]
 
 # Columns with a number for each token that no tokenizer pads, and what stands for padding in them.
 BY_TOKEN = {"words": -1, "label_mask": 0}
-# Columns with a number for each text of a query, and what fills the shorter lists; Trainer fills with the same.
-LISTS, UNFILLED = ("label", "labels"), -100
+# Columns with a number for each text of a query; shorter lists are filled up with IGNORED, as by Trainer.
+LISTS = ("label", "labels")
 
 
 def make_collator(
@@ -157,7 +157,7 @@ class Collator:
         for name in LISTS:
             values = [cast("list[float]", each[name]) for each in features if each.get(name) is not None]
             if values:
-                batch["labels" if name == "label" else name] = _filled(values, UNFILLED).to(torch.float32)
+                batch["labels" if name == "label" else name] = _filled(values, IGNORED).to(torch.float32)
         scores = [cast("list[float]", each[TEACHER_LOGITS]) for each in features if TEACHER_LOGITS in each]
         if scores:  # as a live teacher gives them, a row for each input
             batch[TEACHER_LOGITS] = torch.tensor([[score] for own in scores for score in own])

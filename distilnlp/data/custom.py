@@ -91,7 +91,7 @@ class Request:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
         recorded = () if self.recorded is None else self.answers_in(names, where)
-        ranks = are_ranked(names) if self.problem is None else get_problem(self.problem).by_list
+        ranks = are_ranked(names) if self.problem is None else get_problem(self.problem).rows == "list"
         if ranks:
             return ranking_columns(names, where, text=text, text_pair=text_pair, label=label, weight=self.weight)
         return find_columns(
@@ -297,7 +297,7 @@ def _read(dataset: Dataset, where: str, columns: Columns, request: Request, trai
     texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
     kind = labels.problem if labels is not None else _told_by_texts(dataset, columns)
     for name in texts:
-        if kind is None or not kind.by_token:
+        if kind is None or kind.rows != "token":
             _check_texts(dataset, where, name)
     rows = dataset.select_columns(list(texts)).rename_columns(texts)
     return _Read(where, rows, text_hashes(rows), labels, labelled, raw)
@@ -339,7 +339,7 @@ def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: 
         values = split.labels.values
         if not split.labelled.all():
             if problem.rows != "text":
-                row, what = int(np.argmin(split.labelled)) + 1, "tags" if problem.by_token else "answers"
+                row, what = int(np.argmin(split.labelled)) + 1, "tags" if problem.rows == "token" else "answers"
                 raise RequestError(
                     f"{split.where}: row {row} has no {what}, and other rows have: fill them in or remove it"
                 )
@@ -437,7 +437,7 @@ def _labels(
     kind = train.problem if train else given
     if columns.label is None:
         raise RequestError(f"{where}: no column of labels is known: name it with label= (--label)")
-    if kind is not None and kind.by_token:
+    if kind is not None and kind.rows == "token":
         _check_words(dataset, where, columns, kind)
         check_lengths(dataset, where, columns)
     if not isinstance(columns.label, str):

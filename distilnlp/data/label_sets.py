@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_array, column_batches
 from distilnlp.errors import RequestError
-from distilnlp.problems import LabelColumn, Labels, Problem, problem_of_columns
+from distilnlp.problems import IGNORED, LabelColumn, Labels, Problem, problem_of_columns
 from distilnlp.problems.base import LABEL_COLUMNS
 
 __all__ = [
@@ -23,9 +23,6 @@ __all__ = [
     "read_zeros_and_ones",
     "rows_without_label",
 ]
-
-
-IGNORED = -100  # of a row without a label, which no loss of torch counts
 
 
 def names_of_sets(feature: object) -> tuple[str, ...] | None:
@@ -70,9 +67,9 @@ def label_array(dataset: Dataset, problem: Problem | None = None, column: str = 
     kind = problem or problem_of_columns(dataset.features)
     if kind is not None and kind.rows == "span":
         return _answers(dataset, column)
-    if kind is not None and kind.by_token:
+    if kind is not None and kind.rows == "token":
         return np.fromiter((each for ids in _sets(dataset, column) for each in ids), dtype=np.int64)
-    if kind is not None and kind.by_list:
+    if kind is not None and kind.rows == "list":
         return np.fromiter((each for values in _sets(dataset, column) for each in values), dtype=np.float64)
     return (
         column_array(dataset, column) if names is None else as_zeros_and_ones(list(_sets(dataset, column)), len(names))
@@ -83,7 +80,7 @@ def label_keys(dataset: Dataset, problem: Problem, column: str = "label") -> NDA
     """A column of labels, to tell examples apart by: a number each, or the ids of all labels in it, as tuples."""
     if problem.rows == "span":
         return problem.strata(_answers(dataset, column))
-    if names_of_sets(dataset.features[column]) is None and not problem.by_list:
+    if names_of_sets(dataset.features[column]) is None and problem.rows != "list":
         return column_array(dataset, column)
     keys = np.empty(len(dataset), dtype=object)
     for row, ids in enumerate(_sets(dataset, column)):

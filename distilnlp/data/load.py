@@ -610,10 +610,9 @@ def _limit(task: Task, seed: int, max_train: int | None, max_validation: int | N
     )
     if (
         max_train is not None
-        and not task.problem.by_list
         and task.train is not None
         and task.is_labelled
-        and task.problem.rows != "span"
+        and task.problem.rows not in ("list", "span")
         and len(np.unique(ranks_of(label_keys(task.train, task.problem)))) < 2
     ):
         raise RequestError(f"max_train={max_train} leaves rows of one label only: take more")

@@ -71,7 +71,7 @@ def tokenize(
         ``label_ids`` where it was a list of ``ClassLabel``; ``length``: number of tokens. Of a kind that answers by
         token, ``labels`` ``(length,)``, -100 for a token without a label, and ``label_mask`` ``(length,)``, 1 for a
         token that is answered for; a long text becomes several rows, its windows. Of a kind with several texts a row
-        (`Problem.by_list`), a list of these for each text, ``labels`` ``(texts,)``, and the longest ``length``.
+        (`Problem.rows`), a list of these for each text, ``labels`` ``(texts,)``, and the longest ``length``.
 
     Raises:
         RequestError: a column is missing; ``words`` of a tokenizer that does not know them; ``max_length`` leaves no
@@ -128,7 +128,7 @@ def _encoder(
     labelled = "label" in first.column_names and not kind.labels_itself
     labels = _labels_column(first, kind) if labelled else None
     reader = kind.reader(tokenizer, limit, settings)
-    return _Encoder(reader.measuring() if held_out else reader.training(), labels, by_list=kind.by_list)
+    return _Encoder(reader.measuring() if held_out else reader.training(), labels, by_list=kind.rows == "list")
 
 
 def _labels_column(dataset: Dataset, problem: Problem) -> str:

@@ -19,14 +19,12 @@ from distilnlp.models.checks import check_fits, check_token_types, token_limit
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.models.reading import reading_settings
-from distilnlp.problems import DECISION_THRESHOLDS, Answer, Problem, problem_of_config
+from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
 from distilnlp.problems.base import check_finite
 from distilnlp.problems.reading import Encoded, Reader, Spans
 from distilnlp.typed import typed
 
 __all__ = ["Answered", "Predictor", "Text"]
-
-IGNORED = -100  # the label of a token that has none
 
 Words = tuple[str, ...] | list[str]
 Text = str | tuple[str | Words, ...]
@@ -177,13 +175,13 @@ class Predictor:
                 raise RequestError(
                     f"texts[{place}] is {kind} and texts[0] is not: give single texts only, or pairs only"
                 )
-        if self.problem.by_list and len(rows[0]) != 2:
+        if self.problem.rows == "list" and len(rows[0]) != 2:
             raise RequestError("a model that ranks reads a query and a text: give (query, text) or (query, texts)")
         self._check_length(parts=len(rows[0]))
         return [tuple(row) for row in rows]
 
     def _is_text(self, value: object) -> bool:
-        if (self.problem.by_token or self.problem.by_list) and isinstance(value, list | tuple):
+        if self.problem.rows in ("token", "list") and isinstance(value, list | tuple):
             return len(value) > 0 and all(isinstance(word, str) for word in value)
         return isinstance(value, str)
 

@@ -8,6 +8,7 @@ from pkgutil import iter_modules
 
 from distilnlp.problems.base import (
     DECISION_THRESHOLDS,
+    IGNORED,
     LEAST_PROBABILITY,
     TEACHER_LOGITS,
     Answer,
@@ -29,6 +30,7 @@ from distilnlp.problems.base import (
 
 __all__ = [
     "DECISION_THRESHOLDS",
+    "IGNORED",
     "LEAST_PROBABILITY",
     "TEACHER_LOGITS",
     "Answer",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECISION_THRESHOLDS",
+    "IGNORED",
     "LABEL_COLUMNS",
     "LEAST_PROBABILITY",
     "TEACHER_LOGITS",
@@ -55,6 +56,9 @@ DECISION_THRESHOLDS = "decision_thresholds"
 
 # The column of a data set and of a batch that holds the recorded answers of a teacher.
 TEACHER_LOGITS = "teacher_logits"
+
+# The label of a row or a token that has none, which no loss of PyTorch counts; Trainer fills lists up with it too.
+IGNORED = -100
 
 # What a recorded probability of 0 counts as: a logarithm has to be finite.
 LEAST_PROBABILITY = 1e-8
@@ -214,9 +218,8 @@ class Problem:
         peft_task_type: of `peft.TaskType`.
         auto_class: the class of transformers that loads a model with the head.
         text_columns: columns that it reads, the first of which must be there.
-        rows: what a row of classes in the logits stands for.
-        by_token: whether labels and rows of logits are those of tokens, so that an example has several.
-        by_list: whether an example is a query with several texts, each with a label and a row of logits of its own.
+        rows: what a row of classes in the logits stands for. Of tokens an example has several rows, and a label for
+            each; a list is an example that is a query with several texts, each with a label and a row of its own.
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
         labels_itself: whether the texts are their own labels, so that their data have none.
@@ -245,8 +248,6 @@ class Problem:
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     rows: ClassVar[Rows] = "text"
-    by_token: ClassVar[bool] = False
-    by_list: ClassVar[bool] = False
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
     labels_itself: ClassVar[bool] = False
@@ -256,7 +257,7 @@ class Problem:
     response_loss: ClassVar[str] = ""
     recipe: ClassVar[str] = "glue/_base.yaml"
     reading: ClassVar[tuple[str, ...]] = ("long", "join", "stride")
-    no_label: ClassVar[float | None] = -100
+    no_label: ClassVar[float | None] = IGNORED
     metrics: ClassVar[tuple[str, ...]] = ()
     accepted_metrics: ClassVar[tuple[str, ...]] = ()
     unset_threshold: ClassVar[float] = 0.5

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
+    IGNORED,
     Answer,
     Floats,
     LabelColumn,
@@ -23,7 +24,7 @@ from distilnlp.problems.base import (
     label_settings,
     register_problem,
 )
-from distilnlp.problems.masking import IGNORED, SHARE, Masking
+from distilnlp.problems.masking import SHARE, Masking
 from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, word_numbers
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ class MaskedLM(Problem):
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"
     text_columns: ClassVar[tuple[str, ...]] = ("text",)
     rows: ClassVar[Rows] = "token"
-    by_token: ClassVar[bool] = True
     named_labels: ClassVar[bool] = False
     labels_itself: ClassVar[bool] = True
     exclusive_classes: ClassVar[bool] = True

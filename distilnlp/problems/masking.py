@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.errors import RequestError
+from distilnlp.problems.base import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IGNORED", "SHARE", "Masking"]
+__all__ = ["SHARE", "Masking"]
 
-IGNORED = -100  # the label of a token that has none, as everywhere in PyTorch
 SHARE = 0.15
 MASKED, KEPT = 0.8, 0.1  # the rest is replaced
 

@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
+    IGNORED,
     Answer,
     Floats,
     LabelColumn,
     Labels,
     Problem,
     Rows,
-    check_finite,
     register_problem,
 )
+from distilnlp.problems.numbers import one_number
 from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, Spans, TextReader
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PairReader", "Ranking", "kendall", "rank_order"]
-
-IGNORED = -100.0  # what Trainer fills lists of unequal length with
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,6 @@ class Ranking(Problem):
 
     pipeline_tag: ClassVar[str] = "text-ranking"
     rows: ClassVar[Rows] = "list"
-    by_list: ClassVar[bool] = True
     named_labels: ClassVar[bool] = False
     response_loss: ClassVar[str] = "soft_target"
     recipe: ClassVar[str] = "_ranking.yaml"
@@ -147,13 +145,7 @@ class Ranking(Problem):
     # ---- from logits to answers ----
 
     def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
-        values = np.asarray(logits)
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if values.ndim != 1:
-            raise RequestError(f"{self.name} needs logits of shape (texts, 1); got {np.shape(logits)}")
-        check_finite(values)
-        return values
+        return one_number(logits, f"{self.name} needs logits of shape (texts, 1)")
 
     def decide(self, logits: ArrayLike) -> NDArray[Any]:
         """The scores themselves, ``(texts,)``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +17,14 @@ from distilnlp.problems.base import (
     LabelColumn,
     Labels,
     Problem,
-    check_finite,
     register_problem,
 )
-from distilnlp.problems.written import NumberStyle, nearest_style
+from distilnlp.problems.numbers import number_agreement, one_number, read_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Regression", "correlation", "undefined_correlation"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Regression"]
 
 
 @register_problem("regression")
@@ -54,15 +50,7 @@ class Regression(Problem):
         return style is not None and not all(float(style.read(value) or 0).is_integer() for value in column.distinct)
 
     def encode(self, column: LabelColumn, train: Labels | None) -> Labels:
-        style = (column.style or nearest_style(column.distinct)) if train is None else train.style or NumberStyle()
-        found = [style.read(value) for value in column.distinct]
-        targets = np.array([math.nan if number is None else number for number in found])
-        if not np.isfinite(targets).all():
-            position = int(np.argmin(np.isfinite(targets)))
-            raise RequestError(
-                f"{column.where}: row {column.row(position)} has '{column.distinct[position]}' where {self.name} needs"
-                f" a finite number{_written_in(style) if train else ''}"
-            )
+        targets, style = read_numbers(column, train, self.name)
         if train is None and len(np.unique(targets)) < 2:
             raise RequestError(
                 f"{column.where}: every target is {targets[0]}: there is nothing to learn; name another column"
@@ -98,13 +86,7 @@ class Regression(Problem):
         return F.mse_loss(numbers, labels.to(numbers.dtype).reshape(numbers.shape), reduction="none")
 
     def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
-        values = np.asarray(logits)
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if values.ndim != 1:
-            raise RequestError(f"{self.name} needs logits of shape (examples, 1); got {np.shape(logits)}")
-        check_finite(values)
-        return values
+        return one_number(logits, f"{self.name} needs logits of shape (examples, 1)")
 
     def decide(self, logits: ArrayLike) -> NDArray[Any]:
         """The numbers themselves, ``(examples,)``."""
@@ -134,11 +116,7 @@ class Regression(Problem):
         examples: NDArray[np.int64] | None = None,
     ) -> dict[str, float]:
         """Pearson correlation (1.0 for equal numbers, else 0.0 where undefined) and the mean absolute difference."""
-        same, why = bool(np.array_equal(student, teacher)), undefined_correlation(student, teacher)
-        if why is not None and not same:
-            logger.warning("agreement with the teacher is not defined: %s; reported as 0.0", why)
-        agreement = 1.0 if same else correlation(student, teacher)
-        return {"agreement": agreement, "mae": float(np.abs(student - teacher).mean())}
+        return number_agreement(student, teacher)
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """Their mean."""
@@ -149,28 +127,3 @@ class Regression(Problem):
 
     def card_code(self) -> str:
         return "print(logits.item())"
-
-
-def _written_in(style: NumberStyle) -> str:
-    if not style.marks:
-        return ", written with a decimal point as in the training data"
-    sign = "comma" if style.decimal == "," else "point"
-    return f", written with a decimal {sign}{' and in percent' if style.percent else ''} as in the training data"
-
-
-def undefined_correlation(predictions: Floats, references: Floats) -> str | None:
-    """Why the correlation of two vectors is not defined, in words; None where it is."""
-    for which, values in (("predictions", predictions), ("references", references)):
-        if np.ptp(values) == 0:
-            return f"the {which} are all equal"
-    return None
-
-
-def correlation(first: Floats, second: Floats) -> float:
-    """Pearson correlation of two vectors; 0.0 where it is not defined."""
-    if undefined_correlation(first, second) is not None:
-        return 0.0
-    first, second = (values / np.abs(values).max() for values in (first, second))  # no overflow in the squares
-    first, second = first - first.mean(), second - second.mean()
-    scale = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(np.clip(first @ second / scale, -1.0, 1.0)) if scale > 0 else 0.0

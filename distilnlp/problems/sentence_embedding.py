@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,16 +19,14 @@ from distilnlp.problems.base import (
     check_finite,
     register_problem,
 )
+from distilnlp.problems.numbers import number_agreement, one_number, read_numbers
 from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, TextReader
-from distilnlp.problems.written import NumberStyle, nearest_style
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["SentenceEmbedding", "pair_cosines"]
-
-logger = logging.getLogger(__name__)
 
 SHOWN = 4  # numbers of a vector that are shown to a reader
 
@@ -59,15 +55,7 @@ class SentenceEmbedding(Problem):
 
     def encode(self, column: LabelColumn, train: Labels | None) -> Labels:
         """The scores of pairs."""
-        style = (column.style or nearest_style(column.distinct)) if train is None else train.style or NumberStyle()
-        found = [style.read(value) for value in column.distinct]
-        scores = np.array([math.nan if number is None else number for number in found])
-        if not np.isfinite(scores).all():
-            position = int(np.argmin(np.isfinite(scores)))
-            raise RequestError(
-                f"{column.where}: row {column.row(position)} has '{column.distinct[position]}' where the score of a "
-                "pair is needed, a finite number"
-            )
+        scores, style = read_numbers(column, train, "the score of a pair")
         if train is None and len(np.unique(scores)) < 2:
             raise RequestError(f"{column.where}: every score is {scores[0]:g}: no order of the pairs can be compared")
         return Labels(scores[column.codes], None, self, style)
@@ -119,16 +107,8 @@ class SentenceEmbedding(Problem):
 
     def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
         """The cosines of pairs, ``(pairs,)``."""
-        values = np.asarray(logits)
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if values.ndim != 1:
-            raise RequestError(
-                f"{self.name} is measured by the cosines of pairs, (pairs, 1); got vectors {np.shape(logits)}: give "
-                "pairs of texts with a score"
-            )
-        check_finite(values)
-        return values
+        needs = f"{self.name} is measured on pairs of texts with a score, by the cosine of each, (pairs, 1)"
+        return one_number(logits, needs)
 
     def decide(self, logits: ArrayLike) -> NDArray[Any]:
         """The cosines themselves, ``(pairs,)``."""
@@ -148,14 +128,7 @@ class SentenceEmbedding(Problem):
         examples: NDArray[np.int64] | None = None,
     ) -> dict[str, float]:
         """Pearson correlation of the cosines (1.0 for equal ones, else 0.0 where undefined), and mean difference."""
-        # Not at the top: to import a kind registers it, and a regression has to be later, as the later is asked first.
-        from distilnlp.problems.regression import correlation, undefined_correlation
-
-        same, why = bool(np.array_equal(student, teacher)), undefined_correlation(student, teacher)
-        if why is not None and not same:
-            logger.warning("agreement with the teacher is not defined: %s; reported as 0.0", why)
-        agreement = 1.0 if same else correlation(student, teacher)
-        return {"agreement": agreement, "mae": float(np.abs(student - teacher).mean())}
+        return number_agreement(student, teacher)
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """The same cosine for every pair, which is no order."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
+    IGNORED,
     Answer,
     Entity,
     LabelColumn,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenClassification", "WordReader"]
 
-IGNORED = -100  # the label of a token that has none, as everywhere in PyTorch
 STRIDE = 32  # tokens that two windows of a long text share, where nothing is said
 FIRST, ALL = "first", "all"
 
@@ -54,7 +54,6 @@ class TokenClassification(Classification):
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
     text_columns: ClassVar[tuple[str, ...]] = ("text",)
     rows: ClassVar[Rows] = "token"
-    by_token: ClassVar[bool] = True
     label_padding: ClassVar[int | None] = IGNORED
     recipe: ClassVar[str] = "_words.yaml"
     reading: ClassVar[tuple[str, ...]] = ("stride", "pieces")

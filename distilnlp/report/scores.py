@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from distilnlp.errors import RequestError, unknown
 from distilnlp.problems import Problem, get_problem
 from distilnlp.problems.answers import exact_match, token_f1
+from distilnlp.problems.numbers import correlation, undefined_correlation
 from distilnlp.problems.ranking import rank_order
-from distilnlp.problems.regression import correlation, undefined_correlation
 from distilnlp.problems.tags import entities_of
 
 __all__ = [

@@ -90,7 +90,7 @@ def recorded_answers(task: Task) -> Answers | None:
     data = task.validation
     if data is None or TEACHER_LOGITS not in data.column_names:
         return None
-    if task.problem.by_list:
+    if task.problem.rows == "list":
         lists = data[TEACHER_LOGITS][:]
         logits = np.array([[score] for scores in lists for score in scores], np.float32)
         examples = np.repeat(np.arange(len(lists)), [len(scores) for scores in lists])
@@ -223,7 +223,7 @@ def kind_of(name: str) -> str | None:
         name: a folder or Hub id.
     """
     problem = problem_of_config(load_config(name))
-    return problem.name if problem.by_list else None
+    return problem.name if problem.rows == "list" else None
 
 
 def check_ranks(name: str) -> None:

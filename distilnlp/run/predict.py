@@ -58,7 +58,7 @@ def predict(
     if not texts:
         return []
     check_parts(remembered_columns(predictor.backend.config), len(texts[0]), model)
-    if predictor.problem.by_list:
+    if predictor.problem.rows == "list":
         return _ranked(predictor, texts)
     answers = predictor.answers(texts)
     return [Prediction(**vars(answer), texts=text) for text, answer in zip(texts, answers, strict=True)]

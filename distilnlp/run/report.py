@@ -132,7 +132,7 @@ def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> d
     texts = [] if task.validation is None else texts_of(task.validation)
     if task.problem.vectors:
         texts = [(text,) for pair in texts for text in pair if isinstance(text, str)]
-    if task.problem.by_list:  # what is timed is a pair, of which queries have more or fewer
+    if task.problem.rows == "list":  # what is timed is a pair, of which queries have more or fewer
         texts = [(query, text) for query, listed in cast("list[tuple[str, list[str]]]", texts) for text in listed]
     return measure_costs(models, texts, folders=folders)
 

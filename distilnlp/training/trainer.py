@@ -476,7 +476,7 @@ class DistillationTrainer(Trainer):
                 self._check_class_ids(each, f"{argument}[{name!r}]")
         else:
             problem = problem_of_config(self.student.config)
-            if problem.by_list or problem.rows == "span":  # no ids, or positions, which are no classes of the head
+            if problem.rows in ("list", "span"):  # no ids, or positions, which are no classes of the head
                 return
             check_class_ids(dataset, problem.head_size(self.student.config), argument)
 

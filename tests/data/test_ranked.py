@@ -135,7 +135,7 @@ def many(count: int) -> list[dict[str, Any]]:
 
 def test_a_file_is_a_ranking_where_it_is_said_and_lists_say_it_themselves(tmp_path: Path) -> None:
     task = load_task(written(tmp_path / "rows.jsonl", many(12)), problem_type="ranking")
-    assert task.problem.by_list and task.main_metric == "ndcg@10" and task.label_names is None
+    assert task.problem.rows == "list" and task.main_metric == "ndcg@10" and task.label_names is None
     assert task.train is not None and task.validation is not None
     assert len(task.train) + len(task.validation) == 12
     assert not set(task.train["text"][:]) & set(task.validation["text"][:])

@@ -9,10 +9,9 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.losses import loss_class
 from distilnlp.outputs import Outputs
-from distilnlp.problems import get_problem
+from distilnlp.problems import IGNORED, get_problem
 from tests.losses.cases import BATCH, CASES, LENGTHS, TOKENS, Case, outputs
 
-IGNORED = -100
 OWN_LOGITS = {"rocket_launching"}  # its booster answers for each token by the hidden states there
 
 

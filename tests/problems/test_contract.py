@@ -58,7 +58,7 @@ def test_its_names_are_those_of_the_libraries(case: Case) -> None:
     assert problem.peft_task_type in peft.TaskType.__members__
     assert problem.response_loss in list_losses()
     assert problem.text_columns[0] == "text"
-    assert problem.by_token == (problem.label_padding is not None) == (problem.rows == "token")
+    assert (problem.label_padding is not None) == (problem.rows == "token")
 
 
 @every_kind
@@ -151,18 +151,18 @@ def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
         labels = as_right(case.found)
     else:
         values = read_labels(case.column, None, "data", problem=problem).values
-        labels = np.concatenate(values) if problem.by_token or problem.by_list else values
+        labels = np.concatenate(values) if problem.rows in ("token", "list") else values
     for answers in (problem.baseline_decisions(labels, [("is it", "it is in Rome")] * 4) or {}).values():
         compute_scores(problem.metrics, answers, as_right(answers), problem)
     for answer, logits in problem.baselines(labels, 4).items():
         assert answer
         decisions = problem.decide(logits)
         assert len(decisions) == 4
-        if not problem.by_list:  # an order is no single answer
+        if problem.rows != "list":  # an order is no single answer
             assert (decisions == decisions[0]).all()
         if case.found:
             decisions = problem.decisions(logits, ["it"] * 4)
-        right = as_right(decisions) if case.found else np.abs(decisions) if problem.by_list else decisions
+        right = as_right(decisions) if case.found else np.abs(decisions) if problem.rows == "list" else decisions
         compute_scores(problem.metrics, decisions, right, problem, logits, names=case.names)
 
 
@@ -171,12 +171,12 @@ def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
     logits = torch.tensor(case.head or case.logits) * sign
     if problem_of(case).vectors:
         logits = torch.cat([logits, torch.ones_like(logits)], dim=-1)
-    return Outputs(logits=logits[None] if problem_of(case).by_token else logits, problem=problem)
+    return Outputs(logits=logits[None] if problem_of(case).rows == "token" else logits, problem=problem)
 
 
 def groups_of(case: Case) -> dict[str, torch.Tensor]:
     """What a batch has beside the labels: the three texts are those of one query, where the kind ranks them."""
-    return {"groups": torch.tensor([[0, 1, 2]])} if problem_of(case).by_list else {}
+    return {"groups": torch.tensor([[0, 1, 2]])} if problem_of(case).rows == "list" else {}
 
 
 @every_kind

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.problems.masking import IGNORED, Masking
+from distilnlp.problems import IGNORED
+from distilnlp.problems.masking import Masking
 from tests.tiny import VOCAB, tiny_tokenizer
 
 MASK, UNKNOWN = VOCAB.index("[MASK]"), VOCAB.index("[UNK]")

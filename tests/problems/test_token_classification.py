@@ -13,8 +13,7 @@ from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.heads import model_from_config
 from distilnlp.models.predictor import Predictor
-from distilnlp.problems import get_problem
-from distilnlp.problems.token_classification import IGNORED
+from distilnlp.problems import IGNORED, get_problem
 from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
 TAGS = ("O", "B-film", "I-film", "B-food", "I-food")

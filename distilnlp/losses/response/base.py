@@ -13,11 +13,10 @@ from distilnlp.losses.base import Batch, Loss, batch_mean, token_mean, valid_cou
 from distilnlp.losses.checks import check_positive, check_same_shape, require_teacher
 from distilnlp.losses.response.class_weights import WeighsClasses
 from distilnlp.outputs import ModelInfo, Outputs
-from distilnlp.problems import Problem
+from distilnlp.problems import IGNORED, Problem
 
 __all__ = [
     "EXCLUDED",
-    "IGNORED",
     "ClassLoss",
     "Head",
     "ResponseLoss",
@@ -30,8 +29,6 @@ __all__ = [
     "log_softmaxes",
 ]
 
-# The label that marks a token which has none (the second piece of a word, a special token), as everywhere in PyTorch.
-IGNORED = -100
 # A logit that no softmax sees; finite, so that no product with a probability of 0 is NaN, at any temperature.
 EXCLUDED = -1e30
 

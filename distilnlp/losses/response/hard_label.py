@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss
 from distilnlp.losses.checks import check_positive
-from distilnlp.losses.response.base import IGNORED, Head
+from distilnlp.losses.response.base import Head
 from distilnlp.losses.response.class_weights import BALANCED, WeighsClasses
 from distilnlp.outputs import ModelInfo, Needs, Outputs
-from distilnlp.problems import Problem, problem_of_head, problem_of_labels
+from distilnlp.problems import IGNORED, Problem, problem_of_head, problem_of_labels
 
 __all__ = ["HardLabel"]
 
