@@ -140,9 +140,30 @@ def test_ids_are_named_by_a_list_or_a_file(tmp_path: Path) -> None:
         load_task(path, validation=path, label_names=["O", "B-x"])
 
 
-def test_texts_are_no_words() -> None:
-    with pytest.raises(RequestError, match="no such file"):
+def test_texts_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(json.dumps({"text": "New York is big", "tags": ["B-x", "I-x", "O", "O"]}) + "\n")
+    with pytest.raises(
+        RequestError, match="column 'text' holds texts, and token_classification needs a list of words"
+    ):
+        load_task(path, validation=path, problem_type="token_classification")
+    with pytest.raises(RequestError, match="missing.conll: no such file"):
         load_task("missing.conll")
+
+
+def test_the_entities_that_predict_writes_can_be_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    entity = {"start": 0, "end": 13, "type": "person", "probability": 0.97}
+    rows = [
+        {"text": "Angela Merkel spoke.", "label": "person", "probability": None, "entities": [entity]},
+        {"text": "Nothing here.", "label": "", "probability": None, "entities": []},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RequestError, match="the label could be label or entities"):
+        load_task(path, validation=path)
+    task = load_task(path, validation=path, label="entities")
+    assert task.train is not None and task.label_names == ("O", "B-person", "I-person")
+    assert task.train["label"][:] == [[1, 2, 0, 0], [0, 0, 0]]  # a full stop is a word
 
 
 def test_a_tag_that_the_training_data_lack_is_refused(tmp_path: Path) -> None:

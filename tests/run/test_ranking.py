@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.cli import main
 from distilnlp.models.loading import load_classifier
+from distilnlp.models.predictor import Predictor
 from distilnlp.recipe import make_recipe
 from distilnlp.report.predictions import predictions_file, read_predictions
 from distilnlp.report.schema import Report, read_report
@@ -111,6 +112,16 @@ def test_a_saved_ranker_is_one_of_transformers(finished: Path, capsys: pytest.Ca
     assert [line.split("\t")[2] for line in lines] == [["blue", "great book"][place] for place in order]
     assert [line.split("\t")[0] for line in lines] == ["1", "2"]
     assert [float(line.split("\t")[1]) for line in lines] == pytest.approx(scores[order].tolist(), abs=1e-3)
+
+
+def test_sentence_transformers_loads_a_saved_ranker_as_a_cross_encoder(finished: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    folder = str(finished / "student")
+    pairs = [("the good film", "blue"), ("the good film", "great book")]
+    theirs = CrossEncoder(folder, device="cpu", local_files_only=True).predict(pairs)
+    scores = Predictor.load(folder, device=torch.device("cpu")).logits(pairs)[:, 0]
+    np.testing.assert_allclose(theirs, 1 / (1 + np.exp(-scores)), atol=1e-5)
 
 
 def test_texts_of_a_file_are_put_in_order_query_by_query(
