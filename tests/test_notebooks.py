@@ -183,8 +183,8 @@ def test_entities_and_embeddings(weights: str, tmp_path: Path, monkeypatch: pyte
     assert [line for line in complaints(notebook) if "are held out: left out" not in line] == []
     assert "token_classification: 49 rows, 12 held out; O, B-person, I-person, B-place, I-place" in output["load"]
     assert "student: entity_f1" in output["train"]
-    # Tiny random weights give every text nearly the same vector, so that `before` is near 1 as well: what is tested here
-    # is that the cells run. That a student learns vectors, tests/training/test_sentence_vectors.py tests.
+    # Tiny random weights give every text nearly the same vector: `before` is near 1 as well. The cells run here.
+    # That a student learns vectors, tests/training/test_sentence_vectors.py tests.
     before, after = re.findall(r"vectors, [a-z ]+: (-?\d\.\d+)", output["vectors"])
     assert 0 < float(before) <= 1 and float(after) > 0.9
     assert output["alike"].startswith("1.00  A man plays the guitar.")

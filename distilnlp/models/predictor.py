@@ -20,7 +20,7 @@ from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.models.reading import reading_settings
 from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
-from distilnlp.problems.base import check_finite
+from distilnlp.problems.base import Rows, check_finite
 from distilnlp.problems.reading import Encoded, Reader, Spans
 from distilnlp.typed import typed
 
@@ -164,26 +164,25 @@ class Predictor:
         """The texts as tuples of one length, of strings, or lists of words, and nothing else."""
         if isinstance(texts, str):
             raise RequestError("texts is one string, which would be read letter by letter: give a list of texts")
-        rows = [(text,) if isinstance(text, str) else text for text in texts]
+        rows, kind = [(text,) if isinstance(text, str) else text for text in texts], self.problem.rows
         if not rows:
             raise RequestError("there is nothing to predict: give at least one text")
         for place, row in enumerate(rows):
-            if not isinstance(row, tuple | list) or len(row) not in (1, 2) or not all(map(self._is_text, row)):
+            if (
+                not isinstance(row, tuple | list)
+                or len(row) not in (1, 2)
+                or not all(_is_text(part, kind) for part in row)
+            ):
                 raise RequestError(f"texts[{place}] is {row!r:.60}: a string, (text,) or (text, pair) is needed")
             if len(row) != len(rows[0]):
-                kind = "a pair" if len(row) == 2 else "one text"
+                what = "a pair" if len(row) == 2 else "one text"
                 raise RequestError(
-                    f"texts[{place}] is {kind} and texts[0] is not: give single texts only, or pairs only"
+                    f"texts[{place}] is {what} and texts[0] is not: give single texts only, or pairs only"
                 )
-        if self.problem.rows == "list" and len(rows[0]) != 2:
+        if kind == "list" and len(rows[0]) != 2:
             raise RequestError("a model that ranks reads a query and a text: give (query, text) or (query, texts)")
         self._check_length(parts=len(rows[0]))
         return [tuple(row) for row in rows]
-
-    def _is_text(self, value: object) -> bool:
-        if self.problem.rows in ("token", "list") and isinstance(value, list | tuple):
-            return len(value) > 0 and all(isinstance(word, str) for word in value)
-        return isinstance(value, str)
 
     def _check_length(self, parts: int) -> None:
         """A tokenizer leaves texts uncut, without a word, where not even the special tokens have room."""
@@ -296,6 +295,13 @@ class _Vocabulary(Sequence[str]):
 def _read(reader: Reader, rows: Sequence[tuple[Any, ...]]) -> Encoded:
     columns = zip(*rows, strict=True)
     return reader.encode(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
+
+
+def _is_text(value: object, rows: Rows) -> bool:
+    """A string; of a head for words or for lists of texts also a list of strings."""
+    if rows in ("token", "list") and isinstance(value, list | tuple):
+        return len(value) > 0 and all(isinstance(word, str) for word in value)
+    return isinstance(value, str)
 
 
 def _letters(part: str | Words) -> int:

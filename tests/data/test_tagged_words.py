@@ -147,7 +147,7 @@ def test_texts_are_no_words(tmp_path: Path) -> None:
         RequestError, match="column 'text' holds texts, and token_classification needs a list of words"
     ):
         load_task(path, validation=path, problem_type="token_classification")
-    with pytest.raises(RequestError, match="missing.conll: no such file"):
+    with pytest.raises(RequestError, match=r"missing\.conll: no such file"):
         load_task("missing.conll")
 
 
