@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -246,7 +247,7 @@ def _load_sentences(
     max_validation: int | None,
 ) -> Task:
     """Texts without their labels, and pairs with a score: by their own names, of the same data, or of other ones."""
-    texts = _texts_of(name, data_dir, request)
+    texts = _texts_of(name, data_dir, request, "pairs")
     pairs, where = _pairs_of(validation, texts, data_dir, request)
     held_out = scored_pairs(pairs, where)
     found = single_texts(texts.train, texts.columns, texts.where, held_out)
@@ -264,51 +265,66 @@ def _load_sentences(
 
 
 @dataclass(frozen=True)
-class _TextSource:
+class _Texts:
     """Where texts come from, with the labels that nobody reads.
 
     Args:
         name: of the task.
         train: with the columns ``columns``.
-        validation: with ``text``, maybe ``text_pair``, and ``label``; None where there is none.
         where: what to call the data in an error.
+        source, dataset_id: as in `Task`.
+        validation: what the data hold out themselves, as `_texts_of` was told; None where that is nothing.
+        splits: all of a Hub data set.
     """
 
     name: str
     train: Dataset
     columns: tuple[str, ...]
-    validation: Dataset | None
     where: str
     source: str
-    dataset_id: str | None
+    dataset_id: str | None = None
+    validation: Dataset | None = None
+    splits: Mapping[str, Dataset] = field(default_factory=dict)
 
 
-def _texts_of(name: str | Path, data_dir: str | Path | None, request: Request) -> _TextSource:
+def _texts_of(
+    name: str | Path, data_dir: str | Path | None, request: Request, held_out: Literal["pairs", "texts"] | None
+) -> _Texts:
+    """Texts to learn from, by name, file, folder or Hub id.
+
+    Args:
+        held_out: how the held-out part of a task or a folder is read: pairs with ``text``, ``text_pair`` and
+            ``label``, or the texts alone; None leaves it unread.
+    """
     known = known_name(name)
     if known:
         task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
         train: Dataset = task.train
+        own: Dataset = task.validation
         columns = tuple(each for each in train.column_names if each != "label")
-        return _TextSource(task.name, train, columns, task.validation, known, task.source, task.dataset_id)
+        if held_out != "pairs":
+            own = own.select_columns([*columns])
+        return _Texts(task.name, train, columns, known, task.source, task.dataset_id, validation=own)
     path = Path(name)
     if os.path.isdir(path):
         files = find_split(path, ["train"])
         if not files:
             raise RequestError(f"{path}: no training file in this folder: train.txt (.csv, .tsv, .jsonl, .parquet)")
-        held_out = find_split(path, VALIDATION_NAMES)
-        read = _read_texts(files, request)
-        pairs = _read_pairs(held_out, request) if held_out else None
-        return _TextSource(path.resolve().name, read, (*read.column_names,), pairs, str(files[0]), path.name, None)
+        read, others = _read_texts(files, request), find_split(path, VALIDATION_NAMES)
+        reading = {"pairs": _read_pairs, "texts": _read_texts}
+        validation = reading[held_out](others, request) if held_out and others else None
+        stem = path.resolve().name
+        return _Texts(stem, read, (*read.column_names,), str(files[0]), stem, validation=validation)
     if os.path.exists(path) or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or "/" not in str(name):
         read = _read_texts([_file(path)], request)
-        return _TextSource(path.stem, read, (*read.column_names,), None, str(path), path.name, None)
+        return _Texts(path.stem, read, (*read.column_names,), str(path), path.name)
     repository, _, config = str(name).partition(":")
     splits = _from_hub(repository, config or None)
     if "train" not in splits:
         raise RequestError(f"{name}: no split 'train' in this Hub data set: it has {', '.join(splits)}")
-    text_columns = find_text_columns(splits["train"].column_names, str(name), request.text, request.text_pair)
+    columns = find_text_columns(splits["train"].column_names, str(name), request.text, request.text_pair)
     stem = repository.rsplit("/", 1)[-1]
-    return _TextSource(stem, splits["train"], text_columns, None, f"{name} train", str(name), repository)
+    return _Texts(stem, splits["train"], columns, f"{name} train", str(name), repository, splits=splits)
 
 
 def _read_texts(paths: list[Path], request: Request) -> Dataset:
@@ -358,7 +374,7 @@ def load_pairs(
 
 
 def _pairs_of(
-    validation: str | Path | None, texts: _TextSource, data_dir: str | Path | None, request: Request
+    validation: str | Path | None, texts: _Texts, data_dir: str | Path | None, request: Request
 ) -> tuple[Dataset, str]:
     """The pairs that vectors are measured on, and what to call them in an error."""
     if validation is not None:
@@ -399,88 +415,37 @@ def _load_raw(
 ) -> Task:
     """Texts that are their own labels; what labels stand beside them is not read."""
     problem = get_problem(str(request.problem))
-    source = _raw_texts_of(name, data_dir, validation, request)
-    train, held_out, notes = split_texts(source.train, source.validation, request.seed, source.where)
+    texts = _texts_of(name, data_dir, request, None if validation else "texts")
+    train = raw_texts(texts.train, texts.columns, texts.where)
+    train, held_out, notes = split_texts(train, _raw_held_out(validation, texts, request), request.seed, texts.where)
     return Task(
-        name=source.name,
+        name=texts.name,
         train=_some(train, request.seed, max_train),
         validation=_some(held_out, request.seed, max_validation),
         label_names=None,
         problem=problem,
         metrics=problem.metrics,
         main_metric=problem.main_metric,
-        source=_noted(source.source, notes),
-        dataset_id=source.dataset_id,
+        source=_noted(texts.source, notes),
+        dataset_id=texts.dataset_id,
     )
 
 
-@dataclass(frozen=True)
-class _RawTexts:
-    """Where texts come from.
-
-    Args:
-        name: of the task.
-        train, validation: the column ``text``; no held-out ones where there are none of their own.
-        where: what to call the data in an error.
-        source, dataset_id: as in `Task`.
-    """
-
-    name: str
-    train: Dataset
-    validation: Dataset | None
-    where: str
-    source: str
-    dataset_id: str | None = None
-
-
-def _raw_texts_of(
-    name: str | Path, data_dir: str | Path | None, validation: str | Path | None, request: Request
-) -> _RawTexts:
-    known = known_name(name)
-    if known:
-        task = _load_named(known, data_dir or os.environ.get(DATA_DIR))
-        own = [
-            data and raw_texts(data, [column for column in data.column_names if column != "label"], known)
-            for data in (task.train, task.validation)
-        ]
-        held_out = own[1] if validation is None else _read_raw([_file(validation)], request)
-        return _RawTexts(task.name, own[0], held_out, known, task.source, task.dataset_id)
-    path = Path(name)
-    if os.path.isdir(path):
-        files = find_split(path, ["train"])
-        if not files:
-            raise RequestError(f"{path}: no training file in this folder: train.txt (.csv, .tsv, .jsonl, .parquet)")
-        others = [_file(validation)] if validation else find_split(path, VALIDATION_NAMES)
-        stem, source = (path.resolve().name,) * 2
-    elif os.path.exists(path) or isinstance(name, Path) or path.suffix.lower() in SUFFIXES or "/" not in str(name):
-        files, others = [_file(path)], [_file(validation)] if validation else []
-        stem, source = path.stem, path.name
-    else:
-        return _hub_texts(str(name), None if validation is None else str(validation), request)
-    return _RawTexts(stem, _read_raw(files, request), _read_raw(others, request) if others else None, source, source)
-
-
-def _hub_texts(name: str, validation: str | None, request: Request) -> _RawTexts:
-    repository, _, config = name.partition(":")
-    splits = _from_hub(repository, config or None)
-    split = validation or next((each for each in VALIDATION_NAMES if each in splits), None)
-    for needed in ("train", split):
-        if needed is not None and needed not in splits:
-            raise unknown(f"split of {name}:", needed, splits)
-    found = {
-        each: raw_texts(
-            splits[each], find_text_columns(splits[each].column_names, name, request.text, request.text_pair), name
-        )
-        for each in ("train", split)
-        if each is not None
-    }
-    stem = repository.rsplit("/", 1)[-1]
-    return _RawTexts(stem, found["train"], found[split] if split else None, f"{name} train", name, repository)
-
-
-def _read_raw(paths: list[Path], request: Request) -> Dataset:
-    data = _read_texts(paths, request)
-    return raw_texts(data, data.column_names, str(paths[0]))
+def _raw_held_out(validation: str | Path | None, texts: _Texts, request: Request) -> Dataset | None:
+    """The column ``text`` of what is held out: what is asked for, or of the data themselves; None where neither is."""
+    if texts.splits:
+        own = next((each for each in VALIDATION_NAMES if each in texts.splits), None)
+        split = str(validation) if validation else own
+        if split is None:
+            return None
+        if split not in texts.splits:
+            raise unknown(f"split of {texts.source}:", split, texts.splits)
+        held_out, where = texts.splits[split], f"{texts.source} {split}"
+        columns = find_text_columns(held_out.column_names, where, request.text, request.text_pair)
+        return raw_texts(held_out, columns, where)
+    held_out = _read_texts([_file(validation)], request) if validation else texts.validation
+    where = str(validation) if validation else f"the held-out part of {texts.where}"
+    return None if held_out is None else raw_texts(held_out, held_out.column_names, where)
 
 
 def _noted(source: str, notes: Sequence[str]) -> str:

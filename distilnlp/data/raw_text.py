@@ -14,36 +14,49 @@ from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
 from distilnlp.errors import RequestError
 
-__all__ = ["raw_texts", "split_texts"]
+__all__ = ["raw_texts", "split_texts", "text_batches"]
 
 logger = logging.getLogger(__name__)
 
 
-def raw_texts(dataset: Dataset, columns: Sequence[str], where: str) -> Dataset:
-    """The texts of some columns in their order, those of a row one after the other, as the column ``text``.
+def text_batches(dataset: Dataset, columns: Sequence[str], where: str) -> Iterator[list[str]]:
+    """The texts of some columns in their order, those of a row one after the other, without spaces around them.
 
-    Empty ones are left out, with a warning.
+    A missing text is an empty one.
 
     Args:
         dataset: with the columns.
         columns: of texts.
         where: what to call the data in an error.
     Raises:
-        RequestError: a column that holds no texts; all of them are empty.
+        RequestError: a column that holds no texts.
     """
     for name in columns:
         feature = dataset.features[name]
         if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string", "null"):
             raise RequestError(f"{where}: column '{name}' holds {feature}, not texts: name another column")
+    for batch in dataset.select_columns([*columns]).with_format("arrow").iter(BATCH_ROWS):
+        rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+        yield [(text or "").strip() for row in rows for text in row]
+
+
+def raw_texts(dataset: Dataset, columns: Sequence[str], where: str) -> Dataset:
+    """The texts of some columns in the order of `text_batches`, as the column ``text``.
+
+    Empty ones are left out, with a warning.
+
+    Args:
+        dataset, columns, where: as for `text_batches`.
+    Raises:
+        RequestError: as `text_batches`; all texts are empty.
+    """
     empty = 0
 
     def tables() -> Iterator[pa.Table]:
         nonlocal empty
         schema = pa.schema([("text", pa.large_string())])
         yield schema.empty_table()
-        for batch in dataset.select_columns([*columns]).with_format("arrow").iter(BATCH_ROWS):
-            rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
-            texts = [(text or "").strip() for row in rows for text in row]
+        for texts in text_batches(dataset, columns, where):
             kept = [text for text in texts if text]
             empty += len(texts) - len(kept)
             yield pa.table({"text": pa.array(kept, pa.large_string())}, schema=schema)

@@ -11,7 +11,8 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import column_array, column_batches, with_label, write_dataset
+from distilnlp.data.arrow import column_array, with_label, write_dataset
+from distilnlp.data.raw_text import text_batches
 from distilnlp.errors import RequestError
 
 __all__ = ["Texts", "scored_pairs", "single_texts"]
@@ -39,36 +40,27 @@ def single_texts(dataset: Dataset, columns: Sequence[str], where: str, held_out:
     """The texts of some columns, those of a row one after the other; each once, and none that is held out.
 
     Args:
-        dataset: with the columns.
-        columns: of texts.
-        where: what to call the data in an error.
+        dataset, columns, where: as for `distilnlp.data.raw_text.text_batches`.
         held_out: pairs whose texts are not to be trained on; None leaves nothing out.
     Raises:
         RequestError: a column that holds no texts; no text that is not empty; texts that are all held out.
     """
-    for name in columns:
-        feature = dataset.features[name]
-        if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string", "null"):
-            raise RequestError(f"{where}: column '{name}' holds {feature}, not texts: name another column")
-    taken = set() if held_out is None else set(_hashes(held_out, ("text", "text_pair")))
+    taken = set() if held_out is None else _hashes(held_out, where)
     counts = {"empty": 0, "repeated": 0, "held out": 0}
     seen: set[int] = set()
 
     def tables() -> Iterator[pa.Table]:
         yield pa.schema([("text", pa.large_string())]).empty_table()
-        narrow = dataset.select_columns([*columns]).with_format("arrow")
-        for batch in narrow.iter(1000):
-            rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+        for texts in text_batches(dataset, columns, where):
             kept = []
-            for text in (text for row in rows for text in row):
-                plain = (text or "").strip()
-                number = hash(plain)
+            for text in texts:
+                number = hash(text)
                 reason = (
-                    "empty" if not plain else "held out" if number in taken else "repeated" if number in seen else None
+                    "empty" if not text else "held out" if number in taken else "repeated" if number in seen else None
                 )
                 if reason is None:
                     seen.add(number)
-                    kept.append(plain)
+                    kept.append(text)
                 else:
                     counts[reason] += 1
             yield pa.table({"text": pa.array(kept, pa.large_string())})
@@ -85,11 +77,8 @@ def single_texts(dataset: Dataset, columns: Sequence[str], where: str, held_out:
     return Texts(found, notes)
 
 
-def _hashes(dataset: Dataset, columns: Sequence[str]) -> Iterator[int]:
-    for name in columns:
-        for batch in column_batches(dataset, name):
-            for text in batch.to_pylist():
-                yield hash((text or "").strip())
+def _hashes(pairs: Dataset, where: str) -> set[int]:
+    return {hash(text) for texts in text_batches(pairs, ("text", "text_pair"), where) for text in texts}
 
 
 def scored_pairs(pairs: Dataset, where: str) -> Dataset:
