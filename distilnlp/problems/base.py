@@ -235,10 +235,10 @@ class Problem:
         metrics_in_training: whether they can be told from a padded batch of logits and labels, without the texts.
         accepted_metrics: all that fit (see `distilnlp.report.scores.SCORES`, which knows whether higher is better).
         held_out_by: columns whose equal rows are held out together, where there are enough different ones.
-        card_texts: two texts of an example, for the code in the model card.
+        card_text: the text that the code in the model card reads, as Python.
+        card_texts: of a pair the two texts, as they are.
         card_logits: Python that gives the logits there, of ``model`` and ``inputs``.
         agreement_meaning: what `agreement` counts, in words.
-        card_text: the text that the code in the model card reads, as Python.
     """
 
     name: ClassVar[str] = ""
@@ -263,11 +263,10 @@ class Problem:
     unset_threshold: ClassVar[float] = 0.5
     metrics_in_training: ClassVar[bool] = True
     held_out_by: ClassVar[tuple[str, ...]] = ("text", "text_pair")
+    card_text: ClassVar[str] = '"A text."'
     card_texts: ClassVar[tuple[str, ...]] = ("A first text.", "A second text.")
     card_logits: ClassVar[str] = "model(**inputs).logits"
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
-
-    card_text: ClassVar[str] = '"A text."'
 
     @property
     def main_metric(self) -> str:
