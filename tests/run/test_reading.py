@@ -135,7 +135,10 @@ def test_settings_of_windows_that_mean_nothing_are_refused(
 
 @pytest.mark.slow
 def test_entities_of_real_texts_are_learned_by_a_student_of_half_the_layers(tmp_path: Path, more_dir: Path) -> None:
-    """On a part of WNUT17, whose entities are new in each text: less than what all of it teaches."""
+    """On a part of WNUT17, whose entities are new in each text: less than what all of it teaches.
+
+    Measured with the seed of the recipe, in bf16 on a CPU: teacher 0.457, student 0.388, 85 % of it.
+    """
     folder = more_dir / "wnut17"
     names = json.loads((folder / "labels.json").read_text())
     data = {"task": str(folder / "train.parquet"), "validation": str(folder / "validation.parquet")}
