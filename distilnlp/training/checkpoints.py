@@ -135,8 +135,8 @@ def check_best(checkpoint: Path) -> None:
 def staged_files(target: Path, writes: bool) -> Iterator[Path]:
     """A folder to write into; afterwards its files stand in ``target``, and before that none of them.
 
-    A new folder appears in one rename. Into a folder that is there each file is renamed, the weights last, since
-    without them no one takes it for a model.
+    A new folder appears in one rename. Into a folder that is there, or that another process makes meanwhile, each file
+    is renamed, the weights last, since without them no one takes it for a model.
 
     Args:
         target: where the files belong.
@@ -150,9 +150,13 @@ def staged_files(target: Path, writes: bool) -> Iterator[Path]:
     staging.mkdir(parents=True)
     try:
         yield staging
-        if not target.exists():
+        # Asking first whether it is there would not do: the other processes of a training make it for their own files.
+        try:
             os.replace(staging, target)
             return
+        except OSError:
+            if not target.is_dir():
+                raise
         files = [path for path in staging.rglob("*") if path.is_file()]  # a sentence encoder has folders too
         for file in sorted(files, key=lambda path: path.suffix == ".safetensors"):
             place = target / file.relative_to(staging)

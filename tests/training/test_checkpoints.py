@@ -1,10 +1,12 @@
 """Checkpoints and model folders when the disk is full, and when old ones go."""
 
 import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from safetensors import SafetensorError
@@ -131,4 +133,19 @@ def test_files_in_folders_replace_those_of_an_earlier_model(tmp_path: Path) -> N
         "config.json": "new",
         "model.safetensors": "new",
     }
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_no_obstacle(tmp_path: Path) -> None:
+    """The other processes write their random numbers into a checkpoint while the first one writes the model."""
+    target, rename = tmp_path / "checkpoint-3", os.replace
+
+    def after_the_other(source: Path, place: Path) -> None:
+        target.mkdir(exist_ok=True)
+        (target / "rng_state_1.pth").touch()
+        rename(source, place)
+
+    with mock.patch("os.replace", after_the_other), staged_files(target, writes=True) as folder:
+        (folder / "model.safetensors").touch()
+    assert {path.name for path in target.iterdir()} == {"model.safetensors", "rng_state_1.pth"}
     assert list(tmp_path.iterdir()) == [target]
