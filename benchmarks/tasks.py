@@ -39,14 +39,15 @@ class Entry:
 
 # ---- sentence embeddings ----
 
+PAIR = ("sentence1", "sentence2")
 # All texts of GLUE but those of STS-B, whose validation pairs measure; the labels are not read.
 TEXTS = {
     "cola": ("sentence",),
     "mnli": ("premise", "hypothesis"),
-    "mrpc": ("sentence1", "sentence2"),
+    "mrpc": PAIR,
     "qnli": ("question", "sentence"),
     "qqp": ("question1", "question2"),
-    "rte": ("sentence1", "sentence2"),
+    "rte": PAIR,
     "sst2": ("sentence",),
 }
 
@@ -86,17 +87,51 @@ def more(name: str, *settings: str) -> list[str]:
     return [*(f"data.{key}={path}" for key, path in files.items()), *settings]
 
 
-def entities(seed: int, *settings: str) -> list[str]:
+# What WNUT17's teacher tags beside posts: questions and sentences of GLUE, so many of each.
+TAGGED = {"qqp": 20_000, "mnli": 6_000, "qnli": 5_000, "mrpc": 3_000, "stsb": 3_000}
+LETTERS = 400  # at most; what is longer is no post
+
+
+def tagged_texts() -> Path:
+    """GoEmotions' posts, sentences of GLUE, and WNUT17's own, each once; made where they are not there."""
+    path = SCRATCH / "tasks" / "texts-to-tag.parquet"
+    if not path.is_file():
+        import random
+
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        drawn = random.Random(0)
+        folder = Path(os.environ["DISTILNLP_MORE_DIR"])
+        own = pq.read_table(folder / "wnut17" / "train.parquet", columns=["tokens"])["tokens"].to_pylist()
+        posts = pq.read_table(folder / "go_emotions" / "train.parquet", columns=["text"])["text"].to_pylist()
+        texts = dict.fromkeys([*(" ".join(words) for words in own), *posts])
+        for task, count in TAGGED.items():
+            source = Path(os.environ["DISTILNLP_DATA_DIR"]) / task / "train.parquet"
+            table = pq.read_table(source, columns=[*TEXTS.get(task, PAIR)])
+            found = sorted({text for name in table.column_names for text in table[name].to_pylist()} - texts.keys())
+            short = [text for text in found if len(text) < LETTERS]
+            texts |= dict.fromkeys(drawn.sample(short, count))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"text": [*texts]}), path)
+    return path
+
+
+def entities(seed: int, layers: int = 3) -> list[str]:
     """WNUT17: entities of texts from the net, most of which no other sentence names."""
-    names = Path(os.environ["DISTILNLP_MORE_DIR"]) / "wnut17" / "labels.json"
-    return more("wnut17", f"data.label_names={names}", "data.max_length=96", *settings)
+    folder = Path(os.environ["DISTILNLP_MORE_DIR"]) / "wnut17"
+    data = {"validation": folder / "validation.parquet", "label_names": folder / "labels.json", "max_length": 96}
+    return [
+        *(f"{place}.{key}={value}" for place in ("data", "stages.student.data") for key, value in data.items()),
+        f"data.task={folder / 'train.parquet'}",
+        f"stages.student.data.task={tagged_texts()}",
+        f"stages.student.student.layers={layers}",
+    ]
 
 
 ENTRIES: dict[str, Entry] = {
-    "entities": Entry("_words.yaml", entities, seeds=1, goal=0.96),
-    "entities, 2 layers": Entry(
-        "_words.yaml", lambda seed: entities(seed, "stages.student.student.layers=2"), seeds=1, goal=0.0
-    ),
+    "entities": Entry("entities/more-texts", entities, seeds=1, goal=0.96),
+    "entities, 2 layers": Entry("entities/more-texts", lambda seed: entities(seed, 2), seeds=1, goal=0.0),
     "several labels": Entry(
         "_several-labels.yaml", lambda seed: more("go_emotions", "data.max_train=3000"), seeds=1, goal=0.0
     ),

@@ -92,9 +92,11 @@ def command(
     if found is not None and not found.is_labelled and not found.problem.vectors:
         control, objective["hard_label"] = False, Remove()
         if not options.dry_run:
+            held_out = found.validation is not None and "label" in found.validation.column_names
+            told = "" if held_out else ", and the report is of the agreement with the teacher"
             typer.echo(
                 f"{task} has no labels: the student learns from the teacher alone (no hard_label in the objective),"
-                " there is no control, and the report is of the agreement with the teacher"
+                f" there is no control{told}"
             )
     from distilnlp.problems import means_vectors
 

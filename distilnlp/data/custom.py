@@ -126,8 +126,13 @@ class Request:
         return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label, weight=None)
 
     def of_held_out(self, columns: Columns, names: Sequence[str]) -> "Request":
-        """For a file of held-out examples, which may lack the teacher's answers or the labels, but not both."""
+        """For a file of held-out examples, which may lack the teacher's answers or the labels, but not both.
+
+        Beside texts without labels it is of another source, and so may call its texts by another name.
+        """
         request = self.found(columns)
+        if self.optional and self.text is None and columns.label is None and columns.text not in names:
+            request = replace(request, text=None, text_pair=None)
         if request.recorded is not None and not request.recorded.are_in(names) and columns.label is not None:
             return replace(request, recorded=None)
         if self.optional and isinstance(columns.label, str) and columns.label not in names:

@@ -83,6 +83,17 @@ def test_texts_without_labels_are_learned_from_the_teacher_alone(capsys, tmp_pat
     assert "are finished" in again
 
 
+def test_a_student_of_texts_without_labels_is_measured_on_held_out_rows_with_labels(capsys, tmp_path, teacher):
+    """They are of another source, and so may call their columns otherwise."""
+    (tmp_path / "texts.txt").write_text("\n".join(texts()) + "\n")
+    rows = [{"review": text, "category": NAMES[i % 3]} for i, text in enumerate(texts()[:12])]
+    arguments = ["distill", str(tmp_path / "texts.txt"), "--validation", write(tmp_path / "dev.jsonl", rows)]
+    out = ran(capsys, *arguments, "--teacher", teacher, "--accept-weak-teacher", *QUICK, "-o", str(tmp_path / "run"))
+    assert "there is no control\n" in out and "the report is of the agreement" not in out
+    student = read_report(tmp_path / "run" / "report.json").stage("student")
+    assert student.score is not None and student.metrics["accuracy"] == student.score
+
+
 def test_recorded_answers_are_the_reference_without_labels(capsys, tmp_path, teacher):
     file = soft(tmp_path / "soft.jsonl")
     arguments = ["distill", file, "--teacher-column", "probs", "--student", teacher, *QUICK]

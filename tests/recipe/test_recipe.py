@@ -43,7 +43,8 @@ def test_there_is_a_short_recipe_for_every_glue_task():
         assert path.read_text().startswith("# "), "`distilnlp recipes` shows the first line"
 
 
-TEXT_ALONE = ("embeddings/", "masked-lm/")  # no labels teach a control, or a stage before it learns from none
+# No labels teach a control, or the student or a stage before it learns from none.
+TEXT_ALONE = ("embeddings/", "entities/", "masked-lm/")
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if not name.startswith(TEXT_ALONE)])
@@ -69,6 +70,14 @@ def test_a_control_of_masked_words_or_after_them_starts_and_trains_as_the_studen
         assert control.teacher is None and control.objective is None
     else:
         assert not {"hard_label", "response"} & stages["student"].objective.keys()
+
+
+def test_the_control_of_a_student_that_learns_from_more_texts_learns_from_those_with_labels():
+    recipe = load_recipe("entities/more-texts")
+    control, student = recipe.stages["control"], recipe.stages["student"]
+    assert control.student == student.student and control.teacher is None and control.objective is None
+    assert control.data is None and student.data.task != recipe.data.task
+    assert student.data.validation == recipe.data.validation and "hard_label" not in student.objective
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("embeddings/")])
