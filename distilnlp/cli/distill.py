@@ -89,7 +89,7 @@ def command(
         stages, own = _live(teacher, student, student_layers, finetune_teacher, options)
     found = None if finetune_teacher else look_at(task, options.data, **_looking(teacher, recorded))
     objective: dict[str, Any] = {**own.pop("objective", {}), "response": {"temperature": temperature}}
-    if found is not None and not found.is_labelled and not found.problem.vectors:
+    if found is not None and not found.is_labelled and not found.problem.taught_alone:
         control, objective["hard_label"] = False, Remove()
         if not options.dry_run:
             typer.echo(

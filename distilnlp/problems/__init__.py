@@ -24,6 +24,7 @@ from distilnlp.problems.base import (
     problem_of_config,
     problem_of_head,
     problem_of_labels,
+    problem_of_queries,
     problem_of_vectors,
     register_problem,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "problem_of_config",
     "problem_of_head",
     "problem_of_labels",
+    "problem_of_queries",
     "problem_of_vectors",
     "register_problem",
 ]

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "Joined", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
+__all__ = [
+    "READING_FIELD",
+    "Encoded",
+    "Joined",
+    "Reader",
+    "Spans",
+    "TextReader",
+    "WindowReader",
+    "text_reader",
+    "word_numbers",
+]
+
+# The field of a model's config that says how it reads texts, where its kind of task leaves that open.
+READING_FIELD = "distilnlp_reading"
+
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]

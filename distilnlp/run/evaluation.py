@@ -1,7 +1,7 @@
 """Measures a model on a task's held-out examples."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,8 +142,9 @@ def answer_of(
     Raises:
         RequestError: no such model, no head of its own, or one for other labels.
     """
-    problem = task.problem if task.problem.labels_itself else None
-    model = load_classifier(name, require_head=True, problem=problem, pooling=pooling)
+    asked = task.problem.asked_as(load_config(name, pooling=pooling))
+    task = task if asked is None else replace(task, problem=asked)
+    model = load_classifier(name, require_head=True, problem=asked, pooling=pooling)
     check_head(model.config, task, name)
     if task.label_names is not None:
         align_labels(model, task.label_names)

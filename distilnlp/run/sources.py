@@ -12,6 +12,7 @@ from distilnlp.data.load import Task
 from distilnlp.label_names import match_names
 from distilnlp.models.labels import label_names_of, start_at_shares
 from distilnlp.models.loading import load_config, load_model, load_tokenizer
+from distilnlp.problems import Problem
 
 __all__ = ["Sources", "plain_copy", "start_for"]
 
@@ -57,7 +58,7 @@ class Sources:
             key = (name, seed)
         if key not in self._kept:
             if fits:
-                return self._own(key=(name, seed), seed=seed, require_head=False, task=task)
+                return self._own((name, seed), seed=seed, require_head=False, asked=task.problem.asked_as(config))
             self._kept[key] = start_for(name, task, seed)
         return self._kept[key]
 
@@ -73,17 +74,21 @@ class Sources:
         """
         # Not what a start left under its seed: that may have a head made new.
         own = (name, "teacher" if head else "body")
-        for key in ((name,), own):
+        asked = task.problem.asked_as(load_config(name))
+        # Nor what gives vectors, where the teacher of who gives some reads pairs.
+        keys: list[tuple[object, ...]] = [(name,), own] if asked is None or asked.vectors == task.problem.vectors else [own]
+        for key in keys:
             if key in self._kept:
                 return self._kept[key]
-        return self._own(own, seed=0, require_head=head, task=task)
+        return self._own(own, seed=0, require_head=head, asked=asked)
 
-    def _own(self, key: tuple[str, object], seed: int, *, require_head: bool, task: Task) -> PreTrainedModel:
+    def _own(
+        self, key: tuple[str, object], seed: int, *, require_head: bool, asked: Problem | None
+    ) -> PreTrainedModel:
         """A model with its own head; kept for every use where all of it came from the file, else under ``key``."""
-        pooling = self._poolings.get(key[0])
         # Vectors or words are asked for: what gives none is told how it would, and not to have a classifier trained.
-        problem = task.problem if task.problem.vectors or task.problem.labels_itself else None
-        model, whole = load_model(key[0], problem=problem, seed=seed, require_head=require_head, pooling=pooling)
+        pooling = self._poolings.get(key[0]) if asked is None or asked.vectors else None
+        model, whole = load_model(key[0], problem=asked, seed=seed, require_head=require_head, pooling=pooling)
         self._kept[key[:1] if whole else key] = model
         return model
 

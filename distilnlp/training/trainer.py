@@ -122,6 +122,9 @@ class DistillationTrainer(Trainer):
         if isinstance(teacher, PreTrainedModel | str | Path):
             teacher = load_teacher(teacher)
         compatibility.check_teacher(teacher)
+        student = arguments.classifier(model)
+        if student is not None and problem_of_config(student.config).apart:
+            teacher = compatibility.scoring_teacher(teacher)
         self.teacher = teacher
         self.keep_adapter = keep_adapter
         self.cache = cache or CacheSettings()
@@ -133,7 +136,6 @@ class DistillationTrainer(Trainer):
             prepare_for_stream(args)
         if args is not None:
             arguments.refuse_arguments(args, kwargs.get("compute_loss_func"))
-        student = arguments.classifier(model)
         own = None if student is None else problem_of_config(student.config)
         settings = {} if student is None else reading_settings(student.config)
         self._read_as: dict[str, Any] = {"problem": own, "settings": settings}
@@ -505,10 +507,11 @@ class DistillationTrainer(Trainer):
             with answering_for(self.student, tokens):
                 logits = head_logits(model(**student_inputs))
             problem = problem_of_config(self.student.config)
+            logits, inputs = problem.scored(logits, inputs)
             # Vectors have no labels, and so no loss of their own: what is no number is the best of nothing.
             loss = (
                 logits.new_full((), torch.nan)
-                if problem.vectors
+                if problem.taught_alone
                 else HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
             )
             kept = problem.kept(logits, inputs.get("labels"))
