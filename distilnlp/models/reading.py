@@ -34,5 +34,7 @@ def reading_settings(config: PreTrainedConfig) -> dict[str, Any]:
     if kept is None:
         return {}
     if not isinstance(kept, Mapping):
-        raise RequestError(f"{READING_FIELD} in the model's config is {kept!r:.60}: settings by name are needed, or nothing")
+        raise RequestError(
+            f"{READING_FIELD} in the model's config is {kept!r:.60}: settings by name are needed, or nothing"
+        )
     return {str(name): value for name, value in kept.items()}

@@ -237,7 +237,9 @@ def write_modules(
         _write_json(folder / name / "config.json", own)
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name / "model.safetensors")
     _write_json(folder / _ENCODER, {"max_seq_length": modules.max_tokens, "do_lower_case": False})
-    _write_json(folder / _PROMPTS, {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": modules.similarity})
+    _write_json(
+        folder / _PROMPTS, {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": modules.similarity}
+    )
     # Last: without it the folder is that of a bare encoder
     listed = [
         {"idx": place, "name": str(place), "path": name, "type": f"sentence_transformers.models.{kind}"}

@@ -275,6 +275,11 @@ class Problem:
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
 
     @property
+    def labelled_as(self) -> str:
+        """The kind whose labels its data have, so that models of both kinds can be measured on the same."""
+        return self.name
+
+    @property
     def main_metric(self) -> str:
         """The metric that a run on the user's own data is judged by."""
         return self.metrics[0]

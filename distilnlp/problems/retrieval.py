@@ -52,6 +52,10 @@ class Retrieval(Ranking):
     recipe: ClassVar[str] = "embeddings/bi-encoder.yaml"
     reading: ClassVar[tuple[str, ...]] = ("similarity", "scale")
 
+    @property
+    def labelled_as(self) -> str:
+        return Ranking.name
+
     def has_columns(self, features: Mapping[str, Any]) -> bool:
         """Never by themselves: they are those of a ranking."""
         return False
@@ -75,7 +79,7 @@ class Retrieval(Ranking):
         if similarity not in SIMILARITIES:
             raise unknown("similarity", str(similarity), SIMILARITIES)
         short = similarity == "cosine" or bool(modules.get("normalize"))
-        scale = said.get("scale") or (COSINE_SCALE if short else 1.0)
+        scale = said.get("scale", COSINE_SCALE if short else 1.0)
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < np.inf:
             raise RequestError(f"scale is {scale!r:.40}: a number above 0 is needed")
         return replace(self, similarity=similarity, scale=float(scale))

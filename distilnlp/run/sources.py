@@ -76,7 +76,9 @@ class Sources:
         own = (name, "teacher" if head else "body")
         asked = task.problem.asked_as(load_config(name))
         # Nor what gives vectors, where the teacher of who gives some reads pairs.
-        keys: list[tuple[object, ...]] = [(name,), own] if asked is None or asked.vectors == task.problem.vectors else [own]
+        keys: list[tuple[object, ...]] = (
+            [(name,), own] if asked is None or asked.vectors == task.problem.vectors else [own]
+        )
         for key in keys:
             if key in self._kept:
                 return self._kept[key]

@@ -23,26 +23,32 @@ class ScoringTeacher:
     batch as it is.
 
     Args:
-        teacher: with a tokenizer, which is the student's too.
+        teacher: whatever it is asked by itself.
+        tokenizer: the student's, which makes the batches; needed where the teacher comes without its own.
     Raises:
-        RequestError: a tokenizer that joins two texts in a way of its own.
+        RequestError: a tokenizer that joins two texts in a way of its own, or none.
     """
 
-    def __init__(self, teacher: FrozenTeacher) -> None:
+    def __init__(self, teacher: FrozenTeacher, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         self.teacher = teacher
         self.info, self.tokenizer, self.label_names = teacher.info, teacher.tokenizer, teacher.label_names
-        self.columns = frozenset({"input_ids", "attention_mask", *(teacher.columns if self.info.problem.apart else ())})
+        self.columns = frozenset(
+            {"input_ids", "attention_mask", *(teacher.columns if self.info.problem.apart else ())}
+        )
         self._joiner: PairJoiner | None = None
         if not self.info.problem.apart:
-            if teacher.tokenizer is None:
-                raise RequestError(f"{self.info.name} reads pairs and comes without a tokenizer: give load_teacher one")
-            limit = token_limit(teacher.model.config, teacher.tokenizer, None)
-            self._joiner = PairJoiner.of(teacher.tokenizer, limit)
+            tokenizer = teacher.tokenizer or tokenizer
+            if tokenizer is None:
+                raise RequestError(
+                    f"{self.info.name} reads pairs and comes without a tokenizer: give processing_class="
+                )
+            self._joiner = PairJoiner.of(tokenizer, token_limit(teacher.model.config, tokenizer, None))
 
     @property
     def model(self) -> PreTrainedModel:
         """The model that answers."""
-        return self.teacher.model
+        model: PreTrainedModel = self.teacher.model
+        return model
 
     def prepare(self, where: torch.device, needs: Needs) -> None:
         """As the teacher's."""
@@ -108,8 +114,9 @@ class PairJoiner:
             if kinds is None
             else (kinds[parts[0]], kinds[first], kinds[parts[1]], kinds[second], kinds[parts[2]]),
         )
-        texts_of_it = ("who is it?", "It is she, and not he.")
-        ours, theirs = made.pair(*(tokenizer(text)["input_ids"] for text in texts_of_it)), tokenizer(*texts_of_it)
+        sample = ("who is it?", "It is she, and not he.")
+        ours = made.pair(*(tokenizer(text)["input_ids"] for text in sample))
+        theirs = tokenizer(*sample, truncation=True, max_length=limit)
         if any(ours[name] != theirs[name] for name in ours):
             raise RequestError(
                 f"{type(tokenizer).__name__} makes other tokens of a pair than of its two texts alone: a teacher that"
@@ -140,8 +147,9 @@ class PairJoiner:
         """A padded batch with a row for each text of each query, in their order.
 
         Shapes:
-            batch["input_ids"], batch["attention_mask"]: ``(inputs, tokens)``; batch["groups"]: ``(queries, 1 + texts)``,
-            the place of the query and of each of its texts, -1 where it has no more.
+            batch["input_ids"], batch["attention_mask"]: ``(inputs, tokens)``;
+            batch["groups"]: ``(queries, 1 + texts)``, the place of the query and of each of its texts, -1 where it has
+            no more.
         """
         device = batch["input_ids"].device
         real = batch["attention_mask"].bool().cpu()

@@ -148,9 +148,12 @@ def check_teacher(teacher: object) -> None:
         )
 
 
-def scoring_teacher(teacher: Teacher | None) -> Teacher | None:
-    """A teacher for a student that reads queries and texts apart: one that reads them as it does itself.
+def scoring_teacher(teacher: Teacher | None, tokenizer: PreTrainedTokenizerBase | None) -> Teacher | None:
+    """A teacher for a student that reads queries and texts apart: one that is asked about the student's batches.
 
+    Args:
+        teacher: None without one.
+        tokenizer: the student's, where it is given.
     Raises:
         RequestError: a teacher that follows the student, whose vectors are no scores.
     """
@@ -161,7 +164,7 @@ def scoring_teacher(teacher: Teacher | None) -> Teacher | None:
             f"a student that encodes queries and texts apart learns from scores, and {type(teacher).__name__} gives"
             " none: give a model that never changes, or recorded scores"
         )
-    return ScoringTeacher(teacher)
+    return ScoringTeacher(teacher, tokenizer)
 
 
 def check_terms(objective: Objective, teacher: object, train_dataset: Any, problem: Problem) -> None:

@@ -124,7 +124,7 @@ class DistillationTrainer(Trainer):
         compatibility.check_teacher(teacher)
         student = arguments.classifier(model)
         if student is not None and problem_of_config(student.config).apart:
-            teacher = compatibility.scoring_teacher(teacher)
+            teacher = compatibility.scoring_teacher(teacher, processing_class)
         self.teacher = teacher
         self.keep_adapter = keep_adapter
         self.cache = cache or CacheSettings()

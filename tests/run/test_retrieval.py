@@ -100,3 +100,101 @@ def test_sentence_transformers_loads_the_student_with_the_same_vectors_and_order
     lines = said_by(capsys, "predict", student, "--query", query, *texts).splitlines()[1:]
     scores = theirs.similarity(vectors[:1], vectors[1:])[0].sort(descending=True).values
     assert [float(line.split("\t")[1]) for line in lines] == pytest.approx(scores.tolist(), abs=1e-4)
+
+
+def test_any_sentence_encoder_is_measured_on_queries_and_on_scored_pairs(
+    place: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Queries are told by their column; rows, lists and triplets of the same queries and texts score the same."""
+    forms = {"lists.jsonl": [], "rows.jsonl": [], "pairs.jsonl": []}
+    for number in range(24, 34):
+        query, right, wrong = question(number)
+        forms["lists.jsonl"].append({"query": query, "pos": right, "neg": wrong})
+        forms["rows.jsonl"] += [
+            {"question": query, "answer": text, "label": int(text in right)} for text in (*right, *wrong)
+        ]
+        forms["pairs.jsonl"].append({"text": query, "text_pair": right[0], "score": number})
+    for name, rows in forms.items():
+        (place / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def metrics(model: Path, name: str, *options: str) -> dict[str, float]:
+        printed = said_by(capsys, "evaluate", str(model), str(place / name), "--max-length", "32", "--json", *options)
+        found: dict[str, float] = json.loads(printed)["metrics"]["validation"]
+        return found
+
+    student = read_report(finished / "report.json").stages[-1]
+    assert metrics(finished / "student", "lists.jsonl") == pytest.approx(student.metrics)
+    assert metrics(finished / "student", "rows.jsonl", "--problem-type", "retrieval") == pytest.approx(student.metrics)
+    assert list(metrics(place / "encoder", "lists.jsonl")) == METRICS
+    assert list(metrics(finished / "student", "pairs.jsonl")) == ["spearmanr", "pearson"]
+
+
+def triplets(path: Path, margin: bool) -> Path:
+    rows = []
+    for number in range(24):
+        query, right, wrong = question(number)
+        row = {"query": query, "positive": right[0], "negative": wrong[0]}
+        rows.append(row | ({"score": float(number % 5)} if margin else {}))
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("teacher", ["live", "recorded"])
+def test_margins_of_triplets_are_learned_from_a_cross_encoder_and_from_a_column(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], teacher: str
+) -> None:
+    """Of the loss: what a live teacher's first margins, or the column's, lead to; and no label is read."""
+    data = triplets(tmp_path / "triplets.jsonl", margin=teacher == "recorded")
+    who = ["--teacher", str(place / "cross")] if teacher == "live" else ["--teacher-column", "score"]
+    said_by(
+        capsys,
+        *("distill", str(data), "--validation", str(triplets(tmp_path / "dev.jsonl", margin=teacher == "recorded"))),
+        *("--problem-type", "retrieval", *who, "--student", str(place / "encoder"), "--student-layers", "1"),
+        *("--no-control", "--max-length", "32", "--output", str(tmp_path / "run"), "--accept-weak-teacher"),
+        *("--set", "stages.student.objective={margin_mse: {weight: 1.0}, response: null, hard_label: null}"),
+    )
+    report = read_report(tmp_path / "run" / "report.json")
+    assert [stage.role for stage in report.stages] == ["teacher", "student"]
+    terms = report.recipe["stages"]["student"]["objective"]
+    assert list(terms) == ["margin_mse"]
+    assert load_config(tmp_path / "run" / "student").num_hidden_layers == 1
+
+
+def test_a_student_for_dot_products_says_so_in_its_folder_and_is_measured_by_them(place: Path, tmp_path: Path) -> None:
+    report = run(place, str(tmp_path / "dots"), "data.similarity=dot", "data.scale=0.5")
+    folder = tmp_path / "dots" / "student"
+    assert json.loads((folder / "config_sentence_transformers.json").read_text())["similarity_fn_name"] == "dot"
+    from distilnlp.data.load import load_queries
+    from distilnlp.run import evaluate_model
+
+    found = evaluate_model(str(folder), load_queries(place / "dev.jsonl"), max_length=32)
+    assert found["validation"] == pytest.approx(report.stages[-1].metrics)
+
+
+def test_what_a_bi_encoder_cannot_learn_is_refused_before_it_starts(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["run", "embeddings/bi-encoder", "--output", str(tmp_path / "run")]
+    base += ["--set", f"data.task={place / 'train.jsonl'}", "--set", f"data.validation={place / 'dev.jsonl'}"]
+    base += ["--set", "data.max_length=32", "--set", "accept_weak_teacher=true"]
+    base += ["--set", f"stages.student.student={{from: {place / 'encoder'}, layers: 1}}"]
+    cross = ["--set", f"stages.student.teacher={place / 'cross'}"]
+    said = said_by(capsys, *base, *cross, "--set", "stages.student.objective.hidden_state={}", status=2)
+    assert "hidden_state compares more than scores" in said
+    said = said_by(capsys, *base, "--set", f"stages.student.teacher={place / 'three'}", status=2)
+    assert "no such stage or folder" in said or "there is no model folder" in said
+    tiny_model("bert", num_labels=3).save_pretrained(tmp_path / "three")
+    tiny_tokenizer().save_pretrained(tmp_path / "three")
+    said = said_by(capsys, *base, "--set", f"stages.student.teacher={tmp_path / 'three'}", status=2)
+    assert "the student has 1 and the teacher 3" in said
+    said = said_by(capsys, *base, *cross, "--set", "stages.student.student.dimension=8", status=2)
+    assert "dimension shortens vectors that a teacher gives" in said
+    said = said_by(
+        capsys, "finetune", str(place / "train.jsonl"), "--model", "x", "--problem-type", "retrieval", status=2
+    )
+    assert "distilnlp distill" in said
+
+
+def test_a_larger_bi_encoder_teaches_a_smaller_one_by_its_scores(place: Path) -> None:
+    report = run(place, "bi", f"stages.student.teacher={place / 'encoder'}", "stages.control=null")
+    assert report.stages[-1].fidelity is not None
