@@ -72,7 +72,9 @@ def command(
     if (teacher is None) == (recorded is None):
         raise RequestError("give one of --teacher (a model) and --teacher-column (answers in the data)")
     _check_temperature(task, temperature, options.problem_type)
-    apart = _reads_apart(options.problem_type)
+    from distilnlp.problems import means_apart, means_vectors
+
+    apart = means_apart(options.problem_type)
     if recorded is not None:
         if finetune_teacher:
             raise RequestError("--finetune-teacher is for a model, and --teacher-column has answers: leave one out")
@@ -106,8 +108,6 @@ def command(
                 f"{task} has no labels: the student learns from the teacher alone (no hard_label in the objective),"
                 " there is no control, and the report is of the agreement with the teacher"
             )
-    from distilnlp.problems import means_vectors
-
     if means_vectors(options.problem_type):
         if finetune_teacher:
             raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
@@ -171,12 +171,6 @@ def _live(
         "student": {"from": source, "layers": student_layers} if student is None else Remove(),
         "model": student,
     }
-
-
-def _reads_apart(problem_type: str | None) -> bool:
-    from distilnlp.problems import get_problem, list_problems
-
-    return problem_type in list_problems() and get_problem(str(problem_type)).apart
 
 
 def _check_temperature(task: str, temperature: float | None, problem_type: str | None) -> None:

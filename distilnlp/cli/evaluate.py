@@ -48,8 +48,7 @@ def command(
     if gives_vectors(model):
         columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
         measured, trained = validation or task, columns_of(model)
-        kind = None if problem_type is None else get_problem(problem_type)
-        if has_queries(measured, trained) if kind is None else kind.rows == "list":
+        if get_problem(problem_type).rows == "list" if problem_type else has_queries(measured, trained):
             loaded = load_queries(measured, trained=trained, without_relevant=without_relevant, **columns)
         else:
             loaded = load_pairs(measured, data_dir=folder, **columns)

@@ -37,6 +37,7 @@ __all__ = [
     "label_feature",
     "label_settings",
     "list_problems",
+    "means_apart",
     "means_own_labels",
     "means_vectors",
     "problem_of_columns",
@@ -758,6 +759,11 @@ def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) 
 def means_vectors(name: str | None) -> bool:
     """Whether a name is that of a kind whose answers are vectors, learned of texts alone; an unknown one is not."""
     return name is not None and name in _REGISTRY and _REGISTRY[name].taught_alone
+
+
+def means_apart(name: str | None) -> bool:
+    """Whether a name is that of a kind that reads the texts of an example one by one; an unknown one is not."""
+    return name is not None and name in _REGISTRY and _REGISTRY[name].apart
 
 
 def means_own_labels(name: str | None) -> bool:
