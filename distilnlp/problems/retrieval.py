@@ -49,7 +49,7 @@ class Retrieval(Ranking):
     auto_class: ClassVar[str] = SentenceEmbedding.auto_class
     vectors: ClassVar[bool] = True
     apart: ClassVar[bool] = True
-    recipe: ClassVar[str] = "embeddings/bi-encoder.yaml"
+    recipe: ClassVar[str] = "_bi-encoder.yaml"
     reading: ClassVar[tuple[str, ...]] = ("similarity", "scale")
 
     @property

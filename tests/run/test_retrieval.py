@@ -56,7 +56,7 @@ def run(place: Path, folder: str, *changes: str) -> Report:
         "accept_weak_teacher=true",
         *changes,
     ]
-    report = run_recipe(load_recipe("embeddings/bi-encoder.yaml", settings), place / folder, say=lambda _: None)
+    report = run_recipe(load_recipe("_bi-encoder.yaml", settings), place / folder, say=lambda _: None)
     assert report is not None
     return report
 
@@ -174,7 +174,7 @@ def test_a_student_for_dot_products_says_so_in_its_folder_and_is_measured_by_the
 def test_what_a_bi_encoder_cannot_learn_is_refused_before_it_starts(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = ["run", "embeddings/bi-encoder", "--output", str(tmp_path / "run")]
+    base = ["run", "_bi-encoder", "--output", str(tmp_path / "run")]
     base += ["--set", f"data.task={place / 'train.jsonl'}", "--set", f"data.validation={place / 'dev.jsonl'}"]
     base += ["--set", "data.max_length=32", "--set", "accept_weak_teacher=true"]
     base += ["--set", f"stages.student.student={{from: {place / 'encoder'}, layers: 1}}"]
