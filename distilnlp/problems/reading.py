@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,11 @@ class Reader:
     Args:
         tokenizer: of the model that will read the tokens.
         limit: tokens of an input, special ones included.
+    Class attributes:
+        apart: whether every text of a row is an input of its own.
     """
+
+    apart: ClassVar[bool] = False
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         self.tokenizer = tokenizer

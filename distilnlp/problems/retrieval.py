@@ -112,13 +112,19 @@ class Retrieval(Ranking):
             returns ``(texts of all queries, 1)``, and the batch with the ``groups`` of those rows,
             ``(queries, texts)``.
         Raises:
-            RequestError: a batch without ``groups``.
+            RequestError: a batch without ``groups``, or one of pairs.
         """
         import torch
         import torch.nn.functional as F
 
         if "groups" not in batch:
             raise RequestError(f"{self.name} needs batches with the places of a query and its texts ('groups')")
+        labels = batch.get("labels")
+        if labels is not None and labels.shape[-1] != batch["groups"].shape[-1] - 1:
+            raise RequestError(
+                f"{self.name} reads queries and texts apart, and these are tokens of pairs: give the trainer texts, or"
+                f" tokenize(..., problem=get_problem('{self.name}'))"
+            )
         vectors = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.similarity == "cosine":
             vectors = F.normalize(vectors, dim=-1)
@@ -144,6 +150,8 @@ class ApartReader(TextReader):
         tokenizer, limit: as for `TextReader`.
         similarity: which number of two vectors is the score of a text.
     """
+
+    apart: ClassVar[bool] = True
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int, similarity: str = "cosine") -> None:
         super().__init__(tokenizer, limit)

@@ -176,6 +176,11 @@ class DistillationTrainer(Trainer):
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
+        if own is None and problem_of_config(self.student.config).apart:
+            raise RequestError(
+                "model_init gives a student that reads queries and texts apart, which has to be known before the data"
+                " are tokenised: give it as model="
+            )
         if not self.args.label_names:
             self.label_names = ["labels"]  # Trainer looks for start and end of an answer in two columns
         if tokenizer is not None and collates:

@@ -54,6 +54,11 @@ def test_a_batch_that_does_not_tell_its_queries_is_refused() -> None:
         Retrieval().scored(torch.zeros(2, 3), {})
 
 
+def test_a_batch_of_pairs_is_refused_before_its_first_text_is_taken_for_the_query() -> None:
+    with pytest.raises(RequestError, match="tokens of pairs"):
+        Retrieval().scored(torch.zeros(6, 3), {"groups": GROUPS, "labels": torch.zeros(2, 4)})
+
+
 @pytest.mark.parametrize(
     ("config", "similarity", "scale"),
     [

@@ -89,11 +89,17 @@ def test_an_evaluation_in_the_trainer_is_of_the_order_of_the_texts(tmp_path: Pat
     )
 
 
+def test_texts_that_are_cut_are_counted_and_measured_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    tokenize(queries(), tiny_tokenizer(), 5, problem=problem_of_queries())
+    assert "texts are longer than max_length=5 (the longest has 6 tokens)" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"objective": Objective([(1.0, HiddenState())])}, "hidden_state compares more than scores"),
         ({"teacher": EMATeacher()}, "EMATeacher gives none"),
+        ({"model": None, "model_init": bi_encoder}, "give it as model="),
     ],
 )
 def test_what_has_no_scores_teaches_no_bi_encoder(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
