@@ -53,7 +53,8 @@ class Sources:
         if labels is not None and fits:
             own = label_names_of(config)
             fits = fits and own is not None and match_names(labels, own) is not None
-        key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name, *_shares(task))
+        new: tuple[object, ...] = (name, seed, labels, task.problem.name, *_shares(task))
+        key = _whole(name, task.problem) if fits else new
         if key not in self._kept and (name, seed) in self._kept:
             key = (name, seed)
         if key not in self._kept:
@@ -75,11 +76,7 @@ class Sources:
         # Not what a start left under its seed: that may have a head made new.
         own = (name, "teacher" if head else "body")
         asked = task.problem.asked_as(load_config(name))
-        # Nor what gives vectors, where the teacher of who gives some reads pairs.
-        keys: list[tuple[object, ...]] = (
-            [(name,), own] if asked is None or asked.vectors == task.problem.vectors else [own]
-        )
-        for key in keys:
+        for key in (_whole(name, asked), own):
             if key in self._kept:
                 return self._kept[key]
         return self._own(own, seed=0, require_head=head, asked=asked)
@@ -91,7 +88,7 @@ class Sources:
         # Vectors or words are asked for: what gives none is told how it would, and not to have a classifier trained.
         pooling = self._poolings.get(key[0]) if asked is None or asked.vectors else None
         model, whole = load_model(key[0], problem=asked, seed=seed, require_head=require_head, pooling=pooling)
-        self._kept[key[:1] if whole else key] = model
+        self._kept[_whole(key[0], asked) if whole else key] = model
         return model
 
     def used(self, name: str) -> None:
@@ -99,6 +96,11 @@ class Sources:
         self._uses[name] = self._uses.get(name, 0) - 1
         if self._uses[name] <= 0:
             self._kept = {key: model for key, model in self._kept.items() if key[0] != name}
+
+
+def _whole(name: str, asked: Problem | None) -> tuple[object, ...]:
+    """The key of a model all of which came from its files: one encoder gives vectors here and reads pairs there."""
+    return (name, "vectors") if asked is not None and asked.vectors else (name,)
 
 
 def start_for(name: str | Path, task: Task, seed: int) -> PreTrainedModel:
