@@ -198,3 +198,10 @@ def test_what_a_bi_encoder_cannot_learn_is_refused_before_it_starts(
 def test_a_larger_bi_encoder_teaches_a_smaller_one_by_its_scores(place: Path) -> None:
     report = run(place, "bi", f"stages.student.teacher={place / 'encoder'}", "stages.control=null")
     assert report.stages[-1].fidelity is not None
+
+
+def test_the_body_of_the_cross_encoder_itself_becomes_a_bi_encoder_where_pooling_is_said(place: Path) -> None:
+    start = [f"stages.student.student.from={place / 'cross'}", "stages.student.pooling=mean", "stages.control=null"]
+    report = run(place, "body", *start)
+    assert [stage.role for stage in report.stages] == ["teacher", "student"]
+    assert (place / "body" / "student" / "modules.json").is_file()
