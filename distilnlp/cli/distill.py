@@ -72,24 +72,36 @@ def command(
     if (teacher is None) == (recorded is None):
         raise RequestError("give one of --teacher (a model) and --teacher-column (answers in the data)")
     _check_temperature(task, temperature, options.problem_type)
+    from distilnlp.problems import means_apart, means_vectors
+
+    apart = means_apart(options.problem_type)
     if recorded is not None:
         if finetune_teacher:
             raise RequestError("--finetune-teacher is for a model, and --teacher-column has answers: leave one out")
         if student is None and student_layers is None:
             raise RequestError("give --student-layers (of the MiniLM model), --student (a model), or both")
-        stages: dict[str, Any] = {"teacher": None}
+        stages: dict[str, Any] = {} if apart else {"teacher": None}  # whose recipe has none
         starts = {"from": student or MINILM, "layers": student_layers} if student_layers is not None else Remove()
         own: dict[str, Any] = {
             "teacher": recorded,
             "student": starts,
             "model": student if student_layers is None else None,
-            "objective": {"hidden_state": Remove(), "attention_scores": Remove()},
+            "objective": {} if apart else {"hidden_state": Remove(), "attention_scores": Remove()},
         }
+    elif apart:
+        if student is None or finetune_teacher:
+            raise RequestError(
+                f"a {options.problem_type} student is a sentence encoder, and its teacher a fine-tuned cross-encoder:"
+                " give --student (and --student-layers for some of its layers), and leave out --finetune-teacher"
+            )
+        made = {"from": student, "layers": student_layers} if student_layers is not None else Remove()
+        stages, own = {}, {"teacher": teacher, "student": made}
+        own["model"] = student if student_layers is None else None
     else:
         stages, own = _live(teacher, student, student_layers, finetune_teacher, options)
     found = None if finetune_teacher else look_at(task, options.data, **_looking(teacher, recorded))
     objective: dict[str, Any] = {**own.pop("objective", {}), "response": {"temperature": temperature}}
-    if found is not None and not found.is_labelled and not found.problem.vectors:
+    if found is not None and not found.is_labelled and not found.problem.taught_alone:
         control, objective["hard_label"] = False, Remove()
         if not options.dry_run:
             held_out = found.validation is not None and "label" in found.validation.column_names
@@ -98,8 +110,6 @@ def command(
                 f"{task} has no labels: the student learns from the teacher alone (no hard_label in the objective),"
                 f" there is no control{told}"
             )
-    from distilnlp.problems import means_vectors
-
     if means_vectors(options.problem_type):
         if finetune_teacher:
             raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
@@ -171,5 +181,6 @@ def _check_temperature(task: str, temperature: float | None, problem_type: str |
     from distilnlp.problems import get_problem
 
     known = GLUE[task].problem if task in GLUE else get_problem(problem_type) if problem_type else None
-    if temperature is not None and known is not None and not (known.named_labels or known.exclusive_classes):
+    has_softmax = known is None or known.named_labels or known.exclusive_classes or known.rows == "list"
+    if temperature is not None and not has_softmax:
         raise RequestError("--temperature is for classes; this task is a regression, whose one logit has no softmax")

@@ -31,13 +31,15 @@ def command(
 ) -> None:
     """Measure a model on the held-out examples of TASK.
 
-    A sentence encoder is measured on pairs of texts with a score: stsb, or a file of two texts and a number a row.
+    A sentence encoder is measured on pairs of texts with a score (stsb, or a file of two texts and a number a row), or
+    on queries with their texts (a file with a column query, or --problem-type retrieval).
     """
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
     from distilnlp.data import load_task
-    from distilnlp.data.load import load_pairs
+    from distilnlp.data.load import has_queries, load_pairs, load_queries
+    from distilnlp.problems import get_problem
     from distilnlp.run import evaluate_model
     from distilnlp.run.evaluation import columns_of, kind_of
     from distilnlp.run.vectors import gives_vectors
@@ -45,7 +47,11 @@ def command(
     folder = str(data_dir) if data_dir else None
     if gives_vectors(model):
         columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
-        loaded = load_pairs(validation or task, data_dir=folder, **columns)
+        measured, trained = validation or task, columns_of(model)
+        if get_problem(problem_type).rows == "list" if problem_type else has_queries(measured, trained):
+            loaded = load_queries(measured, trained=trained, without_relevant=without_relevant, **columns)
+        else:
+            loaded = load_pairs(measured, data_dir=folder, **columns)
     else:
         loaded = load_task(
             task,

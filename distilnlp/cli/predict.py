@@ -75,7 +75,7 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.run.evaluation import check_ranks, columns_of
+    from distilnlp.run.evaluation import columns_of, kind_that_ranks
     from distilnlp.run.predict import predict, read_texts, write_predictions
     from distilnlp.run.vectors import gives_vectors
 
@@ -95,14 +95,13 @@ def command(
         if pairs and len(pairs) != len(text or ()):
             raise RequestError(f"{len(text or ())} --text and {len(pairs)} --text-pair: give as many of each")
         texts = list(zip(text or (), pairs, strict=True)) if pairs else [(one,) for one in text or ()]
-    if gives_vectors(model) and texts and len(texts[0]) == 1:
+    if texts and len(texts[0]) == 1 and gives_vectors(model):
         _vectors(model, [text for text, *_ in texts], output, max_length, batch_size)
         return
     if output is not None and output.suffix not in LABELS:
         raise RequestError(f"{output}: {output.suffix} is for vectors, and the answers are none: give .csv or .jsonl")
-    if query is not None:
-        check_ranks(model)
-    predictions = predict(model, texts, max_length=max_length, batch_size=batch_size)
+    problem = None if query is None else kind_that_ranks(model)
+    predictions = predict(model, texts, max_length=max_length, batch_size=batch_size, problem=problem)
     if output is not None:
         write_predictions(output, predictions)
         typer.echo(f"{len(predictions)} predictions in {output}")

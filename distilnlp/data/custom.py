@@ -205,7 +205,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     dataset, where = train
     columns = request.columns(dataset.column_names, where)
     if isinstance(columns, RankingColumns):
-        return _ranked(train, validation, columns, replace(request, problem=RANKING.name))
+        return _ranked(train, validation, columns, replace(request, problem=request.problem or RANKING.name))
     dataset = words_of_entities(dataset, where, columns)
     split = _read(dataset, where, columns, request)
     problem, names = _meaning(split, request)
@@ -424,7 +424,7 @@ def _ranked(
     notes += [note] if note else []
     if notes:
         logger.warning("%s: %s", train[1], "; ".join(notes))
-    return Own(rows, others, None, RANKING, columns, tuple(notes))
+    return Own(rows, others, None, get_problem(str(request.problem)), columns, tuple(notes))
 
 
 def _labels(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -20,6 +20,7 @@ from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
 from distilnlp.data.label_sets import label_keys, rows_without_label
+from distilnlp.data.ranked import QUERIES, REFUSE, RankingColumns, read_queries
 from distilnlp.data.raw_text import raw_texts, split_texts
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.recorded import RecordedColumns
@@ -27,10 +28,17 @@ from distilnlp.data.repeats import overlap_note, text_hashes
 from distilnlp.data.sentences import scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
-from distilnlp.problems import Problem, get_problem, means_own_labels, means_vectors, problem_of_vectors
+from distilnlp.problems import (
+    Problem,
+    get_problem,
+    means_own_labels,
+    means_vectors,
+    problem_of_queries,
+    problem_of_vectors,
+)
 from distilnlp.typed import typed
 
-__all__ = ["Task", "known_name", "load_pairs", "load_task"]
+__all__ = ["Task", "has_queries", "known_name", "load_pairs", "load_queries", "load_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -371,6 +379,78 @@ def load_pairs(
         main_metric=problem.main_metric,
         source=where,
     )
+
+
+@typed
+def load_queries(
+    name: str | Path,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    trained: Columns | None = None,
+    without_relevant: str | None = None,
+) -> Task:
+    """Queries with their texts alone, to measure on how vectors put texts in order: a task with nothing to learn from.
+
+    Args:
+        name: a file, or a folder with a ``validation`` file, in any form that a ranking is learned from.
+        text, text_pair, label, without_relevant: as for `load_task`.
+        trained: the columns that the model was trained on, used where the file has them.
+    Raises:
+        RequestError: no such file, or one without queries, texts and their relevance.
+    """
+    problem = problem_of_queries()
+    path = _measured_file(name)
+    request = Request(text, text_pair, label, problem.name, trained=trained if _has(path, trained) else None)
+    data, columns = _read([path], request)
+    rows, note = read_queries(data, str(path), cast("RankingColumns", columns), without_relevant or REFUSE)
+    if note:
+        logger.warning("%s: %s", path, note)
+    return Task(
+        name=path.stem,
+        train=None,
+        validation=rows,
+        label_names=None,
+        problem=problem,
+        metrics=problem.metrics,
+        main_metric=problem.main_metric,
+        source=_noted(path.name, (note,) if note else ()),
+    )
+
+
+def has_queries(name: str | Path, trained: Columns | None = None) -> bool:
+    """Whether a file has a column of queries: one that is called so, or all that a model was trained on.
+
+    Args:
+        name: a file, or a folder with a ``validation`` file; False for the name of a task.
+        trained: the columns that the model was trained on, where it was on queries.
+    Raises:
+        RequestError: no such file.
+    """
+    if known_name(name):
+        return False
+    path = _measured_file(name)
+    return _has(path, Columns(QUERIES[0], None, None)) or _has(path, trained)
+
+
+def _measured_file(name: str | Path) -> Path:
+    """The file itself, or the one of a folder that is held out."""
+    held_out = find_split(Path(name), VALIDATION_NAMES) if os.path.isdir(name) else []
+    return held_out[0] if held_out else _file(name)
+
+
+def _has(path: Path, columns: Columns | None) -> bool:
+    names: list[str] = []
+
+    def first(known: Sequence[str]) -> Sequence[str]:
+        names.extend(known)
+        return known[:1]
+
+    if columns is None:
+        return False
+    read_files([path], first)
+    return {*columns.names} <= {*names, *map(str.lower, names)}
 
 
 def _pairs_of(

@@ -191,6 +191,7 @@ class _Encoder:
         for row in encoded.cut:
             self.cut += 1
             whole = tuple(_longest(rows[name][row]) for name in ("text", "text_pair") if name in rows)
+            whole = (max(whole, key=len),) if self.reader.apart else whole
             self.longest = max(self.longest, whole, key=_characters)
         columns = dict(encoded.columns)
         if self.by_list:

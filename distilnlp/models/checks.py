@@ -406,7 +406,7 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
             f"{name} cannot read a text ({one_line(error)}): its config.json does not fit its weights, copy both again"
         ) from error
     problem = problem_of_config(config)
-    size = problem.head_size(config)
+    size = problem.output_size(config)
     if shape != ((2, size) if problem.rows in ("text", "list") else (*ids.shape, size)):
         raise RequestError(f"{name} answers with shape {list(shape)} to 2 texts, and has {size} labels")
     if not finite:

@@ -98,6 +98,7 @@ class Predictor:
         batch_size: int = 32,
         device: torch.device | None = None,
         pooling: str | None = None,
+        problem: Problem | None = None,
     ) -> Predictor:
         """The predictor of a fine-tuned model, in float32.
 
@@ -106,12 +107,12 @@ class Predictor:
             max_length, batch_size: as for `Predictor`.
             device: default: the accelerator where there is one (`best_device`).
             pooling: as for `load_classifier`.
+            problem: the kind of task that it is asked about; None: that of the model.
         Raises:
             RequestError: no such model, one without a head of its own or without a tokenizer; as `Predictor`.
         """
-        backend = TorchBackend(
-            load_classifier(name, require_head=True, pooling=pooling), best_device() if device is None else device
-        )
+        model = load_classifier(name, problem=problem, require_head=True, pooling=pooling)
+        backend = TorchBackend(model, best_device() if device is None else device)
         return cls(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size)
 
     @property

@@ -6,10 +6,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from distilnlp.errors import RequestError
+from distilnlp.problems.reading import READING_FIELD
 
 __all__ = ["reading_settings", "remember_reading"]
-
-KEY = "distilnlp_reading"
 
 
 def remember_reading(config: PreTrainedConfig, settings: Mapping[str, Any]) -> None:
@@ -31,9 +30,11 @@ def reading_settings(config: PreTrainedConfig) -> dict[str, Any]:
     Raises:
         RequestError: something else stands there.
     """
-    kept = config.to_dict().get(KEY)
+    kept = config.to_dict().get(READING_FIELD)
     if kept is None:
         return {}
     if not isinstance(kept, Mapping):
-        raise RequestError(f"{KEY} in the model's config is {kept!r:.60}: settings by name are needed, or nothing")
+        raise RequestError(
+            f"{READING_FIELD} in the model's config is {kept!r:.60}: settings by name are needed, or nothing"
+        )
     return {str(name): value for name, value in kept.items()}

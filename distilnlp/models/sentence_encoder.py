@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from distilnlp.errors import RequestError
 from distilnlp.models.checks import one_line
+from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_modules import (
     MODULES,
     SentenceModules,
@@ -209,7 +210,8 @@ class SentenceEncoder(PreTrainedModel):
         for place in range(len(self.dense)):
             here = f"dense.{place}."
             weights.append({name.removeprefix(here): each for name, each in state.items() if name.startswith(here)})
-        write_modules(folder, self.sentence, self.config.hidden_size, weights)
+        similarity = reading_settings(self.config).get("similarity", self.sentence.similarity)
+        write_modules(folder, replace(self.sentence, similarity=similarity), self.config.hidden_size, weights)
 
 
 def describe_vectors(

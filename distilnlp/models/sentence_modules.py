@@ -89,12 +89,14 @@ class SentenceModules:
         dense: linear maps in their order.
         normalize: whether each vector is scaled to length 1, at the end.
         max_tokens: that texts are cut to, special ones included; None: as many as the encoder takes.
+        similarity: which number of two vectors says how alike they are: ``cosine`` or ``dot``.
     """
 
     pooling: tuple[str, ...] = ("mean",)
     dense: tuple[DenseSpec, ...] = ()
     normalize: bool = False
     max_tokens: int | None = None
+    similarity: str = "cosine"
 
     def __post_init__(self) -> None:
         for name in self.pooling:
@@ -120,7 +122,13 @@ class SentenceModules:
         """What `to_dict` gave. Raises RequestError for values that it cannot have given."""
         try:
             dense = tuple(DenseSpec(**each) for each in values["dense"])
-            return cls(tuple(values["pooling"]), dense, bool(values["normalize"]), values["max_tokens"])
+            return cls(
+                tuple(values["pooling"]),
+                dense,
+                bool(values["normalize"]),
+                values["max_tokens"],
+                values.get("similarity", "cosine"),
+            )
         except (KeyError, TypeError) as error:
             raise RequestError(
                 f"a config describes its sentence vectors with {values!r:.80}: save it again"
@@ -152,7 +160,11 @@ def read_modules(folder: Path, hidden: int) -> SentenceModules | None:
         )
     if kinds[0][1]:
         raise RequestError(f"{path} has the encoder in the folder '{kinds[0][1]}': one in the folder itself is needed")
-    modules = replace(_pooling(folder / kinds[1][1] / "config.json", hidden), max_tokens=_max_tokens(folder))
+    modules = replace(
+        _pooling(folder / kinds[1][1] / "config.json", hidden),
+        max_tokens=_max_tokens(folder),
+        similarity=_similarity(folder),
+    )
     for place, (kind, name) in enumerate(kinds[2:], start=2):
         if kind == "Normalize" and place == len(kinds) - 1:
             modules = replace(modules, normalize=True)
@@ -225,7 +237,9 @@ def write_modules(
         _write_json(folder / name / "config.json", own)
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name / "model.safetensors")
     _write_json(folder / _ENCODER, {"max_seq_length": modules.max_tokens, "do_lower_case": False})
-    _write_json(folder / _PROMPTS, {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"})
+    _write_json(
+        folder / _PROMPTS, {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": modules.similarity}
+    )
     # Last: without it the folder is that of a bare encoder
     listed = [
         {"idx": place, "name": str(place), "path": name, "type": f"sentence_transformers.models.{kind}"}
@@ -319,6 +333,12 @@ def _max_tokens(folder: Path) -> int | None:
     if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 3):
         raise RequestError(f"{folder / _ENCODER} has max_seq_length {length!r:.20}: a whole number from 3 is needed")
     return length
+
+
+def _similarity(folder: Path) -> str:
+    """``dot`` where the folder says so; else the cosine, which is the default of sentence-transformers."""
+    said = read_json(folder / _PROMPTS).get("similarity_fn_name") if (folder / _PROMPTS).is_file() else None
+    return "dot" if said in ("dot", "dot_product") else "cosine"
 
 
 def make_dense(spec: DenseSpec) -> nn.Module:

@@ -37,12 +37,14 @@ __all__ = [
     "label_feature",
     "label_settings",
     "list_problems",
+    "means_apart",
     "means_own_labels",
     "means_vectors",
     "problem_of_columns",
     "problem_of_config",
     "problem_of_head",
     "problem_of_labels",
+    "problem_of_queries",
     "problem_of_vectors",
     "register_problem",
     "sorted_names",
@@ -224,7 +226,10 @@ class Problem:
         several_labels: whether a text has a decision for each label, and not one in all.
         labels_itself: whether the texts are their own labels, so that their data have none.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
-        vectors: whether a row of logits is the vector of a text, which is learned from texts without labels.
+        vectors: whether what a model gives for a text is its vector.
+        taught_alone: whether it is learned from a teacher's answers to texts alone, whose labels nobody reads.
+        apart: whether a model reads the texts of an example one by one, so that its rows of logits are made of what it
+            gives for several inputs (`scored`).
         label_padding: what stands for the label of a padded token; None where labels are not by token.
         response_loss: the registered loss between two models' logits that fits.
         recipe: the shipped recipe that the command line's options change.
@@ -253,6 +258,8 @@ class Problem:
     labels_itself: ClassVar[bool] = False
     exclusive_classes: ClassVar[bool] = False
     vectors: ClassVar[bool] = False
+    taught_alone: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""
     recipe: ClassVar[str] = "glue/_base.yaml"
@@ -267,6 +274,11 @@ class Problem:
     card_texts: ClassVar[tuple[str, ...]] = ("A first text.", "A second text.")
     card_logits: ClassVar[str] = "model(**inputs).logits"
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
+
+    @property
+    def labelled_as(self) -> str:
+        """The kind whose labels its data have, so that models of both kinds can be measured on the same."""
+        return self.name
 
     @property
     def main_metric(self) -> str:
@@ -411,6 +423,28 @@ class Problem:
     def head_size(self, config: Any) -> int:
         """How many logits the head of a model with this config gives for each row."""
         return int(config.num_labels or 0)
+
+    def output_size(self, config: Any) -> int:
+        """How many numbers a model with this config gives for an input; its logits, unless they are made of them."""
+        return self.head_size(config)
+
+    def scored(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The rows of logits of a batch out of what a model gives for its inputs, and the batch of those rows.
+
+        Both as they are where each input has a row of its own.
+        """
+        return logits, batch
+
+    def learns_from(self, teacher: Problem) -> bool:
+        """Whether the logits of a teacher of this kind mean what the own ones do."""
+        return type(teacher) is type(self)
+
+    def asked_as(self, config: Any) -> Problem | None:
+        """The kind as which a model from outside, with this config, is asked about examples of this one.
+
+        None: as its config says.
+        """
+        return self if self.taught_alone or self.labels_itself else None
 
     def fits_head(self, config: Any, names: Sequence[str] | None) -> bool:
         """Whether the head of a model with this config is one for these labels, as far as its kind and size tell."""
@@ -723,8 +757,13 @@ def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) 
 
 
 def means_vectors(name: str | None) -> bool:
-    """Whether a name is that of a kind whose answers are vectors; an unknown one is not."""
-    return name is not None and name in _REGISTRY and _REGISTRY[name].vectors
+    """Whether a name is that of a kind whose answers are vectors, learned of texts alone; an unknown one is not."""
+    return name is not None and name in _REGISTRY and _REGISTRY[name].taught_alone
+
+
+def means_apart(name: str | None) -> bool:
+    """Whether a name is that of a kind that reads the texts of an example one by one; an unknown one is not."""
+    return name is not None and name in _REGISTRY and _REGISTRY[name].apart
 
 
 def means_own_labels(name: str | None) -> bool:
@@ -735,6 +774,11 @@ def means_own_labels(name: str | None) -> bool:
 def problem_of_vectors() -> Problem:
     """The problem whose answers are vectors of texts."""
     return next(problem for problem in _REGISTRY.values() if problem.vectors)
+
+
+def problem_of_queries() -> Problem:
+    """The problem whose answers are an order of the texts of a query, by their vectors."""
+    return next(problem for problem in _REGISTRY.values() if problem.vectors and problem.rows == "list")
 
 
 def problem_of_labels(labels: Tensor) -> Problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["PairReader", "Ranking", "kendall", "rank_order"]
+__all__ = ["PairReader", "Ranking", "kendall", "queries_with_texts", "rank_order"]
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,10 @@ class Ranking(Problem):
     def config_settings(self, names: Sequence[str] | None) -> dict[str, Any]:
         return {"problem_type": self.name, "num_labels": 1}
 
+    def asked_as(self, config: Any) -> Problem | None:
+        """A ranking, whatever the config of a cross-encoder calls its one number."""
+        return self if self.fits_head(config, None) else None
+
     def has_labels(self, labels: Tensor) -> bool:
         return labels.is_floating_point() and labels.ndim == 2
 
@@ -210,9 +214,7 @@ class PairReader(TextReader):
     """One input for each text of a query: the pair of both. Of a pair that is too long the text loses its end."""
 
     def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
-        pairs = [
-            (row, query, text) for row, query in enumerate(rows["text"]) for text in _texts(rows["text_pair"][row])
-        ]
+        pairs = [(row, query, text) for row, query, texts in queries_with_texts(rows) for text in texts]
         example, queries, texts = (list(each) for each in zip(*pairs, strict=True))
         flat = super().encode({"text": queries, "text_pair": texts}, words)
         return Encoded(flat.columns, example, [example[i] for i in flat.cut])
@@ -223,9 +225,10 @@ class PairReader(TextReader):
         return Joined(rows, [[] for _ in rows])
 
 
-def _texts(given: str | Sequence[str]) -> Sequence[str]:
-    """Those of a query; one alone may stand without a list."""
-    return [given] if isinstance(given, str) else given
+def queries_with_texts(rows: Mapping[str, Sequence[Any]]) -> Iterator[tuple[int, str, Sequence[str]]]:
+    """The number of each row, its query and its texts, of which one alone may stand without a list."""
+    for row, (query, texts) in enumerate(zip(rows["text"], rows["text_pair"], strict=True)):
+        yield row, query, [texts] if isinstance(texts, str) else texts
 
 
 def rank_order(scores: Floats, relevance: Floats | None = None) -> NDArray[np.int64]:

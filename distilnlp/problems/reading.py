@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "Joined", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
+__all__ = [
+    "READING_FIELD",
+    "Encoded",
+    "Joined",
+    "Reader",
+    "Spans",
+    "TextReader",
+    "WindowReader",
+    "text_reader",
+    "word_numbers",
+]
+
+# The field of a model's config that says how it reads texts, where its kind of task leaves that open.
+READING_FIELD = "distilnlp_reading"
+
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
@@ -65,7 +79,11 @@ class Reader:
     Args:
         tokenizer: of the model that will read the tokens.
         limit: tokens of an input, special ones included.
+    Class attributes:
+        apart: whether every text of a row is an input of its own.
     """
+
+    apart: ClassVar[bool] = False
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         self.tokenizer = tokenizer

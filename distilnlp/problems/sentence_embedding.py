@@ -48,6 +48,7 @@ class SentenceEmbedding(Problem):
     recipe: ClassVar[str] = "embeddings/_base.yaml"
     named_labels: ClassVar[bool] = False
     vectors: ClassVar[bool] = True
+    taught_alone: ClassVar[bool] = True
     response_loss: ClassVar[str] = "cosine"
     metrics: ClassVar[tuple[str, ...]] = ("spearmanr", "pearson")
     accepted_metrics: ClassVar[tuple[str, ...]] = ("spearmanr", "pearson")

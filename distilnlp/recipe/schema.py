@@ -81,6 +81,12 @@ class DataSpec(_Strict):
     pieces: Literal["first", "all"] | None = Field(
         None, description="tags of words: losses compare the first piece of each word (default), or all of them"
     )
+    similarity: Literal["cosine", "dot"] | None = Field(
+        None, description="retrieval: of the vectors of query and text; default: as the model's folder says"
+    )
+    scale: float | None = Field(
+        None, gt=0, description="retrieval: what a training multiplies the similarity with; default: 20 of a cosine"
+    )
     group_size: int | None = Field(
         None, ge=2, description="ranking: texts of a query in one training example, at most (default 16)"
     )
@@ -108,7 +114,7 @@ class DataSpec(_Strict):
 # What is said of one file's columns says nothing of another's.
 _OF_ONE_TASK = (
     *("validation", "text", "text_pair", "label", "label_names", "weight", "problem_type", "decision_thresholds"),
-    *("pieces", "group_size", "without_relevant"),
+    *("pieces", "group_size", "without_relevant", "similarity", "scale"),
 )
 
 

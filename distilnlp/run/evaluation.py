@@ -1,7 +1,7 @@
 """Measures a model on a task's held-out examples."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
-from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_config
+from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_config, problem_of_queries
 from distilnlp.report.baseline import measure_baseline
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
@@ -31,11 +31,11 @@ __all__ = [
     "answer",
     "answer_of",
     "check_head",
-    "check_ranks",
     "columns_of",
     "evaluate_model",
     "head_of",
     "kind_of",
+    "kind_that_ranks",
     "recorded_answers",
     "texts_of",
 ]
@@ -142,8 +142,9 @@ def answer_of(
     Raises:
         RequestError: no such model, no head of its own, or one for other labels.
     """
-    problem = task.problem if task.problem.labels_itself else None
-    model = load_classifier(name, require_head=True, problem=problem, pooling=pooling)
+    asked = task.problem.asked_as(load_config(name, pooling=pooling))
+    task = task if asked is None else replace(task, problem=asked)
+    model = load_classifier(name, require_head=True, problem=asked, pooling=pooling)
     check_head(model.config, task, name)
     if task.label_names is not None:
         align_labels(model, task.label_names)
@@ -226,13 +227,16 @@ def kind_of(name: str) -> str | None:
     return problem.name if problem.rows == "list" else None
 
 
-def check_ranks(name: str) -> None:
-    """Raise RequestError for a model that puts no texts in order."""
-    if kind_of(name) is None:
-        kind = problem_of_config(load_config(name)).name
+def kind_that_ranks(name: str) -> Problem:
+    """The kind of task as which a model puts texts in order. Raises RequestError for a model that does not."""
+    problem = problem_of_config(load_config(name))
+    if problem.vectors:
+        return problem_of_queries()
+    if problem.rows != "list":
         raise RequestError(
-            f"{name} is for {kind}, which has no query: give --text (and --text-pair), or a model that ranks"
+            f"{name} is for {problem.name}, which has no query: give --text (and --text-pair), or a model that ranks"
         )
+    return problem
 
 
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:

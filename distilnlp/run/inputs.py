@@ -122,7 +122,7 @@ def _shown(entry: Mapping[str, Any] | None) -> str:
 
 def data_entry(task: Task, data: Dataset) -> dict[str, Any]:
     """How many ``rows`` a set of the task has, and a ``digest`` of its texts, their labels and what those mean."""
-    hashed = xxhash.xxh3_128(repr((task.problem.name, task.label_names)).encode())
+    hashed = xxhash.xxh3_128(repr((task.problem.labelled_as, task.label_names)).encode())
     hashed.update(data_digest(data))
     return {"rows": len(data), "digest": hashed.hexdigest()[:16]}
 

@@ -85,6 +85,13 @@ def shortened_config(stage: StagePlan, config: PreTrainedConfig) -> PreTrainedCo
     modules = sentence_modules(config)
     if dimension >= modules.width(config.hidden_size):
         return config
+    problem = problem_of_config(config)
+    if problem.apart:
+        raise RequestError(
+            f"dimension shortens vectors that a teacher gives, and {problem.name} is learned from scores: leave it"
+            " out, or start from an encoder with shorter vectors",
+            key=["student", "dimension"],
+        )
     made = copy.deepcopy(config)
     setattr(made, SENTENCE, modules.projected(config.hidden_size, dimension, bias=False).to_dict())
     return made

@@ -17,7 +17,7 @@ from distilnlp.data.files import read_files
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
-from distilnlp.problems import Answer
+from distilnlp.problems import Answer, Problem
 from distilnlp.problems.ranking import rank_order
 from distilnlp.whole_files import write_text
 
@@ -40,7 +40,12 @@ class Prediction(Answer):
 
 
 def predict(
-    model: str, texts: Sequence[tuple[Any, ...]], *, max_length: int | None = None, batch_size: int = 32
+    model: str,
+    texts: Sequence[tuple[Any, ...]],
+    *,
+    max_length: int | None = None,
+    batch_size: int = 32,
+    problem: Problem | None = None,
 ) -> list[Prediction]:
     """Classify texts with a fine-tuned model.
 
@@ -51,10 +56,11 @@ def predict(
             the best first.
         max_length: tokens that texts are cut to; default: what the model takes, at most 512.
         batch_size: texts at a time.
+        problem: the kind of task that it is asked about (`kind_that_ranks`); None: that of the model.
     Raises:
         RequestError: no such model, or one without a head; single texts for a model that was trained on pairs.
     """
-    predictor = Predictor.load(model, max_length=max_length, batch_size=batch_size)
+    predictor = Predictor.load(model, max_length=max_length, batch_size=batch_size, problem=problem)
     if not texts:
         return []
     check_parts(remembered_columns(predictor.backend.config), len(texts[0]), model)

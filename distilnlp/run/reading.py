@@ -12,7 +12,7 @@ from distilnlp.recipe import DataSpec
 __all__ = ["READING", "check_reading", "reading_of"]
 
 # Keys of a recipe's data that some kinds of task read.
-READING = ("long", "join", "stride", "longest_answer", "pieces", "mask_share")
+READING = ("long", "join", "stride", "longest_answer", "pieces", "mask_share", "similarity", "scale")
 
 
 def reading_of(data: DataSpec, task: Task, config: PreTrainedConfig) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> d
     }
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
     texts = [] if task.validation is None else texts_of(task.validation)
-    if task.problem.vectors:
+    if task.problem.taught_alone:
         texts = [(text,) for pair in texts for text in pair if isinstance(text, str)]
     if task.problem.rows == "list":  # what is timed is a pair, of which queries have more or fewer
         texts = [(query, text) for query, listed in cast("list[tuple[str, list[str]]]", texts) for text in listed]
@@ -146,7 +146,9 @@ def eval_split(task: Task) -> str | None:
 
 
 def _text_columns(task: Task) -> list[str]:
-    data = task.train if task.problem.vectors else task.validation  # of vectors single texts; only scores are of pairs
+    data = (
+        task.train if task.problem.taught_alone else task.validation
+    )  # of vectors single texts; only scores are of pairs
     columns = [] if data is None else data.column_names
     return [name for name in ("text", "text_pair") if name in columns]
 

@@ -12,6 +12,7 @@ from distilnlp.data.load import Task
 from distilnlp.label_names import match_names
 from distilnlp.models.labels import label_names_of, start_at_shares
 from distilnlp.models.loading import load_config, load_model, load_tokenizer
+from distilnlp.problems import Problem
 
 __all__ = ["Sources", "plain_copy", "start_for"]
 
@@ -52,12 +53,13 @@ class Sources:
         if labels is not None and fits:
             own = label_names_of(config)
             fits = fits and own is not None and match_names(labels, own) is not None
-        key: tuple[object, ...] = (name,) if fits else (name, seed, labels, task.problem.name, *_shares(task))
+        new: tuple[object, ...] = (name, seed, labels, task.problem.name, *_shares(task))
+        key = _whole(name, task.problem) if fits else new
         if key not in self._kept and (name, seed) in self._kept:
             key = (name, seed)
         if key not in self._kept:
             if fits:
-                return self._own(key=(name, seed), seed=seed, require_head=False, task=task)
+                return self._own((name, seed), seed=seed, require_head=False, asked=task.problem.asked_as(config))
             self._kept[key] = start_for(name, task, seed)
         return self._kept[key]
 
@@ -73,18 +75,20 @@ class Sources:
         """
         # Not what a start left under its seed: that may have a head made new.
         own = (name, "teacher" if head else "body")
-        for key in ((name,), own):
+        asked = task.problem.asked_as(load_config(name))
+        for key in (_whole(name, asked), own):
             if key in self._kept:
                 return self._kept[key]
-        return self._own(own, seed=0, require_head=head, task=task)
+        return self._own(own, seed=0, require_head=head, asked=asked)
 
-    def _own(self, key: tuple[str, object], seed: int, *, require_head: bool, task: Task) -> PreTrainedModel:
+    def _own(
+        self, key: tuple[str, object], seed: int, *, require_head: bool, asked: Problem | None
+    ) -> PreTrainedModel:
         """A model with its own head; kept for every use where all of it came from the file, else under ``key``."""
-        pooling = self._poolings.get(key[0])
         # Vectors or words are asked for: what gives none is told how it would, and not to have a classifier trained.
-        problem = task.problem if task.problem.vectors or task.problem.labels_itself else None
-        model, whole = load_model(key[0], problem=problem, seed=seed, require_head=require_head, pooling=pooling)
-        self._kept[key[:1] if whole else key] = model
+        pooling = self._poolings.get(key[0]) if asked is None or asked.vectors else None
+        model, whole = load_model(key[0], problem=asked, seed=seed, require_head=require_head, pooling=pooling)
+        self._kept[_whole(key[0], asked) if whole else key] = model
         return model
 
     def used(self, name: str) -> None:
@@ -92,6 +96,11 @@ class Sources:
         self._uses[name] = self._uses.get(name, 0) - 1
         if self._uses[name] <= 0:
             self._kept = {key: model for key, model in self._kept.items() if key[0] != name}
+
+
+def _whole(name: str, asked: Problem | None) -> tuple[object, ...]:
+    """The key of a model all of which came from its files: one encoder gives vectors here and reads pairs there."""
+    return (name, "vectors") if asked is not None and asked.vectors else (name,)
 
 
 def start_for(name: str | Path, task: Task, seed: int) -> PreTrainedModel:

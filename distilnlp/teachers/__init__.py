@@ -5,6 +5,7 @@ from distilnlp.teachers.base import Cacheable, Teacher
 from distilnlp.teachers.cached import CachedTeacher, CacheSettings
 from distilnlp.teachers.frozen import FrozenTeacher, load_teacher
 from distilnlp.teachers.recorded import RecordedTeacher
+from distilnlp.teachers.scores import ScoringTeacher
 
 __all__ = [
     "CacheSettings",
@@ -13,6 +14,7 @@ __all__ = [
     "EMATeacher",
     "FrozenTeacher",
     "RecordedTeacher",
+    "ScoringTeacher",
     "Teacher",
     "load_teacher",
 ]

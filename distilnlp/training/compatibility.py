@@ -21,7 +21,7 @@ from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
 from distilnlp.problems import Problem, problem_of_config
-from distilnlp.teachers import RecordedTeacher, Teacher
+from distilnlp.teachers import FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
 from distilnlp.training.parts import Part
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "match_labels",
     "match_problem",
     "resolve_objective",
+    "scoring_teacher",
 ]
 
 CONFIRM_BATCHES = 8
@@ -147,6 +148,25 @@ def check_teacher(teacher: object) -> None:
         )
 
 
+def scoring_teacher(teacher: Teacher | None, tokenizer: PreTrainedTokenizerBase | None) -> Teacher | None:
+    """A teacher for a student that reads queries and texts apart: one that is asked about the student's batches.
+
+    Args:
+        teacher: None without one.
+        tokenizer: the student's, where it is given.
+    Raises:
+        RequestError: a teacher that follows the student, whose vectors are no scores.
+    """
+    if teacher is None or isinstance(teacher, RecordedTeacher | ScoringTeacher):
+        return teacher
+    if not isinstance(teacher, FrozenTeacher):
+        raise RequestError(
+            f"a student that encodes queries and texts apart learns from scores, and {type(teacher).__name__} gives"
+            " none: give a model that never changes, or recorded scores"
+        )
+    return ScoringTeacher(teacher, tokenizer)
+
+
 def check_terms(objective: Objective, teacher: object, train_dataset: Any, problem: Problem) -> None:
     """Whether a recorded teacher and the labels of the data have what each loss reads.
 
@@ -165,6 +185,14 @@ def check_terms(objective: Objective, teacher: object, train_dataset: Any, probl
                 raise RequestError(
                     f"{term.name} reads more than the logits of a teacher, and recorded answers ({teacher.info.name})"
                     f" are nothing else: leave {term.name} out, or take a live teacher",
+                    key=[term.name],
+                )
+    if problem.apart:
+        for term in objective:
+            if not isinstance(term.loss, ResponseLoss | Response | HardLabel):
+                raise RequestError(
+                    f"{term.name} compares more than scores, and a student that encodes queries and texts apart shares"
+                    f" nothing else with its teacher: leave {term.name} out",
                     key=[term.name],
                 )
     seen = visible_part(train_dataset)
@@ -297,7 +325,7 @@ def match_labels(
     if teacher is None:
         return
     theirs, ours = teacher.info.problem, problem_of_config(student.config)
-    if objective.needs_teacher().logits and type(theirs) is not type(ours):
+    if objective.needs_teacher().logits and not ours.learns_from(theirs):
         raise RequestError(
             f"the teacher's head is for '{theirs.name}' and the student's for '{ours.name}', so that their logits "
             "mean different things: take a teacher that was fine-tuned for the same kind of task, or correct "

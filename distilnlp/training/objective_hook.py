@@ -18,6 +18,7 @@ from distilnlp.losses import Objective
 from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.heads import head_logits
 from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.problems import problem_of_config
 from distilnlp.training.parts import Part, Training
 
 __all__ = ["ObjectiveHook"]
@@ -78,7 +79,9 @@ class ObjectiveHook(Part):
         if not model.training or self._fed is None or self._capture is None:
             return output
         (teacher, batch, progress), self._fed = self._fed, None
-        student = self._capture.finish(head_logits(output), batch.get("attention_mask"), batch.get("labels"))
+        problem = problem_of_config(self._capture.model.config)
+        logits, batch = problem.scored(head_logits(output), batch)
+        student = self._capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
         student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch))
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}

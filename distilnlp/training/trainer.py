@@ -122,6 +122,9 @@ class DistillationTrainer(Trainer):
         if isinstance(teacher, PreTrainedModel | str | Path):
             teacher = load_teacher(teacher)
         compatibility.check_teacher(teacher)
+        student = arguments.classifier(model)
+        if student is not None and problem_of_config(student.config).apart:
+            teacher = compatibility.scoring_teacher(teacher, processing_class)
         self.teacher = teacher
         self.keep_adapter = keep_adapter
         self.cache = cache or CacheSettings()
@@ -133,7 +136,6 @@ class DistillationTrainer(Trainer):
             prepare_for_stream(args)
         if args is not None:
             arguments.refuse_arguments(args, kwargs.get("compute_loss_func"))
-        student = arguments.classifier(model)
         own = None if student is None else problem_of_config(student.config)
         settings = {} if student is None else reading_settings(student.config)
         self._read_as: dict[str, Any] = {"problem": own, "settings": settings}
@@ -174,6 +176,11 @@ class DistillationTrainer(Trainer):
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
+        if own is None and problem_of_config(self.student.config).apart:
+            raise RequestError(
+                "model_init gives a student that reads queries and texts apart, which has to be known before the data"
+                " are tokenised: give it as model="
+            )
         if not self.args.label_names:
             self.label_names = ["labels"]  # Trainer looks for start and end of an answer in two columns
         if tokenizer is not None and collates:
@@ -505,10 +512,11 @@ class DistillationTrainer(Trainer):
             with answering_for(self.student, tokens):
                 logits = head_logits(model(**student_inputs))
             problem = problem_of_config(self.student.config)
+            logits, inputs = problem.scored(logits, inputs)
             # Vectors have no labels, and so no loss of their own: what is no number is the best of nothing.
             loss = (
                 logits.new_full((), torch.nan)
-                if problem.vectors
+                if problem.taught_alone
                 else HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
             )
             kept = problem.kept(logits, inputs.get("labels"))

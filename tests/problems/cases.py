@@ -107,6 +107,19 @@ CASES = [
         alone=False,
     ),
     Case(
+        "retrieval",
+        [[1, 0], [0, 2, 0], [1.0]],
+        [[1, -0.5], [0, 1]],
+        None,
+        [[0.5], [0.0], [3.0]],
+        [0.5, 0.0, 3.0],
+        [[1.0, 0.0, 2.0]],
+        text=["who", "where", "when"],
+        pair=[["she", "it"], ["in", "Rome", "then"], ["now"]],
+        alone=False,
+        told=False,
+    ),
+    Case(
         "masked_lm",
         [7, 7, 5],  # tokens of the training texts
         ["a", "b"],

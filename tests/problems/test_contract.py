@@ -169,7 +169,7 @@ def test_its_baselines_are_answers_that_need_no_text(case: Case) -> None:
 def as_outputs(case: Case, problem: Problem | None, sign: int = 1) -> Outputs:
     """The logits as a model gives them; those of a kind that answers by token are of one text."""
     logits = torch.tensor(case.head or case.logits) * sign
-    if problem_of(case).vectors:
+    if problem_of(case).taught_alone:
         logits = torch.cat([logits, torch.ones_like(logits)], dim=-1)
     return Outputs(logits=logits[None] if problem_of(case).rows == "token" else logits, problem=problem)
 
@@ -183,7 +183,7 @@ def groups_of(case: Case) -> dict[str, torch.Tensor]:
 def test_its_own_loss_is_what_hard_label_computes(case: Case) -> None:
     """Whether the outputs say which problem it is, or the labels alone tell."""
     problem, logits, labels = problem_of(case), torch.tensor(case.head or case.logits), batch_of(case)
-    if problem.vectors:
+    if problem.taught_alone:
         with pytest.raises(RequestError, match="one logit"):
             HardLabel()(as_outputs(case, problem), None, {"labels": labels})
         return

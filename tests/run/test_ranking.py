@@ -18,7 +18,7 @@ from distilnlp.report.predictions import predictions_file, read_predictions
 from distilnlp.report.schema import Report, read_report
 from distilnlp.run import run_recipe
 from tests.run.conftest import TRAINING
-from tests.tiny import CLASS_WORDS, FILLER
+from tests.tiny import CLASS_WORDS, FILLER, tiny_model, tiny_tokenizer
 
 METRICS = ["ndcg@10", "mrr@10", "map"]
 FILL = (*FILLER, "one", "two")
@@ -194,3 +194,14 @@ def test_recorded_scores_teach_a_ranker(
     assert report.problem_type == "ranking"
     teacher = next(row for row in report.stages if row.role == "teacher")
     assert teacher.metrics == dict.fromkeys(METRICS, 1.0)
+
+
+def test_a_cross_encoder_that_calls_its_score_a_regression_is_measured_as_a_ranker(
+    tmp_path: Path, rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those on the Hub: one label, and no problem_type."""
+    tiny_model("bert", num_labels=1).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    options = ["--problem-type", "ranking", "--without-relevant", "leave_out", "--max-length", "32", "--json"]
+    printed = said_by(capsys, "evaluate", str(tmp_path), str(rows), *options)
+    assert list(json.loads(printed)["metrics"]["validation"]) == METRICS

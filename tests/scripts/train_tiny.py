@@ -19,8 +19,12 @@ from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective,
 from distilnlp.teachers import CacheSettings, EMATeacher, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import all_losses, dataset, make_trainer, student_model
+from tests.training import test_ranking as ranking
+from tests.training import test_retrieval as retrieval
 
-__all__ = ["train_tiny", "weights_file"]
+__all__ = ["METRICS", "train_tiny", "weights_file"]
+
+METRICS = "metrics.json"  # of the queries that are held out
 
 OBJECTIVES = {
     "all": all_losses,
@@ -36,7 +40,18 @@ OBJECTIVES = {
     "jacobian": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("jacobian", compare="norms"))]),
     "rocket": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("rocket_launching"))]),
     "queue": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("crd", queue=16, dimension=8))]),
+    "ranking": lambda: ranking.OBJECTIVE,
+    "retrieval": lambda: retrieval.OBJECTIVE,
 }
+# Students of queries with their texts, and their cross-encoder.
+STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}
+
+
+def _of_queries(student: str) -> dict[str, Any]:
+    """16 queries of 2 to 5 texts; the 7 that are held out divide into no even parts."""
+    held_out = ranking.queries(7)
+    data = {"train_dataset": ranking.queries(16), "eval_dataset": held_out}
+    return {"model": STUDENTS[student](), "teacher": ranking.ranker(4, 1), **data}
 
 
 class _KeepWeights(TrainerCallback):
@@ -72,18 +87,25 @@ def train_tiny(
     """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`.
 
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
-    With ``average`` the teacher is an average of the student.
+    With ``average`` the teacher is an average of the student. Of an objective for queries the student is one that puts
+    texts in order, which is measured at the end: `METRICS`.
     """
     place = Path(folder)
     teacher = EMATeacher(decay=0.9) if average else None
     keep, chosen = _KeepWeights(teacher), OBJECTIVES[objective]()
     trainer = make_trainer(
         place,
-        model=student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
         objective=chosen,
-        **({} if teacher is None else {"teacher": teacher}),
-        **({} if chosen.uses_teacher else {"teacher": None}),
-        train_dataset=dataset(rows),
+        **(
+            _of_queries(objective)
+            if objective in STUDENTS
+            else {
+                "model": student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
+                **({} if teacher is None else {"teacher": teacher}),
+                **({} if chosen.uses_teacher else {"teacher": None}),
+                "train_dataset": dataset(rows),
+            }
+        ),
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
@@ -95,6 +117,10 @@ def train_tiny(
     target = weights_file(place, trainer.args.process_index)
     save_file(keep.weights, target.with_suffix(".tmp"))
     os.replace(target.with_suffix(".tmp"), target)
+    if objective in STUDENTS:
+        found = trainer.evaluate()
+        if trainer.is_world_process_zero():
+            (place / METRICS).write_text(json.dumps(found))
     return trainer
 
 
