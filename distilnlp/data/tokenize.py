@@ -70,8 +70,9 @@ def tokenize(
         token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was, or
         ``label_ids`` where it was a list of ``ClassLabel``; ``length``: number of tokens. Of a kind that answers by
         token, ``labels`` ``(length,)``, -100 for a token without a label, and ``label_mask`` ``(length,)``, 1 for a
-        token that is answered for; a long text becomes several rows, its windows. Of a kind with several texts a row
-        (`Problem.rows`), a list of these for each text, ``labels`` ``(texts,)``, and the longest ``length``.
+        token that is answered for, of which each has a list in ``teacher_logits``; a long text becomes several rows,
+        its windows. Of a kind with several texts a row (`Problem.rows`), a list of these for each text, ``labels``
+        ``(texts,)``, and the longest ``length``.
 
     Raises:
         RequestError: a column is missing; ``words`` of a tokenizer that does not know them; ``max_length`` leaves no
@@ -199,7 +200,7 @@ class _Encoder:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
         if EXAMPLE_WEIGHT in rows:
             columns[EXAMPLE_WEIGHT] = [rows[EXAMPLE_WEIGHT][row] for row in encoded.example]
-        if TEACHER_LOGITS in rows:
+        if TEACHER_LOGITS in rows and TEACHER_LOGITS not in columns:
             columns[TEACHER_LOGITS] = [rows[TEACHER_LOGITS][row] for row in encoded.example]
         return columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, List
 from numpy.typing import NDArray
 
 from distilnlp.checksums import file_checksum
@@ -33,6 +34,8 @@ __all__ = ["WRITTEN", "label_data"]
 WRITTEN = (".jsonl", ".csv", ".parquet")
 PART_ROWS = 1024  # texts that are answered before what they got is kept
 Floats = NDArray[np.float64]
+
+_NAMES_OF_WORDS = {"text": "tokens", "label": "tags"}  # the columns of texts that are lists of words
 
 
 def label_data(
@@ -61,7 +64,8 @@ def label_data(
         teachers: folders or Hub ids; all for the same labels, in whatever order.
         output: a ``.jsonl``, ``.csv`` or ``.parquet`` file with the columns ``text``, ``text_pair`` and ``label`` as
             far as the data have them, and ``probs`` or ``logits``, a mapping label -> number (JSON in a csv), or
-            ``score``, the number of a regression.
+            ``score``, the number of a regression. Of a model that tags words: ``tokens``, ``tags`` and a list with a
+            mapping for each word, and no csv.
         text, text_pair, label: columns of a file.
         data_dir: as for `load_task`.
         split: ``train`` or ``validation``, of what is no file.
@@ -81,6 +85,7 @@ def label_data(
     data = _read(source, text, text_pair, label, data_dir, split)
     predictors = [Predictor.load(name, max_length=max_length, batch_size=batch_size) for name in teachers]
     problem, names, orders = _one_head(teachers, predictors)
+    _check_kind(data, problem, teachers[0], output)
     for name, predictor in zip(teachers, predictors, strict=True):
         check_parts(remembered_columns(predictor.backend.config), 1 + ("text_pair" in data.column_names), name)
     folder = _parts_folder(output, _identity(data, teachers, values, max_length))
@@ -113,7 +118,7 @@ def _read(
         texts = {found.text: "text", **({} if found.text_pair is None else {found.text_pair: "text_pair"})}
         for name in texts:
             for row, value in enumerate(data[name], start=1):
-                if not isinstance(value, str) or not value.strip():
+                if not _is_text(value):
                     raise RequestError(f"{source}: row {row} has no text in column '{name}': fill it or take it out")
         labels = {found.label: "label"} if isinstance(found.label, str) else {}
         return data.select_columns([*texts, *labels]).rename_columns({**texts, **labels})
@@ -126,6 +131,30 @@ def _read(
     return chosen
 
 
+def _is_text(value: object) -> bool:
+    """A text, or a list of words."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(word, str) for word in value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _check_kind(data: Dataset, problem: Problem, name: str, output: Path) -> None:
+    """Whether the texts are such as the model answers, and the file can hold its answers.
+
+    Raises:
+        RequestError: lists of words for a model of texts, or texts for one of words, of which nobody knows later what
+            its words were; lists in a csv.
+    """
+    words = isinstance(data.features["text"], List)
+    if words != (problem.rows == "token"):
+        raise RequestError(
+            f"{name} is for {problem.name} and the texts are {'lists of words' if words else 'whole'}: give"
+            f" {'texts' if words else 'lists of words (a column tokens, or a conll file)'}"
+        )
+    if words and output.suffix == ".csv":
+        raise RequestError(f"{output}: a csv has no lists of words: write a .jsonl or .parquet file")
+
+
 def _one_head(
     teachers: Sequence[str], predictors: Sequence[Predictor]
 ) -> tuple[Problem, tuple[str, ...], list[list[int]]]:
@@ -133,7 +162,7 @@ def _one_head(
     first = predictors[0]
     if first.problem.labels_itself:
         raise RequestError(f"{teachers[0]} is for {first.problem.name} and gives texts no label: take a classifier")
-    if first.problem.rows in ("token", "span"):
+    if first.problem.rows == "span":
         raise RequestError(
             f"{teachers[0]} is for {first.problem.name}, whose answers are not one row of numbers a text: distil"
             " from the model itself (--teacher)"
@@ -162,7 +191,7 @@ def _answers(
     problem: Problem,
     values: str,
 ) -> Floats:
-    """The mean of the models' answers, ``(texts, labels)``."""
+    """The mean of the models' answers, ``(texts, labels)``; of texts that are words ``(words, labels)``."""
     total = np.zeros(())
     for predictor, order in zip(predictors, orders, strict=True):
         logits = predictor.logits(texts).astype(np.float64)[:, list(order)]
@@ -214,17 +243,37 @@ def _records(
     data: Dataset, parts: Sequence[Path], column: str, names: Sequence[str]
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of the file, a part at a time."""
-    feature = data.features.get("label")
+    feature, by_word = data.features.get("label"), isinstance(data.features["text"], List)
     for number, part in enumerate(parts):
         rows = data[number * PART_ROWS : (number + 1) * PART_ROWS]
-        if isinstance(feature, ClassLabel):
-            rows["label"] = [None if value is None or value < 0 else feature.int2str(value) for value in rows["label"]]
+        if "label" in rows:
+            rows["label"] = [_named(value, feature) for value in rows["label"]]
         answers = np.load(part).tolist()
+        if by_word:
+            of_words = iter(answers)
+            answers = [list(itertools.islice(of_words, len(words))) for words in rows["text"]]
+            rows = {_NAMES_OF_WORDS.get(name, name): values for name, values in rows.items()}
         given = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
-        yield [
-            {**own, column: row[0] if column == "score" else dict(zip(names, row, strict=True))}
-            for own, row in zip(given, answers, strict=True)
-        ]
+        yield [{**own, column: _written(row, column, names)} for own, row in zip(given, answers, strict=True)]
+
+
+def _named(value: Any, feature: object) -> Any:
+    """A label by its name, or a list of such; None for none."""
+    inner = feature.feature if isinstance(feature, List) else feature
+    if value is None or not isinstance(inner, ClassLabel):
+        return value
+    if isinstance(value, list):
+        return [_named(each, inner) for each in value]
+    return None if value < 0 else inner.int2str(value)
+
+
+def _written(row: list[Any], column: str, names: Sequence[str]) -> Any:
+    """An answer as it stands in the file: a number, a mapping, or a list of mappings, one a word."""
+    if column == "score":
+        return row[0]
+    if isinstance(row[0], list):
+        return [_written(word, column, names) for word in row]
+    return dict(zip(names, row, strict=True))
 
 
 def _lines(records: Sequence[Mapping[str, Any]], suffix: str, header: bool) -> str:

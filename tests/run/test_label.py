@@ -6,14 +6,20 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from transformers import AutoModelForTokenClassification
 
 from distilnlp.data import load_task
 from distilnlp.data.recorded import RecordedColumns
 from distilnlp.errors import RequestError
+from distilnlp.losses import HardLabel, Objective, SoftTarget
 from distilnlp.models import Predictor
 from distilnlp.problems import TEACHER_LOGITS, get_problem
 from distilnlp.run import label as label_module
 from distilnlp.run.label import label_data
+from distilnlp.teachers import RecordedTeacher
+from distilnlp.training.trainer import DistillationTrainer
+from tests.runs import arguments, largest_difference, without_dropout
 from tests.tiny import tiny_model, tiny_tokenizer
 
 NAMES = ("bad", "good", "mixed")
@@ -137,3 +143,88 @@ def test_models_that_have_no_mean_are_refused(tmp_path, texts, teachers):
     with pytest.raises(RequestError, match=r"is for regression and .* for single_label_classification"):
         labelled(texts, [teachers[0], str(tmp_path / "other")], tmp_path / "soft.jsonl")
     assert not (tmp_path / "soft.jsonl").exists()
+
+
+# ---- words with tags ----
+
+TAGS = ("O", "B-film", "I-film")
+
+
+@pytest.fixture
+def tagger(tmp_path):
+    """A model that tags words, and sentences with tags; every fourth is longer than a window."""
+    config = tiny_model("bert", label_names=TAGS).config
+    config.problem_type = None
+    torch.manual_seed(3)
+    AutoModelForTokenClassification.from_config(config).save_pretrained(tmp_path / "tagger")
+    tiny_tokenizer().save_pretrained(tmp_path / "tagger")
+    rows = [
+        {"tokens": words, "tags": [TAGS[len(word) % 3] for word in words]}
+        for words in ([*text.split(), "film", "book"] * (8 if row % 4 == 0 else 1) for row, text in enumerate(TEXTS))
+    ]
+    (tmp_path / "words.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(tmp_path / "tagger"), str(tmp_path / "words.jsonl"), rows
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_each_word_gets_the_probabilities_of_the_model(tmp_path, tagger, suffix):
+    teacher, source, rows = tagger
+    output = tmp_path / f"soft{suffix}"
+    label_data(source, [teacher], output, batch_size=4, max_length=20, say=lambda _: None)
+    found = read(output)
+
+    assert [{"tokens": row["tokens"], "tags": row["tags"]} for row in found] == rows
+    logits = Predictor.load(teacher, batch_size=4, max_length=20).logits([(row["tokens"],) for row in rows])
+    expected = get_problem("token_classification").probabilities_of(logits.astype(np.float64))
+    given = [[word[tag] for tag in TAGS] for row in found for word in row["probs"]]
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_what_is_written_teaches_as_the_model_itself_does(tmp_path, tagger):
+    """The same student after some steps, to rounding, with sentences in windows and in one."""
+    teacher, source, _ = tagger
+    label_data(source, [teacher], tmp_path / "soft.jsonl", max_length=20, say=lambda _: None)
+    students = []
+    for recorded in (None, RecordedColumns(("probs",))):
+        task = load_task(source if recorded is None else tmp_path / "soft.jsonl", recorded=recorded)
+        name = teacher if recorded is None else RecordedTeacher(task.label_names, task.problem)
+        student = AutoModelForTokenClassification.from_pretrained(teacher)
+        torch.manual_seed(5)
+        student.classifier.reset_parameters()
+        trainer = DistillationTrainer(
+            without_dropout(student),
+            name,
+            Objective([(0.3, HardLabel()), (0.7, SoftTarget(temperature=2.0))]),
+            arguments(tmp_path / "run", num_train_epochs=2),
+            train_dataset=task.train,
+            processing_class=tiny_tokenizer(),
+            max_length=20,
+        )
+        trainer.train()
+        students.append(trainer.model)
+    start = AutoModelForTokenClassification.from_pretrained(teacher)
+
+    assert largest_difference(*students) < 1e-6 < 1e-4 < largest_difference(students[0], start)
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix", "message"),
+    [
+        (
+            lambda row: {"text": " ".join(row["tokens"])},
+            ".jsonl",
+            "is for token_classification and the texts are whole",
+        ),
+        (lambda row: row, ".csv", "a csv has no lists of words"),
+    ],
+)
+def test_what_a_tagger_cannot_write_is_refused(tmp_path, tagger, make, suffix, message):
+    teacher, _, rows = tagger
+    (tmp_path / "other.jsonl").write_text("\n".join(json.dumps(make(row)) for row in rows))
+    with pytest.raises(RequestError, match=message):
+        label_data(str(tmp_path / "other.jsonl"), [teacher], tmp_path / f"soft{suffix}", say=lambda _: None)
+
+
+def test_words_are_no_texts_for_a_classifier(tmp_path, tagger, teachers):
+    with pytest.raises(RequestError, match="single_label_classification and the texts are lists of words: give texts"):
+        label_data(tagger[1], teachers[:1], tmp_path / "soft.jsonl", say=lambda _: None)
