@@ -2,19 +2,25 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 from transformers import AutoModelForTokenClassification
 
 from distilnlp.data import load_task
 from distilnlp.data.recorded import RecordedColumns
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, Objective, SoftTarget
 from distilnlp.models import Predictor
 from distilnlp.problems import TEACHER_LOGITS, get_problem
+from distilnlp.run import answering
 from distilnlp.run import label as label_module
 from distilnlp.run.label import label_data
 from distilnlp.teachers import RecordedTeacher
@@ -103,7 +109,7 @@ def test_labels_are_kept_beside_the_answers(tmp_path, teachers):
 def test_a_broken_call_goes_on_and_leaves_nothing_half_written(tmp_path, texts, teachers, monkeypatch):
     monkeypatch.setattr(label_module, "PART_ROWS", 8)
     output, asked = tmp_path / "soft.jsonl", []
-    answers = label_module._answers
+    answers = answering._mean_answers
 
     def break_off(rows, *rest):
         if len(asked) == 2:
@@ -111,11 +117,11 @@ def test_a_broken_call_goes_on_and_leaves_nothing_half_written(tmp_path, texts, 
         asked.append(rows)
         return answers(rows, *rest)
 
-    monkeypatch.setattr(label_module, "_answers", break_off)
+    monkeypatch.setattr(answering, "_mean_answers", break_off)
     with pytest.raises(KeyboardInterrupt):
         labelled(texts, teachers[:1], output)
     assert not output.exists()
-    monkeypatch.setattr(label_module, "_answers", lambda rows, *rest: asked.append(rows) or answers(rows, *rest))
+    monkeypatch.setattr(answering, "_mean_answers", lambda rows, *rest: asked.append(rows) or answers(rows, *rest))
     labelled(texts, teachers[:1], output)
 
     assert len(asked) == 3 and [row["text"] for row in read(output)] == TEXTS
@@ -143,6 +149,79 @@ def test_models_that_have_no_mean_are_refused(tmp_path, texts, teachers):
     with pytest.raises(RequestError, match=r"is for regression and .* for single_label_classification"):
         labelled(texts, [teachers[0], str(tmp_path / "other")], tmp_path / "soft.jsonl")
     assert not (tmp_path / "soft.jsonl").exists()
+
+
+# ---- several processes ----
+
+
+def killed_by(folder, after, *settings):
+    """Start the command in a process of its own and kill it when so many parts are there; what is left."""
+    command = [sys.executable, "-m", "distilnlp", "label", *settings]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        while process.poll() is None and len(list(folder.glob(".soft.jsonl.parts/*.npy"))) < after:
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
+        process.wait()
+    return children
+
+
+class OneAfterTheOther:
+    """In place of processes, which take seconds to start."""
+
+    def __init__(self, function, given, nprocs, join):
+        self.processes, self.ranks = [], nprocs
+        for rank in range(nprocs):
+            function(rank, *given)
+
+    def join(self, timeout):
+        return True
+
+
+@pytest.mark.parametrize("start", [OneAfterTheOther, pytest.param(spawn, marks=pytest.mark.slow)])
+def test_several_processes_write_the_same_file(tmp_path, teachers, monkeypatch, start):
+    monkeypatch.setattr(label_module, "PART_ROWS", 4)
+    monkeypatch.setattr(answering, "spawn", start)
+    source = tmp_path / "texts.txt"
+    source.write_text("\n".join(f"{text} {'very ' * (row % 7)}good" for row, text in enumerate(TEXTS)))
+    threads = torch.get_num_threads()
+    said = [labelled(str(source), teachers, tmp_path / f"{n}.jsonl", processes=n) for n in (1, 2)]
+    torch.set_num_threads(threads)
+    assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+    assert said[0][-1] == said[1][-1] == "24 of 24 texts (100 %)"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_an_error_of_a_process_is_one_line_and_what_it_did_is_kept(tmp_path, texts, teachers, monkeypatch):
+    """Weights that are numbers, and so large that their sum is none."""
+    monkeypatch.setattr(label_module, "PART_ROWS", 8)
+    model = tiny_model("bert", label_names=NAMES)
+    model.classifier.weight.data.fill_(3e38)
+    model.save_pretrained(tmp_path / "broken")
+    tiny_tokenizer().save_pretrained(tmp_path / "broken")
+    with pytest.raises(RunError, match=r"^\d+ of \d+ examples have logits that are not finite: .* is kept") as raised:
+        labelled(texts, [str(tmp_path / "broken")], tmp_path / "soft.jsonl", processes=2)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "soft.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_and_goes_on(tmp_path, teachers):
+    source = tmp_path / "texts.txt"
+    source.write_text("\n".join(f"{text} {'very ' * (row % 9)}good" for row, text in enumerate(TEXTS * 200)))
+    settings = [str(source), "--teacher", teachers[0], "-o", str(tmp_path / "soft.jsonl"), "--processes", "2"]
+    children = killed_by(tmp_path, 3, *settings)
+    assert children and not (tmp_path / "soft.jsonl").exists()
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    before = len(list(tmp_path.glob(".soft.jsonl.parts/*.npy")))
+    assert 3 <= before < 19
+    said: list[str] = []
+    label_data(str(source), teachers[:1], tmp_path / "soft.jsonl", processes=2, say=said.append)
+    assert int(said[0].split()[0]) >= 256 * before
+    label_data(str(source), teachers[:1], tmp_path / "one.jsonl", say=said.append)
+    assert (tmp_path / "soft.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
 
 
 # ---- words with tags ----
