@@ -16,10 +16,24 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "Joined", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
+__all__ = ["Encoded", "Held", "Joined", "Reader", "Spans", "TextReader", "WindowReader", "text_reader", "word_numbers"]
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
+
+
+class Held(NamedTuple):
+    """Whether windows hold the answers of some examples, so that they can be learned.
+
+    Args:
+        answered: how many examples have an answer.
+        lost: how many of these have none that stands in a window whole: they learn that there is none.
+        too_long: how many have one of more tokens than an answer may have, which is learned and never given.
+    """
+
+    answered: int = 0
+    lost: int = 0
+    too_long: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class Encoded:
         spans: of each example with a row for each word, where each word stands in the text, in characters.
         labels: of each example those of its rows of logits, ``(rows,)``, where the texts themselves tell them; empty
             where the data do.
+        held: of a kind whose answers stand in the texts, whether the windows hold those of the labels.
     """
 
     columns: dict[str, list[Any]]
@@ -44,6 +59,7 @@ class Encoded:
     taken: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     spans: list[Spans] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
 
 
 class Joined(NamedTuple):

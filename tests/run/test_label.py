@@ -26,7 +26,7 @@ from distilnlp.run.label import label_data
 from distilnlp.teachers import RecordedTeacher
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import arguments, largest_difference, without_dropout
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
 NAMES = ("bad", "good", "mixed")
 TEXTS = ["a good film", "a bad film", "the meal was fine and very good", "red book", "poor", "we saw it"] * 4
@@ -195,10 +195,10 @@ def test_several_processes_write_the_same_file(tmp_path, teachers, monkeypatch, 
 
 @pytest.mark.slow
 def test_an_error_of_a_process_is_one_line_and_what_it_did_is_kept(tmp_path, texts, teachers, monkeypatch):
-    """Weights that are numbers, and so large that their sum is none."""
+    """The vector of one word is of numbers so large that their sum is none."""
     monkeypatch.setattr(label_module, "PART_ROWS", 8)
     model = tiny_model("bert", label_names=NAMES)
-    model.classifier.weight.data.fill_(3e38)
+    model.bert.embeddings.word_embeddings.weight.data[VOCAB.index("poor")] = 3e38
     model.save_pretrained(tmp_path / "broken")
     tiny_tokenizer().save_pretrained(tmp_path / "broken")
     with pytest.raises(RunError, match=r"^\d+ of \d+ examples have logits that are not finite: .* is kept") as raised:
