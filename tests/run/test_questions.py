@@ -200,7 +200,7 @@ def test_the_best_checkpoint_is_chosen_by_what_questions_are_measured_by(
     training = values["stages"]["teacher"]["training"] | best | {"num_train_epochs": 2}
     values["stages"] = {"teacher": {**values["stages"]["teacher"], "training": training}}
     training["metric_for_best_model"] = "f1"
-    with pytest.raises(RequestError, match="metric 'f1'.* answer_f1, exact_match, loss"):
+    with pytest.raises(RequestError, match=r"metric 'f1'.* answer_f1, exact_match, loss"):
         run_recipe(make_recipe(values, name="colours"), tmp_path / "run")
     training["metric_for_best_model"] = "answer_f1"
     report = run_recipe(make_recipe(values, name="colours"), tmp_path / "run")
