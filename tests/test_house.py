@@ -59,6 +59,7 @@ TESTED_ELSEWHERE = {
     "students/spec": ("students/test_build.py", "a spec is tested by the student that it gives"),
     "students/weights": ("students/test_build.py", "as students/spec"),
     "teachers/base": ("teachers/test_cached.py", "an interface"),
+    "run/answering": ("run/test_label.py", "what answers texts is seen in the file that is written of it"),
     "teachers/frozen": ("training/test_trainer.py", "a teacher is frozen when a trainer holds it"),
     "teachers/layout": ("teachers/test_cached.py", "the form in which kept answers lie on the disk"),
     "teachers/store": ("teachers/test_cached.py", "as teachers/layout"),

@@ -31,6 +31,9 @@ def command(
         int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at a time.")] = 32,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that answer at once; each loads the models. The file is the same.")
+    ] = 1,
 ) -> None:
     """Write models' answers into a file to distil from.
 
@@ -60,6 +63,7 @@ def command(
         values=values,
         max_length=max_length,
         batch_size=batch_size,
+        processes=processes,
         say=stderr_line,
     )
     typer.echo(f"{count} texts with the answers of {', '.join(teacher)} in {output}")

@@ -37,7 +37,8 @@ def make_collator(
     ``length`` and everything that is not a number or a list of numbers (texts, names, None) is left out. ``label``
     comes out as ``labels``: class ids int64; regression targets and multi-hot rows float32. Features without labels
     are fine. ``label_ids``, of several labels the ids of those that hold, come out as ``labels`` too: multi-hot rows,
-    of NaN where they are None. ``teacher_logits``, as many numbers in each row, come out float32.
+    of NaN where they are None. ``teacher_logits``, as many numbers in each row, or in a list for each token of
+    ``label_mask``, come out float32.
 
     Args:
         tokenizer: the one that made the features.
@@ -50,6 +51,7 @@ def make_collator(
         input_ids, attention_mask, token_type_ids, words, label_mask: ``(batch, longest of the batch)``, int64;
         ``words`` is padded with -1, which is no word, ``label_mask`` with 0;
         labels: ``(batch,)``, ``(batch, labels)`` for multi-label, or ``(batch, longest of the batch)`` by token;
+        teacher_logits: ``(batch, labels)``, or ``(batch, longest of the batch, labels)`` by token;
         example_weight: ``(batch,)``, float32, where the features have it.
         Of examples with several inputs each (the texts of a query) every input is a row, and there are ``groups``:
         ``(examples, most inputs of one)``, the row of each input, -1 where an example has no more; labels:
@@ -129,12 +131,15 @@ class Collator:
         for feature in kept:
             feature.pop("label_ids", None)
         # The tokenizer would not pad them.
+        answers = [feature.pop(TEACHER_LOGITS) for feature in kept if {TEACHER_LOGITS, "label_mask"} <= feature.keys()]
         rows = {name: [feature.pop(name) for feature in kept if name in feature] for name in self.padding}
         batch = dict(self.pad(kept))
         for name, values in rows.items():
             if values:
                 by_token = cast("list[Sequence[int]]", values)
                 batch[name] = self._padded(by_token, batch["input_ids"].shape[1], self.padding[name])
+        if answers:
+            batch[TEACHER_LOGITS] = _at_tokens(answers, batch["label_mask"])
         if sets:
             batch["labels"] = self._multi_hot(cast("list[Sequence[int]]", sets))
         if "labels" in batch and batch["labels"].is_floating_point():
@@ -183,6 +188,21 @@ class Collator:
         left = self.pad.tokenizer.padding_side == "left"
         gaps = [[padding] * (length - len(row)) for row in rows]
         return torch.tensor([[*gap, *row] if left else [*row, *gap] for gap, row in zip(gaps, rows, strict=True)])
+
+
+def _at_tokens(answers: Sequence[object], mask: Tensor) -> Tensor:
+    """Recorded answers at the tokens that they are for, ``(batch, tokens, tags)``, and 0 elsewhere.
+
+    Args:
+        answers: of each example a list of numbers for each token that ``mask`` holds.
+        mask: ``(batch, tokens)``.
+    """
+    import torch
+
+    numbers = torch.tensor([row for own in cast("Sequence[list[list[float]]]", answers) for row in own])
+    found = torch.zeros(*mask.shape, numbers.shape[-1])
+    found[mask.bool()] = numbers
+    return found
 
 
 def _checked_weights(weights: Tensor) -> Tensor:

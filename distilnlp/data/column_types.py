@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
-__all__ = ["plain_array", "plain_type"]
+__all__ = ["holds_more", "plain_array", "plain_type"]
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType | None:
@@ -41,6 +41,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
 
 def _holds_objects(kind: pa.DataType) -> bool:
     return bool(kinds.is_struct(kind) or (_is_list(kind) and kinds.is_struct(kind.value_type)))
+
+
+def holds_more(kind: pa.DataType) -> bool:
+    """Whether a column holds mappings, or lists of mappings or of lists: a number for each label, of each word."""
+    if _is_list(kind):
+        return _is_list(kind.value_type) or holds_more(kind.value_type)
+    return bool(kinds.is_struct(kind) or kinds.is_map(kind))
 
 
 def plain_array(array: pa.Array) -> pa.Array:

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +28,9 @@ from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
 from distilnlp.data.recorded import RawAnswers, RecordedColumns, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
-from distilnlp.data.tagged_words import check_lengths, words_of_entities
+from distilnlp.data.tagged_words import check_lengths, word_counts, words_of_entities
 from distilnlp.errors import RequestError
-from distilnlp.problems import TEACHER_LOGITS, LabelColumn, Labels, Problem, get_problem, problem_of_columns
+from distilnlp.problems import IGNORED, TEACHER_LOGITS, LabelColumn, Labels, Problem, get_problem, problem_of_columns
 from distilnlp.problems.written import NumberStyle
 
 __all__ = ["Known", "Own", "Request", "convert", "pairs_of"]
@@ -175,6 +175,7 @@ class _Read:
         labels: of the rows ``labelled``, in their order; None where no row has one.
         labelled: ``(rows,)``.
         raw: the answers; None without a recorded teacher.
+        words: how many words each text has, ``(rows,)``, where each word is answered for; else None.
     """
 
     where: str
@@ -183,6 +184,7 @@ class _Read:
     labels: Labels | None
     labelled: NDArray[np.bool_]
     raw: RawAnswers | None
+    words: NDArray[np.int64] | None = None
 
     @property
     def complete(self) -> NDArray[np.bool_]:
@@ -206,7 +208,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     columns = request.columns(dataset.column_names, where)
     if isinstance(columns, RankingColumns):
         return _ranked(train, validation, columns, replace(request, problem=request.problem or RANKING.name))
-    dataset = words_of_entities(dataset, where, columns)
+    dataset = _words_of(dataset, where, columns, request)
     split = _read(dataset, where, columns, request)
     problem, names = _meaning(split, request)
     rows = _built(split, problem, names, fill=True)
@@ -229,7 +231,7 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
         other, other_where = validation
         asked = request.of_held_out(columns, other.column_names)
         same = asked.columns(other.column_names, other_where)
-        other = words_of_entities(other, other_where, same)
+        other = _words_of(other, other_where, same, asked)
         held = _read(other, other_where, same, asked, Labels(np.empty(0), names, problem, _style(split)))
         if held.labels is None and held.raw is None and request.recorded is not None:
             raise RequestError(
@@ -245,6 +247,17 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     if notes:
         logger.warning("%s: %s", where, "; ".join(notes))
     return Own(train_rows, validation_rows, names, problem, columns, tuple(notes))
+
+
+def _words_of(dataset: Dataset, where: str, columns: Columns, request: Request) -> Dataset:
+    """Texts with entities by their place as words with tags; anything else as it is."""
+    found = words_of_entities(dataset, where, columns)
+    if found is not dataset and request.recorded is not None:
+        raise RequestError(
+            f"{where}: a teacher's answers are for words, and here are texts with entities by their place: give lists"
+            " of words, each with a tag and an answer"
+        )
+    return found
 
 
 def _groups(split: _Read, problem: Problem, repeats: Repeats) -> NDArray[np.int64]:
@@ -288,10 +301,18 @@ def _meaning(split: _Read, request: Request) -> tuple[Problem, tuple[str, ...] |
 
 def _read(dataset: Dataset, where: str, columns: Columns, request: Request, train: Labels | None = None) -> _Read:
     """The parts of a split. ``train``: what the labels mean in the training split, where this is another one."""
-    raw = None if request.recorded is None else read_answers(dataset, where, request.recorded)
+    given = _told_by_texts(dataset, columns) if request.problem is None else get_problem(request.problem)
+    given = given if train is None else train.problem
+    words = None
+    if given is not None and given.rows == "token":
+        _check_words(dataset, where, columns, given)
+        words = word_counts(dataset, where, columns.text)
+    raw = None if request.recorded is None else read_answers(dataset, where, request.recorded, words)
     labelled = np.ones(len(dataset), dtype=bool)
     if request.optional:
         labelled = _labelled(dataset, columns.label)
+    if words is not None and isinstance(columns.label, str):
+        check_lengths(dataset, where, columns.label, np.where(labelled, words, 0))
     labels = None
     if labelled.any():
         some = dataset if labelled.all() else dataset.select(np.flatnonzero(labelled), keep_in_memory=True)
@@ -300,12 +321,12 @@ def _read(dataset: Dataset, where: str, columns: Columns, request: Request, trai
             meant = _known_labels(raw, request)
         labels = _labels(some, where, columns, problem=request.problem, train=meant, names=request.label_names)
     texts = {columns.text: "text"} | ({columns.text_pair: "text_pair"} if columns.text_pair is not None else {})
-    kind = labels.problem if labels is not None else _told_by_texts(dataset, columns)
+    kind = labels.problem if labels is not None else given
     for name in texts:
         if kind is None or kind.rows != "token":
             _check_texts(dataset, where, name)
     rows = dataset.select_columns(list(texts)).rename_columns(texts)
-    return _Read(where, rows, text_hashes(rows), labels, labelled, raw)
+    return _Read(where, rows, text_hashes(rows), labels, labelled, raw, words)
 
 
 def _known_labels(raw: RawAnswers | None, request: Request) -> Labels | None:
@@ -343,13 +364,15 @@ def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: 
     if split.labels is not None:
         values = split.labels.values
         if not split.labelled.all():
-            if problem.rows != "text":
-                row, what = int(np.argmin(split.labelled)) + 1, "tags" if problem.rows == "token" else "answers"
+            if problem.rows not in ("text", "token"):
+                row = int(np.argmin(split.labelled)) + 1
                 raise RequestError(
-                    f"{split.where}: row {row} has no {what}, and other rows have: fill them in or remove it"
+                    f"{split.where}: row {row} has no answers, and other rows have: fill them in or remove it"
                 )
             values = np.full(len(rows), problem.no_label, dtype=values.dtype)
             values[split.labelled] = split.labels.values
+            if split.words is not None:
+                values[~split.labelled] = _no_tags(split.words[~split.labelled])
         rows = with_label(rows, values, split.labels.feature)
     if type(problem).check_examples is not Problem.check_examples:  # else no row need be read
         for start in range(0, len(rows), BATCH_ROWS):
@@ -357,7 +380,7 @@ def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: 
     if split.raw is None:
         return rows
     logits = split.raw.logits(problem, names)
-    missing = np.isnan(logits).all(axis=1)
+    missing = ~split.raw.answered
     if fill and missing.any():
         bare = missing & ~split.labelled
         if split.labels is None or bare.any():
@@ -366,11 +389,31 @@ def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: 
                 f"{split.where}: row {row} has neither a label nor an answer of the teacher: remove the row"
             )
         own = np.cumsum(split.labelled) - 1  # the place of each row among those with a label
-        logits[missing] = problem.logits_of_labels(split.labels.values[own[missing]], logits.shape[1])
-    column = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1]).cast(
+        stand_ins = split.labels.values[own[missing]]
+        if split.words is None:
+            logits[missing] = problem.logits_of_labels(stand_ins, logits.shape[1])
+        else:
+            rows_of = np.repeat(np.arange(len(rows)), split.words)  # the row of each word
+            filled = np.empty((len(rows_of), logits.shape[1]), np.float32)
+            filled[~missing[rows_of]] = logits
+            filled[missing[rows_of]] = problem.logits_of_labels(np.concatenate(stand_ins), logits.shape[1])
+            logits = filled
+    numbers = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1]).cast(
         pa.list_(pa.float32())
     )
-    return rows.add_column(TEACHER_LOGITS, column, feature=List(Value("float32")))
+    if split.words is None:
+        return rows.add_column(TEACHER_LOGITS, numbers, feature=List(Value("float32")))
+    counts = np.where(missing & (not fill), 0, split.words)
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    column = pa.ListArray.from_arrays(pa.array(ends), numbers)
+    return rows.add_column(TEACHER_LOGITS, column, feature=List(List(Value("float32"))))
+
+
+def _no_tags(words: NDArray[np.int64]) -> NDArray[Any]:
+    """The labels of rows of so many words, of which none has a tag."""
+    values = np.empty(len(words), dtype=object)
+    values[:] = [(IGNORED,) * count for count in words.tolist()]
+    return values
 
 
 def _hold_out(split: _Read, seed: int, groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -442,9 +485,6 @@ def _labels(
     kind = train.problem if train else given
     if columns.label is None:
         raise RequestError(f"{where}: no column of labels is known: name it with label= (--label)")
-    if kind is not None and kind.rows == "token":
-        _check_words(dataset, where, columns, kind)
-        check_lengths(dataset, where, columns)
     if not isinstance(columns.label, str):
         return encode_labels(_one_column_each(dataset, where, columns.label), given, train)
     feature = dataset.features[columns.label]
@@ -473,7 +513,7 @@ def _check_words(dataset: Dataset, where: str, columns: Columns, kind: Problem) 
             f"{where}: column '{columns.text}' holds texts, and {kind.name} needs a list of words in each row, or"
             " entities with their places in the text (start, end, label)"
         )
-    if not isinstance(columns.label, str):
+    if columns.label is not None and not isinstance(columns.label, str):
         raise RequestError(f"{where}: {kind.name} needs one column with a list of tags in each row: name it alone")
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
-from distilnlp.data.column_types import plain_array, plain_type
+from distilnlp.data.column_types import holds_more, plain_array, plain_type
 from distilnlp.data.tagged_words import ConllFile
 from distilnlp.data.text_files import JsonFile, LineFile, TableFile, json_texts
 from distilnlp.errors import RequestError, listed, unknown
@@ -44,7 +44,7 @@ def read_files(paths: Sequence[Path], choose: Choose | None = None, mappings: Co
     Args:
         paths: the files, each of which has the columns that are needed.
         choose: takes the names of all columns of the first file and gives those that are needed; default: all.
-        mappings: columns that may hold mappings, which become JSON texts.
+        mappings: columns that may hold mappings, or lists of mappings or lists, which become JSON texts.
 
     Raises:
         RequestError: a file that is missing, no regular file, empty, of another kind, not UTF-8, or broken (with the
@@ -198,7 +198,7 @@ class _ParquetFile:
                 yield pa.table(columns, schema=schema)
 
     def _is_mapping(self, name: str, kind: pa.DataType) -> bool:
-        return name in self.mappings and (pa.types.is_struct(kind) or pa.types.is_map(kind))
+        return name in self.mappings and holds_more(kind)
 
     def _schema(self, stored: pa.Schema, needed: Sequence[str]) -> pa.Schema:
         fields = []

@@ -21,6 +21,7 @@ __all__ = [
     "label_sums",
     "names_of_sets",
     "read_zeros_and_ones",
+    "rows_with_label",
     "rows_without_label",
 ]
 
@@ -102,18 +103,26 @@ def label_sums(dataset: Dataset, column: str = "label") -> NDArray[np.int64]:
     return found
 
 
+def rows_with_label(batch: pa.Array) -> NDArray[np.bool_]:
+    """Which rows have a label, ``(rows,)``: one that is not -100, NaN, null, or a list of words all without a tag."""
+    there: NDArray[np.bool_] = np.asarray(batch.is_valid())
+    if pa.types.is_floating(batch.type):
+        there = there & ~np.asarray(pc.fill_null(pc.is_nan(batch), False))
+    elif pa.types.is_integer(batch.type):
+        there = there & ~np.asarray(pc.fill_null(pc.equal(batch, IGNORED), False))
+    elif pa.types.is_list(batch.type) and pa.types.is_integer(batch.type.value_type):
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(batch), 0))
+        ids = np.asarray(pc.list_flatten(batch))
+        tagged = np.bincount(np.repeat(np.arange(len(batch)), lengths)[ids != IGNORED], minlength=len(batch)) > 0
+        there = there & (tagged | (lengths == 0))
+    return there
+
+
 def rows_without_label(dataset: Any) -> int:
-    """How many rows of a data set have a column of labels and no label in it (-100, NaN or null there)."""
+    """How many rows of a data set have a column of labels and no label in it (see `rows_with_label`)."""
     columns = dataset.column_names if isinstance(dataset, Dataset) else []
     name = next((name for name in LABEL_COLUMNS if name in columns), None)
-    count = 0
-    for batch in () if name is None else column_batches(dataset, name):
-        count += batch.null_count
-        if pa.types.is_floating(batch.type):
-            count += pc.sum(pc.is_nan(batch)).as_py() or 0
-        elif pa.types.is_integer(batch.type):
-            count += pc.sum(pc.equal(batch, IGNORED)).as_py() or 0
-    return count
+    return 0 if name is None else sum(int((~rows_with_label(batch)).sum()) for batch in column_batches(dataset, name))
 
 
 def _answers(dataset: Dataset, column: str) -> NDArray[Any]:

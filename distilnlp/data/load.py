@@ -19,7 +19,7 @@ from distilnlp.data.custom import Known, Request, convert, pairs_of
 from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
-from distilnlp.data.label_sets import label_keys, rows_without_label
+from distilnlp.data.label_sets import label_keys, rows_with_label, rows_without_label
 from distilnlp.data.ranked import QUERIES, REFUSE, RankingColumns, read_queries
 from distilnlp.data.raw_text import raw_texts, split_texts
 from distilnlp.data.read_labels import read_label_names
@@ -87,13 +87,7 @@ class Task:
         """The task with those training rows that have a label."""
         if self.train is None or not rows_without_label(self.train):
             return self
-        labels = column_batches(self.train, "label")
-        missing = self.problem.no_label
-        has_one = [
-            value is not None and value != missing and value == value
-            for batch in labels
-            for value in batch.to_pylist()
-        ]
+        has_one = np.concatenate([rows_with_label(batch) for batch in column_batches(self.train, "label")])
         return replace(self, train=self.train.select(np.flatnonzero(has_one), keep_in_memory=True))
 
 

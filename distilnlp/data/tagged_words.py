@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from datasets import Dataset, List
+from datasets import Dataset, List, concatenate_datasets
+from numpy.typing import NDArray
 
 from distilnlp.data.arrow import BATCH_ROWS, column_batches, write_dataset
 from distilnlp.data.columns import Columns
@@ -15,7 +17,7 @@ from distilnlp.data.text_files import check_text, open_text
 from distilnlp.errors import RequestError
 from distilnlp.problems.tags import Span, tags_of
 
-__all__ = ["ConllFile", "check_lengths", "words_of_entities"]
+__all__ = ["ConllFile", "check_lengths", "word_counts", "words_of_entities"]
 
 WORDS, TAGS = "tokens", "tags"
 DOCUMENT = "-DOCSTART-"
@@ -104,7 +106,7 @@ def words_of_entities(dataset: Dataset, where: str, columns: Columns) -> Dataset
         where: the file or data set, for the errors.
         columns: of texts and labels.
     Returns:
-        The same columns, lists of words and of tags; anything else than entities as it is.
+        The same columns, those two lists of words and of tags; anything else than entities as it is.
     Raises:
         RequestError: an entity without start, end or label, outside of its text, without a word, or over another one.
     """
@@ -132,7 +134,9 @@ def words_of_entities(dataset: Dataset, where: str, columns: Columns) -> Dataset
                 rows.append(_words_and_tags(text or "", own or [], kind, place))
             yield pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
 
-    return write_dataset(tables())
+    found = write_dataset(tables())
+    others = [name for name in dataset.column_names if name not in found.column_names]
+    return concatenate_datasets([found, dataset.select_columns(others)], axis=1) if others else found
 
 
 def _words_and_tags(
@@ -170,17 +174,30 @@ def _cut(start: int, end: int, cuts: set[int]) -> Iterator[tuple[int, int]]:
     yield from itertools.pairwise(edges)
 
 
-def check_lengths(dataset: Dataset, where: str, columns: Columns) -> None:
-    """Raise RequestError unless each row has as many tags as words, and one word at least."""
+def word_counts(dataset: Dataset, where: str, column: str) -> NDArray[np.int64]:
+    """How many words each row has, ``(rows,)``. Raises RequestError for a row without one or with a null."""
+    counts: list[int] = []
+    for batch in column_batches(dataset, column):
+        for words in batch.to_pylist():
+            if not words or None in words:
+                what = "no words" if not words else "a word that is null"
+                raise RequestError(f"{where}: row {len(counts) + 1} has {what}")
+            counts.append(len(words))
+    return np.array(counts, dtype=np.int64)
+
+
+def check_lengths(dataset: Dataset, where: str, label: str, words: NDArray[np.int64]) -> None:
+    """Raise RequestError unless each row has as many tags as words.
+
+    Args:
+        label: the column of the tags.
+        words: how many words each row has, ``(rows,)``; 0 for one that needs no tags.
+    """
     row = 0
-    both = (column_batches(dataset, name) for name in (columns.text, str(columns.label)))
-    for words, tags in zip(*both, strict=True):
-        for own, given in zip(words.to_pylist(), tags.to_pylist(), strict=True):
+    for tags in column_batches(dataset, label):
+        for given in tags.to_pylist():
+            count = int(words[row])
             row += 1
-            if not own or None in own:
-                raise RequestError(f"{where}: row {row} has {'no words' if not own else 'a word that is null'}")
-            if not isinstance(given, list) or len(given) != len(own):
-                count = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
-                raise RequestError(
-                    f"{where}: row {row} has {len(own)} words and {count}: one tag is needed for each word"
-                )
+            if count and (not isinstance(given, list) or len(given) != count):
+                got = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
+                raise RequestError(f"{where}: row {row} has {count} words and {got}: one tag is needed for each word")

@@ -126,7 +126,7 @@ class JsonFile:
 
     Args:
         path: a ``.json`` or ``.jsonl`` file.
-        mappings: columns that may hold objects, which become JSON texts.
+        mappings: columns that may hold objects, or lists of objects or lists, which become JSON texts.
     Raises:
         RequestError: it is not UTF-8, is empty, or is not JSON.
     """
@@ -183,10 +183,11 @@ class JsonFile:
 
     def _array(self, name: str, rows: Sequence[tuple[str, dict[str, Any]]], replaced: list[str]) -> pa.Array:
         values = [row.get(name) for _, row in rows]
-        if name in self.mappings and any(isinstance(value, dict) for value in values):
+        if name in self.mappings and any(map(_holds_more, values)):
             for (where, _), value in zip(rows, values, strict=True):
-                if isinstance(value, _RepeatedKeys):
-                    raise RequestError(f"{self.path}: {where} has '{min(value.twice)}' in '{name}' more than once")
+                for part in value if isinstance(value, list) else [value]:
+                    if isinstance(part, _RepeatedKeys):
+                        raise RequestError(f"{self.path}: {where} has '{min(part.twice)}' in '{name}' more than once")
             return json_texts(values)
         try:
             try:
@@ -235,12 +236,22 @@ class JsonFile:
                     yield f"line {line}", _parse(self.path, content.rstrip(), line)
 
 
-def json_texts(values: Sequence[Any]) -> pa.Array:
-    """Mappings (also as lists of pairs, as Arrow gives them) as JSON texts; null where there is none."""
-    plain = (
-        dict(value) if isinstance(value, list) and value and isinstance(value[0], tuple) else value for value in values
+def _holds_more(value: object) -> bool:
+    """Whether it is a mapping, or a list of mappings or lists."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(part, dict | list) for part in value)
     )
-    return pa.array([None if value is None else json.dumps(value, default=str) for value in plain], pa.string())
+
+
+def json_texts(values: Sequence[Any]) -> pa.Array:
+    """Mappings (also as lists of pairs, as Arrow gives them) and lists of such as JSON texts; null for none."""
+    return pa.array([None if each is None else json.dumps(_plain(each), default=str) for each in values], pa.string())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return dict(value)
+    return [_plain(part) for part in value] if isinstance(value, list) else value
 
 
 def _nested_questions(path: Path, content: str) -> list[object] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
@@ -12,7 +12,7 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import nested
 from distilnlp.errors import RequestError
 from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_columns
-from distilnlp.problems.reading import Reader
+from distilnlp.problems.reading import Held, Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
-__all__ = ["check_tokenizer", "first_rows", "tokenize"]
+__all__ = ["check_tokenizer", "first_rows", "reader_for", "tokenize"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,14 +70,15 @@ def tokenize(
         token; those of ``text_pair`` are counted on from those of ``text``; ``labels`` as ``label`` was, or
         ``label_ids`` where it was a list of ``ClassLabel``; ``length``: number of tokens. Of a kind that answers by
         token, ``labels`` ``(length,)``, -100 for a token without a label, and ``label_mask`` ``(length,)``, 1 for a
-        token that is answered for; a long text becomes several rows, its windows. Of a kind with several texts a row
-        (`Problem.rows`), a list of these for each text, ``labels`` ``(texts,)``, and the longest ``length``.
+        token that is answered for, of which each has a list in ``teacher_logits``; a long text becomes several rows,
+        its windows. Of a kind with several texts a row (`Problem.rows`), a list of these for each text, ``labels``
+        ``(texts,)``, and the longest ``length``.
 
     Raises:
         RequestError: a column is missing; ``words`` of a tokenizer that does not know them; ``max_length`` leaves no
             room for text or is more than the tokenizer's ``model_max_length``; every row of a labelled data set is
             truncated (without labels, as for predictions on a long text, it is a warning); more than half of the
-            tokens of the first 100 rows are unknown.
+            tokens of the first 100 rows are unknown; answers of which no window holds one whole.
     """
     first = first_rows(dataset)
     if words and not tokenizer.is_fast:
@@ -85,7 +86,7 @@ def tokenize(
     encoder = _encoder(first, tokenizer, max_length, problem, settings, held_out)
     encoder.words = words
     features = _features(encoder(first[:1]), first, encoder)
-    encoder.cut, encoder.read, encoder.longest = 0, 0, ()
+    encoder.cut, encoder.read, encoder.longest, encoder.held = 0, 0, (), Held()
     if not _is_sized(dataset):
         _check_unknown(tokenizer, encoder(first[:])["input_ids"])
         _report_truncated(encoder)
@@ -96,6 +97,8 @@ def tokenize(
     if not len(tokenised):
         raise RequestError(f"none of the {len(dataset)} texts has a token: give texts with words in them")
     _report_truncated(encoder)
+    if not held_out:
+        _report_lost_answers(encoder)
     return tokenised
 
 
@@ -109,6 +112,18 @@ def check_tokenizer(
     """Raise what `tokenize` would, as far as the first 100 rows tell and truncation apart."""
     first = first_rows(dataset)
     _check_unknown(tokenizer, _encoder(first, tokenizer, max_length, problem, settings)(first[:])["input_ids"])
+
+
+def reader_for(
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    problem: Problem | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    held_out: bool = False,
+) -> Reader:
+    """What `tokenize` reads a data set's texts with. Args, Raises: as there."""
+    return _encoder(first_rows(dataset), tokenizer, max_length, problem, settings, held_out).reader
 
 
 def _encoder(
@@ -184,10 +199,12 @@ class _Encoder:
     cut: int = 0  # rows that were truncated so far, or texts of them
     read: int = 0  # rows so far, or texts
     longest: tuple[str, ...] = ()  # the texts of the one with the most characters
+    held: Held = field(default_factory=Held)  # of the rows so far
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoded = self.reader.encode(rows, self.words)
         self.read += len(encoded.example)
+        self.held = Held(*map(sum, zip(self.held, encoded.held, strict=True)))
         for row in encoded.cut:
             self.cut += 1
             whole = tuple(_longest(rows[name][row]) for name in ("text", "text_pair") if name in rows)
@@ -200,7 +217,7 @@ class _Encoder:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
         if EXAMPLE_WEIGHT in rows:
             columns[EXAMPLE_WEIGHT] = [rows[EXAMPLE_WEIGHT][row] for row in encoded.example]
-        if TEACHER_LOGITS in rows:
+        if TEACHER_LOGITS in rows and TEACHER_LOGITS not in columns:
             columns[TEACHER_LOGITS] = [rows[TEACHER_LOGITS][row] for row in encoded.example]
         return columns | {"length": [len(ids) for ids in columns["input_ids"]]}
 
@@ -315,3 +332,26 @@ def _report_truncated(encoder: _Encoder) -> None:
     if wrong:
         raise RequestError(f"{said}, so that every row would be truncated: give a larger max_length or shorter texts")
     logger.warning("%s and lose their end: a larger max_length keeps it", said)
+
+
+def _report_lost_answers(encoder: _Encoder) -> None:
+    """Answers that windows cut teach that there is none; those that are too long are never given."""
+    (answered, lost, too_long), limit = encoder.held, encoder.reader.limit
+    if answered and lost == answered:
+        raise RequestError(
+            f"none of the {answered} answers stands whole in a window of max_length={limit} tokens, so that none can"
+            " be learned: give a larger max_length, or a larger stride",
+            key=["max_length"],
+        )
+    if lost:
+        logger.warning(
+            "%d of %d answers stand whole in no window of max_length=%d tokens and are learned as none: a larger"
+            " max_length, or a larger stride, keeps them",
+            *(lost, answered, limit),
+        )
+    if too_long:
+        logger.warning(
+            "%d of %d answers have more tokens than longest_answer, so that no model gives them: a larger one allows"
+            " them",
+            *(too_long, answered),
+        )

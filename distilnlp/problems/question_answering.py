@@ -25,7 +25,7 @@ from distilnlp.problems.base import (
     register_problem,
 )
 from distilnlp.problems.classification import Classification
-from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, Spans, input_columns, word_numbers
+from distilnlp.problems.reading import Encoded, Held, Joined, Logits, Reader, Spans, input_columns, word_numbers
 from distilnlp.problems.thresholds import logit, sigmoid
 
 if TYPE_CHECKING:
@@ -410,11 +410,13 @@ class AnswerReader(Reader):
             taken.append((tokens, np.concatenate([np.zeros((1, 2), np.int64), offsets[real]])))
         if words:
             columns["words"] = [word_numbers(encoded, i) for i in range(len(example))]
+        held = Held()
         if "label" in rows:
             columns["labels"] = [
                 self._positions(rows["label"][row], *each) for row, each in zip(example, taken, strict=True)
             ]
-        return Encoded(columns, example, cut, taken)
+            held = self._held(rows["label"], example, taken, columns["labels"])
+        return Encoded(columns, example, cut, taken, held=held)
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         count = encoded.example[-1] + 1
@@ -443,6 +445,21 @@ class AnswerReader(Reader):
                 cut.append(row)
                 kept[row] = kept[row][: whole["offset_mapping"][row][self.question - 1][1]]
         return kept, cut
+
+    def _held(
+        self,
+        labels: Sequence[Mapping[str, Sequence[Any]]],
+        example: Sequence[int],
+        taken: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+        positions: Sequence[Sequence[int]],
+    ) -> Held:
+        lengths: dict[int, int] = {}  # of each example of which a window holds the answer, its tokens
+        for row, (tokens, _), (first, last) in zip(example, taken, positions, strict=True):
+            if first != tokens[0]:
+                lengths[row] = max(lengths.get(row, 0), last - first + 1)
+        answered = sum(bool(label[TEXT]) for label in labels)
+        too_long = sum(length > self.longest for length in lengths.values())
+        return Held(answered, answered - len(lengths), too_long)
 
     def _none(self, ids: Sequence[int]) -> int:
         """Where the token stands that means no answer: the one for the whole text, else the first."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "READING_FIELD",
     "Encoded",
+    "Held",
     "Joined",
     "Reader",
     "Spans",
@@ -36,6 +37,20 @@ Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
 
 
+class Held(NamedTuple):
+    """Whether windows hold the answers of some examples, so that they can be learned.
+
+    Args:
+        answered: how many examples have an answer.
+        lost: how many of these have none that stands in a window whole: they learn that there is none.
+        too_long: how many have one of more tokens than an answer may have, which is learned and never given.
+    """
+
+    answered: int = 0
+    lost: int = 0
+    too_long: int = 0
+
+
 @dataclass(frozen=True)
 class Encoded:
     """The inputs that a few examples become, of which a long one has several: its windows.
@@ -50,6 +65,7 @@ class Encoded:
         spans: of each example with a row for each word, where each word stands in the text, in characters.
         labels: of each example those of its rows of logits, ``(rows,)``, where the texts themselves tell them; empty
             where the data do.
+        held: of a kind whose answers stand in the texts, whether the windows hold those of the labels.
     """
 
     columns: dict[str, list[Any]]
@@ -58,6 +74,7 @@ class Encoded:
     taken: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     spans: list[Spans] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
 
 
 class Joined(NamedTuple):
@@ -167,6 +184,8 @@ class TextReader(Reader):
 class WindowReader(Reader):
     """A long text in windows, each an input of its own with the text's label; their logits are joined to one row.
 
+    Of a pair the second text is read in windows, each with the whole of the first.
+
     Args:
         tokenizer, limit: as for `Reader`.
         window: tokens of a window, special ones included; never more than ``limit``. None: the limit.
@@ -198,14 +217,13 @@ class WindowReader(Reader):
             )
 
     def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
-        if "text_pair" in rows:
-            raise RequestError(
-                "windows are for single texts, and these are pairs, of which a window would lose one: leave out long",
-                key=["long"],
-            )
+        pairs = rows.get("text_pair")
+        if pairs is not None:
+            self._check_room(rows["text"], pairs)
         encoded = self.tokenizer(
             list(rows["text"]),
-            truncation=True,
+            None if pairs is None else list(pairs),
+            truncation=True if pairs is None else "only_second",
             max_length=self.limit,
             stride=self.stride,
             return_overflowing_tokens=True,
@@ -215,6 +233,23 @@ class WindowReader(Reader):
         if words:
             columns["words"] = [word_numbers(encoded, i) for i in range(len(encoded["input_ids"]))]
         return Encoded(columns, [int(each) for each in encoded["overflow_to_sample_mapping"]])
+
+    def _check_room(self, texts: Sequence[str], pairs: Sequence[str]) -> None:
+        """Raise RequestError for a first text beside which a window has no room for new tokens of the second."""
+        room = self.limit - self.tokenizer.num_special_tokens_to_add(pair=True)
+        first, second = (
+            [len(ids) for ids in self.tokenizer([*each], add_special_tokens=False, verbose=False)["input_ids"]]
+            for each in (texts, pairs)
+        )
+        for text, own, other in zip(texts, first, second, strict=True):
+            left = room - own
+            if other > left and left <= self.stride:
+                raise RequestError(
+                    f"the first text of a pair ({text!r:.40}) has {own} tokens and leaves {max(0, left)} of a window's"
+                    f" {self.limit} for the second, which has {other} and of which windows share {self.stride}: give a"
+                    " larger max_length, a smaller stride, or shorter first texts",
+                    key=["long"],
+                )
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         windows: dict[int, list[Logits]] = {}

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from distilnlp.errors import RequestError
 from distilnlp.problems.base import (
     IGNORED,
+    TEACHER_LOGITS,
     Answer,
     Entity,
+    Floats,
     LabelColumn,
     Labels,
     Rows,
@@ -157,6 +159,13 @@ class TokenClassification(Classification):
 
     # ---- from logits to answers ----
 
+    def wrong_probabilities(self, values: Floats) -> tuple[NDArray[np.bool_], str]:
+        wrong, _ = super().wrong_probabilities(values)
+        return wrong, (
+            "probabilities from 0 to 1 whose sum is 1 are needed for each word; for logits say --teacher-values logits"
+            " (in a recipe, values: logits)"
+        )
+
     def answers_of_texts(
         self,
         logits: NDArray[Any],
@@ -268,6 +277,12 @@ class WordReader(Reader):
             columns["words"] = [word_numbers(encoded, i) for i in kept]
         if "label" in rows:
             columns["labels"] = [self._labels(rows["label"][example[i]], *taken[i], len(masks[i])) for i in kept]
+        if TEACHER_LOGITS in rows:  # recorded answers: of each token that counts that of its word
+            answers = rows[TEACHER_LOGITS]
+            columns[TEACHER_LOGITS] = [
+                [answers[example[i]][word] for word in self._counted(encoded, i, spans[example[i]], masks[i])]
+                for i in kept
+            ]
         return Encoded(columns, [example[i] for i in kept], [], [taken[i] for i in kept], spans)
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
@@ -337,6 +352,12 @@ class WordReader(Reader):
             taken.append((tokens, numbers))
             masks.append(mask.tolist())
         return taken, masks
+
+    @staticmethod
+    def _counted(encoded: BatchEncoding, place: int, spans: Spans, mask: Sequence[int]) -> list[int]:
+        """The word of each token of a window that the mask holds."""
+        words = _words_of_tokens(encoded, place, spans)
+        return [word for word, counts in zip(words, mask, strict=True) if counts]
 
     @staticmethod
     def _labels(tags: Sequence[int], tokens: NDArray[np.int64], words: NDArray[np.int64], length: int) -> list[int]:

@@ -90,13 +90,13 @@ def recorded_answers(task: Task) -> Answers | None:
     data = task.validation
     if data is None or TEACHER_LOGITS not in data.column_names:
         return None
-    if task.problem.rows == "list":
-        lists = data[TEACHER_LOGITS][:]
-        logits = np.array([[score] for scores in lists for score in scores], np.float32)
-        examples = np.repeat(np.arange(len(lists)), [len(scores) for scores in lists])
-        predictions = Predictions.of(_labels(data, task), logits, rows=examples)
+    if task.problem.rows in ("list", "token"):  # several rows of logits an example
+        lists = [np.asarray(own, np.float32).reshape(len(own), -1) for own in data[TEACHER_LOGITS][:]]
+        logits, examples = np.concatenate(lists), np.repeat(np.arange(len(lists)), list(map(len, lists)))
     else:
-        predictions = Predictions.of(_labels(data, task), column_array(data, TEACHER_LOGITS).astype(np.float32))
+        logits = column_array(data, TEACHER_LOGITS).astype(np.float32)
+        examples = np.arange(len(logits))
+    predictions = Predictions.of(_labels(data, task, len(logits)), logits, rows=examples)
     scores, baseline = _scores(predictions, task, data), _baseline(predictions, task, data)
     return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
 
@@ -246,14 +246,14 @@ def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predicti
     if found.labels is not None:
         labels = found.labels
     else:
-        labels = _labels(data, task) if "label" in data.column_names else np.full(len(found.logits), np.nan)
+        labels = _labels(data, task, len(found.logits))
     predictions = Predictions.of(labels, found.logits, thresholds, found.example, found.found)
     return predictions, _scores(predictions, task, data)
 
 
-def _labels(data: Dataset, task: Task) -> NDArray[Any]:
-    """NaN where the examples have no labels."""
-    return label_array(data, task.problem) if "label" in data.column_names else np.full(len(data), np.nan)
+def _labels(data: Dataset, task: Task, rows: int) -> NDArray[Any]:
+    """Of so many rows of logits; NaN where the examples have no labels."""
+    return label_array(data, task.problem) if "label" in data.column_names else np.full(rows, np.nan)
 
 
 def _scores(predictions: Predictions, task: Task, data: Dataset) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -10,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from datasets import ClassLabel, Dataset
-from numpy.typing import NDArray
+from datasets import ClassLabel, Dataset, List
 
 from distilnlp.checksums import file_checksum
 from distilnlp.data import load_task
@@ -21,18 +20,18 @@ from distilnlp.data.files import SUFFIXES, read_files
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
 from distilnlp.models.loading import model_files
-from distilnlp.models.predictor import Predictor, Text
+from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import Problem, get_problem
-from distilnlp.run.evaluation import texts_of
+from distilnlp.run.answering import PART_ROWS, Answering, Models
 from distilnlp.run.inputs import data_digest
 from distilnlp.whole_files import whole_file, write_text
 
 __all__ = ["WRITTEN", "label_data"]
 
 WRITTEN = (".jsonl", ".csv", ".parquet")
-PART_ROWS = 1024  # texts that are answered before what they got is kept
-Floats = NDArray[np.float64]
+
+_NAMES_OF_WORDS = {"text": "tokens", "label": "tags"}  # the columns of texts that are lists of words
 
 
 def label_data(
@@ -48,6 +47,7 @@ def label_data(
     values: str = "probabilities",
     max_length: int | None = None,
     batch_size: int = 32,
+    processes: int = 1,
     say: Callable[[str], object],
 ) -> int:
     """Let a model, or several, answer the texts of a data set, and write the answers.
@@ -61,39 +61,40 @@ def label_data(
         teachers: folders or Hub ids; all for the same labels, in whatever order.
         output: a ``.jsonl``, ``.csv`` or ``.parquet`` file with the columns ``text``, ``text_pair`` and ``label`` as
             far as the data have them, and ``probs`` or ``logits``, a mapping label -> number (JSON in a csv), or
-            ``score``, the number of a regression.
+            ``score``, the number of a regression. Of a model that tags words: ``tokens``, ``tags`` and a list with a
+            mapping for each word, and no csv.
         text, text_pair, label: columns of a file.
         data_dir: as for `load_task`.
         split: ``train`` or ``validation``, of what is no file.
         values: ``probabilities`` or ``logits``.
         max_length: tokens that texts are cut to; default: what each model takes, at most 512.
         batch_size: texts at a time.
+        processes: that answer at once, each with its own models and its share of the threads; the file is the same.
         say: shows one line to the user.
     Returns:
         How many texts were answered.
     Raises:
-        RequestError: no such data or model; models of several kinds of task or for other labels.
+        RequestError: no such data or model; models of several kinds of task or for other labels; ``processes``
+            below 1.
+        RunError: logits that are not finite; a process was ended.
     """
     if output.suffix not in WRITTEN:
         raise unknown("kind of output file", output.suffix or output.name, WRITTEN)
     if values not in ("probabilities", "logits"):
         raise unknown("kind of values:", values, ("probabilities", "logits"))
     data = _read(source, text, text_pair, label, data_dir, split)
+    if processes < 1:
+        raise RequestError(f"processes is {processes}: give 1 or more")
     predictors = [Predictor.load(name, max_length=max_length, batch_size=batch_size) for name in teachers]
     problem, names, orders = _one_head(teachers, predictors)
+    _check_kind(data, problem, teachers[0], output)
     for name, predictor in zip(teachers, predictors, strict=True):
         check_parts(remembered_columns(predictor.backend.config), 1 + ("text_pair" in data.column_names), name)
     folder = _parts_folder(output, _identity(data, teachers, values, max_length))
-    parts = []
-    for start in range(0, len(data), PART_ROWS):
-        stop = min(start + PART_ROWS, len(data))
-        parts.append(folder / f"{start}.npy")
-        if not parts[-1].is_file():
-            answers = _answers(texts_of(data.select(range(start, stop))), predictors, orders, problem, values)
-            with whole_file(parts[-1]) as temporary, temporary.open("wb") as file:
-                np.save(file, answers)
-        say(f"{stop} of {len(data)} texts ({100 * stop // len(data)} %)")
-    _write(output, data, parts, _column(problem, values), names)
+    models = Models(tuple(teachers), problem.name, tuple(map(tuple, orders)), values, max_length, batch_size)
+    answering = Answering(data, models, folder, PART_ROWS)
+    answering.run(predictors, processes, say)
+    _write(output, answering, _column(problem, values), names)
     shutil.rmtree(folder)
     return len(data)
 
@@ -113,7 +114,7 @@ def _read(
         texts = {found.text: "text", **({} if found.text_pair is None else {found.text_pair: "text_pair"})}
         for name in texts:
             for row, value in enumerate(data[name], start=1):
-                if not isinstance(value, str) or not value.strip():
+                if not _is_text(value):
                     raise RequestError(f"{source}: row {row} has no text in column '{name}': fill it or take it out")
         labels = {found.label: "label"} if isinstance(found.label, str) else {}
         return data.select_columns([*texts, *labels]).rename_columns({**texts, **labels})
@@ -126,6 +127,30 @@ def _read(
     return chosen
 
 
+def _is_text(value: object) -> bool:
+    """A text, or a list of words."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(word, str) for word in value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _check_kind(data: Dataset, problem: Problem, name: str, output: Path) -> None:
+    """Whether the texts are such as the model answers, and the file can hold its answers.
+
+    Raises:
+        RequestError: lists of words for a model of texts, or texts for one of words, of which nobody knows later what
+            its words were; lists in a csv.
+    """
+    words = isinstance(data.features["text"], List)
+    if words != (problem.rows == "token"):
+        raise RequestError(
+            f"{name} is for {problem.name} and the texts are {'lists of words' if words else 'whole'}: give"
+            f" {'texts' if words else 'lists of words (a column tokens, or a conll file)'}"
+        )
+    if words and output.suffix == ".csv":
+        raise RequestError(f"{output}: a csv has no lists of words: write a .jsonl or .parquet file")
+
+
 def _one_head(
     teachers: Sequence[str], predictors: Sequence[Predictor]
 ) -> tuple[Problem, tuple[str, ...], list[list[int]]]:
@@ -133,7 +158,7 @@ def _one_head(
     first = predictors[0]
     if first.problem.labels_itself:
         raise RequestError(f"{teachers[0]} is for {first.problem.name} and gives texts no label: take a classifier")
-    if first.problem.rows in ("token", "span"):
+    if first.problem.rows == "span":
         raise RequestError(
             f"{teachers[0]} is for {first.problem.name}, whose answers are not one row of numbers a text: distil"
             " from the model itself (--teacher)"
@@ -155,21 +180,6 @@ def _one_head(
     return get_problem(first.problem.name), tuple(first.label_names), orders
 
 
-def _answers(
-    texts: Sequence[Text],
-    predictors: Sequence[Predictor],
-    orders: Sequence[Sequence[int]],
-    problem: Problem,
-    values: str,
-) -> Floats:
-    """The mean of the models' answers, ``(texts, labels)``."""
-    total = np.zeros(())
-    for predictor, order in zip(predictors, orders, strict=True):
-        logits = predictor.logits(texts).astype(np.float64)[:, list(order)]
-        total = total + (logits if values == "logits" else problem.probabilities_of(logits))
-    return total / len(predictors)
-
-
 def _column(problem: Problem, values: str) -> str:
     if not problem.named_labels:
         return "score"
@@ -182,7 +192,7 @@ def _column(problem: Problem, values: str) -> str:
 def _identity(data: Dataset, teachers: Sequence[str], values: str, max_length: int | None) -> str:
     """A digest of all that the answers follow from."""
     files = {f"{name}/{file}": file_checksum(path) for name in teachers for file, path in model_files(name).items()}
-    said = json.dumps([files, list(teachers), values, max_length, len(data)], sort_keys=True)
+    said = json.dumps([files, list(teachers), values, max_length, len(data), PART_ROWS], sort_keys=True)
     return hashlib.sha256(said.encode() + data_digest(data)).hexdigest()[:16]
 
 
@@ -200,31 +210,50 @@ def _parts_folder(output: Path, identity: str) -> Path:
 # ---- the file ----
 
 
-def _write(output: Path, data: Dataset, parts: Sequence[Path], column: str, names: Sequence[str]) -> None:
+def _write(output: Path, answering: Answering, column: str, names: Sequence[str]) -> None:
     with whole_file(output) as temporary:
         if output.suffix == ".parquet":
-            _write_parquet(temporary, _records(data, parts, column, names))
+            _write_parquet(temporary, _records(answering, column, names))
             return
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            for number, records in enumerate(_records(data, parts, column, names)):
+            for number, records in enumerate(_records(answering, column, names)):
                 file.write(_lines(records, output.suffix, header=number == 0))
 
 
-def _records(
-    data: Dataset, parts: Sequence[Path], column: str, names: Sequence[str]
-) -> Iterator[list[dict[str, Any]]]:
+def _records(answering: Answering, column: str, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """The rows of the file, a part at a time."""
-    feature = data.features.get("label")
-    for number, part in enumerate(parts):
-        rows = data[number * PART_ROWS : (number + 1) * PART_ROWS]
-        if isinstance(feature, ClassLabel):
-            rows["label"] = [None if value is None or value < 0 else feature.int2str(value) for value in rows["label"]]
-        answers = np.load(part).tolist()
+    data, size = answering.data, answering.part_rows
+    feature, by_word = data.features.get("label"), isinstance(data.features["text"], List)
+    for number, part in enumerate(answering.read()):
+        rows = data[number * size : (number + 1) * size]
+        if "label" in rows:
+            rows["label"] = [_named(value, feature) for value in rows["label"]]
+        answers = part.tolist()
+        if by_word:
+            of_words = iter(answers)
+            answers = [list(itertools.islice(of_words, len(words))) for words in rows["text"]]
+            rows = {_NAMES_OF_WORDS.get(name, name): values for name, values in rows.items()}
         given = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
-        yield [
-            {**own, column: row[0] if column == "score" else dict(zip(names, row, strict=True))}
-            for own, row in zip(given, answers, strict=True)
-        ]
+        yield [{**own, column: _written(row, column, names)} for own, row in zip(given, answers, strict=True)]
+
+
+def _named(value: Any, feature: object) -> Any:
+    """A label by its name, or a list of such; None for none."""
+    inner = feature.feature if isinstance(feature, List) else feature
+    if value is None or not isinstance(inner, ClassLabel):
+        return value
+    if isinstance(value, list):
+        return [_named(each, inner) for each in value]
+    return None if value < 0 else inner.int2str(value)
+
+
+def _written(row: list[Any], column: str, names: Sequence[str]) -> Any:
+    """An answer as it stands in the file: a number, a mapping, or a list of mappings, one a word."""
+    if column == "score":
+        return row[0]
+    if isinstance(row[0], list):
+        return [_written(word, column, names) for word in row]
+    return dict(zip(names, row, strict=True))
 
 
 def _lines(records: Sequence[Mapping[str, Any]], suffix: str, header: bool) -> str:

@@ -100,7 +100,7 @@ def _try_stage(plan: Plan, stage: StagePlan, task: Task, stand_ins: "_StandIns",
 def _check_best_metric(plan: Plan, stage: StagePlan, task: Task) -> None:
     """Whether what is to be the best by it is measured at all."""
     metric = stage.arguments.metric_for_best_model
-    measured = [*(task.metrics if task.problem.metrics_in_training else ()), "loss"]
+    measured = [*task.metrics, "loss"]
     if metric is None or metric.removeprefix("eval_") in measured:
         return
     place = ("stages", stage.name, "training", "metric_for_best_model")

@@ -28,7 +28,8 @@ class RecordedTeacher:
         problem: the kind of task that the answers are of, or its name.
         name: what to call it in a message.
     Shapes:
-        batch["teacher_logits"]: ``(batch, labels)``, the logits that it gives.
+        batch["teacher_logits"]: ``(batch, labels)``, the logits that it gives; of words with tags ``(batch, tokens,
+            labels)``, where a token that answers for no word may have any.
     """
 
     def __init__(
@@ -65,4 +66,4 @@ class RecordedTeacher:
             )
         logits = batch[TEACHER_LOGITS].float()
         logits = logits if logits.ndim > 1 else logits[:, None]  # one number a row
-        return Outputs(logits=logits if self._order is None else logits[:, self._order], problem=self.info.problem)
+        return Outputs(logits=logits if self._order is None else logits[..., self._order], problem=self.info.problem)

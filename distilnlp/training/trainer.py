@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import datasets
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput
@@ -48,6 +50,7 @@ from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teach
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
+from distilnlp.training.measuring import joined_scores, joins
 from distilnlp.training.objective_hook import ObjectiveHook
 from distilnlp.training.parts import Part, Parts, Training
 from distilnlp.training.term_log import TermLog
@@ -160,6 +163,9 @@ class DistillationTrainer(Trainer):
                 check_fits(config, tokenizer)
         self._makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
         self._max_length = max_length
+        # The texts of what is evaluated, by their tokens; and of which a score is asked for next.
+        self._texts: WeakKeyDictionary[datasets.Dataset, datasets.Dataset] = WeakKeyDictionary()
+        self._evaluated: Any = None
         eval_dataset = self._to_tokens(eval_dataset, EVAL)
         problem = dataset_problem(visible if visible is not None else eval_dataset, own) or own
         super().__init__(
@@ -171,8 +177,7 @@ class DistillationTrainer(Trainer):
             ),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            compute_metrics=compute_metrics
-            or _metrics_of(problem, lambda: self.student.config, lambda: self._label_names),
+            compute_metrics=compute_metrics or self._metrics_of(problem),
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
@@ -450,7 +455,41 @@ class DistillationTrainer(Trainer):
                 raise unknown("evaluation set", eval_dataset, self.eval_dataset)
         else:
             eval_dataset = self._accepted(as_datasets(eval_dataset, EVAL), EVAL)
+        self._evaluated = self._set_named(eval_dataset)
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+
+    def _set_named(self, asked: Any) -> Any:
+        """The evaluation set that is asked for: itself, one of several by its name, or the trainer's own."""
+        if asked is None or isinstance(asked, str):
+            return self.eval_dataset[asked] if isinstance(self.eval_dataset, dict) and asked else self.eval_dataset
+        return asked
+
+    def _metrics_of(self, problem: Problem | None) -> Callable[[EvalPrediction], dict[str, float]] | None:
+        """The scores that a kind of task is told by; of texts in windows, and of answers, those of joined inputs."""
+        if problem is None:
+            return None
+        plain = make_compute_metrics(problem.metrics, problem, lambda: self.student.config, lambda: self._label_names)
+
+        def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+            logits = prediction.predictions
+            logits = logits[0] if isinstance(logits, tuple) else logits
+            data = self._evaluated
+            texts = self._texts.get(data) if isinstance(data, datasets.Dataset) else None
+            if texts is None or not joins(problem, texts, len(logits)):
+                return {} if plain is None else plain(prediction)
+            tokenizer = cast("PreTrainedTokenizerBase", self.processing_class)  # that has made the tokens
+            config, settings = self.student.config, self._read_as["settings"]
+            return joined_scores(
+                np.asarray(logits), texts, tokenizer, self._max_length, problem, config, settings, self._label_names
+            )
+
+        return compute_metrics
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[Any] | None:
+        """In the order of the data, also where a training's is by length: the windows of a text are joined."""
+        if self.args.train_sampling_strategy == "group_by_length" and isinstance(eval_dataset, datasets.Dataset):
+            return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+        return super()._get_eval_sampler(eval_dataset)
 
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
@@ -463,6 +502,7 @@ class DistillationTrainer(Trainer):
         if test_dataset is None:
             raise RequestError("there is nothing to predict: give test_dataset=")
         dataset = self._accepted(as_dataset(test_dataset, "test_dataset"), "test_dataset")
+        self._evaluated = dataset
         return super().predict(dataset, ignore_keys, metric_key_prefix)
 
     def _accepted(self, dataset: Any, argument: str) -> Any:
@@ -475,7 +515,10 @@ class DistillationTrainer(Trainer):
         if isinstance(dataset, dict):
             return {name: self._to_tokens(each, f"{argument}[{name!r}]") for name, each in dataset.items()}
         dataset = count_labels_as(dataset, self._label_names, argument, self._read_as["problem"])
-        return to_tokens(dataset, self._makers, self._max_length, **self._read_as, held_out=True)
+        tokens = to_tokens(dataset, self._makers, self._max_length, **self._read_as, held_out=True)
+        if tokens is not dataset and isinstance(dataset, datasets.Dataset) and isinstance(tokens, datasets.Dataset):
+            self._texts[tokens] = dataset
+        return tokens
 
     def _check_class_ids(self, dataset: Any, argument: str) -> None:
         if isinstance(dataset, dict):
@@ -668,12 +711,6 @@ class DistillationTrainer(Trainer):
             },
             model_name=model_name,
         )
-
-
-def _metrics_of(
-    problem: Problem | None, config: Callable[[], Any], names: Callable[[], Sequence[str] | None]
-) -> Callable[[EvalPrediction], dict[str, float]] | None:
-    return None if problem is None else make_compute_metrics(problem.metrics, problem, config, names)
 
 
 def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:

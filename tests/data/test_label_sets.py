@@ -1,6 +1,7 @@
 """Several labels a text are the ids of those that hold until the batch; what is read, measured and learned stays."""
 
 import json
+import math
 import tracemalloc
 
 import numpy as np
@@ -14,7 +15,7 @@ from distilnlp import DistillationTrainer
 from distilnlp.data import label_array, load_task, make_collator, tokenize
 from distilnlp.data.accept import count_labels_as
 from distilnlp.data.inspect import dataset_label_names, dataset_problem, label_counts, to_tokens
-from distilnlp.data.label_sets import as_zeros_and_ones, label_keys
+from distilnlp.data.label_sets import as_zeros_and_ones, label_keys, rows_with_label, rows_without_label
 from distilnlp.data.split import hold_out, subset
 from distilnlp.errors import RequestError
 from distilnlp.problems import get_problem
@@ -149,3 +150,17 @@ def test_of_many_labels_only_those_that_hold_are_in_memory(tmp_path):
 def test_sets_of_no_row_and_of_no_label_have_their_shape():
     assert as_zeros_and_ones([], 3).shape == (0, 3)
     assert as_zeros_and_ones([[], []], 2).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "has_one"),
+    [
+        ([0, -100, None, 3], [True, False, False, True]),
+        ([0.0, math.nan, None], [True, False, False]),
+        ([[0, -100], [-100, -100], [], None], [True, False, True, False]),
+        (["a", None], [True, False]),
+    ],
+)
+def test_a_row_without_a_label_is_told_in_every_kind_of_column(values, has_one):
+    assert rows_with_label(pa.array(values)).tolist() == has_one
+    assert rows_without_label(Dataset.from_dict({"label": values})) == has_one.count(False)

@@ -212,3 +212,119 @@ def test_a_row_with_neither_label_nor_answer_is_refused(tmp_path):
 def test_a_task_with_a_name_has_no_columns_to_name():
     with pytest.raises(RequestError, match="recorded= is for your own data"):
         load_task("mnli-sample", recorded=RecordedColumns(("probs",)))
+
+
+TAGS = ("O", "B-film", "I-film")
+SENTENCES = [[*TEXTS[row].split()[: 1 + row % 3], f"w{row}"] for row in range(ROWS)]
+OF_WORDS = [np.random.default_rng(row).dirichlet([1.0] * 3, size=len(s)).round(6) for row, s in enumerate(SENTENCES)]
+
+
+def tagged(**changes):
+    """Rows of words with an answer for each; a change is a column."""
+    answers_of = [[dict(zip(TAGS, map(float, word), strict=True)) for word in row] for row in OF_WORDS]
+    tags = [[TAGS[place] for place in row.argmax(axis=1)] for row in OF_WORDS]
+    columns = {"tokens": SENTENCES, "tags": tags, "probs": answers_of, **changes}
+    return rows(**{name: values for name, values in columns.items() if values is not None})
+
+
+def of_words(path, *columns, **settings):
+    """The probabilities of each sentence's words, and the task."""
+    task = load_task(path, recorded=RecordedColumns(columns or ("probs",), **settings))
+    found = {}
+    for split in (task.train, task.validation):
+        found.update(zip(map(tuple, split["text"]), split[TEACHER_LOGITS], strict=True))
+    return [np.exp(found[tuple(sentence)]) for sentence in SENTENCES if tuple(sentence) in found], task
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("form", ["mapping", "list", "text"])
+def test_each_word_has_an_answer_however_that_is_written(tmp_path, suffix, form):
+    forms = {
+        "mapping": {},
+        "list": {"probs": [row.tolist() for row in OF_WORDS]},
+        "text": {"probs": [json.dumps(row.tolist()) for row in OF_WORDS]},
+    }
+    probabilities, task = of_words(write(tmp_path / f"soft{suffix}", tagged(**forms[form])))
+
+    assert task.problem.name == "token_classification" and task.label_names == TAGS
+    for got, given in zip(probabilities, OF_WORDS, strict=True):
+        np.testing.assert_allclose(got, given, rtol=1e-4)
+
+
+def test_tags_of_another_order_or_with_a_confidence_are_put_into_that_of_the_data(tmp_path):
+    turned = [row[:, ::-1].tolist() for row in OF_WORDS]
+    file = write(tmp_path / "soft.jsonl", tagged(probs=turned))
+    np.testing.assert_allclose(of_words(file, labels=TAGS[::-1])[0][3], OF_WORDS[3], rtol=1e-4)
+    answer, sure = ([[fixed] * len(row) for row in SENTENCES] for fixed in ("I-film", 0.5))
+    file = write(tmp_path / "tags.jsonl", tagged(probs=None, answer=answer, sure=sure))
+    assert of_words(file, "answer", confidence="sure")[0][0][0].tolist() == pytest.approx([0.25, 0.25, 0.5])
+
+
+def test_sentences_without_tags_are_trained_on_and_not_held_out(tmp_path):
+    _, task = of_words(write(tmp_path / "bare.jsonl", tagged(tags=None)))
+    assert "label" not in task.train.column_names and task.label_names == TAGS
+
+    some = [None if row % 4 == 0 else each["tags"] for row, each in enumerate(tagged())]
+    _, task = of_words(write(tmp_path / "some.jsonl", tagged(tags=some)))
+    bare = [row for row in task.train if set(row["label"]) == {-100}]
+    assert len(bare) == 5 and all(len(row["label"]) == len(row["text"]) for row in bare)
+    assert len(task.labelled().train) == len(task.train) - 5
+    assert all(-100 not in tags for tags in task.validation["label"])
+
+
+def test_the_tags_of_a_sentence_may_stand_for_its_answers(tmp_path):
+    holes = [None if row < 4 else each["probs"] for row, each in enumerate(tagged())]
+    probabilities, _ = of_words(write(tmp_path / "soft.jsonl", tagged(probs=holes)), missing="label")
+    certain = np.eye(3)[OF_WORDS[2].argmax(axis=1)]
+    np.testing.assert_allclose(probabilities[2], certain, atol=1e-6)
+    np.testing.assert_allclose(probabilities[5], OF_WORDS[5], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda row: row["probs"].pop(),
+            "row 4 has 2 words and 1 answers of the teacher: one is needed for each word",
+        ),
+        (lambda row: row["probs"][1].update({"O": 3.0}), r"row 4, word 2 has 3, .*for each word"),
+        (lambda row: row["probs"][1].update({"O": float("nan")}), "row 4, word 2 has nan for 'O' where a finite"),
+        (lambda row: row["probs"][1].update({"O": None}), "row 4, word 2 has None for 'O'"),
+        (lambda row: row["probs"][1].pop("O"), "row 4, word 2 has B-film, I-film: .* as in the first word"),
+        (lambda row: row["probs"].__setitem__(1, None), "row 4, word 2 has no answer of the teacher, and other words"),
+        (lambda row: row.update(probs=None), "1 of 20 rows have no answer of the teacher, the first is row 4"),
+        (lambda row: row.update(probs=7), "row 4 has 2 words and '7' of the teacher"),
+        (lambda row: row["tags"].pop(), "row 4 has 2 words and 1 tags"),
+        (lambda row: row.update(tokens=[]), "row 4 has no words"),
+    ],
+)
+def test_an_answer_of_a_word_that_cannot_be_is_told_with_row_and_word(tmp_path, change, message):
+    records = json.loads(json.dumps(tagged()))
+    change(records[3])
+    file = write(tmp_path / "soft.jsonl", records)
+    with pytest.raises(RequestError, match=message) as raised:
+        of_words(file)
+    assert str(raised.value).startswith(str(file)) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "message"),
+    [
+        ({"probs": [[[0.5, 0.5]] * len(row) for row in SENTENCES]}, {}, "2 numbers a word where .* needs 3"),
+        ({"probs": [[0.5] * len(row) for row in SENTENCES]}, {}, "row 1, word 1 has 0.5: a mapping tag -> number"),
+        ({"probs": [["X"] * len(row) for row in SENTENCES]}, {}, "label in row 1, word 1 of .*X"),
+        ({"probs": [{"O": 1.0}] * ROWS}, {}, "row 1 has 2 words and {'O': 1.0} of the teacher"),
+        ({"probs": [["O"] * len(row) for row in SENTENCES], "sure": [[0.5]] * ROWS}, {"confidence": "sure"}, "1 conf"),
+        ({"tokens": TEXTS, "tags": LABELS}, {}, "the first row has an answer for each word, and the texts are whole"),
+    ],
+)
+def test_answers_that_do_not_fit_words_are_refused(tmp_path, changes, settings, message):
+    with pytest.raises(RequestError, match=message):
+        of_words(write(tmp_path / "soft.jsonl", tagged(**changes)), **settings)
+
+
+def test_entities_by_their_place_have_no_words_to_answer_for(tmp_path):
+    entities = [[{"start": 0, "end": 4, "label": "film"}]] * ROWS
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, entities=entities, probs=[[[0.1, 0.9]] * 3] * ROWS))
+    with pytest.raises(RequestError, match="a teacher's answers are for words"):
+        answers(file)

@@ -82,6 +82,15 @@ def test_entities_by_their_places_become_tags(tmp_path: Path) -> None:
     assert tags[1:] == [["O"], ["O", "O", "B-place", "O"]]
 
 
+def test_weights_stay_beside_entities(tmp_path: Path) -> None:
+    entities = [{"start": 0, "end": 3, "label": "film"}]
+    lines = [json.dumps({"text": f"one {row}", "entities": entities, "trust": row + 1}) for row in range(20)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    train = load_task(tmp_path / "train.jsonl", weight="trust").train
+    weights = dict(zip(map(" ".join, train["text"]), train["example_weight"], strict=True))
+    assert all(weight == int(text.split()[1]) + 1 for text, weight in weights.items())
+
+
 def test_a_word_is_cut_where_an_entity_ends_in_it(tmp_path: Path) -> None:
     path = conll(tmp_path, rows(["Romeward"], [[{"start": 0, "end": 4, "label": "place"}]]), "train.jsonl")
     task = load_task(path, validation=path)

@@ -87,6 +87,44 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, object], messag
         reader(**settings)
 
 
-def test_pairs_have_no_windows() -> None:
-    with pytest.raises(RequestError, match="windows are for single texts"):
-        reader().encode({"text": ["good"], "text_pair": ["film"]})
+def test_the_second_text_of_a_pair_is_read_in_windows_and_the_first_stays_whole() -> None:
+    encoded = reader().encode({"text": ["good film", "book", "good"], "text_pair": [LONG, "a red book", LONG]})
+    tokens = tiny_tokenizer()
+    texts = [tokens.convert_ids_to_tokens(ids) for ids in encoded.columns["input_ids"]]
+    firsts, seconds = zip(*[" ".join(text[1:-1]).split(" [SEP] ") for text in texts], strict=True)
+    assert set(zip(encoded.example, firsts, strict=True)) == {(0, "good film"), (1, "book"), (2, "good")}
+    assert max(map(len, texts)) == 12 and encoded.cut == []
+    for example, whole in enumerate([LONG, "a red book", LONG]):
+        windows = [second.split() for second, own in zip(seconds, encoded.example, strict=True) if own == example]
+        assert all(before[-4:] == after[:4] for before, after in pairwise(windows))
+        assert [*windows[0], *(word for words in windows[1:] for word in words[4:])] == whole.split()
+    segments = encoded.columns["token_type_ids"]
+    assert all(sum(own) == len(second.split()) + 1 for own, second in zip(segments, seconds, strict=True))
+
+
+def test_a_model_of_pairs_joins_its_windows() -> None:
+    model = tiny_model("bert")
+    remember_reading(model.config, {**WINDOWS, "join": "max"})
+    predictor = Predictor(TorchBackend(model, model.device), tiny_tokenizer())
+    parts = reader().encode({"text": ["good film"], "text_pair": [LONG]}).columns["input_ids"]
+    pairs = [tuple(tiny_tokenizer().decode(ids[1:-1]).split(" [SEP] ")) for ids in parts]
+    plain = Predictor(TorchBackend(tiny_model("bert"), model.device), tiny_tokenizer()).logits(pairs)
+    joined = predictor.logits([("good film", LONG), ("good", "a red book")])
+    np.testing.assert_allclose(joined[0], plain.max(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (
+            "the film was good very",
+            "has 5 tokens and leaves 4 of a window's 12 for the second, which has 32 and .* 4:",
+        ),
+        (LONG, "has 32 tokens and leaves 0 of a window's 12"),
+    ],
+)
+def test_a_first_text_that_leaves_no_room_is_refused(first: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        reader().encode({"text": ["good", first], "text_pair": ["film", LONG]})
+    short = reader().encode({"text": ["the film was good very"], "text_pair": ["a red book"]})
+    assert len(short.example) == 1  # all of it fits, so that no window is needed

@@ -5,15 +5,19 @@ import logging
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from distilnlp.data.collate import make_collator
 from distilnlp.data.read_labels import read_labels
+from distilnlp.data.tokenize import tokenize
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.heads import model_from_config
 from distilnlp.models.predictor import Predictor
-from distilnlp.problems import IGNORED, get_problem
+from distilnlp.problems import IGNORED, TEACHER_LOGITS, get_problem
+from distilnlp.teachers import RecordedTeacher
 from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
 TAGS = ("O", "B-film", "I-film", "B-food", "I-food")
@@ -75,6 +79,29 @@ def test_labels_of_all_pieces_are_those_of_the_first_alone() -> None:
     tokens = pieces().convert_ids_to_tokens(every.columns["input_ids"][0])
     own = [int(token != "\u0120") for token in tokens]  # a space alone is no piece of a word
     assert every.columns["label_mask"][0] == own
+
+
+@every_tokenizer
+@pytest.mark.parametrize("limit", [64, 8])
+@pytest.mark.parametrize("counted", ["first", "all"])
+def test_a_recorded_answer_goes_to_the_tokens_of_its_word(make, limit: int, counted: str) -> None:
+    """In whichever window that answers for the word; the batch has it at the token itself."""
+    tokenizer = make()
+    answers = [[float(word), -float(word)] for word in range(len(WORDS))]
+    rows = Dataset.from_dict({"text": [WORDS, WORDS[3:5]], TEACHER_LOGITS: [answers, answers[3:5]]})
+    tokens = tokenize(rows, tokenizer, limit, problem=KIND, settings={"pieces": counted})
+    batch = make_collator(tokenizer, 2, KIND.label_padding, KIND)(tokens.to_list())
+    given = RecordedTeacher(["O", "B-film"], KIND)(batch).get_logits()  # (windows, tokens, 2)
+    assert given.shape == (*batch["input_ids"].shape, 2)
+    assert not given[batch["label_mask"] == 0].any()
+    own = [[] for _ in range(len(tokens))]
+    for window, token in torch.nonzero(batch["label_mask"]).tolist():
+        word = int(given[window, token, 0])
+        assert given[window, token].tolist() == answers[word]
+        piece = tokenizer.decode([int(batch["input_ids"][window, token])]).strip()
+        assert piece in WORDS[word] or piece == tokenizer.unk_token
+        own[window].append(word)
+    assert {word for words in own[:-1] for word in words} == set(range(len(WORDS))) and set(own[-1]) == {3, 4}
 
 
 def test_a_word_that_nobody_sees_is_an_unknown_one() -> None:

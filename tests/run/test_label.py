@@ -2,19 +2,31 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch.multiprocessing.spawn import spawn
+from transformers import AutoModelForTokenClassification
 
 from distilnlp.data import load_task
 from distilnlp.data.recorded import RecordedColumns
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, RunError
+from distilnlp.losses import HardLabel, Objective, SoftTarget
 from distilnlp.models import Predictor
 from distilnlp.problems import TEACHER_LOGITS, get_problem
+from distilnlp.run import answering
 from distilnlp.run import label as label_module
 from distilnlp.run.label import label_data
-from tests.tiny import tiny_model, tiny_tokenizer
+from distilnlp.teachers import RecordedTeacher
+from distilnlp.training.trainer import DistillationTrainer
+from tests.runs import arguments, largest_difference, without_dropout
+from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
 NAMES = ("bad", "good", "mixed")
 TEXTS = ["a good film", "a bad film", "the meal was fine and very good", "red book", "poor", "we saw it"] * 4
@@ -97,7 +109,7 @@ def test_labels_are_kept_beside_the_answers(tmp_path, teachers):
 def test_a_broken_call_goes_on_and_leaves_nothing_half_written(tmp_path, texts, teachers, monkeypatch):
     monkeypatch.setattr(label_module, "PART_ROWS", 8)
     output, asked = tmp_path / "soft.jsonl", []
-    answers = label_module._answers
+    answers = answering._mean_answers
 
     def break_off(rows, *rest):
         if len(asked) == 2:
@@ -105,11 +117,11 @@ def test_a_broken_call_goes_on_and_leaves_nothing_half_written(tmp_path, texts, 
         asked.append(rows)
         return answers(rows, *rest)
 
-    monkeypatch.setattr(label_module, "_answers", break_off)
+    monkeypatch.setattr(answering, "_mean_answers", break_off)
     with pytest.raises(KeyboardInterrupt):
         labelled(texts, teachers[:1], output)
     assert not output.exists()
-    monkeypatch.setattr(label_module, "_answers", lambda rows, *rest: asked.append(rows) or answers(rows, *rest))
+    monkeypatch.setattr(answering, "_mean_answers", lambda rows, *rest: asked.append(rows) or answers(rows, *rest))
     labelled(texts, teachers[:1], output)
 
     assert len(asked) == 3 and [row["text"] for row in read(output)] == TEXTS
@@ -137,3 +149,161 @@ def test_models_that_have_no_mean_are_refused(tmp_path, texts, teachers):
     with pytest.raises(RequestError, match=r"is for regression and .* for single_label_classification"):
         labelled(texts, [teachers[0], str(tmp_path / "other")], tmp_path / "soft.jsonl")
     assert not (tmp_path / "soft.jsonl").exists()
+
+
+# ---- several processes ----
+
+
+def killed_by(folder, after, *settings):
+    """Start the command in a process of its own and kill it when so many parts are there; what is left."""
+    command = [sys.executable, "-m", "distilnlp", "label", *settings]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        while process.poll() is None and len(list(folder.glob(".soft.jsonl.parts/*.npy"))) < after:
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
+        process.wait()
+    return children
+
+
+class OneAfterTheOther:
+    """In place of processes, which take seconds to start."""
+
+    def __init__(self, function, given, nprocs, join):
+        self.processes, self.ranks = [], nprocs
+        for rank in range(nprocs):
+            function(rank, *given)
+
+    def join(self, timeout):
+        return True
+
+
+@pytest.mark.parametrize("start", [OneAfterTheOther, pytest.param(spawn, marks=pytest.mark.slow)])
+def test_several_processes_write_the_same_file(tmp_path, teachers, monkeypatch, start):
+    monkeypatch.setattr(label_module, "PART_ROWS", 4)
+    monkeypatch.setattr(answering, "spawn", start)
+    source = tmp_path / "texts.txt"
+    source.write_text("\n".join(f"{text} {'very ' * (row % 7)}good" for row, text in enumerate(TEXTS)))
+    threads = torch.get_num_threads()
+    said = [labelled(str(source), teachers, tmp_path / f"{n}.jsonl", processes=n) for n in (1, 2)]
+    torch.set_num_threads(threads)
+    assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+    assert said[0][-1] == said[1][-1] == "24 of 24 texts (100 %)"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_an_error_of_a_process_is_one_line_and_what_it_did_is_kept(tmp_path, texts, teachers, monkeypatch):
+    """The vector of one word is of numbers so large that their sum is none."""
+    monkeypatch.setattr(label_module, "PART_ROWS", 8)
+    model = tiny_model("bert", label_names=NAMES)
+    model.bert.embeddings.word_embeddings.weight.data[VOCAB.index("poor")] = 3e38
+    model.save_pretrained(tmp_path / "broken")
+    tiny_tokenizer().save_pretrained(tmp_path / "broken")
+    with pytest.raises(RunError, match=r"^\d+ of \d+ examples have logits that are not finite: .* is kept") as raised:
+        labelled(texts, [str(tmp_path / "broken")], tmp_path / "soft.jsonl", processes=2)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "soft.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_and_goes_on(tmp_path, teachers):
+    source = tmp_path / "texts.txt"
+    source.write_text("\n".join(f"{text} {'very ' * (row % 9)}good" for row, text in enumerate(TEXTS * 200)))
+    settings = [str(source), "--teacher", teachers[0], "-o", str(tmp_path / "soft.jsonl"), "--processes", "2"]
+    children = killed_by(tmp_path, 3, *settings)
+    assert children and not (tmp_path / "soft.jsonl").exists()
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    before = len(list(tmp_path.glob(".soft.jsonl.parts/*.npy")))
+    assert 3 <= before < 19
+    said: list[str] = []
+    label_data(str(source), teachers[:1], tmp_path / "soft.jsonl", processes=2, say=said.append)
+    assert int(said[0].split()[0]) >= 256 * before
+    label_data(str(source), teachers[:1], tmp_path / "one.jsonl", say=said.append)
+    assert (tmp_path / "soft.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+
+
+# ---- words with tags ----
+
+TAGS = ("O", "B-film", "I-film")
+
+
+@pytest.fixture
+def tagger(tmp_path):
+    """A model that tags words, and sentences with tags; every fourth is longer than a window."""
+    config = tiny_model("bert", label_names=TAGS).config
+    config.problem_type = None
+    torch.manual_seed(3)
+    AutoModelForTokenClassification.from_config(config).save_pretrained(tmp_path / "tagger")
+    tiny_tokenizer().save_pretrained(tmp_path / "tagger")
+    rows = [
+        {"tokens": words, "tags": [TAGS[len(word) % 3] for word in words]}
+        for words in ([*text.split(), "film", "book"] * (8 if row % 4 == 0 else 1) for row, text in enumerate(TEXTS))
+    ]
+    (tmp_path / "words.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(tmp_path / "tagger"), str(tmp_path / "words.jsonl"), rows
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_each_word_gets_the_probabilities_of_the_model(tmp_path, tagger, suffix):
+    teacher, source, rows = tagger
+    output = tmp_path / f"soft{suffix}"
+    label_data(source, [teacher], output, batch_size=4, max_length=20, say=lambda _: None)
+    found = read(output)
+
+    assert [{"tokens": row["tokens"], "tags": row["tags"]} for row in found] == rows
+    logits = Predictor.load(teacher, batch_size=4, max_length=20).logits([(row["tokens"],) for row in rows])
+    expected = get_problem("token_classification").probabilities_of(logits.astype(np.float64))
+    given = [[word[tag] for tag in TAGS] for row in found for word in row["probs"]]
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_what_is_written_teaches_as_the_model_itself_does(tmp_path, tagger):
+    """The same student after some steps, to rounding, with sentences in windows and in one."""
+    teacher, source, _ = tagger
+    label_data(source, [teacher], tmp_path / "soft.jsonl", max_length=20, say=lambda _: None)
+    students = []
+    for recorded in (None, RecordedColumns(("probs",))):
+        task = load_task(source if recorded is None else tmp_path / "soft.jsonl", recorded=recorded)
+        name = teacher if recorded is None else RecordedTeacher(task.label_names, task.problem)
+        student = AutoModelForTokenClassification.from_pretrained(teacher)
+        torch.manual_seed(5)
+        student.classifier.reset_parameters()
+        trainer = DistillationTrainer(
+            without_dropout(student),
+            name,
+            Objective([(0.3, HardLabel()), (0.7, SoftTarget(temperature=2.0))]),
+            arguments(tmp_path / "run", num_train_epochs=2),
+            train_dataset=task.train,
+            processing_class=tiny_tokenizer(),
+            max_length=20,
+        )
+        trainer.train()
+        students.append(trainer.model)
+    start = AutoModelForTokenClassification.from_pretrained(teacher)
+
+    assert largest_difference(*students) < 1e-6 < 1e-4 < largest_difference(students[0], start)
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix", "message"),
+    [
+        (
+            lambda row: {"text": " ".join(row["tokens"])},
+            ".jsonl",
+            "is for token_classification and the texts are whole",
+        ),
+        (lambda row: row, ".csv", "a csv has no lists of words"),
+    ],
+)
+def test_what_a_tagger_cannot_write_is_refused(tmp_path, tagger, make, suffix, message):
+    teacher, _, rows = tagger
+    (tmp_path / "other.jsonl").write_text("\n".join(json.dumps(make(row)) for row in rows))
+    with pytest.raises(RequestError, match=message):
+        label_data(str(tmp_path / "other.jsonl"), [teacher], tmp_path / f"soft{suffix}", say=lambda _: None)
+
+
+def test_words_are_no_texts_for_a_classifier(tmp_path, tagger, teachers):
+    with pytest.raises(RequestError, match="single_label_classification and the texts are lists of words: give texts"):
+        label_data(tagger[1], teachers[:1], tmp_path / "soft.jsonl", say=lambda _: None)

@@ -192,13 +192,19 @@ def test_a_model_of_questions_is_not_taken_for_a_classifier(run: Path, csv_file:
         answer_of(str(run / "student"), load_task(csv_file), max_length=LENGTH)
 
 
-def test_what_is_not_measured_in_training_cannot_choose_the_best_checkpoint(
+def test_the_best_checkpoint_is_chosen_by_what_questions_are_measured_by(
     start_weights: str, file: str, tmp_path: Path
 ) -> None:
     values = questions_recipe(start_weights, file)
-    values["stages"]["teacher"]["training"]["metric_for_best_model"] = "answer_f1"
-    with pytest.raises(RequestError, match="unknown metric 'answer_f1'"):
+    best = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    training = values["stages"]["teacher"]["training"] | best | {"num_train_epochs": 2}
+    values["stages"] = {"teacher": {**values["stages"]["teacher"], "training": training}}
+    training["metric_for_best_model"] = "f1"
+    with pytest.raises(RequestError, match=r"metric 'f1'.* answer_f1, exact_match, loss"):
         run_recipe(make_recipe(values, name="colours"), tmp_path / "run")
+    training["metric_for_best_model"] = "answer_f1"
+    report = run_recipe(make_recipe(values, name="colours"), tmp_path / "run")
+    assert report.stage("teacher").metrics.keys() >= {"answer_f1", "exact_match"}
 
 
 def test_questions_that_nobody_has_answered_are_learned_from_a_teacher(run: Path, file: str, tmp_path: Path) -> None:

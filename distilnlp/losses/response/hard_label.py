@@ -40,8 +40,8 @@ class HardLabel(WeighsClasses):
             more labels are found and more wrongly; what it moves, decision thresholds that are chosen after the
             training move back.
 
-    A text without a label (-100 for classes, NaN for a target or a row of several labels) adds 0 to the mean over the
-    examples, so that the loss weighs as much as there are labels.
+    A text without a label (-100 for a class, or for the tag of each word; NaN for a target or a row of several labels)
+    adds 0 to the mean over the examples, so that the loss weighs as much as there are labels.
 
     Shapes:
         student.logits: ``(batch, classes)``; labels: ``(batch,)`` or ``(batch, labels)``; of a span head
@@ -146,7 +146,7 @@ class HardLabel(WeighsClasses):
 def _known(batch: Batch) -> Tensor | None:
     """Which texts have a label, in the labels' shape with 1 in place of what comes after the first axis.
 
-    None where labels are not by text, or there are none.
+    None where there are no labels.
     """
     labels = batch.get("labels")
     if labels is None:
@@ -154,4 +154,5 @@ def _known(batch: Batch) -> Tensor | None:
     if labels.is_floating_point():
         known = ~labels.isnan()
         return known if labels.ndim == 1 else known.all(dim=-1, keepdim=True)
-    return labels != IGNORED if labels.ndim == 1 else None
+    known = labels != IGNORED
+    return known if labels.ndim == 1 else known.any(dim=-1, keepdim=True)

@@ -22,6 +22,18 @@ def test_hard_label_follows_the_kind_of_the_labels() -> None:
     assert float(target) == pytest.approx((1 + 9) / 2)
 
 
+def test_a_text_without_a_label_adds_nothing_to_the_mean_over_texts() -> None:
+    """Whether it has one class, or one for each of its tokens, some of which answer for no word."""
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 3.0], [1.0, 0.0]]])  # (texts, tokens, classes)
+    labels = torch.tensor([[0, -100], [-100, -100]])
+    words = Outputs(logits=logits, problem=get_problem("token_classification"))
+    batch = {"labels": labels, "label_mask": torch.tensor([[1, 0], [1, 1]])}
+    of_one = F.cross_entropy(logits[0, :1], labels[0, :1])
+    torch.testing.assert_close(HardLabel()(words, None, batch), of_one / 2)
+    of_texts = HardLabel()(Outputs(logits=logits[:, 0]), None, {"labels": labels[:, 0]})
+    torch.testing.assert_close(of_texts, of_one / 2)
+
+
 @pytest.mark.parametrize(
     ("logits", "batch", "message"),
     [
