@@ -17,6 +17,7 @@ def command(
     task: options.TaskName,
     text: options.Text = None,
     text_pair: options.TextPair = None,
+    translation: options.Translation = None,
     label: options.Label = None,
     label_names: options.LabelNames = None,
     problem_type: options.ProblemType = None,
@@ -31,7 +32,8 @@ def command(
 ) -> None:
     """Measure a model on the held-out examples of TASK.
 
-    A sentence encoder is measured on pairs of texts with a score: stsb, or a file of two texts and a number a row.
+    A sentence encoder is measured on pairs of texts with a score: stsb, or a file of two texts and a number a row;
+    with --translation on how often it finds the translation of a text, and the reverse.
     """
     from distilnlp.cli._quiet import quiet_libraries
 
@@ -45,7 +47,8 @@ def command(
     folder = str(data_dir) if data_dir else None
     if gives_vectors(model):
         columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
-        loaded = load_pairs(validation or task, data_dir=folder, **columns)
+        several = options.split_columns(translation) or ()
+        loaded = load_pairs(validation or task, data_dir=folder, translations=several, **columns)
     else:
         loaded = load_task(
             task,

@@ -31,9 +31,10 @@ from distilnlp.data.inspect import (
 )
 from distilnlp.data.nested import flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
+from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_rows
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
-from distilnlp.models.checks import check_fits, training_limit
+from distilnlp.models.checks import check_fits, token_limit, training_limit
 from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.heads import head_logits
 from distilnlp.models.labels import label_names_of
@@ -42,13 +43,16 @@ from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem, problem_of_config
+from distilnlp.problems.base import label_feature
 from distilnlp.problems.masking import SHARE, Masking
+from distilnlp.problems.reading import Reader, TextReader
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
 from distilnlp.training.objective_hook import ObjectiveHook
+from distilnlp.training.own_tokens import answers_to, check_compares_vectors
 from distilnlp.training.parts import Part, Parts, Training
 from distilnlp.training.term_log import TermLog
 
@@ -147,16 +151,24 @@ class DistillationTrainer(Trainer):
         if tokenizer is not None and collates:
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
+        # Why the teacher reads other tokens than the student, in words, and what reads them; None where it does not
+        self._apart = (
+            None if teacher is None else compatibility.reads_other_tokens(own, tokenizer, teacher.tokenizer, visible)
+        )
+        self._own_reader: Reader | None = None
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
         if tokenizer is not None:
             # A teacher that follows the training has no model before it.
             its = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
-            configs = [getattr(each, "config", None) for each in (model, its)]
+            read_with_it = (model,) if self._apart else (model, its)
+            configs = [getattr(each, "config", None) for each in read_with_it]
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
+            if self._apart and teacher is not None and teacher.tokenizer is not None:
+                self._own_reader = _reader_of(teacher.tokenizer, getattr(its, "config", None), max_length)
             for config in read_by:
                 check_fits(config, tokenizer)
-        self._makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
+        self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._apart else None]
         self._max_length = max_length
         eval_dataset = self._to_tokens(eval_dataset, EVAL)
         problem = dataset_problem(visible if visible is not None else eval_dataset, own) or own
@@ -164,13 +176,20 @@ class DistillationTrainer(Trainer):
             model=model,
             args=args,
             train_dataset=scale_weights(
-                to_tokens(train_dataset, self._makers, max_length, words=self._reads_words, **self._read_as),
+                to_tokens(
+                    train_dataset,
+                    self._makers,
+                    max_length,
+                    words=self._reads_words,
+                    teacher=self._own_reader,
+                    **self._read_as,
+                ),
                 "train_dataset",
             ),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
             compute_metrics=compute_metrics
-            or _metrics_of(problem, lambda: self.student.config, lambda: self._label_names),
+            or _metrics_of(problem, eval_dataset, lambda: self.student.config, lambda: self._label_names),
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
@@ -181,6 +200,8 @@ class DistillationTrainer(Trainer):
                 problem_of_config(self.student.config).label_padding if problem is None else problem.label_padding
             )
             self.data_collator = make_collator(tokenizer, self.student.config.num_labels, padding, problem)
+            if self._own_reader is not None:
+                self.data_collator = self.data_collator.with_teacher(self._own_reader.tokenizer)
         self.train_dataset = by_length(self.train_dataset, self.args, *self._batch_and_seed())
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.
@@ -197,7 +218,9 @@ class DistillationTrainer(Trainer):
             objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
-        if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
+        if self._apart:
+            check_compares_vectors(self.distillation_objective, self._apart)
+        elif teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
         reads_words = self._reads_words or (problem is not None and problem.labels_itself)
@@ -208,6 +231,7 @@ class DistillationTrainer(Trainer):
             EXAMPLE_WEIGHT,
             *self.label_names,
             *(["words"] if reads_words else []),
+            *(TEACHER_INPUTS if self._apart else ()),
         }
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
@@ -349,11 +373,16 @@ class DistillationTrainer(Trainer):
         passes = self.args.num_train_epochs
         if steps > 0 and isinstance(data, datasets.Dataset):
             passes = steps * self._batch_and_seed()[0] / len(data)
+        collate = self.data_collator
+        if self._own_reader is not None and isinstance(data, datasets.Dataset):
+            data, rows = own_dataset(data), len(data)
+            passes *= rows / len(data)  # a source is read for each of its translations
+            collate = make_collator(self._own_reader.tokenizer)
         return keep_answers(
             self.teacher,
             data,
             self._columns,
-            self.data_collator,
+            collate,
             self.cache,
             self.args,
             passes=passes * self.distillation_objective.teacher_until,
@@ -401,7 +430,7 @@ class DistillationTrainer(Trainer):
         columns, collate = self._signature_columns, self.data_collator
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
-            self.data_collator = self._cached.collator(collate, flat_rows)
+            self.data_collator = self._cached.collator(collate, own_rows if self._apart else flat_rows)
         elif self._epochs.masks is not None and isinstance(collate, Collator):
             self.data_collator = collate.hiding(self._epochs.masks)
         try:
@@ -476,7 +505,7 @@ class DistillationTrainer(Trainer):
                 self._check_class_ids(each, f"{argument}[{name!r}]")
         else:
             problem = problem_of_config(self.student.config)
-            if problem.rows in ("list", "span"):  # no ids, or positions, which are no classes of the head
+            if problem.rows in ("list", "span") or problem.vectors:  # no ids, or ones that are no classes of the head
                 return
             check_class_ids(dataset, problem.head_size(self.student.config), argument)
 
@@ -519,7 +548,7 @@ class DistillationTrainer(Trainer):
         answering, progress = self._cached or self.teacher, self._progress()
         if answering is not None and self.distillation_objective.uses_teacher_at(progress):
             with self.accelerator.autocast():
-                teacher = answering(inputs)
+                teacher = answers_to(answering, inputs) if self._apart else answering(inputs)
         self._hook.feed(teacher, inputs, progress)
         if tokens is not None and not self.distillation_objective.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
@@ -663,9 +692,21 @@ class DistillationTrainer(Trainer):
 
 
 def _metrics_of(
-    problem: Problem | None, config: Callable[[], Any], names: Callable[[], Sequence[str] | None]
+    problem: Problem | None, held_out: Any, config: Callable[[], Any], names: Callable[[], Sequence[str] | None]
 ) -> Callable[[EvalPrediction], dict[str, float]] | None:
-    return None if problem is None else make_compute_metrics(problem.metrics, problem, config, names)
+    if problem is None:
+        return None
+    first = next(iter(held_out.values()), None) if isinstance(held_out, dict) else held_out
+    features = getattr(first, "features", None) or {}
+    return make_compute_metrics(problem.metrics_by(label_feature(features)), problem, config, names)
+
+
+def _reader_of(tokenizer: PreTrainedTokenizerBase, config: Any, max_length: int) -> Reader:
+    """What reads the texts of a teacher with tokens of its own: as long as the student's, or as long as it can."""
+    if not isinstance(config, PreTrainedConfig):
+        return TextReader(tokenizer, min(max_length, tokenizer.model_max_length))
+    check_fits(config, tokenizer)
+    return TextReader(tokenizer, token_limit(config, tokenizer, max_length))
 
 
 def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:
