@@ -190,6 +190,17 @@ def test_a_run_across_languages_is_measured_by_the_translations_that_are_found(p
     assert scores["validation"]["translation_accuracy"] > control.score
 
 
+def test_a_student_of_another_width_is_told_how_it_gets_the_teachers(place: Path) -> None:
+    wide = tiny_model("bert", hidden=64, layers=1)
+    wide.base_model.save_pretrained(place / "wide")
+    tiny_tokenizer().save_pretrained(place / "wide")
+    changes = [f"stages.student.student.from={place / 'wide'}", "stages.student.pooling=mean"]
+    with pytest.raises(RequestError, match=r"student's have 64 and the teacher's 32; give the student as many"):
+        run(place, *changes, folder="none")
+    run(place, *changes, "stages.student.student.dimension=32")
+    assert make_vectors(str(place / "run" / "student"), ["a book"]).shape == (1, 32)
+
+
 def test_a_run_across_languages_that_compares_tokens_is_refused_with_its_line(place: Path) -> None:
     parallel_place(place)
     with pytest.raises(RequestError, match=r"stages\.student: hidden_state compares what the models have for"):
