@@ -4,18 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from transformers import BertTokenizer, PreTrainedTokenizerBase, TrainingArguments
 
 from distilnlp import DistillationTrainer, Objective
-from distilnlp.data.parallel import read_parallel, training_texts
+from distilnlp.data.parallel import held_out_texts, read_parallel, training_texts
 from distilnlp.data.tokenize import tokenize
 from distilnlp.errors import RequestError
 from distilnlp.losses import Cosine, get_loss
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder
 from distilnlp.problems.reading import TextReader
+from distilnlp.problems.sentence_embedding import translation_accuracies
 from distilnlp.teachers import CacheSettings, FrozenTeacher
 from tests.models.test_sentence_encoder import PLAIN, tiny_encoder
 from tests.tiny import VOCAB, tiny_model, tiny_tokenizer, toy_dataset
@@ -52,7 +54,7 @@ def parallel_texts(rows: int = 48) -> Dataset:
 
 def make_trainer(folder: Path, data: Any, objective: Objective | None = None, **settings: Any) -> DistillationTrainer:
     teacher = FrozenTeacher(tiny_encoder(), settings.pop("tokenizer", tiny_tokenizer()))
-    ours = {name: settings.pop(name) for name in ("cache", "data_collator") if name in settings}
+    ours = {name: settings.pop(name) for name in ("cache", "data_collator", "eval_dataset") if name in settings}
     arguments: dict[str, Any] = {"num_train_epochs": 6, "per_device_train_batch_size": 16, "learning_rate": 5e-3}
     arguments |= {"save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True}
     arguments |= {"dataloader_pin_memory": False, "logging_steps": 1}
@@ -95,6 +97,20 @@ def test_a_translation_gets_the_teachers_vector_of_its_source(tmp_path: Path) ->
     trainer = make_trainer(tmp_path, parallel_texts())
     trainer.train()
     assert likeness(trainer.student, translated) > 0.8 and likeness(trainer.student, str) > 0.8
+
+
+def test_translations_are_looked_for_while_it_learns(tmp_path: Path) -> None:
+    source = sorted(set(texts()["text"]))
+    rows = Dataset.from_dict({"en": source, "x": [translated(text) for text in source]})
+    held_out, _ = held_out_texts(read_parallel(rows, ("en", "x"), "here"), "here")
+    trainer = make_trainer(tmp_path, parallel_texts(), eval_dataset=held_out, eval_strategy="epoch")
+    trainer.train()
+    scores = [each["eval_translation_accuracy"] for each in trainer.state.log_history if "eval_runtime" in each]
+    assert scores[0] < scores[-1] > 0.5
+    read = bilingual_tokenizer()(held_out["text"][:], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        vectors = trainer.student.eval()(**read).logits
+    assert scores[-1] == pytest.approx(translation_accuracies(vectors, np.array(held_out["label"]))[0], abs=0.02)
 
 
 def test_kept_answers_and_live_ones_give_the_same_student_and_each_source_is_answered_once(
