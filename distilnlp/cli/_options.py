@@ -24,9 +24,11 @@ __all__ = [
     "Text",
     "TextPair",
     "Training",
+    "Translation",
     "Validation",
     "WithoutRelevant",
     "label_columns",
+    "split_columns",
     "with_training_options",
 ]
 
@@ -35,6 +37,10 @@ TaskName = Annotated[
 ]
 Text = Annotated[str | None, typer.Option(help="Column of the text, where its name does not tell.")]
 TextPair = Annotated[str | None, typer.Option(help="Column of the second text, for pairs.")]
+Translation = Annotated[
+    list[str] | None,
+    typer.Option(help="Sentence embeddings: column of a translation of --text; a,b or repeated: several languages."),
+]
 Label = Annotated[
     list[str] | None,
     typer.Option(help="Column of the label, where its name does not tell; a,b,c or repeated: a 0/1 column a label."),
@@ -91,6 +97,7 @@ class Training:
 
     text: Text = None
     text_pair: TextPair = None
+    translation: Translation = None
     label: Label = None
     label_names: LabelNames = None
     weight: Weight = None
@@ -129,6 +136,7 @@ class Training:
         return {
             "text": self.text,
             "text_pair": self.text_pair,
+            "translations": split_columns(self.translation),
             "label": label_columns(self.label),
             **{name: vars(self)[name] for name in names},
             "data_dir": str(self.data_dir) if self.data_dir else None,
@@ -152,6 +160,11 @@ class Training:
 def label_columns(label: list[str] | None) -> str | list[str] | None:
     """What was said with ``--label``, as a recipe says it."""
     return label[0] if label and len(label) == 1 else label or None
+
+
+def split_columns(said: list[str] | None) -> list[str] | None:
+    """The columns of an option that takes several, with commas between them or repeated; None where none is said."""
+    return [name.strip() for each in said or () for name in each.split(",") if name.strip()] or None
 
 
 def with_training_options(function: Callable[..., None]) -> Callable[..., None]:

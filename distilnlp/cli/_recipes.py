@@ -22,6 +22,7 @@ _NAMES = {
     "layers": "student-layers",
     "from": "teacher",
     "column": "teacher-column",
+    "translations": "translation",
 }
 
 
@@ -81,7 +82,7 @@ def look_at(task: str, data: Mapping[str, Any], *, strict: bool = False, **setti
         return None
     names = (
         *("data_dir", "validation", "text", "text_pair", "label", "label_names", "weight", "problem_type"),
-        "without_relevant",
+        *("without_relevant", "translations"),
     )
     ours, level = logging.getLogger("distilnlp"), logging.getLogger("distilnlp").level
     ours.setLevel(logging.CRITICAL)  # the run will say it

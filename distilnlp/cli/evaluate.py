@@ -17,6 +17,7 @@ def command(
     task: options.TaskName,
     text: options.Text = None,
     text_pair: options.TextPair = None,
+    translation: options.Translation = None,
     label: options.Label = None,
     label_names: options.LabelNames = None,
     problem_type: options.ProblemType = None,
@@ -31,8 +32,9 @@ def command(
 ) -> None:
     """Measure a model on the held-out examples of TASK.
 
-    A sentence encoder is measured on pairs of texts with a score (stsb, or a file of two texts and a number a row), or
-    on queries with their texts (a file with a column query, or --problem-type retrieval).
+    A sentence encoder is measured on pairs of texts with a score (stsb, or a file of two texts and a number a row), on
+    queries with their texts (a file with a column query, or --problem-type retrieval), or, with --translation, on how
+    often it finds the translation of a text, and the reverse.
     """
     from distilnlp.cli._quiet import quiet_libraries
 
@@ -48,10 +50,12 @@ def command(
     if gives_vectors(model):
         columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
         measured, trained = validation or task, columns_of(model)
-        if get_problem(problem_type).rows == "list" if problem_type else has_queries(measured, trained):
+        several = options.split_columns(translation) or ()
+        ranks = get_problem(problem_type).rows == "list" if problem_type else has_queries(measured, trained)
+        if ranks and not several:
             loaded = load_queries(measured, trained=trained, without_relevant=without_relevant, **columns)
         else:
-            loaded = load_pairs(measured, data_dir=folder, **columns)
+            loaded = load_pairs(measured, data_dir=folder, translations=several, **columns)
     else:
         loaded = load_task(
             task,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import flat_rows, is_nested
+from distilnlp.data.teacher_inputs import TEACHER_INPUTS, pad_own
 from distilnlp.errors import RequestError
 from distilnlp.problems import IGNORED, TEACHER_LOGITS, Problem
 from distilnlp.problems.masking import Masking
@@ -56,6 +57,8 @@ def make_collator(
         Of examples with several inputs each (the texts of a query) every input is a row, and there are ``groups``:
         ``(examples, most inputs of one)``, the row of each input, -1 where an example has no more; labels:
         ``(examples, most inputs of one)``, float32, filled up with -100.
+        teacher_input_ids, ...: ``(texts, longest of them)``, and teacher_rows: ``(batch,)``, as
+        `distilnlp.data.teacher_inputs.pad_own` makes them, where the teacher reads tokens of its own.
         head_tokens, labels, label_mask of a head that answers for some tokens only: ``(batch, rows)``.
 
     Raises:
@@ -116,6 +119,11 @@ class Collator:
     padding: Mapping[str, int]
     problem: Problem | None = None
     masks: Masks | None = None
+    teacher: PreTrainedTokenizerBase | None = None
+
+    def with_teacher(self, tokenizer: PreTrainedTokenizerBase) -> Collator:
+        """The same, where rows have inputs of a teacher with this tokenizer beside those of the student."""
+        return replace(self, teacher=tokenizer)
 
     def hiding(self, masks: Masks) -> Collator:
         """The same, which hides words of its inputs."""
@@ -130,6 +138,8 @@ class Collator:
         sets = [feature["label_ids"] for feature in features if "label_ids" in feature]
         for feature in kept:
             feature.pop("label_ids", None)
+        has_own = self.teacher is not None and bool(kept) and not TEACHER_INPUTS.keys().isdisjoint(kept[0])
+        own = pad_own(kept, self.teacher) if has_own and self.teacher is not None else {}
         # The tokenizer would not pad them.
         answers = [feature.pop(TEACHER_LOGITS) for feature in kept if {TEACHER_LOGITS, "label_mask"} <= feature.keys()]
         rows = {name: [feature.pop(name) for feature in kept if name in feature] for name in self.padding}
@@ -148,7 +158,7 @@ class Collator:
             batch[EXAMPLE_WEIGHT] = _checked_weights(batch[EXAMPLE_WEIGHT].float())
         if self.problem is not None and "labels" in batch:
             batch.update(self.problem.chosen(batch["labels"]))
-        return batch
+        return batch | own
 
     def _lists(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         """Of examples with several inputs each: every input a row, and where the inputs of each example are."""

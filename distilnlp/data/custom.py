@@ -63,6 +63,7 @@ class Request:
         known: the kind of task and the labels' names as a teacher has them, for texts without labels.
         group_size: texts of a query in one training example; None: 16.
         without_relevant: what becomes of a query without a relevant text; None: it is refused.
+        translations: the columns of a text's translations.
     """
 
     text: str | None = None
@@ -78,6 +79,7 @@ class Request:
     known: Known | None = None
     group_size: int | None = None
     without_relevant: str | None = None
+    translations: tuple[str, ...] = ()
 
     def columns(self, names: Sequence[str], where: str) -> Columns:
         """What the columns of the data are for. Raises RequestError where that cannot be told."""

@@ -15,6 +15,7 @@ from distilnlp.data.tokenize import first_rows, tokenize
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, problem_of_columns
 from distilnlp.problems.base import LABEL_COLUMNS, label_feature
+from distilnlp.problems.reading import Reader
 
 __all__ = [
     "dataset_label_names",
@@ -103,6 +104,7 @@ def to_tokens(
     problem: Problem | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
     held_out: bool = False,
+    teacher: Reader | None = None,
 ) -> Any:
     """The data set or stream tokenised; one that is already, and anything that is not of `datasets`, as it is.
 
@@ -110,13 +112,13 @@ def to_tokens(
         dataset: a data set, a dict of them, or None.
         tokenizers: the student's, then the teacher's (known to agree): the one that makes more inputs is used, so that
             a teacher with segments has them although its student (DistilBERT, say) does not read any.
-        max_length, words, problem, settings, held_out: as in `tokenize`; ``problem`` may be the model's own.
+        max_length, words, problem, settings, held_out, teacher: as in `tokenize`; ``problem`` may be the model's own.
     Raises:
         RequestError: there is text and no tokenizer.
     """
     if isinstance(dataset, dict):
         return {
-            name: to_tokens(part, tokenizers, max_length, words, problem, settings, held_out)
+            name: to_tokens(part, tokenizers, max_length, words, problem, settings, held_out, teacher)
             for name, part in dataset.items()
         }
     if not isinstance(dataset, Dataset | IterableDataset):
@@ -131,7 +133,7 @@ def to_tokens(
     if not known:
         raise RequestError("the data set holds text and there is no tokenizer: give processing_class=tokenizer")
     most = max(known, key=lambda tokenizer: len(tokenizer.model_input_names))
-    return tokenize(dataset, most, max_length, words, dataset_problem(seen, problem), settings, held_out)
+    return tokenize(dataset, most, max_length, words, dataset_problem(seen, problem), settings, held_out, teacher)
 
 
 def texts_alone(dataset: Any) -> Any:

@@ -20,12 +20,19 @@ from distilnlp.data.files import SUFFIXES, find_split, read_files
 from distilnlp.data.glue import Official, official, read_folder, read_packaged
 from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, TaskInfo, task_names
 from distilnlp.data.label_sets import label_keys, rows_with_label, rows_without_label
+from distilnlp.data.parallel import (
+    held_out_texts,
+    parallel_columns,
+    read_parallel,
+    split_parallel,
+    training_texts,
+)
 from distilnlp.data.ranked import QUERIES, REFUSE, RankingColumns, read_queries
 from distilnlp.data.raw_text import raw_texts, split_texts
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.recorded import RecordedColumns
 from distilnlp.data.repeats import overlap_note, text_hashes
-from distilnlp.data.sentences import scored_pairs, single_texts
+from distilnlp.data.sentences import are_scored, held_out_part, scored_pairs, single_texts
 from distilnlp.data.split import ranks_of, subset
 from distilnlp.errors import RequestError, RunError, nearest, unknown
 from distilnlp.problems import (
@@ -36,6 +43,7 @@ from distilnlp.problems import (
     problem_of_queries,
     problem_of_vectors,
 )
+from distilnlp.problems.sentence_embedding import SentenceEmbedding
 from distilnlp.typed import typed
 
 __all__ = ["Task", "has_queries", "known_name", "load_pairs", "load_queries", "load_task"]
@@ -106,6 +114,7 @@ def load_task(
     problem_type: str | None = None,
     group_size: int | None = None,
     without_relevant: str | None = None,
+    translations: str | Sequence[str] | None = None,
     seed: int = 0,
     max_train: int | None = None,
     max_validation: int | None = None,
@@ -139,6 +148,9 @@ def load_task(
             those of a query with more are dealt out to several.
         without_relevant: own data only, to rank: what becomes of a query of which no text is relevant: ``refuse``
             (default), or ``leave_out``.
+        translations: own data only, for sentence embeddings: the columns of the translations of ``text``. Every text
+            of a row is then one to learn from, with the source as what the teacher reads of it (``teacher_text``),
+            and held-out rows are measured by how often a translation is found.
         seed: of the held-out split and of the subsets.
         max_train, max_validation: rows at most; a seeded subset that keeps the classes' shares.
         recorded: own data only: where the answers of a teacher stand. The splits then have the column
@@ -162,8 +174,18 @@ def load_task(
     optional = optional_labels or recorded is not None
     request = Request(
         *(text, text_pair, labels, problem_type, seed, trained, names, weight, recorded, optional, known),
-        *(group_size, without_relevant),
+        *(
+            group_size,
+            without_relevant,
+            (translations,) if isinstance(translations, str) else tuple(translations or ()),
+        ),
     )
+    if request.translations and not means_vectors(problem_type):
+        raise RequestError(
+            "translations are for sentence embeddings: add problem_type sentence_embedding (--problem-type), or leave "
+            "translations out",
+            key=["translations"],
+        )
     if means_vectors(problem_type):
         if recorded is not None:
             raise RequestError(f"answers in the data teach logits, and {problem_type} has none: leave the column out")
@@ -248,22 +270,120 @@ def _load_sentences(
     max_train: int | None,
     max_validation: int | None,
 ) -> Task:
-    """Texts without their labels, and pairs with a score: by their own names, of the same data, or of other ones."""
+    """Texts without their labels, and what vectors are measured on: pairs with a score, parallel text, or texts."""
+    if request.translations:
+        return _load_parallel(name, data_dir, validation, request, max_train, max_validation)
     texts = _texts_of(name, data_dir, request, "pairs")
-    pairs, where = _pairs_of(validation, texts, data_dir, request)
-    held_out = scored_pairs(pairs, where)
+    held_out: Dataset | None
+    if validation is not None:
+        # The columns that are named for the texts are not theirs.
+        held_out = scored_pairs(*_named_pairs(validation, data_dir, replace(request, text=None, text_pair=None)))
+    else:
+        held_out = _own_held_out(texts)
     found = single_texts(texts.train, texts.columns, texts.where, held_out)
+    train, notes = found.rows, found.notes
+    if held_out is None:
+        train, held_out = held_out_part(train, request.seed, texts.where)
+    if "label" not in held_out.column_names:
+        notes = (*notes, f"{len(held_out)} texts without scores are held out")
+        logger.warning(
+            "%s: there are no pairs with a score, so that vectors are measured by their agreement with the teacher's "
+            "alone: give validation= (--validation), a file with two texts and a number a row, or stsb, for more",
+            texts.where,
+        )
+    return _vector_task(texts, train, held_out, notes, request, max_train, max_validation)
+
+
+def _vector_task(
+    texts: "_Texts",
+    train: Dataset,
+    held_out: Dataset,
+    notes: Sequence[str],
+    request: Request,
+    max_train: int | None,
+    max_validation: int | None,
+) -> Task:
+    problem = get_problem(str(request.problem))
+    metrics = problem.metrics_by(held_out.features.get("label"))
     return Task(
         name=texts.name,
-        train=_some(found.rows, request.seed, max_train),
+        train=_some(train, request.seed, max_train),
         validation=_some(held_out, request.seed, max_validation),
         label_names=None,
-        problem=get_problem(str(request.problem)),
-        metrics=get_problem(str(request.problem)).metrics,
-        main_metric=get_problem(str(request.problem)).main_metric,
-        source=_noted(texts.source, found.notes),
+        problem=SentenceEmbedding(request.translations) if request.translations else problem,
+        metrics=metrics,
+        main_metric=metrics[0],
+        source=_noted(texts.source, notes),
         dataset_id=texts.dataset_id,
     )
+
+
+def _own_held_out(texts: "_Texts") -> Dataset | None:
+    """What the data hold out themselves: pairs with a score, or else the texts; None where that is nothing."""
+    own, where = texts.validation, f"the held-out part of {texts.where}"
+    if own is None:
+        return None
+    if are_scored(own):
+        return scored_pairs(own, where)
+    return single_texts(own, [name for name in own.column_names if name != "label"], where).rows
+
+
+def _load_parallel(
+    name: str | Path,
+    data_dir: str | Path | None,
+    validation: str | Path | None,
+    request: Request,
+    max_train: int | None,
+    max_validation: int | None,
+) -> Task:
+    """Texts with their translations, and parallel rows or pairs with a score to measure on."""
+    if known_name(name):
+        raise RequestError(f"task '{name}' has no translations: leave translations= out, or name a file")
+    if request.text_pair is not None:
+        raise RequestError("a text and its translation are text= and translations=: leave text_pair= out")
+    texts = _texts_of(name, data_dir, request, "texts" if validation is None else None)
+    rows = read_parallel(texts.train, texts.columns, texts.where)
+    held_out, where = texts.validation, f"the held-out part of {texts.where}"
+    own = next((each for each in VALIDATION_NAMES if each in texts.splits), None)
+    split = own if validation is None else str(validation)
+    if split is not None and split in texts.splits:
+        where = f"{texts.source} {split}"
+        columns = parallel_columns(texts.splits[split].column_names, where, request.translations, texts.columns[0])
+        held_out = texts.splits[split].select_columns([*columns])
+    elif validation is not None:
+        held_out, where = _held_out_parallel(validation, data_dir, replace(request, text=texts.columns[0]))
+    notes: tuple[str, ...] = ()
+    if held_out is not None and "label" in held_out.column_names:
+        measured = _some(scored_pairs(held_out, where), request.seed, max_validation)
+    else:
+        if held_out is None:
+            rows, others = split_parallel(rows, request.seed, texts.where)
+        else:
+            others = read_parallel(held_out, texts.columns, where)
+        measured, notes = held_out_texts(_some(others, request.seed, max_validation), where)
+    # Rows, for a source is to have its translations.
+    train, said = training_texts(_some(rows, request.seed, max_train), texts.where, measured)
+    return _vector_task(texts, train, measured, (*said, *notes), request, None, None)
+
+
+def _held_out_parallel(name: str | Path, data_dir: str | Path | None, request: Request) -> tuple[Dataset, str]:
+    """Parallel rows where the file has a column of a translation, else pairs with a score."""
+    pairs = replace(request, text=None, translations=())
+    if known_name(name):
+        return _named_pairs(name, data_dir, pairs)
+    where = str(name)
+    seen: list[str] = []
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        seen[:] = names
+        if request.translations and not set(request.translations).isdisjoint(names):
+            return parallel_columns(names, where, request.translations, request.text)
+        return pairs.read_from(names, where)
+
+    data = read_files([_file(name)], choose)
+    if not set(request.translations).isdisjoint(seen):
+        return data, where
+    return pairs_of(data, pairs.columns(data.column_names, where), where, pairs), where
 
 
 @dataclass(frozen=True)
@@ -313,7 +433,7 @@ def _texts_of(
         if not files:
             raise RequestError(f"{path}: no training file in this folder: train.txt (.csv, .tsv, .jsonl, .parquet)")
         read, others = _read_texts(files, request), find_split(path, VALIDATION_NAMES)
-        reading = {"pairs": _read_pairs, "texts": _read_texts}
+        reading = {"pairs": _read_scored, "texts": _read_texts}
         validation = reading[held_out](others, request) if held_out and others else None
         stem = path.resolve().name
         return _Texts(stem, read, (*read.column_names,), str(files[0]), stem, validation=validation)
@@ -324,14 +444,28 @@ def _texts_of(
     splits = _from_hub(repository, config or None)
     if "train" not in splits:
         raise RequestError(f"{name}: no split 'train' in this Hub data set: it has {', '.join(splits)}")
-    columns = find_text_columns(splits["train"].column_names, str(name), request.text, request.text_pair)
+    columns = _text_columns(splits["train"].column_names, str(name), request)
     stem = repository.rsplit("/", 1)[-1]
     return _Texts(stem, splits["train"], columns, f"{name} train", str(name), repository, splits=splits)
 
 
 def _read_texts(paths: list[Path], request: Request) -> Dataset:
-    where = str(paths[0])
-    return read_files(paths, lambda names: find_text_columns(names, where, request.text, request.text_pair))
+    return read_files(paths, lambda names: _text_columns(names, str(paths[0]), request))
+
+
+def _text_columns(names: Sequence[str], where: str, request: Request) -> tuple[str, ...]:
+    if request.translations:
+        return parallel_columns(names, where, request.translations, request.text)
+    return find_text_columns(names, where, request.text, request.text_pair)
+
+
+def _read_scored(paths: list[Path], request: Request) -> Dataset:
+    """Pairs with a score, in the package's columns; or the texts, where these are single or have no label."""
+    if paths[0].suffix.lower() != ".txt":
+        data, columns = _read(paths, replace(request, optional=True))
+        if columns.label is not None and columns.text_pair is not None:
+            return pairs_of(data, columns, str(paths[0]), request)
+    return _read_texts(paths, request)
 
 
 def _read_pairs(paths: list[Path], request: Request) -> Dataset:
@@ -348,29 +482,40 @@ def load_pairs(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    translations: Sequence[str] = (),
 ) -> Task:
-    """Pairs of texts with a score alone, to measure vectors on: a task without anything to learn from.
+    """Pairs of texts with a score, or parallel text, to measure vectors on: a task without anything to learn from.
 
     Args:
         name: a GLUE task, of which the validation set is taken, a file, or a folder with a ``validation`` file.
-        data_dir, text, text_pair, label: as for `load_task`.
+        data_dir, text, text_pair, label, translations: as for `load_task`.
     Raises:
         RequestError: no such data, or pairs without a score.
     """
     problem = problem_of_vectors()
-    request = Request(text, text_pair, label, problem.name)
+    request = Request(text, text_pair, label, problem.name, translations=tuple(translations))
     folder = Path(name)
     held_out = find_split(folder, VALIDATION_NAMES) if os.path.isdir(folder) and not known_name(name) else []
-    pairs, where = _named_pairs(held_out[0] if held_out else name, data_dir, request)
+    if request.translations:
+        if known_name(name) or text_pair or label:
+            raise RequestError("translations= is for a file of parallel text, without text_pair= and label=")
+        where = str(held_out[0] if held_out else name)
+        rows = _read_texts([_file(where)], request)
+        measured, _ = held_out_texts(read_parallel(rows, rows.column_names, where), where)
+        problem = SentenceEmbedding(request.translations)
+    else:
+        pairs, where = _named_pairs(held_out[0] if held_out else name, data_dir, request)
+        measured = scored_pairs(pairs, where)
     known = known_name(name)
+    metrics = problem.metrics_by(measured.features["label"])
     return Task(
         name=known or Path(name).stem,
         train=None,
-        validation=scored_pairs(pairs, where),
+        validation=measured,
         label_names=None,
         problem=problem,
-        metrics=problem.metrics,
-        main_metric=problem.main_metric,
+        metrics=metrics,
+        main_metric=metrics[0],
         source=where,
     )
 
@@ -445,22 +590,6 @@ def _has(path: Path, columns: Columns | None) -> bool:
         return False
     read_files([path], first)
     return {*columns.names} <= {*names, *map(str.lower, names)}
-
-
-def _pairs_of(
-    validation: str | Path | None, texts: _Texts, data_dir: str | Path | None, request: Request
-) -> tuple[Dataset, str]:
-    """The pairs that vectors are measured on, and what to call them in an error."""
-    if validation is not None:
-        # The columns that are named for the texts are not theirs.
-        return _named_pairs(validation, data_dir, replace(request, text=None, text_pair=None))
-    if texts.validation is None:
-        raise RequestError(
-            f"{texts.where}: there is nothing to measure vectors on: give validation= (--validation), a file with "
-            "two texts and a score a row, or stsb",
-            key=["validation"],
-        )
-    return texts.validation, f"the held-out part of {texts.where}"
 
 
 def _named_pairs(name: str | Path, data_dir: str | Path | None, request: Request) -> tuple[Dataset, str]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from distilnlp.data.arrow import column_array, with_label, write_dataset
 from distilnlp.data.raw_text import text_batches
+from distilnlp.data.split import hold_out
 from distilnlp.errors import RequestError
 
-__all__ = ["Texts", "scored_pairs", "single_texts"]
+__all__ = ["Texts", "are_scored", "held_out_part", "scored_pairs", "single_texts"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def single_texts(dataset: Dataset, columns: Sequence[str], where: str, held_out:
 
     Args:
         dataset, columns, where: as for `distilnlp.data.raw_text.text_batches`.
-        held_out: pairs whose texts are not to be trained on; None leaves nothing out.
+        held_out: pairs, or texts, that are not to be trained on; None leaves nothing out.
     Raises:
         RequestError: a column that holds no texts; no text that is not empty; texts that are all held out.
     """
@@ -78,7 +79,35 @@ def single_texts(dataset: Dataset, columns: Sequence[str], where: str, held_out:
 
 
 def _hashes(pairs: Dataset, where: str) -> set[int]:
-    return {hash(text) for texts in text_batches(pairs, ("text", "text_pair"), where) for text in texts}
+    columns = [name for name in ("text", "text_pair") if name in pairs.column_names]
+    return {hash(text) for texts in text_batches(pairs, columns, where) for text in texts}
+
+
+def held_out_part(texts: Dataset, seed: int, where: str) -> tuple[Dataset, Dataset]:
+    """Texts to learn from, and a tenth of them that is held out, without any score.
+
+    Args:
+        texts: each once, as `single_texts` gives them.
+        seed: of what is held out.
+        where: what to call the data in an error.
+    Raises:
+        RequestError: too few texts to hold any out.
+    """
+    kept, held_out = hold_out(np.zeros(len(texts), dtype=np.int64), seed, where)
+    if len(held_out) < 2:
+        raise RequestError(
+            f"{where}: {len(texts)} different texts are too few to hold two of them out: give more, or validation= "
+            "(--validation)"
+        )
+    return texts.select(kept, keep_in_memory=True), texts.select(held_out, keep_in_memory=True)
+
+
+def are_scored(examples: Dataset) -> bool:
+    """Whether they are pairs with a score, or with classes of inference, which say how alike two texts are."""
+    feature = examples.features.get("label")
+    if isinstance(feature, ClassLabel):
+        return "text_pair" in examples.column_names and LIKENESS.keys() >= set(feature.names)
+    return "text_pair" in examples.column_names and isinstance(feature, Value)
 
 
 def scored_pairs(pairs: Dataset, where: str) -> Dataset:

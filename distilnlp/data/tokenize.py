@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import nested
+from distilnlp.data.teacher_inputs import own_columns
 from distilnlp.errors import RequestError
 from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_columns
 from distilnlp.problems.reading import Held, Reader
@@ -42,6 +43,7 @@ def tokenize(
     problem: Problem | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
     held_out: bool = False,
+    teacher: Reader | None = None,
 ) -> AnyDataset:
     """Tokenise the columns ``text`` and, where there is one, ``text_pair``, as the kind of task reads them.
 
@@ -63,6 +65,9 @@ def tokenize(
         problem: the kind of task; default: the one that the columns are told to be of.
         settings: how texts are read (see `distilnlp.models.reading`).
         held_out: whether a model is measured on them; only some kinds then read them in another way than a training.
+        teacher: reads what the teacher of these texts reads, where that is other tokens than the student's: the
+            column ``teacher_text``, or ``text`` without one. The rows then have its inputs too, as
+            ``teacher_input_ids`` and so on.
 
     Shapes:
         one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
@@ -84,11 +89,11 @@ def tokenize(
     if words and not tokenizer.is_fast:
         raise RequestError(f"{type(tokenizer).__name__} does not tell which word a token is of: use a fast tokenizer")
     encoder = _encoder(first, tokenizer, max_length, problem, settings, held_out)
-    encoder.words = words
+    encoder.words, encoder.teacher = words, teacher
     features = _features(encoder(first[:1]), first, encoder)
     encoder.cut, encoder.read, encoder.longest, encoder.held = 0, 0, (), Held()
     if not _is_sized(dataset):
-        _check_unknown(tokenizer, encoder(first[:])["input_ids"])
+        _check_all_unknown(encoder, encoder(first[:]))
         _report_truncated(encoder)
         return dataset.map(encoder, batched=True, remove_columns=first.column_names, features=features)
     from distilnlp.data.arrow import write_dataset
@@ -184,7 +189,7 @@ def _encoded(encoder: _Encoder, dataset: Dataset, features: Features) -> Iterato
     for start in tqdm(range(0, len(dataset), BATCH_ROWS), desc="tokenising", unit_scale=BATCH_ROWS, disable=hidden):
         columns = encoder(dataset[start : start + BATCH_ROWS])
         if start == 0:
-            _check_unknown(encoder.reader.tokenizer, columns["input_ids"][:FIRST_ROWS])
+            _check_all_unknown(encoder, columns)
         yield pa.table(columns, schema=features.arrow_schema)
 
 
@@ -196,6 +201,7 @@ class _Encoder:
     labels: str | None  # the column that the labels get where the reader leaves them as they are; None without any
     by_list: bool = False  # the inputs of an example stay in one row
     words: bool = False
+    teacher: Reader | None = None  # of what the teacher reads, where it reads other tokens
     cut: int = 0  # rows that were truncated so far, or texts of them
     read: int = 0  # rows so far, or texts
     longest: tuple[str, ...] = ()  # the texts of the one with the most characters
@@ -215,6 +221,8 @@ class _Encoder:
             return self._nested(columns, encoded.example, rows)
         if self.labels is not None and self.labels not in columns:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
+        if self.teacher is not None:
+            columns |= own_columns(self.teacher, rows)
         if EXAMPLE_WEIGHT in rows:
             columns[EXAMPLE_WEIGHT] = [rows[EXAMPLE_WEIGHT][row] for row in encoded.example]
         if TEACHER_LOGITS in rows and TEACHER_LOGITS not in columns:
@@ -284,6 +292,12 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *,
     return limit
 
 
+def _check_all_unknown(encoder: _Encoder, columns: Mapping[str, Sequence[Any]]) -> None:
+    _check_unknown(encoder.reader.tokenizer, columns["input_ids"][:FIRST_ROWS])
+    if encoder.teacher is not None:
+        _check_unknown(encoder.teacher.tokenizer, columns["teacher_input_ids"][:FIRST_ROWS])
+
+
 def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]]) -> None:
     """A wrong vocabulary makes every word unknown, and a model that sees one token in all texts learns nothing."""
     if tokenizer.unk_token_id is None:
@@ -303,7 +317,7 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
     """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
-    types = {"input_ids": "int32", "words": "int16", "labels": "int32"}
+    types = {"input_ids": "int32", "teacher_input_ids": "int32", "words": "int16", "labels": "int32"}
     labels = encoder.labels
     plain = ("length", EXAMPLE_WEIGHT, TEACHER_LOGITS, labels)
     kinds = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}

@@ -25,6 +25,7 @@ __all__ = [
     "LABEL_COLUMNS",
     "LEAST_PROBABILITY",
     "TEACHER_LOGITS",
+    "TEACHER_TEXT",
     "Answer",
     "Entity",
     "LabelColumn",
@@ -58,6 +59,10 @@ DECISION_THRESHOLDS = "decision_thresholds"
 
 # The column of a data set and of a batch that holds the recorded answers of a teacher.
 TEACHER_LOGITS = "teacher_logits"
+
+# The column of a data set that holds the text which the teacher reads in place of the student's: what a translation
+# was made of.
+TEACHER_TEXT = "teacher_text"
 
 # The label of a row or a token that has none, which no loss of PyTorch counts; Trainer fills lists up with it too.
 IGNORED = -100
@@ -289,6 +294,10 @@ class Problem:
         """The metrics that a run on the user's own data with these labels is told by, the main one first."""
         return self.metrics
 
+    def metrics_by(self, feature: Any) -> tuple[str, ...]:
+        """The metrics of held-out examples whose labels are of this type (a feature of `datasets`), or have none."""
+        return self.metrics
+
     # ---- labels in the data ----
 
     def recognises(self, column: LabelColumn) -> bool:
@@ -395,7 +404,7 @@ class Problem:
 
     def shortened(self, rows: Mapping[str, Sequence[Any]], letters: int) -> dict[str, Any]:
         """The same rows with texts of so few letters that a step on them takes no time."""
-        texts = [name for name in ("text", "text_pair") if name in rows]
+        texts = [name for name in ("text", "text_pair", TEACHER_TEXT) if name in rows]
         return {**rows, **{name: [text.strip()[:letters] for text in rows[name]] for name in texts}}
 
     # ---- the model ----
@@ -580,16 +589,25 @@ class Problem:
         return self.answers(logits, names)
 
     def details(
-        self, decisions: NDArray[Any], labels: NDArray[Any], examples: NDArray[np.int64], names: Sequence[str] | None
+        self,
+        decisions: NDArray[Any],
+        labels: NDArray[Any],
+        examples: NDArray[np.int64],
+        names: Sequence[str] | None,
+        logits: NDArray[Any],
     ) -> dict[str, float]:
         """Further scores, of each type of entity say, by name; none where the metrics tell all.
 
         Args:
-            decisions, labels: of each row of logits.
+            decisions, labels, logits: of each row of logits.
             examples: the example of each row.
             names: of the classes.
         """
         return {}
+
+    def examples_of(self, labels: NDArray[Any], examples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The example of each row of logits, of a kind whose labels tell which rows belong together; as given else."""
+        return examples
 
     def check_decisions(self, values: Floats, which: str) -> None:
         """Raise RequestError unless the values can be decisions of this kind; ``which``: what they are, in words."""

@@ -257,7 +257,12 @@ class QuestionAnswering(Classification):
         return [context[start:end] for (_, context), ((start, end),) in zip(texts, spans, strict=True)]
 
     def details(
-        self, decisions: NDArray[Any], labels: NDArray[Any], examples: NDArray[np.int64], names: Sequence[str] | None
+        self,
+        decisions: NDArray[Any],
+        labels: NDArray[Any],
+        examples: NDArray[np.int64],
+        names: Sequence[str] | None,
+        logits: NDArray[Any],
     ) -> dict[str, float]:
         """F1 of the questions with an answer and of those without one, where there are both."""
         answerable = self.strata(labels).astype(bool)

@@ -17,6 +17,7 @@ from distilnlp.problems.base import (
     Labels,
     Problem,
     check_finite,
+    label_feature,
     register_problem,
 )
 from distilnlp.problems.numbers import number_agreement, one_number, read_numbers
@@ -26,19 +27,35 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["SentenceEmbedding", "pair_cosines"]
+__all__ = ["SentenceEmbedding", "pair_cosines", "translation_accuracies", "translation_labels"]
 
 SHOWN = 4  # numbers of a vector that are shown to a reader
+
+# A label of parallel text has the language above these bits and the sentence below.
+_SENTENCE_BITS = 32
+NEIGHBOURS = 8  # with how many others the vector of a text is compared, to see how one model's lie to another's
+_AT_ONCE = 1024  # texts whose cosines with all others are in memory
 
 
 @register_problem("sentence_embedding")
 @dataclass(frozen=True)
 class SentenceEmbedding(Problem):
-    """A vector for each text. It is learned from texts alone; held-out data are pairs of texts with a score.
+    """A vector for each text. It is learned from texts alone, a text and its translations too.
 
-    A model's logits are the vector of a text. A row of logits in an evaluation is of a pair: the cosine of its two
-    vectors, which is compared with the score by its rank.
+    A model's logits are the vector of a text. Held-out data are one of three:
+
+    - pairs of texts with a score: a row of logits is then the cosine of a pair's vectors, which is compared with the
+      score by its rank;
+    - parallel text: a row is a vector, its label tells which rows are translations of one another
+      (`translation_labels`), and the nearest vector of the other language has to be the translation's;
+    - texts alone: a row is a vector, and all that can be told is whether the vectors lie to one another as the
+      teacher's do.
+
+    Args:
+        languages: what the translations are called, the columns of parallel text; empty without.
     """
+
+    languages: tuple[str, ...] = ()
 
     reading: ClassVar[tuple[str, ...]] = ()
     pipeline_tag: ClassVar[str] = "sentence-similarity"
@@ -51,7 +68,7 @@ class SentenceEmbedding(Problem):
     taught_alone: ClassVar[bool] = True
     response_loss: ClassVar[str] = "cosine"
     metrics: ClassVar[tuple[str, ...]] = ("spearmanr", "pearson")
-    accepted_metrics: ClassVar[tuple[str, ...]] = ("spearmanr", "pearson")
+    accepted_metrics: ClassVar[tuple[str, ...]] = ("spearmanr", "pearson", "translation_accuracy")
     agreement_meaning: ClassVar[str] = "Pearson correlation of the cosines with the teacher's (0 is what chance gives)"
 
     def encode(self, column: LabelColumn, train: Labels | None) -> Labels:
@@ -79,13 +96,22 @@ class SentenceEmbedding(Problem):
 
         return isinstance(feature, Value) and "float" in feature.dtype
 
+    def may_have_columns(self, features: Mapping[str, Any]) -> bool:
+        """Labels of parallel text are whole numbers, which are classes for whoever knows no better."""
+        return self.has_columns(features) or _of_parallel_text(label_feature(features))
+
+    def metrics_by(self, feature: Any) -> tuple[str, ...]:
+        return ("translation_accuracy",) if _of_parallel_text(feature) else self.metrics
+
     def reader(self, tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:
         return PairReader(tokenizer, limit)
 
     def answered_rows(
         self, logits: NDArray[Any], labels: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
-        """The cosine and the score of each pair, whose two texts stand one after the other."""
+        """Of pairs, whose texts stand one after the other, cosine and score; of parallel text each vector."""
+        if labels.dtype.kind in "iu":
+            return logits, labels, np.arange(len(logits))
         cosines = pair_cosines(logits[::2], logits[1::2])
         return cosines, labels[::2], np.arange(len(cosines))
 
@@ -107,13 +133,36 @@ class SentenceEmbedding(Problem):
         )
 
     def check_logits(self, logits: ArrayLike) -> NDArray[Any]:
-        """The cosines of pairs, ``(pairs,)``."""
-        needs = f"{self.name} is measured on pairs of texts with a score, by the cosine of each, (pairs, 1)"
+        """The cosines of pairs, ``(pairs,)``, or the vectors of texts, ``(texts, dimension)``."""
+        values = np.asarray(logits)
+        if values.ndim == 2 and values.shape[1] > 1:
+            check_finite(values)
+            return values
+        needs = f"{self.name} is measured on the cosines of pairs, (pairs, 1), or on vectors, (texts, dimension)"
         return one_number(logits, needs)
 
     def decide(self, logits: ArrayLike) -> NDArray[Any]:
-        """The cosines themselves, ``(pairs,)``."""
-        return self.check_logits(logits)
+        """The cosines themselves, ``(pairs,)``; of vectors zeros, ``(texts,)``: alone they decide nothing."""
+        values = self.check_logits(logits)
+        return values if values.ndim == 1 else np.zeros(len(values))
+
+    def examples_of(self, labels: NDArray[Any], examples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A sentence of parallel text with all its translations is one example."""
+        return _parts(labels)[1] if labels.dtype.kind in "iu" else examples
+
+    def details(
+        self,
+        decisions: NDArray[Any],
+        labels: NDArray[Any],
+        examples: NDArray[np.int64],
+        names: Sequence[str] | None,
+        logits: NDArray[Any],
+    ) -> dict[str, float]:
+        """The accuracy of each language, ``translation_accuracy[de]``, where there are several."""
+        if labels.dtype.kind not in "iu" or len(self.languages) < 2:
+            return {}
+        found = translation_accuracies(logits, labels)
+        return {f"translation_accuracy[{name}]": each for name, each in zip(self.languages, found, strict=True)}
 
     def answers(self, logits: ArrayLike, names: Sequence[str]) -> list[Answer]:
         """Of a text the first numbers of its vector; of a pair its cosine."""
@@ -128,8 +177,24 @@ class SentenceEmbedding(Problem):
         teachers: Problem | None = None,
         examples: NDArray[np.int64] | None = None,
     ) -> dict[str, float]:
-        """Pearson correlation of the cosines (1.0 for equal ones, else 0.0 where undefined), and mean difference."""
-        return number_agreement(student, teacher)
+        """Pearson correlation of the cosines (1.0 for equal ones, else 0.0 where undefined), and mean difference.
+
+        Of vectors, whose widths may differ, the cosines are those of each with a few others, the same in both models.
+        Of an example with several rows, a sentence with its translations, the teacher is asked for the first alone.
+        """
+        if student.ndim == 1:
+            return number_agreement(student, teacher)
+        if examples is not None:
+            _, first, places = np.unique(examples, return_index=True, return_inverse=True)
+            teacher = teacher[first[places]]
+        order = np.random.default_rng(0).permutation(len(student))
+        steps = range(1, min(NEIGHBOURS, len(order) - 1) + 1)
+        pairs = [(order, np.roll(order, step)) for step in steps]
+        own, theirs = (
+            np.concatenate([pair_cosines(each[a], each[b])[:, 0] for a, b in pairs]).astype(np.float64)
+            for each in (student, teacher)
+        )
+        return number_agreement(own, theirs)
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """The same cosine for every pair, which is no order."""
@@ -174,11 +239,76 @@ def pair_cosines(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float3
     """
     a, b = (np.asarray(each, dtype=np.float64) for each in (first, second))
     lengths = [np.linalg.norm(each, axis=1) for each in (a, b)]
-    zero = np.flatnonzero((lengths[0] == 0) | (lengths[1] == 0))
-    if len(zero):
-        raise RequestError(
-            f"the vector of a text in pair {zero[0] + 1} is all zeros and has no angle to any other: the model has "
-            "collapsed, train it again or check its Dense weights"
-        )
+    _check_directions(np.minimum(*lengths), "a text in pair")
     cosines: NDArray[np.float64] = (a * b).sum(axis=1) / (lengths[0] * lengths[1])
     return cosines.astype(np.float32)[:, None]
+
+
+def _of_parallel_text(feature: Any) -> bool:
+    from datasets import ClassLabel, Value
+
+    return isinstance(feature, Value) and not isinstance(feature, ClassLabel) and "int" in feature.dtype
+
+
+def translation_labels(sentences: int, languages: int) -> NDArray[np.int64]:
+    """The labels of parallel text, ``(languages * sentences,)``: all sentences of the source, then each translation.
+
+    Args:
+        sentences: of each language.
+        languages: the source and its translations.
+    """
+    return (np.arange(sentences) + (np.arange(languages)[:, None] << _SENTENCE_BITS)).reshape(-1)
+
+
+def _parts(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The language and the sentence of each label, ``(texts,)`` each."""
+    whole = labels.astype(np.int64)
+    return whole >> _SENTENCE_BITS, whole & ((1 << _SENTENCE_BITS) - 1)
+
+
+def translation_accuracies(vectors: ArrayLike, labels: NDArray[Any]) -> list[float]:
+    """Of each translation the share of texts whose nearest vector in the other language is that of their counterpart.
+
+    By the cosine, the mean of both directions: from the source and to it. Of several that are as near, the first in
+    the order of the sentences is taken.
+
+    Args:
+        vectors: ``(texts, dimension)``.
+        labels: ``(texts,)``, as `translation_labels` makes them, in any order; every sentence in every language.
+    Raises:
+        RequestError: a vector of zeros, or a sentence that a language lacks.
+    """
+    language, sentence = _parts(labels)
+    rows = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    _check_directions(lengths[:, 0], "text")
+    rows = rows / lengths
+    blocks = []
+    for each in np.unique(language):
+        own = np.flatnonzero(language == each)
+        blocks.append(own[np.argsort(sentence[own], kind="stable")])
+    if len(blocks) < 2 or any(not np.array_equal(sentence[each], sentence[blocks[0]]) for each in blocks):
+        raise RequestError("translations are found among texts of two languages or more, each sentence in all of them")
+    source = rows[blocks[0]]
+    return [
+        float(np.mean([_nearest_is_own(source, rows[each]), _nearest_is_own(rows[each], source)]))
+        for each in blocks[1:]
+    ]
+
+
+def _nearest_is_own(queries: Floats, others: Floats) -> float:
+    """The share of unit vectors whose nearest among the others is that at their own place."""
+    right = 0
+    for start in range(0, len(queries), _AT_ONCE):
+        nearest = (queries[start : start + _AT_ONCE] @ others.T).argmax(axis=1)
+        right += int((nearest == np.arange(start, start + len(nearest))).sum())
+    return right / len(queries)
+
+
+def _check_directions(lengths: Floats, what: str) -> None:
+    zero = np.flatnonzero(lengths == 0)
+    if len(zero):
+        raise RequestError(
+            f"the vector of {what} {zero[0] + 1} is all zeros and has no angle to any other: the model has "
+            "collapsed, train it again or check its Dense weights"
+        )

@@ -188,7 +188,12 @@ class TokenClassification(Classification):
         return [Answer(", ".join(f"{e.type}" for e in found), None, {}, tuple(found)) for found in entities]
 
     def details(
-        self, decisions: NDArray[Any], labels: NDArray[Any], examples: NDArray[np.int64], names: Sequence[str] | None
+        self,
+        decisions: NDArray[Any],
+        labels: NDArray[Any],
+        examples: NDArray[np.int64],
+        names: Sequence[str] | None,
+        logits: NDArray[Any],
     ) -> dict[str, float]:
         """F1 of each type of entity, ``entity_f1[person]``."""
         if names is None or scheme_of(names) is None:

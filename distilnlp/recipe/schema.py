@@ -68,6 +68,9 @@ class DataSpec(_Strict):
     validation: str | None = Field(None, description="file of the held-out examples; without one a part is held out")
     text: str | None = Field(None, description="column of the text")
     text_pair: str | None = Field(None, description="column of the second text, for pairs")
+    translations: str | list[str] | None = Field(
+        None, description="sentence embeddings: columns of the translations of 'text', which alone the teacher reads"
+    )
     label: str | list[str] | None = Field(
         None, description="column of the label; several columns of 0 and 1, one for each label"
     )
@@ -114,7 +117,7 @@ class DataSpec(_Strict):
 # What is said of one file's columns says nothing of another's.
 _OF_ONE_TASK = (
     *("validation", "text", "text_pair", "label", "label_names", "weight", "problem_type", "decision_thresholds"),
-    *("pieces", "group_size", "without_relevant", "similarity", "scale"),
+    *("pieces", "group_size", "without_relevant", "similarity", "scale", "translations"),
 )
 
 

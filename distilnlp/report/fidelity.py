@@ -30,6 +30,8 @@ def fidelity(
       defined), and ``mae``, the mean absolute difference;
     - ranking: ``agreement``, Kendall's tau-b of the two orders of a query's texts, mean over the queries, and ``mae``,
       the mean absolute difference of the scores after each query's mean difference is taken off;
+    - vectors of texts, whose widths may differ: ``agreement``, the Pearson correlation of the cosines between texts
+      (each text and a few others; of pairs of texts those of the pairs), and ``mae``, their mean absolute difference;
     - answers that are texts: ``agreement``, the share of equal ones, ``answer_f1``, the mean F1 between their words,
       and ``mae``, the mean absolute difference of their probabilities.
 
@@ -53,7 +55,8 @@ def fidelity(
     """
     problem = get_problem(problem)
     student, teacher = (np.asarray(values, dtype=np.float64) for values in (student_logits, teacher_logits))
-    if student.shape != teacher.shape or student.size == 0:
+    alike = student.shape[:1] == teacher.shape[:1] if problem.vectors else student.shape == teacher.shape
+    if not alike or student.size == 0:
         raise RequestError(
             f"fidelity needs student and teacher logits of one shape, with at least one example; "
             f"got {student.shape} and {teacher.shape}"

@@ -18,6 +18,7 @@ from distilnlp.problems import Problem, get_problem
 from distilnlp.problems.answers import exact_match, token_f1
 from distilnlp.problems.numbers import correlation, undefined_correlation
 from distilnlp.problems.ranking import rank_order
+from distilnlp.problems.sentence_embedding import translation_accuracies
 from distilnlp.problems.tags import entities_of
 
 __all__ = [
@@ -134,6 +135,11 @@ def _precision_of_ranking(values: Floats, present: NDArray[np.bool_]) -> float:
     ranked, hits = values[order], np.cumsum(present[order], dtype=np.float64)
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # equal values are one step
     return float(np.sum(hits[last] / (last + 1) * np.diff(hits[last], prepend=0.0)) / hits[-1])
+
+
+def translation_accuracy(vectors: Floats, references: Floats) -> float:
+    """Mean over the languages of the share of texts whose nearest vector is their translation's, both directions."""
+    return float(np.mean(translation_accuracies(vectors, references)))
 
 
 def _without_labels(logits: Floats, references: Floats) -> str | None:
@@ -294,6 +300,7 @@ SCORES: dict[str, Score] = {
     "macro_average_precision": Score(
         macro_average_precision, "average_precision", reads="logits", undefined=_without_labels
     ),
+    "translation_accuracy": Score(translation_accuracy, "accuracy", reads="logits"),
     "masked_accuracy": Score(ByExample(_right_tokens, lambda counts, _: _ratio(counts[0], counts[1])), "accuracy"),
     # Of whole words that are hidden together, and so above what hiding one token at a time gives.
     "pseudo_perplexity": Score(

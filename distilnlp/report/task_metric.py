@@ -57,7 +57,7 @@ class TaskMetric(evaluate.Metric):
         # Classes are taken as floats too: as int64, a probability given by mistake would be cut to 0 without a word.
         value = datasets.Value("float64")
         column = datasets.Sequence(value) if self.problem.several_labels else value
-        rows = datasets.Sequence(value) if self.problem.rows == "token" else column
+        rows = datasets.Sequence(value) if self.problem.rows == "token" or self.problem.vectors else column
         return evaluate.MetricInfo(
             description=f"{', '.join(self.metrics)} of {self.problem.name}, computed with numpy.",
             citation="",

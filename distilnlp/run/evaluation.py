@@ -270,4 +270,6 @@ def _scores(predictions: Predictions, task: Task, data: Dataset) -> dict[str, fl
         examples=predictions.rows,
         names=task.label_names,
     )
-    return scores | task.problem.details(decisions, predictions.labels, predictions.rows, task.label_names)
+    return scores | task.problem.details(
+        decisions, predictions.labels, predictions.rows, task.label_names, predictions.logits
+    )

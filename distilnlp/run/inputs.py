@@ -18,7 +18,7 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.load import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import model_files
-from distilnlp.problems import TEACHER_LOGITS
+from distilnlp.problems import TEACHER_LOGITS, TEACHER_TEXT
 from distilnlp.run.folder import INPUTS
 from distilnlp.run.plan import Plan
 from distilnlp.whole_files import write_text
@@ -27,7 +27,7 @@ __all__ = ["Inputs", "data_digest", "data_entry", "model_digest"]
 
 VERSION = 1
 _ROWS = 10_000  # that are digested at a time
-_COLUMNS = ("text", "text_pair", "label", EXAMPLE_WEIGHT, TEACHER_LOGITS)  # those that are read
+_COLUMNS = ("text", "text_pair", "label", EXAMPLE_WEIGHT, TEACHER_LOGITS, TEACHER_TEXT)  # those that are read
 WAY_OUT = "put back what it was, give another folder with --output, or start over with --fresh"
 
 

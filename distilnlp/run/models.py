@@ -28,7 +28,7 @@ from distilnlp.models.reading import remember_reading
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo
-from distilnlp.problems import problem_of_config
+from distilnlp.problems import TEACHER_TEXT, problem_of_config
 from distilnlp.recipe import LoraSpec
 from distilnlp.run.evaluation import check_head, texts_of
 from distilnlp.run.folder import RunFolder
@@ -37,7 +37,14 @@ from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
 from distilnlp.teachers import FrozenTeacher, RecordedTeacher, load_teacher
-from distilnlp.training.compatibility import CONFIRM_BATCHES, check_same_tokens, check_terms, confirm_label_order
+from distilnlp.training.compatibility import (
+    CONFIRM_BATCHES,
+    check_same_tokens,
+    check_terms,
+    confirm_label_order,
+    reads_other_tokens,
+)
+from distilnlp.training.own_tokens import check_compares_vectors
 from distilnlp.yaml_text import Path_
 
 __all__ = ["Models", "add_adapter", "shortened_config"]
@@ -171,7 +178,10 @@ class Models:
         if key not in self._reduced:
             chosen = np.random.default_rng(0).permutation(len(task.train))[:_TEXTS_OF_COMPONENTS]
             predictor = Predictor(TorchBackend(model, best_device()), self.tokenizer(name), batch_size=64)
-            vectors = predictor.logits(texts_of(task.train.select(np.sort(chosen))))
+            some = task.train.select(np.sort(chosen))
+            if TEACHER_TEXT in some.column_names and name == stage.teacher:
+                some = some.select_columns([TEACHER_TEXT]).rename_columns({TEACHER_TEXT: "text"})
+            vectors = predictor.logits(texts_of(some))
             self._reduced[key] = model.cpu().reduced(torch.from_numpy(vectors), key[1])
         return copy.deepcopy(self._reduced[key])
 
@@ -313,20 +323,28 @@ class Models:
 
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
         own, info, outsider = model_info(sketches[stage.name]), None, None
+        apart: str | None = None
         name, recorded = stage.teaching_model, self.recorded(stage)
         if recorded is not None:
             info = recorded.info
         if name is not None:
             with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
+                apart = self._apart(stage, name)
+                if apart is None:
+                    check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
                 teacher = sketches.get(name)
                 if teacher is None:
                     outsider = FrozenTeacher(self.outsider(stage), self.sources.tokenizer(name))
                 info = outsider.info if outsider is not None else model_info(sketches[name])
                 config = outsider.model.config if outsider is not None else sketches[name].config
                 info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
-                training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
+                if apart is None:
+                    training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
+                else:
+                    check_fits(config, self.tokenizer(name))
         objective = self._resolved(stage, own, info)
+        if apart is not None:
+            self._check_apart(stage, objective, apart)
         labels = self.tasks[stage.name].label_names
         if name is None or labels is None or not objective.needs_teacher().logits:
             return
@@ -336,6 +354,18 @@ class Models:
                 self._check_labels(stage, outsider, labels)
             elif names is not None:
                 label_order(labels, names, "the data")
+
+    def _apart(self, stage: StagePlan, teacher: str) -> str | None:
+        """Why the teacher of a stage reads tokens of its own, in words; None where it reads the student's."""
+        task = self.tasks[stage.name]
+        return reads_other_tokens(task.problem, self.tokenizer(stage.name), self.tokenizer(teacher), task.train)
+
+    def _check_apart(self, stage: StagePlan, objective: Objective, why: str) -> None:
+        try:
+            check_compares_vectors(objective, why)
+        except RequestError as error:
+            place = ("stages", stage.name, "objective", str(error.key[0]))
+            raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 
     def _resolved(self, stage: StagePlan, own: ModelInfo, teacher: ModelInfo | None) -> Objective:
         if stage.objective is None:

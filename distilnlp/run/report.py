@@ -111,7 +111,8 @@ def _fidelities(
         own, theirs = own.matched(theirs, (name, reference))
         texts = None if own.found is None or theirs.found is None else (own.found, theirs.found)
         logits = own.logits, theirs.logits
-        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, own.rows, texts))
+        examples = student.examples_of(own.labels, own.rows)
+        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, examples, texts))
     return found
 
 

@@ -206,6 +206,7 @@ def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task])
         problem_type=data.problem_type,
         group_size=data.group_size,
         without_relevant=data.without_relevant,
+        translations=data.translations,
         seed=data.seed,
         max_train=data.max_train,
         max_validation=data.max_validation,

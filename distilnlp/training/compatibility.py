@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from distilnlp.data.example_weights import has_example_weights
-from distilnlp.data.inspect import has_labels, label_counts, visible_part
+from distilnlp.data.inspect import has_labels, label_counts, text_sample, visible_part
 from distilnlp.data.label_sets import rows_without_label
 from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
@@ -20,7 +20,7 @@ from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
-from distilnlp.problems import Problem, problem_of_config
+from distilnlp.problems import TEACHER_TEXT, Problem, problem_of_config
 from distilnlp.teachers import FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
 from distilnlp.training.parts import Part
 
@@ -33,8 +33,10 @@ __all__ = [
     "confirm_label_order",
     "match_labels",
     "match_problem",
+    "reads_other_tokens",
     "resolve_objective",
     "scoring_teacher",
+    "token_difference",
 ]
 
 CONFIRM_BATCHES = 8
@@ -54,20 +56,66 @@ def check_same_tokens(
     Raises:
         RequestError: a token with another id, or a text cut another way (cased and uncased, say).
     """
+    difference = token_difference(student, teacher, texts)
+    if difference is not None:
+        raise RequestError(difference)
+
+
+def token_difference(
+    student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, texts: Sequence[str] = ()
+) -> str | None:
+    """What `check_same_tokens` would raise, in words; None where both read the same tokens."""
     known = teacher.get_vocab()
     wrong = [token for token, index in student.get_vocab().items() if known.get(token) != index]
     if wrong:
-        raise RequestError(
+        return (
             f"teacher and student read different tokens: {len(wrong)} of the student's {len(student.get_vocab())} "
             f"token ids mean something else to the teacher (the first is {wrong[0]!r}); use a student with the "
             "teacher's vocabulary (one built from its layers has it)"
         )
     for text in texts:
         if student(text)["input_ids"] != teacher(text)["input_ids"]:
-            raise RequestError(
+            return (
                 f"teacher and student cut the text {text[:40]!r} into different tokens though their vocabularies "
                 "agree (one may be lower-casing): use the teacher's tokenizer for both"
             )
+    return None
+
+
+def reads_other_tokens(
+    problem: Problem | None,
+    student: PreTrainedTokenizerBase | None,
+    teacher: PreTrainedTokenizerBase | None,
+    texts: Any,
+) -> str | None:
+    """Why a teacher of vectors reads tokens of its own, in words; None where it reads the student's, or has to.
+
+    Args:
+        problem: the kind of task of the student; only vectors can be compared then.
+        student, teacher: their tokenizers; None where one is not known.
+        texts: the training data, tokenised or not; or the first rows of them.
+    Raises:
+        RequestError: the data have texts for the teacher, and no vectors are learned, or its tokenizer is not known;
+            or they are tokenised for another tokenizer than the teacher's.
+    """
+    columns = texts.column_names if isinstance(texts, Dataset) else []
+    vectors = problem is not None and problem.vectors
+    if TEACHER_TEXT in columns:
+        if not vectors or teacher is None:
+            why = "its tokenizer is not known: load_teacher(model, tokenizer)" if vectors else "it gives no vectors"
+            raise RequestError(f"the teacher cannot read the column '{TEACHER_TEXT}' of the training data: {why}")
+        return "the student reads translations, and the teacher their source"
+    if not vectors or student is None or teacher is None or not columns:
+        return None
+    difference = token_difference(student, teacher, text_sample(texts))
+    if difference is None:
+        return None
+    if "text" not in columns and "teacher_input_ids" not in columns:
+        raise RequestError(
+            f"the training data are tokenised for the student, and its teacher has another tokenizer ({difference}): "
+            "give the texts, which are then tokenised for both"
+        )
+    return "they have other tokenizers"
 
 
 def confirm_label_order(

@@ -77,7 +77,7 @@ def joined_scores(
     decisions = decided.decisions(together, found or None)
     metrics = problem.metrics_for(names)
     scores = compute_scores(metrics, decisions, labels, problem, logits=together, examples=examples, names=names)
-    return {**scores, **problem.details(decisions, labels, examples, names)}
+    return {**scores, **problem.details(decisions, labels, examples, names, together)}
 
 
 def _unpadded(logits: NDArray[Any], tokens: int, side: str) -> NDArray[Any]:

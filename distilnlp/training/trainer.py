@@ -33,9 +33,10 @@ from distilnlp.data.inspect import (
 )
 from distilnlp.data.nested import flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
+from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_rows
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import HardLabel, Objective
-from distilnlp.models.checks import check_fits, training_limit
+from distilnlp.models.checks import check_fits, token_limit, training_limit
 from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.heads import head_logits
 from distilnlp.models.labels import label_names_of
@@ -44,7 +45,9 @@ from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem, problem_of_config
+from distilnlp.problems.base import label_feature
 from distilnlp.problems.masking import SHARE, Masking
+from distilnlp.problems.reading import Reader, TextReader
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
@@ -52,6 +55,7 @@ from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answ
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
 from distilnlp.training.measuring import joined_scores, joins
 from distilnlp.training.objective_hook import ObjectiveHook
+from distilnlp.training.own_tokens import answers_to, check_compares_vectors
 from distilnlp.training.parts import Part, Parts, Training
 from distilnlp.training.term_log import TermLog
 
@@ -152,16 +156,24 @@ class DistillationTrainer(Trainer):
         if tokenizer is not None and collates:
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
+        # Why the teacher reads other tokens than the student, in words, and what reads them; None where it does not
+        self._apart = (
+            None if teacher is None else compatibility.reads_other_tokens(own, tokenizer, teacher.tokenizer, visible)
+        )
+        self._own_reader: Reader | None = None
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
         if tokenizer is not None:
             # A teacher that follows the training has no model before it.
             its = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
-            configs = [getattr(each, "config", None) for each in (model, its)]
+            read_with_it = (model,) if self._apart else (model, its)
+            configs = [getattr(each, "config", None) for each in read_with_it]
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
+            if self._apart and teacher is not None and teacher.tokenizer is not None:
+                self._own_reader = _reader_of(teacher.tokenizer, getattr(its, "config", None), max_length)
             for config in read_by:
                 check_fits(config, tokenizer)
-        self._makers = [tokenizer, teacher.tokenizer if teacher is not None else None]
+        self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._apart else None]
         self._max_length = max_length
         # The texts of what is evaluated, by their tokens; and of which a score is asked for next.
         self._texts: WeakKeyDictionary[datasets.Dataset, datasets.Dataset] = WeakKeyDictionary()
@@ -172,12 +184,19 @@ class DistillationTrainer(Trainer):
             model=model,
             args=args,
             train_dataset=scale_weights(
-                to_tokens(train_dataset, self._makers, max_length, words=self._reads_words, **self._read_as),
+                to_tokens(
+                    train_dataset,
+                    self._makers,
+                    max_length,
+                    words=self._reads_words,
+                    teacher=self._own_reader,
+                    **self._read_as,
+                ),
                 "train_dataset",
             ),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            compute_metrics=compute_metrics or self._metrics_of(problem),
+            compute_metrics=compute_metrics or self._metrics_of(problem, eval_dataset),
             preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
@@ -193,6 +212,8 @@ class DistillationTrainer(Trainer):
                 problem_of_config(self.student.config).label_padding if problem is None else problem.label_padding
             )
             self.data_collator = make_collator(tokenizer, self.student.config.num_labels, padding, problem)
+            if self._own_reader is not None:
+                self.data_collator = self.data_collator.with_teacher(self._own_reader.tokenizer)
         self.train_dataset = by_length(self.train_dataset, self.args, *self._batch_and_seed())
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.
@@ -209,7 +230,9 @@ class DistillationTrainer(Trainer):
             objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
-        if teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
+        if self._apart:
+            check_compares_vectors(self.distillation_objective, self._apart)
+        elif teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
         reads_words = self._reads_words or (problem is not None and problem.labels_itself)
@@ -220,6 +243,7 @@ class DistillationTrainer(Trainer):
             EXAMPLE_WEIGHT,
             *self.label_names,
             *(["words"] if reads_words else []),
+            *(TEACHER_INPUTS if self._apart else ()),
         }
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
@@ -361,11 +385,16 @@ class DistillationTrainer(Trainer):
         passes = self.args.num_train_epochs
         if steps > 0 and isinstance(data, datasets.Dataset):
             passes = steps * self._batch_and_seed()[0] / len(data)
+        collate = self.data_collator
+        if self._own_reader is not None and isinstance(data, datasets.Dataset):
+            data, rows = own_dataset(data), len(data)
+            passes *= rows / len(data)  # a source is read for each of its translations
+            collate = make_collator(self._own_reader.tokenizer)
         return keep_answers(
             self.teacher,
             data,
             self._columns,
-            self.data_collator,
+            collate,
             self.cache,
             self.args,
             passes=passes * self.distillation_objective.teacher_until,
@@ -413,7 +442,7 @@ class DistillationTrainer(Trainer):
         columns, collate = self._signature_columns, self.data_collator
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
-            self.data_collator = self._cached.collator(collate, flat_rows)
+            self.data_collator = self._cached.collator(collate, own_rows if self._apart else flat_rows)
         elif self._epochs.masks is not None and isinstance(collate, Collator):
             self.data_collator = collate.hiding(self._epochs.masks)
         try:
@@ -464,11 +493,15 @@ class DistillationTrainer(Trainer):
             return self.eval_dataset[asked] if isinstance(self.eval_dataset, dict) and asked else self.eval_dataset
         return asked
 
-    def _metrics_of(self, problem: Problem | None) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    def _metrics_of(
+        self, problem: Problem | None, held_out: Any
+    ) -> Callable[[EvalPrediction], dict[str, float]] | None:
         """The scores that a kind of task is told by; of texts in windows, and of answers, those of joined inputs."""
         if problem is None:
             return None
-        plain = make_compute_metrics(problem.metrics, problem, lambda: self.student.config, lambda: self._label_names)
+        first = next(iter(held_out.values()), None) if isinstance(held_out, dict) else held_out
+        metrics = problem.metrics_by(label_feature(getattr(first, "features", None) or {}))
+        plain = make_compute_metrics(metrics, problem, lambda: self.student.config, lambda: self._label_names)
 
         def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
             logits = prediction.predictions
@@ -526,7 +559,7 @@ class DistillationTrainer(Trainer):
                 self._check_class_ids(each, f"{argument}[{name!r}]")
         else:
             problem = problem_of_config(self.student.config)
-            if problem.rows in ("list", "span"):  # no ids, or positions, which are no classes of the head
+            if problem.rows in ("list", "span") or problem.vectors:  # no ids, or ones that are no classes of the head
                 return
             check_class_ids(dataset, problem.head_size(self.student.config), argument)
 
@@ -570,7 +603,7 @@ class DistillationTrainer(Trainer):
         answering, progress = self._cached or self.teacher, self._progress()
         if answering is not None and self.distillation_objective.uses_teacher_at(progress):
             with self.accelerator.autocast():
-                teacher = answering(inputs)
+                teacher = answers_to(answering, inputs) if self._apart else answering(inputs)
         self._hook.feed(teacher, inputs, progress)
         if tokens is not None and not self.distillation_objective.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
@@ -711,6 +744,14 @@ class DistillationTrainer(Trainer):
             },
             model_name=model_name,
         )
+
+
+def _reader_of(tokenizer: PreTrainedTokenizerBase, config: Any, max_length: int) -> Reader:
+    """What reads the texts of a teacher with tokens of its own: as long as the student's, or as long as it can."""
+    if not isinstance(config, PreTrainedConfig):
+        return TextReader(tokenizer, min(max_length, tokenizer.model_max_length))
+    check_fits(config, tokenizer)
+    return TextReader(tokenizer, token_limit(config, tokenizer, max_length))
 
 
 def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:

@@ -180,3 +180,36 @@ def test_label_writes_what_distil_reads(capsys, tmp_path, teacher):
     same = [read_report(tmp_path / name / "report.json").stage("student").fidelity for name in ("recorded", "live")]
 
     assert same[0].model_dump() == pytest.approx(same[1].model_dump(), abs=1e-5)
+
+
+@pytest.fixture
+def parallel(tmp_path):
+    path = tmp_path / "parallel.csv"
+    path.write_text("en,de,es\na dog,ein Hund,un perro\na cat,eine Katze,un gato\n")
+    return str(path)
+
+
+VECTORS = ("--problem-type", "sentence_embedding", "--teacher", "sentence-transformers/all-MiniLM-L6-v2")
+
+
+@pytest.mark.parametrize("said", [("--translation", "de, es"), ("--translation", "de", "--translation", "es")])
+def test_translations_are_columns_with_commas_or_one_at_a_time(capsys, tmp_path, parallel, said):
+    held_out = tmp_path / "held-out.csv"
+    held_out.write_text("en,de,es\none,eins,uno\ntwo,zwei,dos\n")
+    asked = ["distill", parallel, *VECTORS, "--student-layers", "1", "--text", "en", *said]
+    recipe = yaml.safe_load(ran(capsys, *asked, "--validation", str(held_out), "--dry-run"))
+    assert recipe["data"]["translations"] == ["de", "es"] and recipe["data"]["text"] == "en"
+
+
+WRONG = {
+    "source": (["--translation", "en"], "column 'en' is both the source"),
+    "missing": (["--translation", "fr"], "no column 'fr' for translations"),
+    "pair": (["--translation", "de", "--text-pair", "es"], "leave text_pair= out"),
+    "kind": (["--translation", "de", "--problem-type", "regression"], "translations are for sentence embeddings"),
+}
+
+
+@pytest.mark.parametrize(("said", "told"), WRONG.values(), ids=WRONG)
+def test_translations_that_cannot_be_meant_are_told_in_one_line(capsys, tmp_path, parallel, said, told):
+    asked = ("distill", parallel, *VECTORS, "--student-layers", "1", "--text", "en", *said)
+    assert told in refused(capsys, tmp_path, *asked)

@@ -1,9 +1,12 @@
 """Texts to learn vectors from, and scored pairs to measure them on."""
 
+from pathlib import Path
+
 import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
-from distilnlp.data.sentences import scored_pairs, single_texts
+from distilnlp.data.load import load_task
+from distilnlp.data.sentences import are_scored, held_out_part, scored_pairs, single_texts
 from distilnlp.errors import RequestError
 
 PAIRS = Dataset.from_dict({"text": ["a b", "c"], "text_pair": ["d", "e"], "label": [4.5, 1.0]})
@@ -67,3 +70,34 @@ REFUSED = {
 def test_pairs_without_an_order_are_refused(pairs: Dataset, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         scored_pairs(pairs, "here")
+
+
+def test_pairs_are_scored_by_numbers_or_by_classes_of_inference() -> None:
+    assert are_scored(PAIRS)
+    names = ClassLabel(names=["entailment", "neutral"])
+    assert are_scored(PAIRS.map(lambda _: {"label": 0}).cast_column("label", names))
+    for other in (PAIRS.remove_columns("label"), PAIRS.remove_columns("text_pair"), REFUSED["other classes"][0]):
+        assert not are_scored(other)
+
+
+def test_texts_that_are_held_out_are_not_learned() -> None:
+    texts = Dataset.from_dict({"text": [f"text {number}" for number in range(100)]})
+    kept, held_out = held_out_part(texts, 0, "here")
+    assert len(kept) == 80 and not set(kept["text"]) & set(held_out["text"])
+    with pytest.raises(RequestError, match="too few"):
+        held_out_part(texts.select(range(4)), 0, "here")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["text\n" + "\n".join(f"one {n}" for n in range(20)), "text,label\n" + "\n".join(f"a {n},x" for n in range(20))],
+    ids=["without a label", "classes of single texts"],
+)
+def test_a_folder_without_scored_pairs_holds_its_texts_out(rows: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text\nnew\none 3\na 3\n")
+    (tmp_path / "validation.csv").write_text(rows)
+    task = load_task(tmp_path, problem_type="sentence_embedding")
+    assert task.train is not None and task.validation is not None
+    assert task.validation.column_names == ["text"] and len(task.validation) == 20
+    assert "new" in task.train["text"][:] and len(task.train) == 2
+    assert "20 texts without scores are held out" in task.source

@@ -27,6 +27,7 @@ class Case:
         lowest: of metrics that are better when lower, what these logits get where all decisions are right; default: 0.
         found: what each row of logits is about, of a kind whose answers are texts; decisions are such texts then.
         head: logits as a model's head gives them, of the three texts, where those above are made of them.
+        elsewhere: metrics of held-out data of another form, which are tested with the kind.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case:
     lowest: dict[str, float] = field(default_factory=dict)
     found: list[str] | None = None
     head: list[Any] | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 CASES = [
@@ -74,6 +76,7 @@ CASES = [
         [0.25, 1.0, 2.0],
         alone=False,
         told=False,
+        elsewhere=("translation_accuracy",),
     ),
     Case(
         "multi_label_classification",

@@ -272,12 +272,12 @@ def test_the_scores_are_means_over_the_questions_also_of_those_with_an_answer_al
     gold, answers = right(("Rome",), (), ("the film",), ()), np.array(["Rome", "", "film it", "no"], dtype=object)
     scores = compute_scores(KIND.metrics, answers, gold, KIND)
     assert scores == {"answer_f1": pytest.approx((1 + 1 + 2 / 3 + 0) / 4), "exact_match": 0.5}
-    details = KIND.details(answers, gold, np.arange(4), None)
+    details = KIND.details(answers, gold, np.arange(4), None, np.empty(0))
     assert details == {
         "answer_f1[answerable]": pytest.approx((1 + 2 / 3) / 2),
         "answer_f1[unanswerable]": pytest.approx(0.5),
     }
-    assert KIND.details(answers[:1], gold[:1], np.arange(1), None) == {}
+    assert KIND.details(answers[:1], gold[:1], np.arange(1), None, np.empty(0)) == {}
 
 
 def test_numbers_are_no_answers() -> None:

@@ -170,12 +170,12 @@ def test_broken_sequences_and_numbers_without_a_name_are_told(caplog: pytest.Log
 def test_parts_of_speech_are_measured_by_word() -> None:
     assert KIND.metrics_for(("NOUN", "VERB")) == ("accuracy", "macro_f1")
     assert KIND.metrics_for(TAGS)[0] == "entity_f1"
-    assert KIND.details(np.array([0]), np.array([1]), np.array([0]), ("NOUN", "VERB")) == {}
+    assert KIND.details(np.array([0]), np.array([1]), np.array([0]), ("NOUN", "VERB"), np.empty(0)) == {}
 
 
 def test_f1_of_each_type() -> None:
     names, examples = ("O", "B-a", "B-b"), np.array([0, 0, 1, 1])
-    details = KIND.details(np.array([1, 0, 1, 2]), np.array([1, 2, 0, 2]), examples, names)
+    details = KIND.details(np.array([1, 0, 1, 2]), np.array([1, 2, 0, 2]), examples, names, np.empty(0))
     assert details == {"entity_f1[a]": pytest.approx(2 / 3), "entity_f1[b]": pytest.approx(2 / 3)}
 
 

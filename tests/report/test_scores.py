@@ -56,12 +56,13 @@ MASKED_REFERENCES = {
     "pseudo_perplexity": lambda y, z: torch.nn.functional.cross_entropy(torch.tensor(z), torch.tensor(y)).exp().item(),
 }
 ANSWER_REFERENCES = {"answer_f1", "exact_match"}  # worked out by hand in tests/problems/test_answers.py
+VECTOR_REFERENCES = {"translation_accuracy"}  # in tests/problems/test_sentence_embedding.py
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 
 def test_every_metric_has_a_reference():
     references = (CLASS_REFERENCES, NUMBER_REFERENCES, RANKING_REFERENCES, ENTITY_REFERENCES)
-    references = (*references, MASKED_REFERENCES, TEXTS_REFERENCES, ANSWER_REFERENCES)
+    references = (*references, MASKED_REFERENCES, TEXTS_REFERENCES, ANSWER_REFERENCES, VECTOR_REFERENCES)
     assert set(SCORES) == set().union(*references)
 
 

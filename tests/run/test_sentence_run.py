@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from distilnlp.data.load import load_pairs
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import load_model
 from distilnlp.models.sentence_encoder import SentenceEncoder
@@ -17,6 +18,7 @@ from distilnlp.run.evaluation import evaluate_model
 from distilnlp.run.vectors import gives_vectors, make_vectors
 from tests.models.test_sentence_encoder import PLAIN, tiny_encoder
 from tests.tiny import tiny_model, tiny_tokenizer, toy_dataset
+from tests.training.test_own_tokens import bilingual_encoder, bilingual_tokenizer, translated
 
 PAIRS = (
     "text,text_pair,score\nthe film was great,the film was superb,5\na book,a dull meal,1\nthe meal,it was on,0.5\n"
@@ -64,8 +66,6 @@ def test_a_run_compares_teacher_control_and_student_on_pairs(place: Path) -> Non
 
 
 def evaluate_of(place: Path, stage: str) -> float:
-    from distilnlp.data.load import load_pairs
-
     scores = evaluate_model(str(place / "run" / stage), load_pairs(place / "pairs.csv"), max_length=32)
     return scores["validation"]["spearmanr"]
 
@@ -139,3 +139,87 @@ def test_a_classifier_is_no_teacher_of_vectors(place: Path) -> None:
     tiny_tokenizer().save_pretrained(place / "classifier")
     with pytest.raises(RequestError, match="pooling: mean"):
         run(place, teacher="classifier", folder="none")
+
+
+def parallel_place(place: Path, rows: int = 60) -> None:
+    """A file of texts with two translations, and a student that has tokens for all of them."""
+    bilingual_encoder().save_pretrained(place / "bilingual")
+    bilingual_tokenizer().save_pretrained(place / "bilingual")
+    texts = sorted(set(toy_dataset(rows, seed=0)["text"]))
+    lines = [f"{text},{translated(text)},{translated(' '.join(reversed(text.split())))}" for text in texts]
+    (place / "parallel.csv").write_text("\n".join(["en,x,back", *lines]))
+
+
+def cross(place: Path, *changes: str, folder: str = "cross") -> Report:
+    settings = [
+        f"data.task={place / 'parallel.csv'}",
+        "data.text=en",
+        "data.translations=[x, back]",
+        "data.max_length=32",
+        f"stages.student.teacher={place / 'teacher'}",
+        f"stages.student.student.from={place / 'bilingual'}",
+        "stages.student.student.layers=1",
+        "stages.student.training.per_device_train_batch_size=16",
+        "stages.student.training.num_train_epochs=8",
+        "stages.student.training.learning_rate=0.005",
+        "precision=fp32",
+        *changes,
+    ]
+    report = run_recipe(load_recipe("embeddings/cross-lingual.yaml", settings), place / folder, say=lambda _: None)
+    assert report is not None
+    return report
+
+
+def test_a_run_across_languages_is_measured_by_the_translations_that_are_found(place: Path) -> None:
+    parallel_place(place)
+    report = cross(place)
+    teacher, control, student = report.stages
+    assert report.main_metric == student.main_metric == "translation_accuracy"
+    assert student.metrics.keys() == {
+        "translation_accuracy",
+        "translation_accuracy[x]",
+        "translation_accuracy[back]",
+    }
+    assert student.score is not None and control.score is not None and teacher.score is not None
+    assert student.score > max(control.score, teacher.score)
+    assert student.fidelity is not None and control.fidelity is not None
+    assert student.fidelity.agreement > control.fidelity.agreement
+    assert "translation_accuracy" in (place / "cross" / "README.md").read_text()
+    task = load_pairs(place / "parallel.csv", text="en", translations=["x"])
+    scores = evaluate_model(str(place / "cross" / "student"), task, max_length=32)
+    assert scores["validation"]["translation_accuracy"] > control.score
+
+
+def test_a_student_of_another_width_is_told_how_it_gets_the_teachers(place: Path) -> None:
+    wide = tiny_model("bert", hidden=64, layers=1)
+    wide.base_model.save_pretrained(place / "wide")
+    tiny_tokenizer().save_pretrained(place / "wide")
+    changes = [f"stages.student.student.from={place / 'wide'}", "stages.student.pooling=mean"]
+    with pytest.raises(RequestError, match=r"student's have 64 and the teacher's 32; give the student as many"):
+        run(place, *changes, folder="none")
+    run(place, *changes, "stages.student.student.dimension=32")
+    assert make_vectors(str(place / "run" / "student"), ["a book"]).shape == (1, 32)
+
+
+def test_a_run_across_languages_that_compares_tokens_is_refused_with_its_line(place: Path) -> None:
+    parallel_place(place)
+    with pytest.raises(RequestError, match=r"stages\.student: hidden_state compares what the models have for"):
+        cross(place, "stages.student.objective.hidden_state={weight: 1.0}", folder="none")
+    assert not (place / "none" / "control").exists()
+
+
+def test_other_translations_are_other_data_for_a_run_that_goes_on(place: Path) -> None:
+    parallel_place(place)
+    cross(place, "stages.student.training.num_train_epochs=1")
+    text = (place / "parallel.csv").read_text()
+    (place / "parallel.csv").write_text(text.replace("xthe", "xa"))
+    with pytest.raises(RequestError, match="the data changed"):
+        cross(place, "stages.student.training.num_train_epochs=1")
+
+
+def test_texts_without_scored_pairs_are_held_out_and_the_report_is_the_agreement(place: Path) -> None:
+    report = run(place, "data.validation=null", folder="unscored")
+    student = report.stages[-1]
+    assert student.score is None and student.metrics == {} and "texts without scores are held out" in report.source
+    assert student.fidelity is not None and student.fidelity.agreement > 0.9
+    assert "agreement" in (place / "unscored" / "README.md").read_text()

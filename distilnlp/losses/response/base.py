@@ -327,6 +327,12 @@ def check_num_logits(name: str, student: ModelInfo, teacher: ModelInfo | None) -
     """Raise RequestError unless there is a teacher, with as many logits as the student."""
     teacher = require_teacher(name, teacher)
     if student.num_logits != teacher.num_logits:
+        if student.problem.vectors:
+            raise RequestError(
+                f"{name} compares vectors number by number: the student's have {student.num_logits} and the teacher's "
+                f"{teacher.num_logits}; give the student as many (student: {{from: ..., dimension: "
+                f"{teacher.num_logits}}}), or take a relation with on: logits, of which the widths are free"
+            )
         raise RequestError(
             f"{name} compares logits one by one: the student has {student.num_logits} and the teacher "
             f"{teacher.num_logits}; fine-tune the teacher on this task, or build the student with as many labels"
