@@ -29,6 +29,7 @@ from distilnlp.data.recorded import RawAnswers, RecordedColumns, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
 from distilnlp.data.tagged_words import check_lengths, words_of_entities
+from distilnlp.data.written_lists import holds_written_lists
 from distilnlp.errors import RequestError
 from distilnlp.problems import TEACHER_LOGITS, LabelColumn, Labels, Problem, get_problem, problem_of_columns
 from distilnlp.problems.written import NumberStyle
@@ -437,6 +438,8 @@ def _labels(
     kind = train.problem if train else given
     if columns.label is None:
         raise RequestError(f"{where}: no column of labels is known: name it with label= (--label)")
+    if kind is None:
+        _refuse_written_words(dataset, where, columns)
     if kind is not None and kind.rows == "token":
         _check_words(dataset, where, columns, kind)
         check_lengths(dataset, where, columns)
@@ -470,6 +473,18 @@ def _check_words(dataset: Dataset, where: str, columns: Columns, kind: Problem) 
         )
     if not isinstance(columns.label, str):
         raise RequestError(f"{where}: {kind.name} needs one column with a list of tags in each row: name it alone")
+
+
+def _refuse_written_words(dataset: Dataset, where: str, columns: Columns) -> None:
+    """Words with tags that a csv holds as text would be read as texts with several labels each."""
+    if not isinstance(columns.label, str):
+        return
+    if holds_written_lists(dataset, columns.text) and holds_written_lists(dataset, columns.label, of_texts=False):
+        raise RequestError(
+            f"{where}: '{columns.text}' and '{columns.label}' hold lists that are written as text: words with tags are"
+            " read from json, jsonl, parquet and conll files; several labels of such a text need"
+            " problem_type=multi_label_classification (--problem-type)"
+        )
 
 
 def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> LabelColumn:

@@ -18,6 +18,7 @@ from datasets import Dataset, Features, List, Value
 
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.written_lists import holds_written_lists
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.problems import TEACHER_LOGITS
 from distilnlp.problems.base import to_number
@@ -268,6 +269,12 @@ def read_queries(
     """
     if without_relevant not in (REFUSE, LEAVE_OUT):
         raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
+    for name in filter(None, (columns.text_pair, columns.negatives)):
+        if holds_written_lists(dataset, name):
+            raise RequestError(
+                f"{where}: column '{name}' holds lists that are written as text: lists of texts are read from json,"
+                " jsonl and parquet files"
+            )
     reading = _Reading(where, columns, _ordered(scores, where, columns))
     queries = reading.of_rows(dataset) if columns.negatives is None else reading.of_lists(dataset)
     kinds = {"text": Value("string"), "text_pair": List(Value("string")), "label": List(Value("float32"))}

@@ -52,7 +52,8 @@ class TokenClassification(Classification):
     pipeline_tag: ClassVar[str] = "token-classification"
     peft_task_type: ClassVar[str] = "TOKEN_CLS"
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
-    text_columns: ClassVar[tuple[str, ...]] = ("text",)
+    parts: ClassVar[tuple[int, ...]] = (1,)
+    lists: ClassVar[tuple[int, ...]] = (0,)
     rows: ClassVar[Rows] = "token"
     label_padding: ClassVar[int | None] = IGNORED
     recipe: ClassVar[str] = "_words.yaml"
@@ -271,7 +272,7 @@ class WordReader(Reader):
         return Encoded(columns, [example[i] for i in kept], [], [taken[i] for i in kept], spans)
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
-        classes = logits[0].shape[-1]
+        classes = logits[0].shape[-1] if logits else 0  # where no text has a word
         found = [np.zeros((len(spans), classes), dtype=np.float32) for spans in encoded.spans]
         for text, (tokens, words), each in zip(encoded.example, encoded.taken, logits, strict=True):
             found[text][words] = each[tokens]
