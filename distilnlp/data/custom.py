@@ -106,6 +106,14 @@ class Request:
             optional=self.optional,
         )
 
+    def refuse_of_queries(self, where: str) -> None:
+        """Raise RequestError for what is said of queries, where the data have none."""
+        for key, value in (("group_size", self.group_size), ("without_relevant", self.without_relevant)):
+            if value is not None:
+                raise RequestError(
+                    f"{where}: {key} is of queries with their texts (ranking), which these are not: leave it out"
+                )
+
     def answers_in(self, names: Sequence[str], where: str) -> tuple[str, ...]:
         """The columns of the recorded answers. Raises RequestError where they are not there."""
         return () if self.recorded is None else self.recorded.names_in(names, where)
@@ -202,10 +210,13 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     columns = request.columns(dataset.column_names, where)
     if isinstance(columns, RankingColumns):
         return _ranked(train, validation, columns, replace(request, problem=RANKING.name))
+    request.refuse_of_queries(where)
     dataset = words_of_entities(dataset, where, columns)
     split = _read(dataset, where, columns, request)
     problem, names = _meaning(split, request)
     rows = _built(split, problem, names, fill=True)
+    if split.raw is not None and len(split.rows) > 1 and split.raw.has_one_answer:
+        raise RequestError(f"{split.raw.where}: the teacher answers every row alike: there is nothing to learn")
     if columns.weight is not None:
         rows = with_weights(rows, read_weights(dataset, columns.weight, where))
     repeats = Repeats.of(split.hashes)
@@ -416,7 +427,7 @@ def _ranked(
         seen = set(rows["text"])
         again = sum(query in seen for query in others["text"])
         notes += [f"{again} of the {len(others)} held-out queries are trained on too"] if again else []
-    rows, note = deal(rows, request.group_size or GROUP_SIZE)
+    rows, note = deal(rows, GROUP_SIZE if request.group_size is None else request.group_size)
     notes += [note] if note else []
     if notes:
         logger.warning("%s: %s", train[1], "; ".join(notes))

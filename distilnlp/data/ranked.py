@@ -148,6 +148,7 @@ class _Reading:
     scores: tuple[str, ...] = ()
     left_out: list[_Query] = field(default_factory=list)
     queries: int = 0
+    ordered: int = 0
 
     def of_rows(self, dataset: Dataset) -> Iterator[_Query]:
         """Rows with one text each, those of a query together wherever they stand."""
@@ -243,6 +244,7 @@ class _Reading:
         for query in queries:
             self.queries += 1
             if any(query.labels):
+                self.ordered += len({*query.labels}) > 1
                 yield query
             else:
                 self.left_out.append(query)
@@ -265,7 +267,8 @@ def read_queries(
         scores: columns of a teacher's scores; they come out as ``teacher_logits``. Of rows one; of lists those of the
             relevant texts and of the others; of triplets both, or one, the margin.
     Raises:
-        RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left.
+        RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left; no
+            query of which a text is more relevant than another.
     """
     if without_relevant not in (REFUSE, LEAVE_OUT):
         raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
@@ -290,6 +293,11 @@ def read_queries(
         )
     if not len(found):
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
+    if not reading.ordered:
+        raise RequestError(
+            f"{where}: in each query all texts are equally relevant, so that there is no order to learn or to measure:"
+            " give texts that are less relevant too"
+        )
     note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
     return found, note
 

@@ -46,6 +46,11 @@ def _questions(articles: list[Any], path: Path) -> Iterator[dict[str, Any]]:
                 impossible = asked.get("is_impossible", False)
                 if not isinstance(impossible, bool):
                     raise RequestError(f"{path}: {where}.is_impossible is {impossible!r:.40}: true or false is needed")
+                if "is_impossible" in asked and not impossible and asked.get("answers") == []:
+                    raise RequestError(
+                        f"{path}: {where} has no answers and is_impossible is false: give its answer, or say"
+                        " is_impossible: true where it has none"
+                    )
                 given = [] if impossible else _part(asked, "answers", list, path, where)
                 yield {
                     "id": str(asked.get("id", "")),

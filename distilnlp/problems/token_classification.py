@@ -83,6 +83,12 @@ class TokenClassification(Classification):
                 )
         keys = [[class_name(each) for each in value] for value in column.distinct]
         distinct = {key for value in keys for key in value}
+        blank = next((i for i, value in enumerate(keys) for key in value if key != key.strip() or not key), None)
+        if blank is not None:
+            raise RequestError(
+                f"{column.where}: row {column.row(blank)} has an empty tag, or one with spaces around it: give each"
+                f" word a tag, '{OUTSIDE}' where it is of no entity"
+            )
         names = (train.names if train else column.declared) or _tag_names(distinct)
         if train is None and len(names) < 2:
             raise RequestError(f"{column.where}: one tag only ('{next(iter(names), '')}'): at least two are needed")

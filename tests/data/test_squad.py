@@ -61,6 +61,12 @@ def test_whether_there_is_an_answer_is_true_or_false(tmp_path: Path, said: objec
         read_files([path])
 
 
+def test_a_question_that_is_said_to_have_an_answer_has_one(tmp_path: Path) -> None:
+    path = written(tmp_path, articles(asked("how", ("good", 13)), asked("who", is_impossible=False)))
+    with pytest.raises(RequestError, match=r"qas\[1\] has no answers and is_impossible is false"):
+        read_files([path])
+
+
 @pytest.mark.parametrize("form", ["nested", "flat", "lines", "objects", "parquet"])
 def test_all_forms_give_the_same_task(tmp_path: Path, form: str) -> None:
     path = written(tmp_path, many(asked("what", ("book", 23), ("The book", 19)), asked("who", is_impossible=True)))
