@@ -25,7 +25,7 @@ from tests.fuzz.answers import Case
 from tests.fuzz.mutate import damage_bytes, damage_text, damage_values, strange
 from tests.tiny import CLASS_WORDS, FILLER, tiny_model, tiny_tokenizer
 
-__all__ = ["damaged_form"]
+__all__ = ["FORMS", "Form", "damaged_form", "model_folder", "written"]
 
 COUNT = 24
 LENGTH = 16
@@ -64,7 +64,7 @@ def damaged_form(rng: random.Random, folder: Path, data: str, model: str) -> Cas
     kind = rng.choice(form.kinds)
     path = folder / f"data.{kind}"
     said = [_damaged(rng, form.tree) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
-    raw = _written(kind, form.tree)
+    raw = written(kind, form.tree)
     known = True  # whether it is known how many examples there are
     if rng.random() < 0.3:
         known = False
@@ -75,7 +75,7 @@ def damaged_form(rng: random.Random, folder: Path, data: str, model: str) -> Cas
     if form.held_out is not None:
         said += [_damaged(rng, form.held_out) for _ in range(rng.choice((0, 0, 1)))]
         other = folder / "held_out.jsonl"
-        other.write_bytes(_written("jsonl", form.held_out))
+        other.write_bytes(written("jsonl", form.held_out))
         options["validation"] = str(other)
     if rng.random() < 0.1:
         options |= _strange_option(rng)
@@ -141,7 +141,7 @@ def _check_row(row: dict[str, Any], problem: str, names: tuple[str, ...] | None)
 
 def _train(folder: Path, path: Path, problem: str, options: dict[str, Any]) -> None:
     """Two steps; what is refused leaves nothing."""
-    model = _model(folder, problem)
+    model = model_folder(folder, problem)
     words = ["finetune", str(path), "--model", model]
     if problem in (WORDS, VECTORS):
         words = ["distill", str(path), "--teacher", model, "--student-layers", "1"]
@@ -153,7 +153,7 @@ def _train(folder: Path, path: Path, problem: str, options: dict[str, Any]) -> N
 
 
 def _predict(folder: Path, path: Path, problem: str) -> None:
-    words = ["predict", _model(folder, problem), "--input", str(path), "-o", str(folder / "out.jsonl")]
+    words = ["predict", model_folder(folder, problem), "--input", str(path), "-o", str(folder / "out.jsonl")]
     _asked(folder, [*words, "--max-length", str(LENGTH)])
 
 
@@ -169,7 +169,7 @@ def _asked(folder: Path, words: list[str]) -> None:
         raise
 
 
-def _model(folder: Path, problem: str) -> str:
+def model_folder(folder: Path, problem: str) -> str:
     """A tiny model with a head for the kind of task."""
     place = folder / "model"
     names = {"token_classification": TAGS, "regression": ("LABEL_0",)}.get(problem, LABELS)
@@ -215,7 +215,7 @@ def _damaged_text(rng: random.Random, raw: bytes) -> bytes:
 # ---- files ----
 
 
-def _written(kind: str, tree: Any) -> bytes:
+def written(kind: str, tree: Any) -> bytes:
     """Rows as a file has them; what a kind of file cannot hold as its text."""
     if kind in ("conll", "txt"):
         return _lines(kind, tree).encode("utf-8", "surrogatepass")
