@@ -41,7 +41,7 @@ kills: .venv/.dev ## kill a run before KILLS of its writes, go on, and compare t
 	DISTILNLP_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/run/test_kill.py -k just_before_it_writes
 
 bench: .venv/.bench ## speed and memory side by side with other tools; alone on the machine, about an hour
-	for name in startup overhead cache memory throughput scaling; do \
+	for name in startup overhead cache memory throughput kinds scaling; do \
 		HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$name $(BENCH) || exit 1; done
 
 bench-torchdistill: .venv/.bench ## bench's throughput with torchdistill too, in an environment of its own of 6 GB

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _harness, cache, knowledge, overhead, startup, tasks
+from benchmarks import _harness, cache, kinds, knowledge, overhead, startup, tasks
 from benchmarks._harness import Spread, alternate, ratio
 from distilnlp.data import tokenize
+from distilnlp.problems import get_problem
 
 
 def test_sides_take_turns_and_warm_up_is_not_counted() -> None:
@@ -72,6 +73,23 @@ def test_the_table_of_tasks_has_the_mean_and_the_least_of_the_shares_that_studen
     (row,) = tasks.rows_of({"embeddings/1": made(0.8), "embeddings/2": made(0.72)})
     assert (row["task"], row["ratio"], row["least"], row["seeds"]) == ("embeddings", 0.95, 0.9, 2)
     assert (row["teacher"], row["control"], row["student"], row["seconds"]) == (0.8, 0.6, 0.76, 2)
+
+
+def test_the_costs_of_each_kind_are_told_over_those_of_a_classification() -> None:
+    costs = {"distil": {"classes": [2.0, 4.0], "vectors": [3.0, 3.0]}}
+    (_, row) = kinds.rows_of(costs)
+    assert (row["kind"], row["distil us"], row["distil x"]) == ("vectors", 3.0, Spread(0.75, 1.0, 1.5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", kinds.KINDS)
+def test_all_kinds_are_measured_on_sequences_of_one_length(name: str) -> None:
+    kind, words = kinds.KINDS[name], kinds.Words(kinds.KINDS[name].vocabulary, seed=0)
+    rows = tokenize(kind.examples(16, 24, words), words.tokenizer, 24, problem=get_problem(kind.problem))
+    inputs = [each for ids in rows["input_ids"] for each in (ids if isinstance(ids[0], list) else [ids])]
+    lengths = [len(ids) for ids in inputs]
+    assert {*lengths[:-1]} == {24}  # the last block of masked words is shorter
+    assert abs(sum(lengths) - 16 * 24) <= 24
 
 
 def test_a_command_that_fails_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,10 @@ def find_text_columns(
     for role, name in (("text", text), ("text_pair", text_pair)):
         if name is not None and name not in columns:
             raise _missing(where, role, name, columns)
+    if text_pair is not None and text_pair == text:
+        raise RequestError(f"{where}: '{text}' is named for both texts of a pair: name two columns, or one text")
+    if text_pair is not None and text is None:
+        raise RequestError(f"{where}: text_pair='{text_pair}' without text: name both columns of the pair")
     if text is None and len(columns) == 1:
         return (columns[0],)
     first, second = (text, text_pair) if text is not None else _find_texts(columns, where, columns)

@@ -29,6 +29,7 @@ from distilnlp.data.recorded import RawAnswers, RecordedColumns, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.split import hold_out
 from distilnlp.data.tagged_words import check_lengths, word_counts, words_of_entities
+from distilnlp.data.written_lists import holds_written_lists
 from distilnlp.errors import RequestError
 from distilnlp.problems import IGNORED, TEACHER_LOGITS, LabelColumn, Labels, Problem, get_problem, problem_of_columns
 from distilnlp.problems.written import NumberStyle
@@ -106,6 +107,14 @@ class Request:
             other=recorded,
             optional=self.optional,
         )
+
+    def refuse_of_queries(self, where: str) -> None:
+        """Raise RequestError for what is said of queries, where the data have none."""
+        for key, value in (("group_size", self.group_size), ("without_relevant", self.without_relevant)):
+            if value is not None:
+                raise RequestError(
+                    f"{where}: {key} is of queries with their texts (ranking), which these are not: leave it out"
+                )
 
     def answers_in(self, names: Sequence[str], where: str) -> tuple[str, ...]:
         """The columns of the recorded answers. Raises RequestError where they are not there."""
@@ -210,10 +219,13 @@ def convert(train: tuple[Dataset, str], validation: tuple[Dataset, str] | None, 
     columns = request.columns(dataset.column_names, where)
     if isinstance(columns, RankingColumns):
         return _ranked(train, validation, columns, replace(request, problem=request.problem or RANKING.name))
+    request.refuse_of_queries(where)
     dataset = _words_of(dataset, where, columns, request)
     split = _read(dataset, where, columns, request)
     problem, names = _meaning(split, request)
     rows = _built(split, problem, names, fill=True)
+    if split.raw is not None and len(split.rows) > 1 and split.raw.has_one_answer:
+        raise RequestError(f"{split.raw.where}: the teacher answers every row alike: there is nothing to learn")
     if columns.weight is not None:
         rows = with_weights(rows, read_weights(dataset, columns.weight, where))
     repeats = Repeats.of(split.hashes)
@@ -465,7 +477,7 @@ def _ranked(
         seen = set(rows["text"])
         again = sum(query in seen for query in others["text"])
         notes += [f"{again} of the {len(others)} held-out queries are trained on too"] if again else []
-    rows, note = deal(rows, request.group_size or GROUP_SIZE)
+    rows, note = deal(rows, GROUP_SIZE if request.group_size is None else request.group_size)
     notes += [note] if note else []
     if notes:
         logger.warning("%s: %s", train[1], "; ".join(notes))
@@ -487,6 +499,8 @@ def _labels(
     kind = train.problem if train else given
     if columns.label is None:
         raise RequestError(f"{where}: no column of labels is known: name it with label= (--label)")
+    if kind is None:
+        _refuse_written_words(dataset, where, columns)
     if not isinstance(columns.label, str):
         return encode_labels(_one_column_each(dataset, where, columns.label), given, train)
     feature = dataset.features[columns.label]
@@ -517,6 +531,18 @@ def _check_words(dataset: Dataset, where: str, columns: Columns, kind: Problem) 
         )
     if columns.label is not None and not isinstance(columns.label, str):
         raise RequestError(f"{where}: {kind.name} needs one column with a list of tags in each row: name it alone")
+
+
+def _refuse_written_words(dataset: Dataset, where: str, columns: Columns) -> None:
+    """Words with tags that a csv holds as text would be read as texts with several labels each."""
+    if not isinstance(columns.label, str):
+        return
+    if holds_written_lists(dataset, columns.text) and holds_written_lists(dataset, columns.label, of_texts=False):
+        raise RequestError(
+            f"{where}: '{columns.text}' and '{columns.label}' hold lists that are written as text: words with tags are"
+            " read from json, jsonl, parquet and conll files; several labels of such a text need"
+            " problem_type=multi_label_classification (--problem-type)"
+        )
 
 
 def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> LabelColumn:

@@ -186,6 +186,10 @@ def load_task(
             "translations out",
             key=["translations"],
         )
+    if means_vectors(problem_type) or means_own_labels(problem_type):
+        request.refuse_of_queries(str(name))
+        if weight is not None:
+            raise RequestError(f"{problem_type} learns from every text alike: leave weight= out (--weight)")
     if means_vectors(problem_type):
         if recorded is not None:
             raise RequestError(f"answers in the data teach logits, and {problem_type} has none: leave the column out")

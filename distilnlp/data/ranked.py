@@ -18,6 +18,7 @@ from datasets import Dataset, Features, List, Value
 
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.written_lists import holds_written_lists
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.problems import TEACHER_LOGITS
 from distilnlp.problems.base import to_number
@@ -147,6 +148,7 @@ class _Reading:
     scores: tuple[str, ...] = ()
     left_out: list[_Query] = field(default_factory=list)
     queries: int = 0
+    ordered: int = 0
 
     def of_rows(self, dataset: Dataset) -> Iterator[_Query]:
         """Rows with one text each, those of a query together wherever they stand."""
@@ -242,6 +244,7 @@ class _Reading:
         for query in queries:
             self.queries += 1
             if any(query.labels):
+                self.ordered += len({*query.labels}) > 1
                 yield query
             else:
                 self.left_out.append(query)
@@ -264,10 +267,17 @@ def read_queries(
         scores: columns of a teacher's scores; they come out as ``teacher_logits``. Of rows one; of lists those of the
             relevant texts and of the others; of triplets both, or one, the margin.
     Raises:
-        RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left.
+        RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left; no
+            query of which a text is more relevant than another.
     """
     if without_relevant not in (REFUSE, LEAVE_OUT):
         raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
+    for name in filter(None, (columns.text_pair, columns.negatives)):
+        if holds_written_lists(dataset, name):
+            raise RequestError(
+                f"{where}: column '{name}' holds lists that are written as text: lists of texts are read from json,"
+                " jsonl and parquet files"
+            )
     reading = _Reading(where, columns, _ordered(scores, where, columns))
     queries = reading.of_rows(dataset) if columns.negatives is None else reading.of_lists(dataset)
     kinds = {"text": Value("string"), "text_pair": List(Value("string")), "label": List(Value("float32"))}
@@ -283,6 +293,11 @@ def read_queries(
         )
     if not len(found):
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
+    if not reading.ordered:
+        raise RequestError(
+            f"{where}: in each query all texts are equally relevant, so that there is no order to learn or to measure:"
+            " give texts that are less relevant too"
+        )
     note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
     return found, note
 

@@ -127,6 +127,12 @@ class RawAnswers:
         return np.asarray(~np.isnan(self.values).all(axis=1)) if self.words is None else self.words > 0
 
     @property
+    def has_one_answer(self) -> bool:
+        """Whether all rows have an answer, and it is the same one."""
+        same = bool((self.values == self.values[0]).all())
+        return same and (self.given is None or len({*self.given}) == 1)
+
+    @property
     def kind(self) -> str:
         """The registered name of the kind of task that the answers look like."""
         if self.words is not None:

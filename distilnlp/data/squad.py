@@ -43,7 +43,14 @@ def _questions(articles: list[Any], path: Path) -> Iterator[dict[str, Any]]:
             for k, asked in enumerate(_part(paragraph, "qas", list, path, there)):
                 where = f"{there}.qas[{k}]"
                 question = _part(asked, "question", str, path, where)
-                impossible = bool(asked.get("is_impossible", False))
+                impossible = asked.get("is_impossible", False)
+                if not isinstance(impossible, bool):
+                    raise RequestError(f"{path}: {where}.is_impossible is {impossible!r:.40}: true or false is needed")
+                if "is_impossible" in asked and not impossible and asked.get("answers") == []:
+                    raise RequestError(
+                        f"{path}: {where} has no answers and is_impossible is false: give its answer, or say"
+                        " is_impossible: true where it has none"
+                    )
                 given = [] if impossible else _part(asked, "answers", list, path, where)
                 yield {
                     "id": str(asked.get("id", "")),
@@ -51,8 +58,8 @@ def _questions(articles: list[Any], path: Path) -> Iterator[dict[str, Any]]:
                     "question": question,
                     "context": context,
                     "answers": {
-                        "text": [_part(each, "text", str, path, f"{where}.answers") for each in given],
-                        "answer_start": [_part(each, "answer_start", int, path, f"{where}.answers") for each in given],
+                        key: [_part(each, key, kind, path, f"{where}.answers[{n}]") for n, each in enumerate(given)]
+                        for key, kind in (("text", str), ("answer_start", int))
                     },
                 }
 

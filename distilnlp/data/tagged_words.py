@@ -131,7 +131,9 @@ def words_of_entities(dataset: Dataset, where: str, columns: Columns) -> Dataset
             for text, own in zip(batch.to_pylist(), found.to_pylist(), strict=True):
                 row += 1
                 place = f"{where}: row {row}"
-                rows.append(_words_and_tags(text or "", own or [], kind, place))
+                if own is None:
+                    raise RequestError(f"{place} has no entities: write [] for a text without any, or remove the row")
+                rows.append(_words_and_tags(text or "", own, kind, place))
             yield pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
 
     found = write_dataset(tables())

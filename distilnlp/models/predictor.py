@@ -20,7 +20,7 @@ from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.models.reading import reading_settings
 from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
-from distilnlp.problems.base import Rows, check_finite
+from distilnlp.problems.base import check_finite
 from distilnlp.problems.reading import Encoded, Reader, Spans
 from distilnlp.typed import typed
 
@@ -139,7 +139,7 @@ class Predictor:
         Raises:
             RequestError: texts that are none or of two kinds; a tokenizer that is not the model's.
         """
-        batch = self._batch(_read(self.reader.measuring(), self._rows(texts)).columns)
+        batch = self._batch(_read(self.reader.measuring(), self.checked(texts)).columns)
         return {name: batch[name] for name in batch if name in self.backend.columns or name == HEAD_TOKENS}
 
     def _batch(self, columns: Mapping[str, list[Any]]) -> dict[str, Tensor]:
@@ -161,27 +161,34 @@ class Predictor:
             found.update(self.problem.chosen(padded))
         return {name: tensor.to(self.backend.device) for name, tensor in found.items()}
 
-    def _rows(self, texts: Sequence[Text]) -> list[tuple[Any, ...]]:
-        """The texts as tuples of one length, of strings, or lists of words, and nothing else."""
+    def checked(self, texts: Sequence[Text]) -> list[tuple[Any, ...]]:
+        """The texts as tuples of one length, of strings or lists of them, as the kind of task reads them.
+
+        Raises:
+            RequestError: as `encode`.
+        """
         if isinstance(texts, str):
             raise RequestError("texts is one string, which would be read letter by letter: give a list of texts")
-        rows, kind = [(text,) if isinstance(text, str) else text for text in texts], self.problem.rows
+        rows, problem = [(text,) if isinstance(text, str) else text for text in texts], self.problem
         if not rows:
             raise RequestError("there is nothing to predict: give at least one text")
         for place, row in enumerate(rows):
-            if (
-                not isinstance(row, tuple | list)
-                or len(row) not in (1, 2)
-                or not all(_is_text(part, kind) for part in row)
-            ):
+            if not isinstance(row, tuple | list) or len(row) not in (1, 2):
                 raise RequestError(f"texts[{place}] is {row!r:.60}: a string, (text,) or (text, pair) is needed")
+            wrong = next((i for i, part in enumerate(row) if not _is_text(part, i in problem.lists)), None)
+            if wrong is not None:
+                needed = "a string, or a list of strings," if wrong in problem.lists else "a string"
+                which = f"texts[{place}][{wrong}]" if len(row) == 2 else f"texts[{place}]"
+                raise RequestError(f"{which} is {row[wrong]!r:.60}: {needed} is needed")
             if len(row) != len(rows[0]):
                 what = "a pair" if len(row) == 2 else "one text"
                 raise RequestError(
                     f"texts[{place}] is {what} and texts[0] is not: give single texts only, or pairs only"
                 )
-        if kind == "list" and len(rows[0]) != 2:
-            raise RequestError("a model that ranks reads a query and a text: give (query, text) or (query, texts)")
+        if len(rows[0]) not in problem.parts:
+            pairs = 2 in problem.parts
+            needed = "two texts, give the second of each too" if pairs else "single texts, leave the second out"
+            raise RequestError(f"a model for {problem.name} reads {needed} (--text-pair)")
         self._check_length(parts=len(rows[0]))
         return [tuple(row) for row in rows]
 
@@ -214,7 +221,8 @@ class Predictor:
             RequestError: as `encode`, before the model is asked; or no texts.
             RunError: logits that are not finite numbers.
         """
-        rows, reader = self._rows(texts), self.reader.measuring() if held_out else self.reader
+        rows, reader = self.checked(texts), self.reader.measuring() if held_out else self.reader
+        width = self.problem.head_size(self.backend.config)
         read: list[tuple[list[int], Encoded, list[tuple[Tensor, Tensor | None]]]] = []
         with self.backend.evaluating():
             for places, encoded in self._batches(rows, reader):
@@ -239,7 +247,8 @@ class Predictor:
             for place, rows_of_it, stands in zip(places, *joined, strict=True):
                 of_text[place], spans[place] = rows_of_it, stands
         example = np.repeat(np.arange(len(rows)), [len(each) for each in of_text])
-        found = np.concatenate(of_text)
+        # A text without a word has no row, and nobody knows then how wide one would be.
+        found = np.concatenate([each for each in of_text if len(each)] or [np.empty((0, width), np.float32)])
         check_finite(found)
         own_labels = np.concatenate(labels) if self.problem.labels_itself else None
         return Answered(example, found, spans, self.problem.found(rows, spans), own_labels)
@@ -276,7 +285,7 @@ class Predictor:
 
     def answers(self, texts: Sequence[Text]) -> list[Answer]:
         """The decisions with names and probabilities, one for each text. Raises: as `decide`."""
-        found, rows = self.answered(texts, held_out=False), self._rows(texts)
+        found, rows = self.answered(texts, held_out=False), self.checked(texts)
         return self.problem.answers_of_texts(found.logits, self.label_names, found.example, found.spans, rows)
 
 
@@ -298,9 +307,9 @@ def _read(reader: Reader, rows: Sequence[tuple[Any, ...]]) -> Encoded:
     return reader.encode(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
 
 
-def _is_text(value: object, rows: Rows) -> bool:
-    """A string; of a head for words or for lists of texts also a list of strings."""
-    if rows in ("token", "list") and isinstance(value, list | tuple):
+def _is_text(value: object, may_be_list: bool) -> bool:
+    """A string, or a list of some."""
+    if may_be_list and isinstance(value, list | tuple):
         return len(value) > 0 and all(isinstance(word, str) for word in value)
     return isinstance(value, str)
 

@@ -224,7 +224,8 @@ class Problem:
         library: that loads a saved model, as the Hub calls it.
         peft_task_type: of `peft.TaskType`.
         auto_class: the class of transformers that loads a model with the head.
-        text_columns: columns that it reads, the first of which must be there.
+        parts: how many texts an example may have: one, two (a pair), or either.
+        lists: the places of those, from 0, that may be lists of texts: words, or the texts of a query.
         rows: what a row of classes in the logits stands for. Of tokens an example has several rows, and a label for
             each; a list is an example that is a query with several texts, each with a label and a row of its own.
         named_labels: whether its labels have names.
@@ -256,7 +257,8 @@ class Problem:
     library: ClassVar[str] = "transformers"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
-    text_columns: ClassVar[tuple[str, ...]] = ("text", "text_pair")
+    parts: ClassVar[tuple[int, ...]] = (1, 2)
+    lists: ClassVar[tuple[int, ...]] = ()
     rows: ClassVar[Rows] = "text"
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False

@@ -55,7 +55,6 @@ class MaskedLM(Problem):
     pipeline_tag: ClassVar[str] = "fill-mask"
     peft_task_type: ClassVar[str] = "FEATURE_EXTRACTION"
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"
-    text_columns: ClassVar[tuple[str, ...]] = ("text",)
     rows: ClassVar[Rows] = "token"
     named_labels: ClassVar[bool] = False
     labels_itself: ClassVar[bool] = True

@@ -50,6 +50,8 @@ class Ranking(Problem):
 
     pipeline_tag: ClassVar[str] = "text-ranking"
     rows: ClassVar[Rows] = "list"
+    parts: ClassVar[tuple[int, ...]] = (2,)
+    lists: ClassVar[tuple[int, ...]] = (1,)
     named_labels: ClassVar[bool] = False
     response_loss: ClassVar[str] = "soft_target"
     recipe: ClassVar[str] = "_ranking.yaml"

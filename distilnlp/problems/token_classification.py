@@ -54,7 +54,8 @@ class TokenClassification(Classification):
     pipeline_tag: ClassVar[str] = "token-classification"
     peft_task_type: ClassVar[str] = "TOKEN_CLS"
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
-    text_columns: ClassVar[tuple[str, ...]] = ("text",)
+    parts: ClassVar[tuple[int, ...]] = (1,)
+    lists: ClassVar[tuple[int, ...]] = (0,)
     rows: ClassVar[Rows] = "token"
     label_padding: ClassVar[int | None] = IGNORED
     recipe: ClassVar[str] = "_words.yaml"
@@ -84,6 +85,12 @@ class TokenClassification(Classification):
                 )
         keys = [[class_name(each) for each in value] for value in column.distinct]
         distinct = {key for value in keys for key in value}
+        blank = next((i for i, value in enumerate(keys) for key in value if key != key.strip() or not key), None)
+        if blank is not None:
+            raise RequestError(
+                f"{column.where}: row {column.row(blank)} has an empty tag, or one with spaces around it: give each"
+                f" word a tag, '{OUTSIDE}' where it is of no entity"
+            )
         names = (train.names if train else column.declared) or _tag_names(distinct)
         if train is None and len(names) < 2:
             raise RequestError(f"{column.where}: one tag only ('{next(iter(names), '')}'): at least two are needed")
@@ -291,7 +298,7 @@ class WordReader(Reader):
         return Encoded(columns, [example[i] for i in kept], [], [taken[i] for i in kept], spans)
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
-        classes = logits[0].shape[-1]
+        classes = logits[0].shape[-1] if logits else 0  # where no text has a word
         found = [np.zeros((len(spans), classes), dtype=np.float32) for spans in encoded.spans]
         for text, (tokens, words), each in zip(encoded.example, encoded.taken, logits, strict=True):
             found[text][words] = each[tokens]

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from distilnlp.errors import RequestError, nearest
-from distilnlp.problems import list_problems
+from distilnlp.problems import list_problems, means_own_labels, means_vectors
 from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, is_run_name, is_stage_name
 from distilnlp.recipe.source import Document
 from distilnlp.yaml_text import Path_, write_yaml
@@ -119,6 +119,10 @@ _OF_ONE_TASK = (
     *("validation", "text", "text_pair", "label", "label_names", "weight", "problem_type", "decision_thresholds"),
     *("pieces", "group_size", "without_relevant", "similarity", "scale", "translations"),
 )
+
+
+# What is said of labels says nothing to a stage that reads the same texts without them.
+_OF_LABELS = ("label", "label_names", "weight", "decision_thresholds", "pieces", "group_size", "without_relevant")
 
 
 class StageData(DataSpec):
@@ -288,6 +292,8 @@ class Recipe(_Strict):
             base = {key: value for key, value in base.items() if key not in _OF_ONE_TASK}
         if stage.problem is not None:
             own["problem_type"] = stage.problem
+            if means_own_labels(stage.problem) or means_vectors(stage.problem):
+                base = {key: value for key, value in base.items() if key not in _OF_LABELS}
         return DataSpec.model_validate({**base, **own}) if own else self.data
 
     def cache_of(self, name: str) -> CacheSpec:

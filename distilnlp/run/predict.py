@@ -73,7 +73,7 @@ def predict(
 def _ranked(predictor: Predictor, texts: Sequence[tuple[Any, ...]]) -> list[Prediction]:
     """The texts of each query in their order, the queries in theirs."""
     queries: dict[str, list[str]] = {}
-    for query, own in texts:
+    for query, own in predictor.checked(texts):
         queries.setdefault(query, []).extend([own] if isinstance(own, str) else own)
     found = []
     for (query, own), answer in zip(queries.items(), predictor.answers(list(queries.items())), strict=True):

@@ -1,6 +1,6 @@
 import pytest
 
-from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.columns import Columns, find_columns, find_text_columns
 from distilnlp.errors import RequestError
 
 
@@ -66,3 +66,10 @@ def test_of_several_columns_each_must_be_there_once():
         find_columns(["text", "joy", "anger"], "data", label="joy,angr")
     with pytest.raises(RequestError, match="one column is named twice"):
         find_columns(["text", "joy", "anger"], "data", label="joy,joy")
+
+
+def test_the_texts_of_a_pair_are_two_columns():
+    with pytest.raises(RequestError, match="'a' is named for both texts"):
+        find_text_columns(["a", "b"], "data", text="a", text_pair="a")
+    with pytest.raises(RequestError, match="text_pair='a' without text"):
+        find_text_columns(["a"], "data", text_pair="a")

@@ -83,6 +83,19 @@ def test_what_is_wrong_in_lists_is_told_with_its_row(row: dict[str, Any], messag
         read([LISTS[0], {"query": "when", **row}])
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"query": f"q{i}", "pos": ["p", "r"], "neg": []} for i in range(12)],
+        [{"query": f"q{i % 4}", "text": f"p{i}", "label": 2} for i in range(12)],
+        [{"query": f"q{i}", "text": "p", "label": 1} for i in range(12)],
+    ],
+)
+def test_texts_that_are_all_as_relevant_have_no_order(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(RequestError, match="all texts are equally relevant"):
+        read(rows)
+
+
 def test_queries_without_a_relevant_text_are_left_out_where_that_is_said() -> None:
     rows = [*ROWS, {"query": "when", "text": "then", "label": 0}]
     data = Dataset.from_list(rows)
@@ -98,8 +111,7 @@ def test_queries_without_a_relevant_text_are_left_out_where_that_is_said() -> No
 
 def query(grades: list[int]) -> Dataset:
     texts = [str(i) for i in range(len(grades))]
-    rows = [{"query": "q", "text": text, "label": grade} for text, grade in zip(texts, grades, strict=True)]
-    return read(rows)
+    return Dataset.from_list([{"text": "q", "text_pair": texts, "label": grades}], features=read(ROWS).features)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40).filter(any), st.integers(2, 12))
@@ -151,6 +163,21 @@ def test_only_training_queries_are_dealt_out(tmp_path: Path) -> None:
     assert [len(texts) for texts in task.train["text_pair"]] == [2] * 6
     assert [len(texts) for texts in task.validation["text_pair"]] == [4]
     assert "1 of the 1 held-out queries are trained on too" in task.source
+
+
+@pytest.mark.parametrize("option", [{"group_size": 4}, {"without_relevant": "leave_out"}])
+@pytest.mark.parametrize("kind", [None, "masked_lm", "sentence_embedding"])
+def test_what_is_said_of_queries_is_refused_where_there_are_none(
+    tmp_path: Path, option: dict[str, Any], kind: str | None
+) -> None:
+    path = written(tmp_path / "rows.jsonl", [{"text": f"text {i}", "label": i % 2} for i in range(60)])
+    with pytest.raises(RequestError, match=f"{next(iter(option))} is of queries with their texts"):
+        load_task(path, problem_type=kind, **option)
+
+
+def test_a_group_of_no_texts_is_no_default(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="group_size is 0: an order is learned of 2 texts or more"):
+        load_task(written(tmp_path / "rows.jsonl", many(12)), problem_type="ranking", group_size=0)
 
 
 def test_weights_of_queries_are_refused(tmp_path: Path) -> None:

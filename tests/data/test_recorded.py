@@ -109,11 +109,14 @@ def test_scores_are_the_answers_of_a_regression(tmp_path):
 
 
 def test_several_labels_need_no_sum(tmp_path):
-    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, probs=[{"a": 0.9, "b": 0.8, "c": 0.0}] * ROWS))
+    file = write(
+        tmp_path / "soft.jsonl", rows(text=TEXTS, probs=[{"a": 0.9, "b": 0.8, "c": c} for c in [0.0, 0.5] * 10])
+    )
     task = load_task(file, problem_type="multi_label_classification", recorded=RecordedColumns(("probs",)))
-    first = np.array(task.train[0][TEACHER_LOGITS])
-
-    assert 1 / (1 + np.exp(-first)) == pytest.approx([0.9, 0.8, LEAST_PROBABILITY], rel=1e-4)
+    (found,) = (
+        row[TEACHER_LOGITS] for split in (task.train, task.validation) for row in split if row["text"] == TEXTS[0]
+    )
+    assert 1 / (1 + np.exp(-np.array(found))) == pytest.approx([0.9, 0.8, LEAST_PROBABILITY], rel=1e-4)
 
 
 def test_a_missing_answer_is_left_to_the_label_where_that_is_said(tmp_path):
@@ -201,6 +204,13 @@ def test_columns_that_do_not_fit_are_refused(tmp_path, columns, settings, messag
     names = settings.pop("columns", ("probs",))
     with pytest.raises(RequestError, match=message):
         answers(write(tmp_path / "soft.jsonl", records), *names, **settings)
+
+
+@pytest.mark.parametrize("answer", [[0.5, 0.5], {"no": 0.9, "yes": 0.1}, 3.5])
+def test_a_teacher_that_answers_all_rows_alike_teaches_nothing(tmp_path, answer):
+    path = write(tmp_path / "soft.jsonl", [{"text": f"text {row}", "answer": answer} for row in range(60)])
+    with pytest.raises(RequestError, match="column 'answer': the teacher answers every row alike"):
+        load_task(path, recorded=RecordedColumns(("answer",)))
 
 
 def test_a_row_with_neither_label_nor_answer_is_refused(tmp_path):

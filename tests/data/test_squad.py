@@ -53,6 +53,20 @@ def test_answers_that_are_only_plausible_are_none(tmp_path: Path) -> None:
     assert read_files([path])["answers"][1] == {"text": [], "answer_start": []}
 
 
+@pytest.mark.parametrize("said", ["false", 0, 1, None, []])
+def test_whether_there_is_an_answer_is_true_or_false(tmp_path: Path, said: object) -> None:
+    """``bool("false")`` is True, and the answer would be lost without a word."""
+    path = written(tmp_path, articles(asked("how", ("good", 13)), asked("who", ("film", 4), is_impossible=said)))
+    with pytest.raises(RequestError, match=r"data\[0\]\.paragraphs\[0\]\.qas\[1\]\.is_impossible is .*true or false"):
+        read_files([path])
+
+
+def test_a_question_that_is_said_to_have_an_answer_has_one(tmp_path: Path) -> None:
+    path = written(tmp_path, articles(asked("how", ("good", 13)), asked("who", is_impossible=False)))
+    with pytest.raises(RequestError, match=r"qas\[1\] has no answers and is_impossible is false"):
+        read_files([path])
+
+
 @pytest.mark.parametrize("form", ["nested", "flat", "lines", "objects", "parquet"])
 def test_all_forms_give_the_same_task(tmp_path: Path, form: str) -> None:
     path = written(tmp_path, many(asked("what", ("book", 23), ("The book", 19)), asked("who", is_impossible=True)))

@@ -114,6 +114,20 @@ def test_an_entity_that_cannot_be_is_refused_with_its_row(tmp_path: Path, entity
         load_task(path)
 
 
+def test_a_text_whose_entities_nobody_gave_is_not_one_without_any(tmp_path: Path) -> None:
+    path = conll(tmp_path, rows(["Ann", "Lee"], [[{"start": 0, "end": 3, "label": "a"}], None]), "train.jsonl")
+    with pytest.raises(RequestError, match=r"train.jsonl: row 2 has no entities: write \[\] for a text without any"):
+        load_task(path)
+
+
+@pytest.mark.parametrize("tag", ["", " ", "B-a "])
+def test_an_empty_tag_is_no_entity(tmp_path: Path, tag: str) -> None:
+    tagged = [{"tokens": ["Ann"], "tags": ["B-a"]}, {"tokens": ["it", "was"], "tags": ["O", tag]}]
+    path = conll(tmp_path, "\n".join(map(json.dumps, tagged)), "train.jsonl")
+    with pytest.raises(RequestError, match=r"column 'tags': row 2 has an empty tag"):
+        load_task(path)
+
+
 def test_overlapping_entities_are_refused_by_row(tmp_path: Path) -> None:
     entities = [{"start": 0, "end": 7, "label": "a"}, {"start": 4, "end": 7, "label": "b"}]
     path = conll(tmp_path, rows(["Ann Lee"], [entities]), "train.jsonl")

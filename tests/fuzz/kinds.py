@@ -37,6 +37,7 @@ KINDS_OF_CASES = {
     "recipe": Kind("recipes", "damaged_recipe", 25),
     "set": Kind("recipes", "damaged_setting", 20),
     "data": Kind("data", "damaged_data", 25),
+    "form": Kind("forms", "damaged_form", 15),
     "folder": Kind("models", "damaged_folder", 15),
     "command": Kind("commands", "strange_command", 12),
     "training": Kind("recipes", "strange_training", 3, seconds=180),

@@ -14,7 +14,7 @@ from tests.fuzz.kinds import KINDS_OF_CASES, Fuzzer
 from tests.fuzz.mutate import paths_of
 from tests.fuzz.recipes import whole
 
-CASES = {"recipe": 100, "set": 80, "data": 80, "folder": 80, "command": 60, "training": 10}
+CASES = {"recipe": 100, "set": 80, "data": 80, "form": 120, "folder": 80, "command": 60, "training": 10}
 
 
 @pytest.fixture(scope="module")

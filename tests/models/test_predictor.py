@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from distilnlp.errors import RequestError, RunError
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.checks import token_limit
+from distilnlp.models.heads import model_from_config
 from distilnlp.models.predictor import Predictor
 from tests.tiny import BACKBONES, POSITIONS, tiny_model, tiny_tokenizer
 
@@ -42,7 +44,7 @@ def test_the_logits_are_those_of_each_text_alone_in_the_order_of_the_texts(
 def test_texts_of_like_length_meet_in_a_batch(tokenizer: PreTrainedTokenizerBase) -> None:
     """Padding is work for nothing: the two short texts share a batch, whatever stands between them."""
     predictor = Predictor(TorchBackend(tiny_model("bert")), tokenizer, batch_size=2)
-    batches = list(predictor._batches(predictor._rows(TEXTS)))
+    batches = list(predictor._batches(predictor.checked(TEXTS)))
     places = [sorted(places) for places, _ in batches]
     assert places == [[0, 2], [1, 3]]
     assert [max(map(len, encoded.columns["input_ids"])) for _, encoded in batches] == [4, 16]
@@ -146,7 +148,8 @@ def test_a_pair_needs_more_tokens_than_a_text(tokenizer: PreTrainedTokenizerBase
         ([()], r"texts\[0\] is \(\): a string"),
         (["good", None], r"texts\[1\] is None: a string"),
         (["good", float("nan")], r"texts\[1\] is nan: a string"),
-        ([("good", None)], r"texts\[0\] is \('good', None\): a string"),
+        ([("good", None)], r"texts\[0\]\[1\] is None: a string"),
+        ([(["a", "film"],)], r"texts\[0\] is \['a', 'film'\]: a string is needed"),
     ],
 )
 def test_what_is_no_list_of_texts_of_one_kind_is_refused_before_the_model_is_asked(
@@ -211,6 +214,37 @@ def test_every_module_is_left_in_the_mode_it_was_in(tokenizer: PreTrainedTokeniz
     with pytest.raises(ZeroDivisionError):
         predictor.logits(TEXTS)
     assert [module.training for module in model.modules()] == before
+
+
+def predictor_of(kind: str, names: tuple[str, ...] = NAMES, **config: object) -> Predictor:
+    """Of a kind of task with a head of its own."""
+    settings = tiny_model("bert", label_names=names, problem_type=kind, **config).config
+    return Predictor(TorchBackend(model_from_config(settings)), tiny_tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "texts", "message"),
+    [
+        ("question_answering", NAMES[:2], ["how"], "reads two texts, give the second of each too"),
+        ("ranking", NAMES[:1], ["how"], "reads two texts"),
+        ("token_classification", NAMES, [("we saw it", "good")], "reads single texts, leave the second out"),
+        ("question_answering", NAMES[:2], [("how", ["good"])], r"texts\[0\]\[1\] is \['good'\]: a string is needed"),
+        ("ranking", NAMES[:1], [(["how"], "good")], r"texts\[0\]\[0\] is \['how'\]: a string is needed"),
+        ("masked_lm", NAMES, [(["a", "[MASK]"],)], r"texts\[0\] is \['a', '\[MASK\]'\]: a string is needed"),
+        ("ranking", NAMES[:1], [("how", [])], r"texts\[0\]\[1\] is \[\]: a string, or a list of strings, is needed"),
+    ],
+)
+def test_each_kind_takes_texts_pairs_and_lists_as_it_reads_them(
+    kind: str, names: tuple[str, ...], texts: list[Any], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        predictor_of(kind, names).answers(texts)
+
+
+@pytest.mark.parametrize("texts", [["", "we saw it"], ["", " "], [""]])
+def test_a_text_without_a_word_has_no_entity(texts: list[str]) -> None:
+    answers = predictor_of("token_classification", ("O", "B-a", "I-a")).answers(texts)
+    assert len(answers) == len(texts) and answers[0].entities == ()
 
 
 def test_decisions_have_names_and_probabilities(tokenizer: PreTrainedTokenizerBase) -> None:

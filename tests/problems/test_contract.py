@@ -57,7 +57,7 @@ def test_its_names_are_those_of_the_libraries(case: Case) -> None:
     assert problem.auto_class in dir(transformers) or hasattr(model_class(problem), "from_config")
     assert problem.peft_task_type in peft.TaskType.__members__
     assert problem.response_loss in list_losses()
-    assert problem.text_columns[0] == "text"
+    assert problem.parts and {*problem.parts} <= {1, 2} and {*problem.lists} <= {*range(max(problem.parts))}
     assert (problem.label_padding is not None) == (problem.rows == "token")
 
 

@@ -282,6 +282,19 @@ def test_a_stage_may_have_data_and_a_problem_of_its_own():
     assert other == {"task": "b.csv", "problem_type": "regression", "max_length": 64, "seed": 3}
 
 
+@pytest.mark.parametrize("problem", ["masked_lm", "sentence_embedding"])
+def test_a_stage_that_reads_the_texts_alone_hears_nothing_of_labels(problem):
+    data = {"task": "a.csv", "text": "body", "label": "stars", "weight": "trust", "max_train": 7}
+    stages = {
+        "general": {"problem": problem, "teacher": "a/b", "student": {"from": "a/b"}, "objective": {"minilm": {}}},
+        "student": {"model": "a/b"},
+    }
+    recipe = make_recipe({"data": data, "stages": stages}, name="r")
+    own = recipe.data_of("general").model_dump(exclude_none=True, exclude_defaults=True)
+    assert own == {"task": "a.csv", "text": "body", "max_train": 7, "problem_type": problem}
+    assert recipe.data_of("student").weight == "trust"
+
+
 @pytest.mark.parametrize(
     ("stage", "message"),
     [

@@ -11,18 +11,19 @@ from typing import Any
 from unittest import mock
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
 from distilnlp.teachers import CacheSettings, EMATeacher, layout
 from distilnlp.training.trainer import DistillationTrainer
-from tests.runs import all_losses, dataset, make_trainer, student_model
+from tests.masked import masked_model, texts_alone
+from tests.runs import all_losses, dataset, make_trainer, student_model, without_dropout
 from tests.training import test_ranking as ranking
 from tests.training import test_retrieval as retrieval
 
-__all__ = ["METRICS", "train_tiny", "weights_file"]
+__all__ = ["METRICS", "inputs_file", "train_tiny", "weights_file"]
 
 METRICS = "metrics.json"  # of the queries that are held out
 
@@ -39,6 +40,9 @@ OBJECTIVES = {
     ),
     "jacobian": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("jacobian", compare="norms"))]),
     "rocket": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("rocket_launching"))]),
+    "masked words": lambda: Objective(
+        [(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, get_loss("hidden_state_cosine"))]
+    ),
     "queue": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("crd", queue=16, dimension=8))]),
     "ranking": lambda: ranking.OBJECTIVE,
     "retrieval": lambda: retrieval.OBJECTIVE,
@@ -67,6 +71,27 @@ class _KeepWeights(TrainerCallback):
         self.weights = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
+class _Inputs:
+    """The tokens that models read in a training, in their order."""
+
+    def __init__(self, **models: nn.Module) -> None:
+        self.seen: dict[str, Tensor] = {}
+        for name, model in models.items():
+            model.register_forward_pre_hook(self._keep(name), with_kwargs=True)
+
+    def _keep(self, name: str) -> Any:
+        def keep(model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            number = sum(each.startswith(f"{name}.") for each in self.seen)
+            self.seen[f"{name}.{number}"] = kwargs["input_ids"].clone()
+
+        return keep
+
+
+def inputs_file(folder: Path, rank: int = 0) -> Path:
+    """Where a process leaves what teacher and student have read, if it learned masked words."""
+    return folder / f"rank-{rank}-inputs.safetensors"
+
+
 def weights_file(folder: Path, rank: int = 0) -> Path:
     """Where a process leaves the weights that it ended with."""
     return folder / f"rank-{rank}.safetensors"
@@ -89,23 +114,29 @@ def train_tiny(
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
     With ``average`` the teacher is an average of the student. Of an objective for queries the student is one that puts
     texts in order, which is measured at the end: `METRICS`.
+
+    The objective ``masked words`` is learned from texts alone, by models with a head for words; what both read is
+    kept in `inputs_file`.
     """
     place = Path(folder)
     teacher = EMATeacher(decay=0.9) if average else None
     keep, chosen = _KeepWeights(teacher), OBJECTIVES[objective]()
+    settings: dict[str, Any] = {"train_dataset": dataset(rows)}
+    settings |= {} if teacher is None else {"teacher": teacher}
+    settings |= {} if chosen.uses_teacher else {"teacher": None}
+    inputs = None
+    if objective == "masked words":
+        settings |= {"teacher": masked_model(layers=4, seed=1), "model": without_dropout(masked_model(seed=2))}
+        settings |= {"train_dataset": texts_alone(rows), "max_length": 24}
+        inputs = _Inputs(teacher=settings["teacher"], student=settings["model"])
+    elif objective in STUDENTS:
+        settings |= _of_queries(objective)
+    else:
+        settings["model"] = student_model(dropout=dropout, **({"hidden": 16} if narrow else {}))
     trainer = make_trainer(
         place,
         objective=chosen,
-        **(
-            _of_queries(objective)
-            if objective in STUDENTS
-            else {
-                "model": student_model(dropout=dropout, **({"hidden": 16} if narrow else {})),
-                **({} if teacher is None else {"teacher": teacher}),
-                **({} if chosen.uses_teacher else {"teacher": None}),
-                "train_dataset": dataset(rows),
-            }
-        ),
+        **settings,
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
@@ -117,6 +148,8 @@ def train_tiny(
     target = weights_file(place, trainer.args.process_index)
     save_file(keep.weights, target.with_suffix(".tmp"))
     os.replace(target.with_suffix(".tmp"), target)
+    if inputs is not None:
+        save_file(inputs.seen, inputs_file(place, trainer.args.process_index))
     if objective in STUDENTS:
         found = trainer.evaluate()
         if trainer.is_world_process_zero():

@@ -13,11 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.scripts.train_tiny import METRICS, STUDENTS, train_tiny, weights_file
+from tests.scripts.train_tiny import METRICS, STUDENTS, inputs_file, train_tiny, weights_file
 
 ROOT = Path(__file__).parents[2]
 ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
 ALIKE = ("scheduled", "jacobian", "rocket")
+MASKED = {"objective": "masked words", "rows": 114}  # 48 blocks: whole batches
+EPOCHS = 2
+WORKERS = {"dataloader_num_workers": 2, "dataloader_persistent_workers": True}
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +38,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *({"folder": name, "dropout": False, "objective": name, "args": half} for name in ALIKE),
         {"folder": "queue", "dropout": False, "objective": "queue", "args": half},
         *({"folder": name, "objective": name, "args": half} for name in STUDENTS),
+        {"folder": "masked words", **MASKED, "args": {**half, "num_train_epochs": EPOCHS}},
+        {
+            "folder": "masked words in parts",
+            **MASKED,
+            "args": {
+                **WORKERS,
+                "per_device_train_batch_size": 2,
+                "gradient_accumulation_steps": 2,
+                "num_train_epochs": EPOCHS,
+            },
+        },
         {"folder": "whole", "args": {**half, **ADAMW}},
         # Step 9 of 12: the middle of the second epoch.
         {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
@@ -183,3 +197,26 @@ def test_two_processes_resume_in_the_middle_of_an_epoch(runs: Path, name: str) -
         "rng_state_0.pth",
         "rng_state_1.pth",
     }
+
+
+def masked_inputs(folder: Path, *ranks: int) -> list[tuple[int, ...]]:
+    """What the student read in each process, without padding; and the teacher has read the same."""
+    found = []
+    for rank in ranks:
+        seen = load_file(inputs_file(folder, rank))
+        read = {who: [seen[f"{who}.{n}"] for n in range(len(seen) // 2)] for who in ("teacher", "student")}
+        assert all(torch.equal(*both) for both in zip(*read.values(), strict=True))
+        found += [tuple(row[row != 0].tolist()) for batch in read["student"] for row in batch]
+    return found
+
+
+@pytest.mark.parametrize("name", ["masked words", "masked words in parts"])
+def test_two_processes_hide_the_words_that_one_hides(runs: Path, tmp_path: Path, name: str) -> None:
+    """Also where workers read the texts and several micro-batches make a step; others in each epoch."""
+    args = {"per_device_train_batch_size": 8, "num_train_epochs": EPOCHS}
+    train_tiny(str(tmp_path), **MASKED, args=args)
+    one, two = masked_inputs(tmp_path, 0), masked_inputs(runs / name, 0, 1)
+    assert sorted(two) == sorted(one)
+    assert len({*one}) > 0.9 * len(one)
+    assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
+    assert difference(weights_file(runs / name), weights_file(tmp_path)) < 1e-6

@@ -1,0 +1,28 @@
+"""Columns of texts that are lists, written as text by a program that knew no other way: a csv of words, for one."""
+
+from datasets import Dataset, Value
+
+from distilnlp.data.arrow import column_batches
+from distilnlp.problems.written import parse_list
+
+__all__ = ["holds_written_lists"]
+
+
+def holds_written_lists(dataset: Dataset, column: str, of_texts: bool = True) -> bool:
+    """Whether each text of a column, but for missing ones, is a list, and one of them has something in it.
+
+    Args:
+        dataset, column: which.
+        of_texts: whether only texts may be in the lists, no numbers.
+    """
+    feature = dataset.features[column]
+    if not isinstance(feature, Value) or "string" not in feature.dtype:
+        return False
+    found = False
+    for batch in column_batches(dataset, column):
+        for value in batch.to_pylist():
+            items = parse_list(value) if value else []
+            if items is None or (of_texts and not all(isinstance(each, str) for each in items)):
+                return False
+            found = found or bool(items)
+    return found
