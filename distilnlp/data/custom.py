@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import BATCH_ROWS, column_batches, with_label
+from distilnlp.data.arrow import BATCH_ROWS, column_values, with_label
 from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns
 from distilnlp.data.example_weights import read_weights, with_weights
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
@@ -244,8 +243,8 @@ def _labelled(dataset: Dataset, label: str | tuple[str, ...] | None) -> NDArray[
     if not isinstance(label, str):
         return np.full(len(dataset), label is not None)
     declared = isinstance(dataset.features[label], ClassLabel)
-    values = (value for batch in column_batches(dataset, label) for value in batch.to_pylist())
-    return np.fromiter((not _is_missing(value, declared) for value in values), dtype=bool, count=len(dataset))
+    there = (not _is_missing(value, declared) for value in column_values(dataset, label))
+    return np.fromiter(there, dtype=bool, count=len(dataset))
 
 
 def _is_missing(value: object, declared: bool) -> bool:
@@ -395,9 +394,7 @@ def _labels(
         hot = read_zeros_and_ones(dataset, columns.label, where, train)
         if hot is not None:
             return encode_labels(hot, kind, train)
-    values: Iterator[object] = (
-        value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist()
-    )
+    values = column_values(dataset, columns.label)
     if names is not None:
         values, feature = named_ids(values, feature, names, where)
     return read_labels(values, feature, where, problem=given, train=train)
@@ -442,15 +439,14 @@ def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> La
 
 def _zeros_and_ones(dataset: Dataset, where: str, column: str) -> NDArray[np.bool_]:
     found: list[bool] = []
-    for batch in column_batches(dataset, column):
-        for value in batch.to_pylist():
-            holds = _HOLDS.get(str(value).strip().lower())
-            if holds is None:
-                raise RequestError(
-                    f"{where}, column '{column}': row {len(found) + 1} has {value!r:.60}: 0 or 1 is needed where each"
-                    " label has a column"
-                )
-            found.append(holds)
+    for value in column_values(dataset, column):
+        holds = _HOLDS.get(str(value).strip().lower())
+        if holds is None:
+            raise RequestError(
+                f"{where}, column '{column}': row {len(found) + 1} has {value!r:.60}: 0 or 1 is needed where each"
+                " label has a column"
+            )
+        found.append(holds)
     return np.array(found)
 
 
@@ -458,14 +454,10 @@ def _check_texts(dataset: Dataset, where: str, column: str) -> None:
     feature = dataset.features[column]
     if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
         raise RequestError(f"{where}: column '{column}' holds {feature}, not texts: name another column")
-    empty, first, start = 0, 0, 1
-    for batch in column_batches(dataset, column):
-        rows = [row for row, text in enumerate(batch.to_pylist(), start=start) if text is None or not text.strip()]
-        first = first or (rows[0] if rows else 0)
-        empty += len(rows)
-        start += len(batch)
+    texts = enumerate(column_values(dataset, column), start=1)
+    empty = [row for row, text in texts if text is None or not text.strip()]
     if empty:
         raise RequestError(
-            f"{where}: {empty} of {len(dataset)} rows have no text in column '{column}', the first is row {first}:"
-            " fill them in or remove the rows"
+            f"{where}: {len(empty)} of {len(dataset)} rows have no text in column '{column}', the first is row"
+            f" {empty[0]}: fill them in or remove the rows"
         )
