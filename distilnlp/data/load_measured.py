@@ -133,7 +133,7 @@ def named_pairs(name: str | Path, data_dir: str | Path | None, request: Request)
 
 
 def _task_of(name: str, rows: Dataset, problem: Problem, source: str) -> Task:
-    metrics = problem.metrics_by(label_feature(rows.features))
+    metrics = problem.metrics_for(None, label_feature(rows.features))
     return Task(
         name=name,
         train=None,

@@ -245,7 +245,7 @@ def _read_scored(paths: list[Path], request: Request) -> Dataset:
 
 
 def _task_of(texts: _Texts, problem: Problem, train: Dataset, held_out: Dataset, notes: Sequence[str]) -> Task:
-    metrics = problem.metrics_by(label_feature(held_out.features))
+    metrics = problem.metrics_for(None, label_feature(held_out.features))
     return Task(
         name=texts.name,
         train=train,

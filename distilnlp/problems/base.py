@@ -290,12 +290,13 @@ class Problem:
         """The metric that a run on the user's own data is judged by."""
         return self.metrics[0]
 
-    def metrics_for(self, names: Sequence[str] | None) -> tuple[str, ...]:
-        """The metrics that a run on the user's own data with these labels is told by, the main one first."""
-        return self.metrics
+    def metrics_for(self, names: Sequence[str] | None, feature: Any = None) -> tuple[str, ...]:
+        """The metrics that a run on data with these labels is told by, the main one first.
 
-    def metrics_by(self, feature: Any) -> tuple[str, ...]:
-        """The metrics of held-out examples whose labels are of this type (a feature of `datasets`), or have none."""
+        Args:
+            names: of the labels; None where they have none, or are not known.
+            feature: the type of the held-out labels (a feature of `datasets`); None where there are none.
+        """
         return self.metrics
 
     # ---- labels in the data ----
