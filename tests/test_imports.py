@@ -79,11 +79,11 @@ FACADE = {"distilnlp", "__main__"}
 # What can open a connection, and the three modules that may import it.
 NETWORK_MODULES = {"aiohttp", "ftplib", "http.client", "httpx", "httpx2", "huggingface_hub", "requests", "socket"}
 NETWORK_MODULES |= {"urllib.request", "urllib3"}
-DOORS = {"distilnlp.data.load", "distilnlp.models.loading", "distilnlp.hub.push"}
+DOORS = {"distilnlp.data.hub", "distilnlp.models.loading", "distilnlp.hub.push"}
 # Names of huggingface_hub that open nothing, and so may be used anywhere.
 HARMLESS = {"EvalResult", "HFValidationError", "ModelCardData", "enable_progress_bars", "validate_repo_id"}
 # Functions that reach the Hub through another library, and who may call them.
-NETWORK_CALLS = {"from_pretrained": {"distilnlp.models.loading"}, "load_dataset": {"distilnlp.data.load"}}
+NETWORK_CALLS = {"from_pretrained": {"distilnlp.models.loading"}, "load_dataset": {"distilnlp.data.hub"}}
 
 HEAVY = {
     "accelerate",

@@ -10,7 +10,7 @@ from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.errors import DistilError
 
 if TYPE_CHECKING:
-    from distilnlp.data.load import Task
+    from distilnlp.data.task import Task
     from distilnlp.recipe import Recipe
 
 __all__ = ["Remove", "look_at", "recipe_from_options"]
@@ -76,7 +76,8 @@ def look_at(task: str, data: Mapping[str, Any], *, strict: bool = False, **setti
         settings: of `load_task`.
     """
     quiet_libraries()
-    from distilnlp.data.load import known_name, load_task
+    from distilnlp.data import load_task
+    from distilnlp.data.glue_table import known_name
 
     if known_name(task) and not strict:
         return None

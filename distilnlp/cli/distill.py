@@ -72,9 +72,10 @@ def command(
     if (teacher is None) == (recorded is None):
         raise RequestError("give one of --teacher (a model) and --teacher-column (answers in the data)")
     _check_temperature(task, temperature, options.problem_type)
-    from distilnlp.problems import means_apart, means_vectors
+    from distilnlp.problems import find_problem
 
-    apart = means_apart(options.problem_type)
+    kind = find_problem(options.problem_type)
+    apart = kind is not None and kind.apart
     if recorded is not None:
         if finetune_teacher:
             raise RequestError("--finetune-teacher is for a model, and --teacher-column has answers: leave one out")
@@ -110,7 +111,7 @@ def command(
                 f"{task} has no labels: the student learns from the teacher alone (no hard_label in the objective),"
                 f" there is no control{told}"
             )
-    if means_vectors(options.problem_type):
+    if kind is not None and kind.taught_alone:
         if finetune_teacher:
             raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
         stages.pop("teacher", None)  # its recipe has none

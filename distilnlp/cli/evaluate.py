@@ -40,7 +40,7 @@ def command(
 
     quiet_libraries()
     from distilnlp.data import load_task
-    from distilnlp.data.load import has_queries, load_pairs, load_queries
+    from distilnlp.data.load_measured import has_queries, load_pairs, load_queries
     from distilnlp.problems import get_problem
     from distilnlp.run import evaluate_model
     from distilnlp.run.evaluation import columns_of, kind_of

@@ -24,14 +24,15 @@ def command(
 
     The model is written to RUN/teacher, which 'distill --teacher' takes.
     """
-    from distilnlp.problems import means_apart, means_vectors
+    from distilnlp.problems import find_problem
 
-    if means_vectors(options.problem_type):
+    kind = find_problem(options.problem_type)
+    if kind is not None and kind.taught_alone:
         raise RequestError(
             "vectors are learned from a teacher, and no labels teach them: distilnlp distill, with a sentence encoder "
             "as --teacher"
         )
-    if means_apart(options.problem_type):
+    if kind is not None and kind.apart:
         raise RequestError(
             f"{options.problem_type} is learned from a cross-encoder's scores, and from labels alone as the control"
             " beside it: distilnlp distill"

@@ -10,8 +10,9 @@ from distilnlp.data.tokenize import tokenize
 if TYPE_CHECKING:
     from distilnlp.data.collate import make_collator
     from distilnlp.data.label_sets import label_array
-    from distilnlp.data.load import Task, load_task
+    from distilnlp.data.load import load_task
     from distilnlp.data.sampler import LengthBucketSampler
+    from distilnlp.data.task import Task
 
 __all__ = [
     "GLUE",
@@ -27,10 +28,14 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Torch, transformers and datasets are loaded on first use (PEP 562): listing the tasks must be quick."""
-    if name in ("Task", "load_task"):
-        from distilnlp.data import load
+    if name == "Task":
+        from distilnlp.data.task import Task
 
-        return {"Task": load.Task, "load_task": load.load_task}[name]
+        return Task
+    if name == "load_task":
+        from distilnlp.data.load import load_task
+
+        return load_task
     if name == "label_array":
         from distilnlp.data.label_sets import label_array
 

@@ -21,7 +21,7 @@ from datasets.table import InMemoryTable, MemoryMappedTable
 
 from distilnlp.data.temporary import new_folder
 
-__all__ = ["BATCH_ROWS", "column_array", "column_batches", "with_label", "write_dataset"]
+__all__ = ["BATCH_ROWS", "column_array", "column_batches", "column_values", "with_label", "write_dataset"]
 
 BATCH_ROWS = 1000  # rows that are in memory as Python objects at a time
 
@@ -127,6 +127,11 @@ def column_batches(dataset: Dataset, column: str) -> Iterator[pa.Array]:
     narrow = dataset.select_columns([column]).with_format("arrow")
     for batch in narrow.iter(BATCH_ROWS):
         yield batch[column].combine_chunks()
+
+
+def column_values(dataset: Dataset, column: str) -> Iterator[Any]:
+    """A column as values of Python, row after row, of which a batch is in memory."""
+    return (value for batch in column_batches(dataset, column) for value in batch.to_pylist())
 
 
 def column_array(dataset: Dataset, column: str) -> np.ndarray:

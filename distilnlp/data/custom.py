@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,22 +10,21 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import BATCH_ROWS, column_batches, with_label
-from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns, find_columns
+from distilnlp.data.arrow import BATCH_ROWS, column_values, with_label
+from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns
 from distilnlp.data.example_weights import read_weights, with_weights
 from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
 from distilnlp.data.ranked import (
     GROUP_SIZE,
     REFUSE,
     RankingColumns,
-    are_ranked,
     deal,
-    ranking_columns,
     read_queries,
 )
 from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
-from distilnlp.data.recorded import RawAnswers, RecordedColumns, read_answers
+from distilnlp.data.recorded import RawAnswers, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
+from distilnlp.data.request import Request
 from distilnlp.data.split import hold_out
 from distilnlp.data.tagged_words import check_lengths, word_counts, words_of_entities
 from distilnlp.data.written_lists import holds_written_lists
@@ -34,130 +32,17 @@ from distilnlp.errors import RequestError
 from distilnlp.problems import IGNORED, TEACHER_LOGITS, LabelColumn, Labels, Problem, get_problem, problem_of_columns
 from distilnlp.problems.written import NumberStyle
 
-__all__ = ["Known", "Own", "Request", "convert", "pairs_of"]
+__all__ = ["Own", "convert", "pairs_of"]
 
 logger = logging.getLogger(__name__)
 
 RANKING = get_problem("ranking")
-
-# Gives the kind of task and the labels' names as a teacher has them; called only for rows without labels.
-Known = Callable[[], tuple[Problem, tuple[str, ...] | None]]
 
 # What stands in a column that says of each text whether it has one label.
 _HOLDS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 FEWEST_CONTEXTS = 10  # of which some can be held out
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user said about their data; None is to be found out.
-
-    Args:
-        text, text_pair, label, weight, problem: as for `load_task`.
-        seed: of the split.
-        trained: the columns of a model's training, for what is not said.
-        label_names: of labels that are ids.
-        recorded: where a teacher's answers stand; None without one.
-        optional: whether texts may have no label.
-        known: the kind of task and the labels' names as a teacher has them, for texts without labels.
-        group_size: texts of a query in one training example; None: 16.
-        without_relevant: what becomes of a query without a relevant text; None: it is refused.
-        translations: the columns of a text's translations.
-    """
-
-    text: str | None = None
-    text_pair: str | None = None
-    label: str | tuple[str, ...] | None = None
-    problem: str | None = None
-    seed: int = 0
-    trained: Columns | None = None
-    label_names: tuple[str, ...] | None = None
-    weight: str | None = None
-    recorded: RecordedColumns | None = None
-    optional: bool = False
-    known: Known | None = None
-    group_size: int | None = None
-    without_relevant: str | None = None
-    translations: tuple[str, ...] = ()
-
-    def columns(self, names: Sequence[str], where: str) -> Columns:
-        """What the columns of the data are for. Raises RequestError where that cannot be told."""
-        text, text_pair, label = self.text, self.text_pair, self.label
-        if self.trained is not None:
-            own = self.trained
-            if text is None and text_pair is None:
-                _check_trained(names, where, "text", own.text, own.text_pair)
-                text, text_pair = own.text, own.text_pair
-            if label is None and own.label is not None:
-                _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
-                label = own.label
-        recorded = () if self.recorded is None else self.answers_in(names, where)
-        ranks = are_ranked(names) if self.problem is None else get_problem(self.problem).rows == "list"
-        if ranks:
-            return ranking_columns(names, where, text=text, text_pair=text_pair, label=label, weight=self.weight)
-        return find_columns(
-            names,
-            where,
-            text=text,
-            text_pair=text_pair,
-            label=label,
-            weight=self.weight,
-            other=recorded,
-            optional=self.optional,
-        )
-
-    def refuse_of_queries(self, where: str) -> None:
-        """Raise RequestError for what is said of queries, where the data have none."""
-        for key, value in (("group_size", self.group_size), ("without_relevant", self.without_relevant)):
-            if value is not None:
-                raise RequestError(
-                    f"{where}: {key} is of queries with their texts (ranking), which these are not: leave it out"
-                )
-
-    def answers_in(self, names: Sequence[str], where: str) -> tuple[str, ...]:
-        """The columns of the recorded answers. Raises RequestError where they are not there."""
-        return () if self.recorded is None else self.recorded.names_in(names, where)
-
-    @property
-    def mappings(self) -> tuple[str, ...]:
-        """The columns that may hold mappings."""
-        return () if self.recorded is None else self.recorded.columns
-
-    def read_from(self, names: Sequence[str], where: str) -> tuple[str, ...]:
-        """All columns that are read. Raises: as `columns`."""
-        return (*self.columns(names, where).names, *self.answers_in(names, where))
-
-    def found(self, columns: Columns) -> "Request":
-        """With every column named: the validation split uses those of the training split, not its own guess.
-
-        It has no weights: what is measured counts every example alike.
-        """
-        return replace(self, text=columns.text, text_pair=columns.text_pair, label=columns.label, weight=None)
-
-    def of_held_out(self, columns: Columns, names: Sequence[str]) -> "Request":
-        """For a file of held-out examples, which may lack the teacher's answers or the labels, but not both.
-
-        Beside texts without labels it is of another source, and so may call its texts by another name.
-        """
-        request = self.found(columns)
-        if self.optional and self.text is None and columns.label is None and columns.text not in names:
-            request = replace(request, text=None, text_pair=None)
-        if request.recorded is not None and not request.recorded.are_in(names) and columns.label is not None:
-            return replace(request, recorded=None)
-        if self.optional and isinstance(columns.label, str) and columns.label not in names:
-            return replace(request, label=None)
-        return request
-
-
-def _check_trained(names: Sequence[str], where: str, role: str, *columns: str | None) -> None:
-    missing = next((name for name in columns if name is not None and name not in names), None)
-    if missing is not None:
-        raise RequestError(
-            f"{where}: no column '{missing}', which the model was trained on: name the {role} with --{role}; columns:"
-            f" {', '.join(names)}"
-        )
 
 
 @dataclass(frozen=True)
@@ -358,8 +243,8 @@ def _labelled(dataset: Dataset, label: str | tuple[str, ...] | None) -> NDArray[
     if not isinstance(label, str):
         return np.full(len(dataset), label is not None)
     declared = isinstance(dataset.features[label], ClassLabel)
-    values = (value for batch in column_batches(dataset, label) for value in batch.to_pylist())
-    return np.fromiter((not _is_missing(value, declared) for value in values), dtype=bool, count=len(dataset))
+    there = (not _is_missing(value, declared) for value in column_values(dataset, label))
+    return np.fromiter(there, dtype=bool, count=len(dataset))
 
 
 def _is_missing(value: object, declared: bool) -> bool:
@@ -509,9 +394,7 @@ def _labels(
         hot = read_zeros_and_ones(dataset, columns.label, where, train)
         if hot is not None:
             return encode_labels(hot, kind, train)
-    values: Iterator[object] = (
-        value for batch in column_batches(dataset, columns.label) for value in batch.to_pylist()
-    )
+    values = column_values(dataset, columns.label)
     if names is not None:
         values, feature = named_ids(values, feature, names, where)
     return read_labels(values, feature, where, problem=given, train=train)
@@ -556,15 +439,14 @@ def _one_column_each(dataset: Dataset, where: str, names: tuple[str, ...]) -> La
 
 def _zeros_and_ones(dataset: Dataset, where: str, column: str) -> NDArray[np.bool_]:
     found: list[bool] = []
-    for batch in column_batches(dataset, column):
-        for value in batch.to_pylist():
-            holds = _HOLDS.get(str(value).strip().lower())
-            if holds is None:
-                raise RequestError(
-                    f"{where}, column '{column}': row {len(found) + 1} has {value!r:.60}: 0 or 1 is needed where each"
-                    " label has a column"
-                )
-            found.append(holds)
+    for value in column_values(dataset, column):
+        holds = _HOLDS.get(str(value).strip().lower())
+        if holds is None:
+            raise RequestError(
+                f"{where}, column '{column}': row {len(found) + 1} has {value!r:.60}: 0 or 1 is needed where each"
+                " label has a column"
+            )
+        found.append(holds)
     return np.array(found)
 
 
@@ -572,14 +454,10 @@ def _check_texts(dataset: Dataset, where: str, column: str) -> None:
     feature = dataset.features[column]
     if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
         raise RequestError(f"{where}: column '{column}' holds {feature}, not texts: name another column")
-    empty, first, start = 0, 0, 1
-    for batch in column_batches(dataset, column):
-        rows = [row for row, text in enumerate(batch.to_pylist(), start=start) if text is None or not text.strip()]
-        first = first or (rows[0] if rows else 0)
-        empty += len(rows)
-        start += len(batch)
+    texts = enumerate(column_values(dataset, column), start=1)
+    empty = [row for row, text in texts if text is None or not text.strip()]
     if empty:
         raise RequestError(
-            f"{where}: {empty} of {len(dataset)} rows have no text in column '{column}', the first is row {first}:"
-            " fill them in or remove the rows"
+            f"{where}: {len(empty)} of {len(dataset)} rows have no text in column '{column}', the first is row"
+            f" {empty[0]}: fill them in or remove the rows"
         )

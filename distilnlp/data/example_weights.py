@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import column_array, column_batches
+from distilnlp.data.arrow import column_array, column_values
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.errors import RequestError
 from distilnlp.problems import LabelColumn
@@ -25,8 +25,7 @@ def read_weights(dataset: Dataset, column: str, where: str) -> NDArray[np.float6
         RequestError: a row without a number, or one that is negative or not finite; all are 0.
     """
     where = f"{where}, column '{column}'"
-    values = (value for batch in column_batches(dataset, column) for value in batch.to_pylist())
-    found = LabelColumn.of(values, None, where)
+    found = LabelColumn.of(column_values(dataset, column), None, where)
     empty = [place for place, value in enumerate(found.distinct) if value is None or value == ""]
     if empty:
         raise RequestError(

@@ -1,5 +1,6 @@
 """Reads the user's csv, tsv, json, jsonl, parquet and txt files: the columns that are needed, nothing else of them."""
 
+import os
 import re
 import stat
 from collections import Counter
@@ -16,12 +17,13 @@ from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.column_types import holds_more, plain_array, plain_type
 from distilnlp.data.tagged_words import ConllFile
 from distilnlp.data.text_files import JsonFile, LineFile, TableFile, json_texts
-from distilnlp.errors import RequestError, listed, unknown
+from distilnlp.errors import RequestError, listed, nearest, unknown
 
-__all__ = ["SUFFIXES", "find_split", "read_files"]
+__all__ = ["HELD_OUT", "SUFFIXES", "file_at", "find_split", "read_files"]
 
 CONLL = (".conll", ".bio", ".iob", ".iob2")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt", *CONLL)
+HELD_OUT = ("validation", "valid", "val", "dev")  # what the part to measure on may be called
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
@@ -252,6 +254,17 @@ def _explained(path: Path) -> Iterator[None]:
         raise RequestError(f"{path}: no such file") from error
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from error
+
+
+def file_at(path: str | Path) -> Path:
+    """The path. Raises RequestError where nothing is there, with the nearest match."""
+    path = Path(path)
+    if not os.path.exists(path):
+        parent = path.parent
+        beside = [each.name for each in parent.iterdir() if each.is_file()] if os.path.isdir(parent) else []
+        match = nearest(path.name, beside)
+        raise RequestError(f"{path}: no such file" + (f": did you mean '{match}'?" if match else ""))
+    return path
 
 
 def find_split(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -1,6 +1,7 @@
-"""GLUE's splits in the package's columns, from a folder or from the excerpt inside this package."""
+"""The tasks known by name, in the package's columns: from the Hub, a folder, or the excerpt inside this package."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,12 +10,16 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset
 
 from distilnlp.data.arrow import column_array, with_label
+from distilnlp.data.columns import Columns
 from distilnlp.data.embedded import read_sample, read_sentences
 from distilnlp.data.files import find_split, read_files
-from distilnlp.data.glue_table import DATA_DIR, GLUE_ID, SAMPLE, SENTENCES, TaskInfo
+from distilnlp.data.glue_table import DATA_DIR, GLUE, GLUE_ID, PACKAGED, SAMPLE, SENTENCES, TaskInfo
+from distilnlp.data.hub import read_hub
+from distilnlp.data.repeats import overlap_note, text_hashes
+from distilnlp.data.task import Task, with_notes
 from distilnlp.errors import RequestError, listed
 
-__all__ = ["Official", "official", "read_folder", "read_packaged"]
+__all__ = ["Official", "load_named", "official", "read_folder", "read_packaged"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,49 @@ class Official:
     splits: Mapping[str, Dataset]
     source: str
     dataset_id: str | None
+
+
+def load_named(name: str, data_dir: str | Path | None) -> Task:
+    """A task of the tables by the name that it has there.
+
+    Args:
+        name: as `known_name` gives it.
+        data_dir: of GLUE's tasks; None takes the environment variable ``DISTILNLP_DATA_DIR``, or else the Hub.
+    Raises:
+        RequestError: as `read_folder` and `read_hub`.
+        RunError: as `read_packaged` and `read_hub`.
+    """
+    data_dir = data_dir or os.environ.get(DATA_DIR)
+    if name in PACKAGED:
+        info = PACKAGED[name]
+        data = read_packaged(info)
+    else:
+        info = GLUE[name]
+        data = read_folder(info, data_dir) if data_dir else _from_hub(info)
+    matched = "validation_matched" in data.splits
+    train, validation = data.splits["train"], data.splits["validation_matched" if matched else "validation"]
+    note = overlap_note(text_hashes(train), text_hashes(validation))
+    if note:
+        logger.warning("%s: %s", info.name, note)
+    return Task(
+        name=info.name,
+        train=train,
+        validation=validation,
+        extra={"mismatched": data.splits["validation_mismatched"]} if matched else {},
+        label_names=info.label_names,
+        problem=info.problem,
+        metrics=info.metrics,
+        main_metric=info.main_metric,
+        source=with_notes(data.source, (note,) if note else ()),
+        dataset_id=data.dataset_id,
+        columns=Columns(info.text_columns[0], (*info.text_columns[1:], None)[0], "label"),
+    )
+
+
+def _from_hub(info: TaskInfo) -> Official:
+    splits = read_hub(f"{GLUE_ID}:{info.name}").splits
+    columns = {split: official(splits[split], info, f"{GLUE_ID} {info.name}/{split}") for split in info.splits}
+    return Official(columns, GLUE_ID, GLUE_ID)
 
 
 def read_packaged(info: TaskInfo) -> Official:

@@ -3,6 +3,7 @@ them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from distilnlp.problems import Problem
@@ -17,6 +18,7 @@ __all__ = [
     "SAMPLE",
     "SENTENCES",
     "TaskInfo",
+    "known_name",
     "task_names",
 ]
 
@@ -106,3 +108,14 @@ PACKAGED: Mapping[str, TaskInfo] = MappingProxyType(
 def task_names() -> tuple[str, ...]:
     """Every name that `load_task` knows without a file or a Hub id."""
     return (*GLUE, *PACKAGED)
+
+
+def known_name(name: str | Path) -> str | None:
+    """The task that a name stands for (``SST-2`` is ``sst2``); None for own data."""
+    if isinstance(name, Path):
+        return None
+    plain = name.lower()
+    if plain in PACKAGED:
+        return plain
+    plain = plain.replace("-", "").replace("_", "")  # SST-2, sst_2
+    return plain if plain in GLUE else None

@@ -1,6 +1,6 @@
 """Several labels a text: kept as the few that hold, and a 0 or 1 for each only in a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, List
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import column_array, column_batches
+from distilnlp.data.arrow import column_array, column_batches, column_values
 from distilnlp.errors import RequestError
 from distilnlp.problems import IGNORED, LabelColumn, Labels, Problem, problem_of_columns
 from distilnlp.problems.base import LABEL_COLUMNS
@@ -69,11 +69,13 @@ def label_array(dataset: Dataset, problem: Problem | None = None, column: str = 
     if kind is not None and kind.rows == "span":
         return _answers(dataset, column)
     if kind is not None and kind.rows == "token":
-        return np.fromiter((each for ids in _sets(dataset, column) for each in ids), dtype=np.int64)
+        return np.fromiter((each for ids in column_values(dataset, column) for each in ids), dtype=np.int64)
     if kind is not None and kind.rows == "list":
-        return np.fromiter((each for values in _sets(dataset, column) for each in values), dtype=np.float64)
+        return np.fromiter((each for values in column_values(dataset, column) for each in values), dtype=np.float64)
     return (
-        column_array(dataset, column) if names is None else as_zeros_and_ones(list(_sets(dataset, column)), len(names))
+        column_array(dataset, column)
+        if names is None
+        else as_zeros_and_ones(list(column_values(dataset, column)), len(names))
     )
 
 
@@ -84,7 +86,7 @@ def label_keys(dataset: Dataset, problem: Problem, column: str = "label") -> NDA
     if names_of_sets(dataset.features[column]) is None and problem.rows != "list":
         return column_array(dataset, column)
     keys = np.empty(len(dataset), dtype=object)
-    for row, ids in enumerate(_sets(dataset, column)):
+    for row, ids in enumerate(column_values(dataset, column)):
         keys[row] = tuple(ids)
     return problem.strata(keys)
 
@@ -128,14 +130,9 @@ def rows_without_label(dataset: Any) -> int:
 def _answers(dataset: Dataset, column: str) -> NDArray[Any]:
     """The texts that are right of each row, ``(rows,)`` of tuples."""
     found = np.empty(len(dataset), dtype=object)
-    rows = (row for batch in column_batches(dataset, column) for row in batch.to_pylist())
-    for place, row in enumerate(rows):
+    for place, row in enumerate(column_values(dataset, column)):
         found[place] = tuple(row["text"])
     return found
-
-
-def _sets(dataset: Dataset, column: str) -> Iterator[list[int]]:
-    return (ids for batch in column_batches(dataset, column) for ids in batch.to_pylist())
 
 
 def read_zeros_and_ones(dataset: Dataset, column: str, where: str, train: Labels | None) -> LabelColumn | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from datasets import Dataset, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import BATCH_ROWS, column_batches, with_label, write_dataset
+from distilnlp.data.arrow import BATCH_ROWS, column_batches, column_values, with_label, write_dataset
 from distilnlp.data.columns import find_text_columns
 from distilnlp.data.raw_text import text_batches
 from distilnlp.data.repeats import Repeats, text_hashes
@@ -133,9 +133,7 @@ def training_texts(rows: Dataset, where: str, held_out: Dataset | None = None) -
     taken: set[int] = set()
     for column in ("text", "text_pair"):
         if held_out is not None and column in held_out.column_names:
-            taken |= {
-                hash((text or "").strip()) for batch in column_batches(held_out, column) for text in batch.to_pylist()
-            }
+            taken |= {hash((text or "").strip()) for text in column_values(held_out, column)}
     seen: set[int] = set()
     lost = 0
 

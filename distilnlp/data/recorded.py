@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import column_batches
+from distilnlp.data.arrow import column_values
 from distilnlp.errors import RequestError, listed, nearest, unknown
 from distilnlp.label_names import find_name, match_names
 from distilnlp.problems import Problem
@@ -234,8 +234,10 @@ def read_answers(
     if several:
         raw = _one_column_each(dataset, columns, spec, place)
     else:
-        rows = [_parsed(value) for value in _values(dataset, columns[0])]
-        confidences = None if spec.confidence is None else [_parsed(v) for v in _values(dataset, spec.confidence)]
+        rows = [_parsed(value) for value in column_values(dataset, columns[0])]
+        confidences = (
+            None if spec.confidence is None else [_parsed(v) for v in column_values(dataset, spec.confidence)]
+        )
         if words is None:
             raw = _one_column(rows, confidences, spec, _Places(place))
         else:
@@ -251,10 +253,6 @@ def read_answers(
             " recipe, missing: label)"
         )
     return raw
-
-
-def _values(dataset: Dataset, column: str) -> Iterator[Any]:
-    return (value for batch in column_batches(dataset, column) for value in batch.to_pylist())
 
 
 def _parsed(value: Any) -> Any:
@@ -290,7 +288,7 @@ def _number(value: Any) -> float:
 def _one_column_each(dataset: Dataset, columns: Sequence[str], spec: RecordedColumns, where: str) -> RawAnswers:
     values = np.full((len(dataset), len(columns)), np.nan)
     for place, column in enumerate(columns):
-        for row, value in enumerate(_values(dataset, column)):
+        for row, value in enumerate(column_values(dataset, column)):
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
             values[row, place] = _number(value)

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import column_batches
+from distilnlp.data.arrow import column_values
 from distilnlp.data.split import ranks_of
 
 __all__ = ["Repeats", "overlap_note", "text_hashes"]
@@ -28,8 +28,7 @@ def text_hashes(dataset: Dataset) -> NDArray[np.uint64]:
             own = np.fromiter(
                 (
                     hash(tuple(text) if isinstance(text, list) else (text or "").strip())
-                    for batch in column_batches(dataset, column)
-                    for text in batch.to_pylist()
+                    for text in column_values(dataset, column)
                 ),
                 dtype=np.int64,
                 count=len(dataset),

@@ -11,7 +11,7 @@ import pyarrow as pa
 from datasets import Dataset, List, concatenate_datasets
 from numpy.typing import NDArray
 
-from distilnlp.data.arrow import BATCH_ROWS, column_batches, write_dataset
+from distilnlp.data.arrow import BATCH_ROWS, column_batches, column_values, write_dataset
 from distilnlp.data.columns import Columns
 from distilnlp.data.text_files import check_text, open_text
 from distilnlp.errors import RequestError
@@ -179,12 +179,11 @@ def _cut(start: int, end: int, cuts: set[int]) -> Iterator[tuple[int, int]]:
 def word_counts(dataset: Dataset, where: str, column: str) -> NDArray[np.int64]:
     """How many words each row has, ``(rows,)``. Raises RequestError for a row without one or with a null."""
     counts: list[int] = []
-    for batch in column_batches(dataset, column):
-        for words in batch.to_pylist():
-            if not words or None in words:
-                what = "no words" if not words else "a word that is null"
-                raise RequestError(f"{where}: row {len(counts) + 1} has {what}")
-            counts.append(len(words))
+    for words in column_values(dataset, column):
+        if not words or None in words:
+            what = "no words" if not words else "a word that is null"
+            raise RequestError(f"{where}: row {len(counts) + 1} has {what}")
+        counts.append(len(words))
     return np.array(counts, dtype=np.int64)
 
 
@@ -195,11 +194,7 @@ def check_lengths(dataset: Dataset, where: str, label: str, words: NDArray[np.in
         label: the column of the tags.
         words: how many words each row has, ``(rows,)``; 0 for one that needs no tags.
     """
-    row = 0
-    for tags in column_batches(dataset, label):
-        for given in tags.to_pylist():
-            count = int(words[row])
-            row += 1
-            if count and (not isinstance(given, list) or len(given) != count):
-                got = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
-                raise RequestError(f"{where}: row {row} has {count} words and {got}: one tag is needed for each word")
+    for row, (given, count) in enumerate(zip(column_values(dataset, label), words.tolist(), strict=True), start=1):
+        if count and (not isinstance(given, list) or len(given) != count):
+            got = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
+            raise RequestError(f"{where}: row {row} has {count} words and {got}: one tag is needed for each word")

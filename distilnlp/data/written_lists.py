@@ -2,7 +2,7 @@
 
 from datasets import Dataset, Value
 
-from distilnlp.data.arrow import column_batches
+from distilnlp.data.arrow import column_values
 from distilnlp.problems.written import parse_list
 
 __all__ = ["holds_written_lists"]
@@ -19,10 +19,9 @@ def holds_written_lists(dataset: Dataset, column: str, of_texts: bool = True) ->
     if not isinstance(feature, Value) or "string" not in feature.dtype:
         return False
     found = False
-    for batch in column_batches(dataset, column):
-        for value in batch.to_pylist():
-            items = parse_list(value) if value else []
-            if items is None or (of_texts and not all(isinstance(each, str) for each in items)):
-                return False
-            found = found or bool(items)
+    for value in column_values(dataset, column):
+        items = parse_list(value) if value else []
+        if items is None or (of_texts and not all(isinstance(each, str) for each in items)):
+            return False
+        found = found or bool(items)
     return found

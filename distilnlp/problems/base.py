@@ -34,13 +34,11 @@ __all__ = [
     "Rows",
     "beyond_chance",
     "class_name",
+    "find_problem",
     "get_problem",
     "label_feature",
     "label_settings",
     "list_problems",
-    "means_apart",
-    "means_own_labels",
-    "means_vectors",
     "problem_of_columns",
     "problem_of_config",
     "problem_of_head",
@@ -292,12 +290,13 @@ class Problem:
         """The metric that a run on the user's own data is judged by."""
         return self.metrics[0]
 
-    def metrics_for(self, names: Sequence[str] | None) -> tuple[str, ...]:
-        """The metrics that a run on the user's own data with these labels is told by, the main one first."""
-        return self.metrics
+    def metrics_for(self, names: Sequence[str] | None, feature: Any = None) -> tuple[str, ...]:
+        """The metrics that a run on data with these labels is told by, the main one first.
 
-    def metrics_by(self, feature: Any) -> tuple[str, ...]:
-        """The metrics of held-out examples whose labels are of this type (a feature of `datasets`), or have none."""
+        Args:
+            names: of the labels; None where they have none, or are not known.
+            feature: the type of the held-out labels (a feature of `datasets`); None where there are none.
+        """
         return self.metrics
 
     # ---- labels in the data ----
@@ -736,6 +735,11 @@ def get_problem(name: str | Problem) -> Problem:
     return _REGISTRY[name]
 
 
+def find_problem(name: str | None) -> Problem | None:
+    """As `get_problem`; None for an unknown name, which is refused elsewhere, or for none."""
+    return None if name is None else _REGISTRY.get(name)
+
+
 def problem_of_config(config: Any) -> Problem:
     """The problem that a model's config names; without a name, that of its number of labels, as transformers does.
 
@@ -776,21 +780,6 @@ def problem_of_columns(features: Mapping[str, Any], own: Problem | None = None) 
     return next((problem for problem in reversed(_REGISTRY.values()) if problem.has_columns(features)), None)
 
 
-def means_vectors(name: str | None) -> bool:
-    """Whether a name is that of a kind whose answers are vectors, learned of texts alone; an unknown one is not."""
-    return name is not None and name in _REGISTRY and _REGISTRY[name].taught_alone
-
-
-def means_apart(name: str | None) -> bool:
-    """Whether a name is that of a kind that reads the texts of an example one by one; an unknown one is not."""
-    return name is not None and name in _REGISTRY and _REGISTRY[name].apart
-
-
-def means_own_labels(name: str | None) -> bool:
-    """Whether a name is that of a kind whose texts are their own labels; an unknown one is not."""
-    return name is not None and name in _REGISTRY and _REGISTRY[name].labels_itself
-
-
 def problem_of_vectors() -> Problem:
     """The problem whose answers are vectors of texts."""
     return next(problem for problem in _REGISTRY.values() if problem.vectors)
@@ -798,7 +787,7 @@ def problem_of_vectors() -> Problem:
 
 def problem_of_queries() -> Problem:
     """The problem whose answers are an order of the texts of a query, by their vectors."""
-    return next(problem for problem in _REGISTRY.values() if problem.vectors and problem.rows == "list")
+    return next(problem for problem in _REGISTRY.values() if problem.vectors and problem.apart)
 
 
 def problem_of_labels(labels: Tensor) -> Problem:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["PairReader", "Ranking", "kendall", "queries_with_texts", "rank_order"]
+__all__ = ["PairReader", "Ranking", "by_example", "kendall", "queries_with_texts", "rank_order"]
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class Ranking(Problem):
     ) -> list[Answer]:
         """Of each query the number of its best text, counted from 1, and the scores of all."""
         scores = self.check_logits(logits)
-        found = [scores[rows] for rows in _by_example(example)]
+        found = by_example(scores, example)
         return [Answer(str(rank_order(each)[0] + 1), None, {}, scores=tuple(each.tolist())) for each in found]
 
     def check_decisions(self, values: Floats, which: str) -> None:
@@ -191,7 +191,7 @@ class Ranking(Problem):
         they are left out, and where none is left the agreement is 0.0 (1.0 of equal scores).
         """
         own = np.zeros(len(student), dtype=np.int64) if examples is None else examples
-        rows = _by_example(own)
+        rows = by_example(np.arange(len(own)), own)
         found = [kendall(student[each], teacher[each]) for each in rows]
         defined = [value for value in found if value is not None]
         same = bool(np.array_equal(student, teacher))
@@ -223,7 +223,7 @@ class PairReader(TextReader):
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         stacked = np.stack(list(logits))
-        rows = [stacked[each] for each in _by_example(np.asarray(encoded.example))]
+        rows = by_example(stacked, np.asarray(encoded.example))
         return Joined(rows, [[] for _ in rows])
 
 
@@ -255,9 +255,14 @@ def kendall(first: Floats, second: Floats) -> float | None:
     return float((one * two).sum() / scale) if scale else None
 
 
-def _by_example(example: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The rows of each example, which stand together."""
-    return np.split(np.arange(len(example)), np.flatnonzero(np.diff(example)) + 1)
+def by_example(rows: NDArray[Any], example: NDArray[np.int64]) -> list[NDArray[Any]]:
+    """The rows of each example, which stand together.
+
+    Args:
+        rows: ``(rows, ...)``.
+        example: of each row.
+    """
+    return np.split(rows, np.flatnonzero(np.diff(example)) + 1)
 
 
 def _centred(values: Floats) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.problems.base import Problem, get_problem, register_problem
-from distilnlp.problems.ranking import Ranking, queries_with_texts
+from distilnlp.problems.ranking import Ranking, by_example, queries_with_texts
 from distilnlp.problems.reading import READING_FIELD, Encoded, Joined, Logits, Reader, TextReader
 from distilnlp.problems.sentence_embedding import SentenceEmbedding, pair_cosines
 
@@ -169,14 +169,10 @@ class ApartReader(TextReader):
         if len(set(encoded.example)) == len(encoded.example):
             return super().join(encoded, logits)
         stacked, example = np.stack(list(logits)), np.asarray(encoded.example)
-        rows = [self._scores(each[0], each[1:]) for each in _by_example(stacked, example)]
+        rows = [self._scores(each[0], each[1:]) for each in by_example(stacked, example)]
         return Joined(rows, [[] for _ in rows])
 
     def _scores(self, query: Logits, texts: Logits) -> NDArray[np.float32]:
         if self.similarity == "cosine":
             return pair_cosines(np.broadcast_to(query, texts.shape), texts)
         return (texts @ query)[:, None].astype(np.float32)
-
-
-def _by_example(rows: NDArray[Any], example: NDArray[np.int64]) -> list[NDArray[Any]]:
-    return np.split(rows, np.flatnonzero(np.diff(example)) + 1)

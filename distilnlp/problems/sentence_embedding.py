@@ -100,7 +100,7 @@ class SentenceEmbedding(Problem):
         """Labels of parallel text are whole numbers, which are classes for whoever knows no better."""
         return self.has_columns(features) or _of_parallel_text(label_feature(features))
 
-    def metrics_by(self, feature: Any) -> tuple[str, ...]:
+    def metrics_for(self, names: Sequence[str] | None, feature: Any = None) -> tuple[str, ...]:
         return ("translation_accuracy",) if _of_parallel_text(feature) else self.metrics
 
     def reader(self, tokenizer: PreTrainedTokenizerBase, limit: int, settings: Mapping[str, Any]) -> Reader:

@@ -66,7 +66,7 @@ class TokenClassification(Classification):
         "share of words with equal tags; kappa: what of it is not chance (0 is none, 1 all)"
     )
 
-    def metrics_for(self, names: Sequence[str] | None) -> tuple[str, ...]:
+    def metrics_for(self, names: Sequence[str] | None, feature: Any = None) -> tuple[str, ...]:
         """Those of words where the tags stand for no entities, as parts of speech do."""
         return self.metrics if names is None or scheme_of(names) is not None else ("accuracy", "macro_f1")
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from distilnlp.errors import RequestError, nearest
-from distilnlp.problems import list_problems, means_own_labels, means_vectors
+from distilnlp.problems import get_problem, list_problems
 from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, is_run_name, is_stage_name
 from distilnlp.recipe.source import Document
 from distilnlp.yaml_text import Path_, write_yaml
@@ -292,7 +292,8 @@ class Recipe(_Strict):
             base = {key: value for key, value in base.items() if key not in _OF_ONE_TASK}
         if stage.problem is not None:
             own["problem_type"] = stage.problem
-            if means_own_labels(stage.problem) or means_vectors(stage.problem):
+            kind = get_problem(stage.problem)
+            if kind.labels_itself or kind.taught_alone:
                 base = {key: value for key, value in base.items() if key not in _OF_LABELS}
         return DataSpec.model_validate({**base, **own}) if own else self.data
 

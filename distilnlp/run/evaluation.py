@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from distilnlp.data.arrow import column_array
 from distilnlp.data.columns import Columns
 from distilnlp.data.label_sets import label_array
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.labels import align_labels, label_names_of

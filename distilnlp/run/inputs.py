@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from distilnlp.checksums import file_checksum
 from distilnlp.data.columns import EXAMPLE_WEIGHT
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import model_files
 from distilnlp.problems import TEACHER_LOGITS, TEACHER_TEXT

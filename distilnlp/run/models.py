@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data.label_sets import label_array
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.label_names import match_names

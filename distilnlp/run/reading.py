@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.reading import reading_settings
 from distilnlp.recipe import DataSpec

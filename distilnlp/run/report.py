@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 
 from distilnlp.data.glue_table import GLUE, GLUE_ID
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
 from distilnlp.models.loading import resolve_model

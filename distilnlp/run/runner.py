@@ -8,7 +8,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from distilnlp.data import load_task
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError, RunError
 from distilnlp.problems import Problem
 from distilnlp.recipe import DataSpec, Recipe

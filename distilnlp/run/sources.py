@@ -8,7 +8,7 @@ from types import MappingProxyType
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data.inspect import label_counts
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.label_names import match_names
 from distilnlp.models.labels import label_names_of, start_at_shares
 from distilnlp.models.loading import load_config, load_model, load_tokenizer

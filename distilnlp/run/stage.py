@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.predictor import Predictor
 from distilnlp.report.metrics import make_compute_metrics

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 
 from distilnlp.data.label_sets import label_array
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.labels import drop_thresholds
 from distilnlp.models.predictor import Predictor

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
-from distilnlp.data.load import Task
+from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
 from distilnlp.problems import Problem

@@ -1,6 +1,7 @@
 """Model folders and checkpoints that are complete or absent, and which of them a training can go on from."""
 
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import sort_checkpoints
 
 from distilnlp.checksums import flaw, listed, write_checksums
-from distilnlp.errors import RunError
+from distilnlp.errors import RequestError, RunError
 
 __all__ = [
     "STAGING",
@@ -25,8 +26,11 @@ __all__ = [
     "remove_incomplete",
     "staged_checkpoint",
     "staged_files",
+    "to_resume",
     "whole_checkpoint",
 ]
+
+logger = logging.getLogger(__name__)
 
 STAGING = ".incomplete"
 # What a training goes on with, besides the weights and the states of its parts.
@@ -98,6 +102,33 @@ def whole_checkpoint(run_dir: Path, processes: int = 1) -> tuple[Path | None, li
             return checkpoint, flaws
         flaws.append(f"{checkpoint.name} {found}")
     return None, flaws
+
+
+def to_resume(wanted: str | bool, run_dir: Path, processes: int = 1) -> Path:
+    """The checkpoint that a training is to go on from.
+
+    Args:
+        wanted: its folder; True: the last one in ``run_dir`` that is whole.
+        run_dir: where the checkpoints of the training are.
+        processes: of the training.
+    Raises:
+        RequestError: there is none, or a training that went on from it would end with other weights.
+    """
+    if isinstance(wanted, bool):
+        checkpoint, flaws = whole_checkpoint(run_dir, processes)
+        if checkpoint is None:
+            said = "; ".join(flaws) or "there is none"
+            raise RequestError(f"no checkpoint in {run_dir} can be resumed ({said}): leave resume_from_checkpoint out")
+        for found in flaws:
+            logger.warning(f"{found}: going on from {checkpoint.name}")
+        return checkpoint
+    flaw_of_it = checkpoint_flaw(Path(wanted), processes)
+    if flaw_of_it is not None:
+        raise RequestError(
+            f"the checkpoint {Path(wanted)} {flaw_of_it}, so that a training that went on from it would end "
+            "with other weights: give an earlier checkpoint, or leave resume_from_checkpoint out"
+        )
+    return Path(wanted)
 
 
 def remove_incomplete(run_dir: Path) -> None:

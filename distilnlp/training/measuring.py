@@ -1,23 +1,65 @@
-"""The scores of an evaluation while training, of whole examples: the windows of a long text are joined first."""
+"""An evaluation while training: the loss of a batch, and the scores of whole examples, whose windows are joined."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from distilnlp.data.arrow import BATCH_ROWS
 from distilnlp.data.label_sets import label_array
 from distilnlp.data.tokenize import reader_for
 from distilnlp.errors import RunError
+from distilnlp.losses import HardLabel
+from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem
 from distilnlp.report.scores import compute_scores
 
-__all__ = ["joined_scores", "joins"]
+__all__ = ["joined_scores", "joins", "logits_alone", "measured"]
+
+Logits = Tensor | tuple[Tensor, ...]
 
 UNSET = (0.5,)  # the threshold of a model that is to have one and whose own is chosen after the training
+
+
+def measured(problem: Problem, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The task's own loss of a batch against its labels, ``()``, and the logits that are kept of it.
+
+    Args:
+        problem: the kind of task.
+        logits: what the student gives for the inputs of the batch.
+        batch: as the collator makes it.
+    Returns:
+        the loss is no number for vectors that are learned without labels: what is no number is the best of nothing.
+    """
+    logits, batch = problem.scored(logits, batch)
+    loss = (
+        logits.new_full((), torch.nan)
+        if problem.taught_alone
+        else HardLabel()(Outputs(logits=logits, problem=problem), None, batch)
+    )
+    kept = problem.kept(logits, batch.get("labels"))
+    if "groups" in batch:  # a row for each example, as for any other kind
+        kept = kept[:, 0][batch["groups"].clamp_min(0)]
+    return loss, kept
+
+
+def logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:
+    """Of what a student returns for texts without labels, hidden states say, only the logits are gathered.
+
+    Args:
+        then: what Trainer's ``preprocess_logits_for_metrics`` is to do with them.
+    """
+
+    def take(logits: Logits, labels: Any) -> Any:
+        alone = logits[0] if isinstance(logits, tuple) else logits
+        return alone if then is None else then(alone, labels)
+
+    return take
 
 
 def joins(problem: Problem, texts: Dataset, inputs: int) -> bool:

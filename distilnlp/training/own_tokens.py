@@ -1,17 +1,21 @@
 """A teacher that reads tokens of its own: of another tokenizer, or of the text that a translation was made of."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from distilnlp.data.teacher_inputs import TEACHER_ROWS, own_batch
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
+from distilnlp.models.checks import check_fits, token_limit
 from distilnlp.outputs import Outputs
+from distilnlp.problems.reading import Reader, TextReader
 from distilnlp.teachers import Teacher
 from distilnlp.teachers.cached import ANSWERS
 
-__all__ = ["answers_to", "check_compares_vectors"]
+__all__ = ["answers_to", "check_compares_vectors", "own_reader"]
 
 
 def check_compares_vectors(objective: Objective, why: str) -> None:
@@ -31,6 +35,22 @@ def check_compares_vectors(objective: Objective, why: str) -> None:
                 f"{term.name} out, or take losses between vectors (cosine, logit_mse, info_nce with on: logits)",
                 key=[term.name],
             )
+
+
+def own_reader(tokenizer: PreTrainedTokenizerBase, config: Any, max_length: int) -> Reader:
+    """What reads the texts of a teacher with tokens of its own: as long as the student's, or as long as it can.
+
+    Args:
+        tokenizer: the teacher's.
+        config: of its model; anything else where it has none.
+        max_length: tokens of the student's inputs.
+    Raises:
+        RequestError: the tokenizer does not fit the model.
+    """
+    if not isinstance(config, PreTrainedConfig):
+        return TextReader(tokenizer, min(max_length, tokenizer.model_max_length))
+    check_fits(config, tokenizer)
+    return TextReader(tokenizer, token_limit(config, tokenizer, max_length))
 
 
 def answers_to(teacher: Teacher, batch: Mapping[str, Tensor]) -> Outputs:

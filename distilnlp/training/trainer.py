@@ -35,27 +35,26 @@ from distilnlp.data.nested import flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_rows
 from distilnlp.errors import RequestError, unknown
-from distilnlp.losses import HardLabel, Objective
-from distilnlp.models.checks import check_fits, token_limit, training_limit
+from distilnlp.losses import Objective
+from distilnlp.models.checks import check_fits, training_limit
 from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.heads import head_logits
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
-from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem, problem_of_config
 from distilnlp.problems.base import label_feature
 from distilnlp.problems.masking import SHARE, Masking
-from distilnlp.problems.reading import Reader, TextReader
+from distilnlp.problems.reading import Reader
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
-from distilnlp.training.measuring import joined_scores, joins
+from distilnlp.training.measuring import joined_scores, joins, logits_alone, measured
 from distilnlp.training.objective_hook import ObjectiveHook
-from distilnlp.training.own_tokens import answers_to, check_compares_vectors
+from distilnlp.training.own_tokens import answers_to, check_compares_vectors, own_reader
 from distilnlp.training.parts import Part, Parts, Training
 from distilnlp.training.term_log import TermLog
 
@@ -63,7 +62,6 @@ __all__ = ["DistillationTrainer"]
 
 logger = logging.getLogger(__name__)
 
-Logits = Tensor | tuple[Tensor, ...]
 EVAL = "eval_dataset"
 
 
@@ -170,7 +168,7 @@ class DistillationTrainer(Trainer):
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
             if self._apart and teacher is not None and teacher.tokenizer is not None:
-                self._own_reader = _reader_of(teacher.tokenizer, getattr(its, "config", None), max_length)
+                self._own_reader = own_reader(teacher.tokenizer, getattr(its, "config", None), max_length)
             for config in read_by:
                 check_fits(config, tokenizer)
         self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._apart else None]
@@ -197,7 +195,7 @@ class DistillationTrainer(Trainer):
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
             compute_metrics=compute_metrics or self._metrics_of(problem, eval_dataset),
-            preprocess_logits_for_metrics=_logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
+            preprocess_logits_for_metrics=logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
         if own is None and problem_of_config(self.student.config).apart:
@@ -314,24 +312,7 @@ class DistillationTrainer(Trainer):
     def _to_resume(self, wanted: str | bool | None) -> Path | None:
         if not wanted:
             return None
-        if isinstance(wanted, bool):
-            folder = Path(self.args.output_dir or ".")
-            checkpoint, flaws = checkpoints.whole_checkpoint(folder, self.args.world_size)
-            if checkpoint is None:
-                said = "; ".join(flaws) or "there is none"
-                raise RequestError(
-                    f"no checkpoint in {folder} can be resumed ({said}): leave resume_from_checkpoint out"
-                )
-            for flaw in flaws:
-                logger.warning(f"{flaw}: going on from {checkpoint.name}")
-        else:
-            checkpoint = Path(wanted)
-            flaw_of_it = checkpoints.checkpoint_flaw(checkpoint, self.args.world_size)
-            if flaw_of_it is not None:
-                raise RequestError(
-                    f"the checkpoint {checkpoint} {flaw_of_it}, so that a training that went on from it would end "
-                    "with other weights: give an earlier checkpoint, or leave resume_from_checkpoint out"
-                )
+        checkpoint = checkpoints.to_resume(wanted, Path(self.args.output_dir or "."), self.args.world_size)
         if any(isinstance(callback, ExportableState) for callback in self.callback_handler.callbacks):
             # How long EarlyStoppingCallback has waited, say.
             self.args.restore_callback_states_from_checkpoint = True
@@ -500,7 +481,7 @@ class DistillationTrainer(Trainer):
         if problem is None:
             return None
         first = next(iter(held_out.values()), None) if isinstance(held_out, dict) else held_out
-        metrics = problem.metrics_by(label_feature(getattr(first, "features", None) or {}))
+        metrics = problem.metrics_for(None, label_feature(getattr(first, "features", None) or {}))
         plain = make_compute_metrics(metrics, problem, lambda: self.student.config, lambda: self._label_names)
 
         def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -587,17 +568,7 @@ class DistillationTrainer(Trainer):
         if not model.training or not self._parts.attached:
             with answering_for(self.student, tokens):
                 logits = head_logits(model(**student_inputs))
-            problem = problem_of_config(self.student.config)
-            logits, inputs = problem.scored(logits, inputs)
-            # Vectors have no labels, and so no loss of their own: what is no number is the best of nothing.
-            loss = (
-                logits.new_full((), torch.nan)
-                if problem.taught_alone
-                else HardLabel()(Outputs(logits=logits, problem=problem), None, inputs)
-            )
-            kept = problem.kept(logits, inputs.get("labels"))
-            if "groups" in inputs:  # a row for each example, as for any other kind
-                kept = kept[:, 0][inputs["groups"].clamp_min(0)]
+            loss, kept = measured(problem_of_config(self.student.config), logits, inputs)
             return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
         teacher = None
         answering, progress = self._cached or self.teacher, self._progress()
@@ -744,21 +715,3 @@ class DistillationTrainer(Trainer):
             },
             model_name=model_name,
         )
-
-
-def _reader_of(tokenizer: PreTrainedTokenizerBase, config: Any, max_length: int) -> Reader:
-    """What reads the texts of a teacher with tokens of its own: as long as the student's, or as long as it can."""
-    if not isinstance(config, PreTrainedConfig):
-        return TextReader(tokenizer, min(max_length, tokenizer.model_max_length))
-    check_fits(config, tokenizer)
-    return TextReader(tokenizer, token_limit(config, tokenizer, max_length))
-
-
-def _logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, Any], Any]:
-    """Of what a student returns for texts without labels, hidden states say, only the logits are gathered."""
-
-    def take(logits: Logits, labels: Any) -> Any:
-        alone = logits[0] if isinstance(logits, tuple) else logits
-        return alone if then is None else then(alone, labels)
-
-    return take

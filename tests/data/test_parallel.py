@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from distilnlp.data.load import Task, load_pairs, load_task
+from distilnlp.data import Task, load_task
+from distilnlp.data.load_measured import load_pairs
 from distilnlp.data.parallel import held_out_texts, parallel_columns, read_parallel, training_texts
 from distilnlp.errors import RequestError
 from distilnlp.problems.sentence_embedding import translation_labels

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from distilnlp.cli import app
 from distilnlp.data import load_task, tokenize
-from distilnlp.data.load import Task
 from distilnlp.data.recorded import RecordedColumns
+from distilnlp.data.task import Task
 from distilnlp.models.heads import model_from_config
 from distilnlp.models.sentence_encoder import SENTENCE
 from distilnlp.models.sentence_modules import SentenceModules

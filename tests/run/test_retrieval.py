@@ -164,7 +164,7 @@ def test_a_student_for_dot_products_says_so_in_its_folder_and_is_measured_by_the
     report = run(place, str(tmp_path / "dots"), "data.similarity=dot", "data.scale=0.5")
     folder = tmp_path / "dots" / "student"
     assert json.loads((folder / "config_sentence_transformers.json").read_text())["similarity_fn_name"] == "dot"
-    from distilnlp.data.load import load_queries
+    from distilnlp.data.load_measured import load_queries
     from distilnlp.run import evaluate_model
 
     found = evaluate_model(str(folder), load_queries(place / "dev.jsonl"), max_length=32)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilnlp.data.load import load_pairs
+from distilnlp.data.load_measured import load_pairs
 from distilnlp.errors import RequestError
 from distilnlp.models.loading import load_model
 from distilnlp.models.sentence_encoder import SentenceEncoder

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from distilnlp.data.load import Task, load_task
+from distilnlp.data import Task, load_task
 from distilnlp.errors import RequestError
 from distilnlp.models import loading
 from distilnlp.problems import get_problem
