@@ -446,13 +446,13 @@ class _Tokens:
         margin = np.minimum(inside, self.length[window] - 1 - inside)
         order = np.lexsort((-margin, words))  # of equal margins the first window's stays first
         best = order[np.diff(words[order], prepend=-1) != 0]
-        return np.asarray(np.sort(tokens[best]))
+        return np.sort(tokens[best])
 
     def of_words(self, owned: NDArray[np.int64]) -> NDArray[np.int64]:
         """1 for every piece, in its window, of the words that these tokens begin, else 0."""
         window = np.full(len(self.words.end) + 1, -1)  # of each word, and of none
         window[self.word[owned]] = self.window[owned]
-        return (window[self.word] == self.window).astype(np.int64)
+        return np.asarray(window[self.word] == self.window).astype(np.int64)
 
     def by_window(self, values: NDArray[np.int64], kept: Sequence[int]) -> list[list[int]]:
         """The numbers of the tokens of some windows."""
