@@ -290,16 +290,19 @@ class Predictor:
 
 
 class _Vocabulary(Sequence[str]):
-    """The tokens as they are read, each decoded when somebody asks for it."""
+    """The tokens as they are read, each decoded when somebody asks for it first."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
+        self._known: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._tokenizer)
 
     def __getitem__(self, place: Any) -> Any:
-        return str(self._tokenizer.decode([place])).strip()
+        if place not in self._known:
+            self._known[place] = str(self._tokenizer.decode([place])).strip()
+        return self._known[place]
 
 
 def _read(reader: Reader, rows: Sequence[tuple[Any, ...]]) -> Encoded:

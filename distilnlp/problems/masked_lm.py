@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = ["BlankReader", "BlockReader", "HeldOutReader", "MaskedLM"]
 
 SHOWN = 5  # of the likeliest tokens
 HELD_OUT = 0  # the seed of the mask of held-out texts, whatever that of the training
+MOST = np.iinfo(np.int64).max
 ROW = 3  # numbers that are kept of a row of logits where the hidden token is known
 
 
@@ -154,7 +156,9 @@ class MaskedLM(Problem):
         """Cross-entropy."""
         import torch.nn.functional as F
 
-        return F.cross_entropy(logits.movedim(-1, 1), labels, reduction="none")
+        # With the vocabulary last, as it lies in memory: else every loss would make a copy of it.
+        rows = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+        return rows.view_as(labels)
 
     # ---- from logits to answers ----
 
@@ -289,12 +293,12 @@ class _MaskedReader(Reader):
         flat = [text for row in zip(*texts, strict=True) for text in row]
         encoded = self.tokenizer(flat, add_special_tokens=False, truncation=False, verbose=False)
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
-        found = []
-        for place, ids in enumerate(encoded["input_ids"]):
-            own, words = np.asarray(ids, dtype=np.int64), np.asarray(word_numbers(encoded, place), dtype=np.int64)
-            found.append(
-                (own, np.where(np.isin(own, [*special]), -1, words))
-            )  # no word, where somebody has written it
+        bounds = np.cumsum([0, *map(len, encoded["input_ids"])]).tolist()
+        ids = np.fromiter(chain.from_iterable(encoded["input_ids"]), dtype=np.int64, count=bounds[-1])
+        numbers = chain.from_iterable(word_numbers(encoded, place) for place in range(len(flat)))
+        words = np.fromiter(numbers, dtype=np.int64, count=bounds[-1])
+        words[np.isin(ids, [*special])] = -1  # no word, where somebody has written it
+        found = [(ids[start:end], words[start:end]) for start, end in pairwise(bounds)]
         return [found[start : start + len(texts)] for start in range(0, len(found), len(texts))]
 
     def _joined(
@@ -331,7 +335,8 @@ class _MaskedReader(Reader):
 
     def _framed(self, ids: NDArray[np.int64], words: NDArray[np.int64]) -> tuple[list[int], list[int]]:
         """An input, and the word of each of its tokens, counted from 0."""
-        own = np.where(words < 0, -1, words - words[words >= 0].min(initial=np.iinfo(np.int64).max))
+        known = words >= 0
+        own = np.where(known, words - words[known].min(initial=MOST), -1)
         return (
             [*self._begin, *ids.tolist(), *self._end],
             [*[-1] * len(self._begin), *own.tolist(), *[-1] * len(self._end)],

@@ -61,11 +61,12 @@ class Masking:
             raise RequestError(
                 f"data.mask_share is {share!r}: a number above 0 and below 1 is needed", key=["mask_share"]
             )
-        known = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
+        vocabulary = tokenizer.get_vocab()
+        known = np.fromiter(vocabulary.values(), dtype=np.int64, count=len(vocabulary))
         return cls(
             int(tokenizer.mask_token_id),
             tokenizer.unk_token_id,
-            np.array(sorted(known), dtype=np.int64),
+            np.setdiff1d(known, np.array(tokenizer.all_special_ids, dtype=np.int64)),
             float(share),
         )
 

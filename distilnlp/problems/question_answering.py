@@ -25,12 +25,22 @@ from distilnlp.problems.base import (
     register_problem,
 )
 from distilnlp.problems.classification import Classification
-from distilnlp.problems.reading import Encoded, Held, Joined, Logits, Reader, Spans, input_columns, word_numbers
+from distilnlp.problems.reading import (
+    Encoded,
+    Held,
+    Joined,
+    Logits,
+    Reader,
+    Spans,
+    flat_offsets,
+    input_columns,
+    word_numbers,
+)
 from distilnlp.problems.thresholds import logit, sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 __all__ = ["AnswerReader", "QuestionAnswering"]
 
@@ -407,13 +417,7 @@ class AnswerReader(Reader):
         )
         example = list(encoded["overflow_to_sample_mapping"])
         columns = input_columns(self.tokenizer, encoded)
-        taken = []
-        for place, ids in enumerate(encoded["input_ids"]):
-            context = np.flatnonzero([text == 1 for text in encoded.sequence_ids(place)])
-            offsets = np.array(encoded["offset_mapping"][place], dtype=np.int64).reshape(-1, 2)[context]
-            real = offsets[:, 1] > offsets[:, 0]
-            tokens = np.r_[self._none(ids), context[real]].astype(np.int64)
-            taken.append((tokens, np.concatenate([np.zeros((1, 2), np.int64), offsets[real]])))
+        taken = [self._context(encoded, place) for place in range(len(example))]
         if words:
             columns["words"] = [word_numbers(encoded, i) for i in range(len(example))]
         held = Held()
@@ -442,15 +446,37 @@ class AnswerReader(Reader):
 
     def _questions(self, questions: Sequence[str]) -> tuple[list[str], list[int]]:
         """The questions as far as they have room, and which of them lose their end."""
+        kept: list[str] = list(questions)
+        cut: list[int] = []
+        # Each token has a letter of its own, but for one in front; letters beyond ASCII may become several tokens.
+        long = [row for row, each in enumerate(kept) if len(each) >= self.question or not each.isascii()]
+        if not long:
+            return kept, cut
         whole = self.tokenizer(
-            list(questions), add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False
+            [kept[row] for row in long],
+            add_special_tokens=False,
+            truncation=False,
+            return_offsets_mapping=True,
+            verbose=False,
         )
-        kept, cut = list(questions), []
-        for row, ids in enumerate(whole["input_ids"]):
+        for row, ids, offsets in zip(long, whole["input_ids"], whole["offset_mapping"], strict=True):
             if len(ids) > self.question:
                 cut.append(row)
-                kept[row] = kept[row][: whole["offset_mapping"][row][self.question - 1][1]]
+                kept[row] = kept[row][: offsets[self.question - 1][1]]
         return kept, cut
+
+    def _context(self, encoded: BatchEncoding, place: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The tokens of a window that an answer can stand in, behind that for none, and where each stands."""
+        texts = encoded.sequence_ids(place)
+        count = texts.count(1)  # they stand side by side
+        first = texts.index(1) if count else 0
+        offsets = np.zeros((count + 1, 2), dtype=np.int64)
+        offsets[1:] = flat_offsets([encoded["offset_mapping"][place][first : first + count]], count)
+        tokens = np.arange(first - 1, first + count)
+        tokens[0] = self._none(encoded["input_ids"][place])
+        real = offsets[:, 1] > offsets[:, 0]
+        real[0] = True
+        return (tokens, offsets) if real.all() else (tokens[real], offsets[real])
 
     def _held(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = [
     "Spans",
     "TextReader",
     "WindowReader",
+    "flat_offsets",
+    "input_columns",
     "text_reader",
     "word_numbers",
 ]
@@ -62,7 +65,8 @@ class Encoded:
         cut: the numbers of the examples that lost their end; of one with several texts, once for each that did.
         taken: of each input of a head by token, the tokens that have a row of logits, and which row of the example;
             empty for a kind with one row an example.
-        spans: of each example with a row for each word, where each word stands in the text, in characters.
+        spans: of each example with a row for each word, where each word stands in the text, in characters:
+            ``(words, 2)``.
         labels: of each example those of its rows of logits, ``(rows,)``, where the texts themselves tell them; empty
             where the data do.
         held: of a kind whose answers stand in the texts, whether the windows hold those of the labels.
@@ -72,7 +76,7 @@ class Encoded:
     example: list[int]
     cut: list[int] = field(default_factory=list)
     taken: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
-    spans: list[Spans] = field(default_factory=list)
+    spans: list[NDArray[np.int64]] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
     held: Held = field(default_factory=Held)
 
@@ -292,6 +296,17 @@ def input_columns(tokenizer: PreTrainedTokenizerBase, encoded: BatchEncoding) ->
     return {name: encoded[name] for name in {"input_ids": 0, "attention_mask": 0} | dict.fromkeys(names)}
 
 
+def flat_offsets(offsets: Sequence[Sequence[tuple[int, int]]], tokens: int) -> NDArray[np.int64]:
+    """Where the tokens of all inputs start and end in their texts, one after the other, ``(tokens, 2)``.
+
+    Args:
+        offsets: of each input those of its tokens, as a tokenizer gives them.
+        tokens: how many of all inputs.
+    """
+    numbers = chain.from_iterable(chain.from_iterable(offsets))
+    return np.fromiter(numbers, dtype=np.int64, count=2 * tokens).reshape(-1, 2)
+
+
 def word_numbers(encoded: BatchEncoding, row: int) -> list[int]:
     """The word of each token over both texts of a pair, -1 for none.
 
@@ -300,6 +315,9 @@ def word_numbers(encoded: BatchEncoding, row: int) -> list[int]:
     """
     if encoded.encodings is None:
         raise RequestError("this tokenizer does not tell which word a token is of: use a fast tokenizer")
-    pairs = list(zip(encoded.word_ids(row), encoded.sequence_ids(row), strict=True))
+    texts = encoded.sequence_ids(row)
+    if 1 not in texts:
+        return [-1 if word is None else word for word in encoded.word_ids(row)]
+    pairs = list(zip(encoded.word_ids(row), texts, strict=True))
     counted = max((word for word, text in pairs if word is not None and text == 0), default=-1) + 1
     return [-1 if word is None else word + (counted if text == 1 else 0) for word, text in pairs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,16 @@ from distilnlp.problems.base import (
     sorted_names,
 )
 from distilnlp.problems.classification import Classification
-from distilnlp.problems.reading import Encoded, Joined, Logits, Reader, Spans, input_columns, word_numbers
+from distilnlp.problems.reading import (
+    Encoded,
+    Joined,
+    Logits,
+    Reader,
+    Spans,
+    flat_offsets,
+    input_columns,
+    word_numbers,
+)
 from distilnlp.problems.tags import OUTSIDE, Span, count_broken, entities_of, scheme_of, split_tag
 
 if TYPE_CHECKING:
@@ -181,17 +191,19 @@ class TokenClassification(Classification):
         spans: Sequence[Spans],
         texts: Sequence[tuple[Any, ...]] = (),
     ) -> list[Answer]:
-        rows = self.answers(logits, names)
+        values = self.check_logits(logits)
+        labels = [names[best] for best in values.argmax(axis=1).tolist()]
+        probabilities = self.probabilities_of(values.astype(np.float64)).max(axis=1)
         entities: list[list[Entity]] = [[] for _ in spans]
         starts = np.searchsorted(example, np.arange(len(spans)))
         is_of_entities = scheme_of(names) is not None
         for text, places in enumerate(spans):
-            words = rows[starts[text] : starts[text] + len(places)]
-            tags = [word.label for word in words]
+            words = slice(starts[text], starts[text] + len(places))
+            tags, sure = labels[words], probabilities[words]
             found = entities_of(tags) if is_of_entities else [Span(i, i + 1, tag) for i, tag in enumerate(tags)]
             for one in found:
-                sure = float(np.mean([word.probability for word in words[one.start : one.end]]))
-                entities[text].append(Entity(places[one.start][0], places[one.end - 1][1], one.type, sure))
+                mean = float(sure[one.start : one.end].mean() if one.end > one.start + 1 else sure[one.start])
+                entities[text].append(Entity(places[one.start][0], places[one.end - 1][1], one.type, mean))
         return [Answer(", ".join(f"{e.type}" for e in found), None, {}, tuple(found)) for found in entities]
 
     def details(
@@ -272,40 +284,53 @@ class WordReader(Reader):
         self.pieces = pieces
 
     def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
+        """Raises RequestError for a text with fewer labels than words."""
         given = list(rows["text"])
-        encoded, spans = self._tokens(given)
-        lost = self._without_token(encoded, spans)
-        if lost:
-            for text, word in lost:  # nothing of it is a token: a sign that nobody sees
+        tokens = self._tokens(given)
+        lost = np.flatnonzero(~tokens.has_token())
+        if len(lost):
+            for text, word in tokens.words.by_text(lost):  # nothing of it is a token: a sign that nobody sees
                 given[text] = [*given[text]]
                 given[text][word] = self.tokenizer.unk_token or "?"
-            encoded, spans = self._tokens(given)
-        example = list(encoded["overflow_to_sample_mapping"])
-        taken, masks = self._owned(encoded, example, spans)
-        kept = [i for i in range(len(example)) if len(taken[i][0])]
-        columns = {name: [values[i] for i in kept] for name, values in input_columns(self.tokenizer, encoded).items()}
-        columns["label_mask"] = [masks[i] for i in kept]
+            tokens = self._tokens(given)
+        owned = tokens.owned()
+        window, texts = tokens.window[owned], tokens.text[owned]
+        numbers = tokens.word[owned] - tokens.words.first[texts]  # counted from the first word of their text
+        parts = _split(window, len(tokens.first), owned - tokens.first[window], numbers)
+        taken = [(own, of_words) for own, of_words in parts]
+        kept = [place for place, (own, _) in enumerate(taken) if len(own)]
+        example = [tokens.example[place] for place in kept]
+
+        columns = input_columns(self.tokenizer, tokens.encoded)
+        if len(kept) < len(taken):
+            columns = {name: [values[place] for place in kept] for name, values in columns.items()}
+        mask = tokens.of_words(owned) if self.pieces == ALL else _filled(len(tokens.word), 0, owned, 1)
+        columns["label_mask"] = tokens.by_window(mask, kept)
         if words:
-            columns["words"] = [word_numbers(encoded, i) for i in kept]
+            columns["words"] = [word_numbers(tokens.encoded, place) for place in kept]
         if "label" in rows:
-            columns["labels"] = [self._labels(rows["label"][example[i]], *taken[i], len(masks[i])) for i in kept]
+            labels = _filled(len(mask), IGNORED, owned, _at(rows["label"], texts, numbers))
+            columns["labels"] = tokens.by_window(labels, kept)
         if TEACHER_LOGITS in rows:  # recorded answers: of each token that counts that of its word
             answers = rows[TEACHER_LOGITS]
+            counted = np.flatnonzero(mask)
+            own = tokens.word[counted] - tokens.words.first[tokens.text[counted]]
+            of_windows = _split(tokens.window[counted], len(taken), own)
             columns[TEACHER_LOGITS] = [
-                [answers[example[i]][word] for word in self._counted(encoded, i, spans[example[i]], masks[i])]
-                for i in kept
+                [answers[text][word] for word in of_windows[place][0].tolist()]
+                for place, text in zip(kept, example, strict=True)
             ]
-        return Encoded(columns, [example[i] for i in kept], [], [taken[i] for i in kept], spans)
+        return Encoded(columns, example, [], [taken[place] for place in kept], tokens.words.spans())
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         classes = logits[0].shape[-1] if logits else 0  # where no text has a word
         found = [np.zeros((len(spans), classes), dtype=np.float32) for spans in encoded.spans]
         for text, (tokens, words), each in zip(encoded.example, encoded.taken, logits, strict=True):
             found[text][words] = each[tokens]
-        return Joined(found, encoded.spans)
+        return Joined(found, [list(map(tuple, spans.tolist())) for spans in encoded.spans])
 
-    def _tokens(self, texts: Sequence[str | Sequence[str]]) -> tuple[BatchEncoding, list[Spans]]:
-        """The tokens of the texts, and where the words stand in each."""
+    def _tokens(self, texts: Sequence[str | Sequence[str]]) -> _Tokens:
+        """The tokens of the texts, and their words."""
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
         encoded = self.tokenizer(
             joined,
@@ -316,100 +341,175 @@ class WordReader(Reader):
             return_offsets_mapping=True,
             verbose=False,
         )
-        spans = [[] if isinstance(text, str) else _word_spans(text) for text in texts]
+        places: list[list[int]] = [[] for _ in texts]  # the windows of each text that is a string
         for place, text in enumerate(encoded["overflow_to_sample_mapping"]):
             if isinstance(texts[text], str):
-                _add_own_words(spans[text], encoded, place, joined[text])
-        return encoded, spans
-
-    def _without_token(self, encoded: BatchEncoding, spans: Sequence[Spans]) -> list[tuple[int, int]]:
-        """The words of which no token is there, by text and word."""
-        seen: list[set[int]] = [set() for _ in spans]
-        for place, text in enumerate(encoded["overflow_to_sample_mapping"]):
-            seen[text].update(word for word in _words_of_tokens(encoded, place, spans[text]) if word >= 0)
-        words = ((text, word) for text, own in enumerate(spans) for word in range(len(own)))
-        return [(text, word) for text, word in words if word not in seen[text]]
-
-    def _owned(
-        self, encoded: BatchEncoding, example: Sequence[int], spans: Sequence[Spans]
-    ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[list[int]]]:
-        """Of each window the tokens that begin a word that it answers for, with that word, and its ``label_mask``."""
-        best: dict[tuple[int, int], tuple[int, int, int]] = {}  # of each word: margin, window, token
-        of_tokens = [_words_of_tokens(encoded, place, spans[text]) for place, text in enumerate(example)]
-        begun: set[tuple[int, int]] = set()
-        for place, text in enumerate(example):
-            words = of_tokens[place]
-            for token, word in enumerate(words):
-                if word < 0 or (token and words[token - 1] == word):
-                    continue
-                # Where a window begins within a word, its first token there is no first piece.
-                start = encoded["offset_mapping"][place][token][0]
-                if start > spans[text][word][0] and (text, word) in begun:
-                    continue
-                begun.add((text, word))
-                margin = min(token, len(words) - 1 - token)
-                if (text, word) not in best or margin > best[text, word][0]:
-                    best[text, word] = (margin, place, token)
-        owned: list[list[tuple[int, int]]] = [[] for _ in example]
-        for (_, word), (_, place, token) in best.items():
-            owned[place].append((token, word))
-        taken, masks = [], []
-        for place, pairs in enumerate(owned):
-            both = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
-            tokens, numbers = both[:, 0], both[:, 1]
-            mask = np.zeros(len(of_tokens[place]), dtype=np.int64)
-            mask[tokens] = 1
-            if self.pieces == ALL:
-                mask = np.isin(of_tokens[place], numbers).astype(np.int64)
-            taken.append((tokens, numbers))
-            masks.append(mask.tolist())
-        return taken, masks
-
-    @staticmethod
-    def _counted(encoded: BatchEncoding, place: int, spans: Spans, mask: Sequence[int]) -> list[int]:
-        """The word of each token of a window that the mask holds."""
-        words = _words_of_tokens(encoded, place, spans)
-        return [word for word, counts in zip(words, mask, strict=True) if counts]
-
-    @staticmethod
-    def _labels(tags: Sequence[int], tokens: NDArray[np.int64], words: NDArray[np.int64], length: int) -> list[int]:
-        labels = np.full(length, IGNORED)
-        labels[tokens] = np.asarray(tags)[words]
-        return [int(each) for each in labels]
+                places[text].append(place)
+        if not any(isinstance(text, str) for text in texts):
+            return _Tokens(encoded, _Words.given(texts))
+        spans = [
+            _own_words(encoded, own, text) if isinstance(text, str) else _Words.given([text])
+            for text, own in zip(texts, places, strict=True)
+        ]
+        return _Tokens(encoded, _Words.joined(spans))
 
 
-def _word_spans(words: Sequence[str]) -> Spans:
-    ends = np.cumsum([len(word) + 1 for word in words]) - 1
-    return [(int(end) - len(word), int(end)) for word, end in zip(words, ends, strict=True)]
+@dataclass(frozen=True)
+class _Words:
+    """The words of several texts, one after the other.
+
+    Shapes:
+        start, end: ``(words,)``, where each stands in its text, in characters; the ends of a text do not fall.
+        first: ``(texts + 1,)``, the place of each text's first word; how many words there are.
+    """
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+    @classmethod
+    def given(cls, texts: Sequence[Sequence[str]]) -> _Words:
+        """Those of lists, with a space between two."""
+        first = _starts([len(words) for words in texts])
+        lengths = np.fromiter(map(len, chain.from_iterable(texts)), dtype=np.int64, count=int(first[-1]))
+        past = np.cumsum(lengths + 1)  # where the next word starts, in all texts one after the other
+        ends = past - 1 - np.repeat(np.concatenate([[0], past])[first[:-1]], np.diff(first))
+        return cls(ends - lengths, ends, first)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Words]) -> _Words:
+        """Of several, each of one text."""
+        start, end = (np.concatenate([getattr(each, name) for each in parts]) for name in ("start", "end"))
+        return cls(start, end, _starts([len(each.start) for each in parts]))
+
+    def by_text(self, words: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Of some words each one's text, and its number there."""
+        text = np.searchsorted(self.first, words, side="right") - 1
+        return list(zip(text.tolist(), (words - self.first[text]).tolist(), strict=True))
+
+    def spans(self) -> list[NDArray[np.int64]]:
+        """Of each text, ``(words, 2)``."""
+        both, bounds = np.stack([self.start, self.end], axis=1), self.first.tolist()
+        return [both[start:end] for start, end in pairwise(bounds)]
 
 
-def _add_own_words(spans: Spans, encoded: BatchEncoding, place: int, text: str) -> None:
-    """Add the words that the tokenizer itself sees in a window to those of the windows before it."""
-    numbers, offsets = encoded.word_ids(place), encoded["offset_mapping"][place]
-    for number, (start, end) in zip(numbers, offsets, strict=True):
-        if number is None or start == end:
-            continue
-        start += len(text[start:end]) - len(text[start:end].lstrip())  # some count the space in front as the word's
-        if number == len(spans):
-            spans.append((start, end))
-        elif number < len(spans):
-            spans[number] = (min(spans[number][0], start), max(spans[number][1], end))
-        else:  # signs that are no token lie between
-            spans.extend([(start, start)] * (number - len(spans)))
-            spans.append((start, end))
+class _Tokens:
+    """The tokens of all windows of some texts, one after the other, and the words that they are pieces of.
+
+    Shapes:
+        first: ``(windows,)``, the place of each window's first token.
+        length: ``(windows,)``.
+        window, text, word: ``(tokens,)``, the window and the text that each stands in; the word, by its last letter,
+            counted over all texts, -1 for none.
+    """
+
+    def __init__(self, encoded: BatchEncoding, words: _Words) -> None:
+        self.encoded, self.words = encoded, words
+        self.example: list[int] = list(encoded["overflow_to_sample_mapping"])
+        offsets = encoded["offset_mapping"]
+        lengths = [len(each) for each in offsets]
+        bounds = _starts(lengths)
+        self.first, self.length = bounds[:-1], np.array(lengths, dtype=np.int64)
+        self.window = np.repeat(np.arange(len(lengths)), self.length)
+        self.text = np.repeat(np.array(self.example, dtype=np.int64), self.length)
+        self.start, end = flat_offsets(offsets, int(bounds[-1])).T
+        # One search for all texts: those of each have ends of their own, above the ends of those before it.
+        most = 1 + max(int(words.end.max(initial=0)), int(end.max(initial=0)))
+        of_words = np.repeat(np.arange(len(words.first) - 1), np.diff(words.first))
+        word = np.searchsorted(of_words * most + words.end, self.text * most + end)
+        # A special token stands at no letter.
+        found = (self.start < end) & (word < words.first[self.text + 1])
+        found[found] = end[found] > words.start[word[found]]
+        self.word: NDArray[np.int64] = np.where(found, word, -1)
+
+    def has_token(self) -> NDArray[np.bool_]:
+        """Of each word."""
+        found = np.zeros(len(self.words.end), dtype=np.bool_)
+        found[self.word[self.word >= 0]] = True
+        return found
+
+    def owned(self) -> NDArray[np.int64]:
+        """The tokens that begin a word, in the window that answers for it, in their order."""
+        begins = self.word >= 0
+        begins[1:] &= (self.word[1:] != self.word[:-1]) | (self.window[1:] != self.window[:-1])
+        tokens = np.flatnonzero(begins)
+        words = self.word[tokens]
+        if (words[1:] > words[:-1]).all():  # no word begins twice
+            return tokens
+        # Where a window begins within a word, its first token there is no first piece.
+        earliest = np.zeros(len(words), dtype=np.bool_)
+        earliest[np.unique(words, return_index=True)[1]] = True
+        real = earliest | (self.start[tokens] <= self.words.start[words])
+        tokens, words = tokens[real], words[real]
+        window = self.window[tokens]
+        inside = tokens - self.first[window]
+        margin = np.minimum(inside, self.length[window] - 1 - inside)
+        order = np.lexsort((-margin, words))  # of equal margins the first window's stays first
+        best = order[np.diff(words[order], prepend=-1) != 0]
+        return np.sort(tokens[best])
+
+    def of_words(self, owned: NDArray[np.int64]) -> NDArray[np.int64]:
+        """1 for every piece, in its window, of the words that these tokens begin, else 0."""
+        window = np.full(len(self.words.end) + 1, -1)  # of each word, and of none
+        window[self.word[owned]] = self.window[owned]
+        return np.asarray(window[self.word] == self.window).astype(np.int64)
+
+    def by_window(self, values: NDArray[np.int64], kept: Sequence[int]) -> list[list[int]]:
+        """The numbers of the tokens of some windows."""
+        flat, first, length = values.tolist(), self.first.tolist(), self.length.tolist()
+        return [flat[first[place] : first[place] + length[place]] for place in kept]
 
 
-def _words_of_tokens(encoded: BatchEncoding, place: int, spans: Spans) -> list[int]:
-    """Of each token of a window the word that it is a piece of, by its last letter; -1 for none."""
-    ends = np.array([end for _, end in spans])
-    found = []
-    for (start, end), text in zip(encoded["offset_mapping"][place], encoded.sequence_ids(place), strict=True):
-        if text is None or start == end:
-            found.append(-1)
-            continue
-        word = int(np.searchsorted(ends, end))
-        found.append(word if word < len(spans) and end > spans[word][0] else -1)
-    return found
+def _starts(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Where parts of these lengths begin that stand one after the other, and where the last ends."""
+    return np.cumsum([0, *lengths], dtype=np.int64)
+
+
+def _filled(
+    length: int, filling: int, places: NDArray[np.int64], values: NDArray[np.int64] | int
+) -> NDArray[np.int64]:
+    array = np.full(length, filling, dtype=np.int64)
+    array[places] = values
+    return array
+
+
+def _split(windows: NDArray[np.int64], count: int, *values: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], ...]]:
+    """The values of each of so many windows; ``windows``: of each value, in their order."""
+    bounds = np.searchsorted(windows, np.arange(count + 1)).tolist()
+    return [tuple(each[start:end] for each in values) for start, end in pairwise(bounds)]
+
+
+def _at(labels: Sequence[Sequence[int]], texts: NDArray[np.int64], words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The labels of some words, each by its text and its number there."""
+    lengths = [len(each) for each in labels]
+    short = texts[words >= np.array(lengths, dtype=np.int64)[texts]]
+    if len(short):
+        text = int(short[0])
+        raise RequestError(
+            f"the label {labels[text]!r:.60} has {lengths[text]} tags, fewer than its text has words: give each word"
+            " one"
+        )
+    flat = np.fromiter(chain.from_iterable(labels), dtype=np.int64, count=sum(lengths))
+    return np.asarray(flat[_starts(lengths)[texts] + words])
+
+
+def _own_words(encoded: BatchEncoding, places: Sequence[int], text: str) -> _Words:
+    """Those that the tokenizer itself sees in the windows of a text."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for place in places:
+        for number, (start, end) in zip(encoded.word_ids(place), encoded["offset_mapping"][place], strict=True):
+            if number is None or start == end:
+                continue
+            if text[start].isspace():  # some count the space in front as the word's
+                start = end - len(text[start:end].lstrip())
+            if number < len(ends):
+                starts[number], ends[number] = min(starts[number], start), max(ends[number], end)
+                continue
+            between = number - len(ends)  # signs that are no token
+            starts.extend([start] * (between + 1))
+            ends.extend([*[start] * between, end])
+    return _Words(np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), _starts([len(starts)]))
 
 
 def _tag_names(names: set[str]) -> tuple[str, ...]:

@@ -609,6 +609,14 @@ class DistillationTrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self._load_dense(resume_from_checkpoint)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Without the second names of weights that the model has once (tied ones): the file has them by the first."""
+        missing = set(load_result.missing_keys)
+        every = dict(self.student.named_parameters(remove_duplicate=False))
+        loaded = {id(weight) for name, weight in every.items() if name not in missing}
+        left = [name for name in load_result.missing_keys if id(every.get(name)) not in loaded]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=left))
+
     def _load_dense(self, checkpoint: str | None) -> None:
         """Upstream reads model.safetensors alone, in which the linear maps of a sentence encoder are not."""
         student = self.student

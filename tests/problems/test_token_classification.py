@@ -1,6 +1,7 @@
 """Words, their first pieces, and windows of long texts."""
 
 import logging
+import random
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_list_of_words_is_read_as_the_sentence(make) -> None:
     reader = KIND.reader(make(), 64, {})
     both = reader.encode({"text": [sentence, " ".join(sentence)]})
     assert both.columns["input_ids"][0] == both.columns["input_ids"][1]
-    assert both.spans[0] == both.spans[1]
+    assert both.spans[0].tolist() == both.spans[1].tolist()
 
 
 def test_labels_of_all_pieces_are_those_of_the_first_alone() -> None:
@@ -102,6 +103,70 @@ def test_a_recorded_answer_goes_to_the_tokens_of_its_word(make, limit: int, coun
         assert piece in WORDS[word] or piece == tokenizer.unk_token
         own[window].append(word)
     assert {word for words in own[:-1] for word in words} == set(range(len(WORDS))) and set(own[-1]) == {3, 4}
+
+
+def windows_by_hand(
+    tokenizer: PreTrainedTokenizerBase, words: list[str], limit: int, stride: int
+) -> list[list[tuple[int, int]]]:
+    """Token by token: of each window the tokens that begin a word it answers for, and the word."""
+    encoded = tokenizer(
+        " ".join(words),
+        truncation=True,
+        max_length=limit,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1
+    spans = [(end - len(word), end) for word, end in zip(words, ends, strict=True)]
+    best: dict[int, tuple[int, int, int]] = {}
+    for window, offsets in enumerate(encoded["offset_mapping"]):
+        before = None
+        for token, (start, end) in enumerate(offsets):
+            word = next((i for i, (_, last) in enumerate(spans) if end <= last), None) if end > start else None
+            word = word if word is not None and end > spans[word][0] else None  # the space in front alone
+            if word is not None and word != before and (word not in best or start <= spans[word][0]):
+                margin = min(token, len(offsets) - 1 - token)
+                if word not in best or margin > best[word][0]:
+                    best[word] = (margin, window, token)
+            before = word
+    owned = [(window, token, word) for word, (_, window, token) in best.items()]
+    count = len(encoded["offset_mapping"])
+    return [sorted((token, word) for place, token, word in owned if place == window) for window in range(count)]
+
+
+@every_tokenizer
+@pytest.mark.parametrize("seed", range(20))
+def test_words_windows_and_labels_of_many_texts_are_those_of_each_by_hand(make, seed: int) -> None:
+    choice, tokenizer = random.Random(seed), make()
+    limit = choice.choice([8, 12, 20, 64])
+    stride = choice.randrange(limit - tokenizer.num_special_tokens_to_add())
+    texts = [choice.choices(WORDS, k=choice.choice([1, 3, 40])) for _ in range(4)]
+    labels = [[choice.randrange(5) for _ in text] for text in texts]
+    encoded = KIND.reader(tokenizer, limit, {"stride": stride}).encode({"text": texts, "label": labels})
+    expected = [
+        (text, [*pairs])
+        for text, words in enumerate(texts)
+        for pairs in windows_by_hand(tokenizer, words, limit, stride)
+        if pairs
+    ]
+    found = [[*zip(tokens.tolist(), words.tolist(), strict=True)] for tokens, words in encoded.taken]
+    assert [*zip(encoded.example, found, strict=True)] == expected
+    for (text, pairs), own, mask in zip(
+        expected, encoded.columns["labels"], encoded.columns["label_mask"], strict=True
+    ):
+        assert {place: tag for place, tag in enumerate(own) if tag != IGNORED} == {
+            i: labels[text][w] for i, w in pairs
+        }
+        assert [place for place, counts in enumerate(mask) if counts] == [token for token, _ in pairs]
+    for spans, words in zip(encoded.spans, texts, strict=True):
+        assert [" ".join(words)[start:end] for start, end in spans] == words
+
+
+def test_fewer_tags_than_words_are_told() -> None:
+    reader = KIND.reader(tiny_tokenizer(), 16, {})
+    with pytest.raises(RequestError, match=r"the label \[1\] has 1 tags, fewer than its text has words"):
+        reader.encode({"text": [["the", "film"], ["good"]], "label": [[1], [2]]})
 
 
 def test_a_word_that_nobody_sees_is_an_unknown_one() -> None:

@@ -1,11 +1,13 @@
 """A training on masked words: masks follow from seed, epoch and text, and logits are those of hidden words alone."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import ClassLabel, Dataset
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, TrainerCallback
 
 from distilnlp.data import tokenize
@@ -152,6 +154,26 @@ def test_a_fine_tuning_on_masked_words_learns_them(tmp_path: Path) -> None:
     before = made.evaluate()["eval_pseudo_perplexity"]
     made.train()
     assert made.evaluate()["eval_pseudo_perplexity"] < 0.95 * before
+
+
+@pytest.mark.parametrize(
+    "lost", [None, "bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.bias"]
+)
+def test_a_checkpoint_lacks_what_has_no_name_in_it_at_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, lost: str | None
+) -> None:
+    """Not the second name of a weight that is embedding and decoder in one."""
+    made = trainer(tmp_path, args={"max_steps": 1, "save_strategy": "steps", "save_steps": 1})
+    made.train()
+    file = tmp_path / "checkpoint-1" / "model.safetensors"
+    weights = load_file(file)
+    assert "cls.predictions.decoder.weight" not in weights
+    save_file({name: weight for name, weight in weights.items() if name != lost}, file, {"format": "pt"})
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "transformers"):
+        made._load_from_checkpoint(str(file.parent))
+    told = {record.getMessage() for record in caplog.records if "missing keys" in record.getMessage()}
+    assert len(told) == (lost is not None) and all(lost in each for each in told)
 
 
 def test_labels_beside_the_texts_are_not_read(tmp_path: Path) -> None:
