@@ -489,7 +489,8 @@ class DistillationTrainer(Trainer):
             logits = logits[0] if isinstance(logits, tuple) else logits
             data = self._evaluated
             texts = self._texts.get(data) if isinstance(data, datasets.Dataset) else None
-            if texts is None or not joins(problem, texts, len(logits)):
+            partial = self.args.dataloader_drop_last  # what is left out of the last batch cannot be joined
+            if texts is None or partial or not joins(problem, texts, len(logits)):
                 return {} if plain is None else plain(prediction)
             tokenizer = cast("PreTrainedTokenizerBase", self.processing_class)  # that has made the tokens
             config, settings = self.student.config, self._read_as["settings"]

@@ -43,7 +43,14 @@ def test_every_shared_option_reaches_the_recipe() -> None:
     """An option that nothing reads would be ignored without a word."""
     read = {"output", "settings", "dry_run", "fresh"}  # by what runs the recipe
     data = {"text": "t", "text_pair": "p", "label": "l", "problem_type": "regression", "validation": "v"}
-    data |= {"label_names": "n", "weight": "w", "long": "windows", "join": "max", "without_relevant": "leave_out"}
+    data |= {
+        "label_names": "n",
+        "weight": "w",
+        "long": "windows",
+        "join": "max",
+        "without_relevant": "leave_out",
+        "translation": ["d"],
+    }
     numbers = {"max_length": 9, "stride": 4, "epochs": 1.0, "batch_size": 2, "learning_rate": 0.1, "seed": 3}
     options = Training(**data, **numbers, data_dir=Path("d"), precision="fp32")
     said = {**options.data, **options.top, **options.training}

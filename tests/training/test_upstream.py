@@ -14,8 +14,10 @@ from tests.runs import make_trainer
 
 OVERRIDDEN = {
     "__init__",
+    "_get_eval_sampler",
     "_get_train_sampler",
     "_init_training_state",
+    "_issue_warnings_after_load",
     "_load_best_model",
     "_load_from_checkpoint",
     "_save_checkpoint",
@@ -35,6 +37,7 @@ OVERRIDDEN = {
 # Each with the place that says why there is no public way.
 PRIVATE = {"_get_dataloader", "_get_output_dir", "_save_checkpoint", "_signature_columns", "_train_batch_size"}
 PRIVATE |= {"_get_train_sampler", "_init_training_state", "_load_best_model", "_load_from_checkpoint"}
+PRIVATE |= {"_get_eval_sampler", "_issue_warnings_after_load"}
 
 
 def parameters(function: object) -> list[str]:
@@ -65,6 +68,8 @@ def test_the_private_methods_take_what_they_are_given() -> None:
     assert parameters(Trainer._save_checkpoint) == ["self", "model", "trial"]
     assert parameters(Trainer._get_output_dir) == ["self", "trial"]
     assert parameters(Trainer._load_best_model) == ["self"]
+    assert parameters(Trainer._get_eval_sampler) == ["self", "eval_dataset"]
+    assert parameters(Trainer._issue_warnings_after_load) == ["self", "load_result"]
     assert parameters(Trainer._load_from_checkpoint) == ["self", "resume_from_checkpoint", "model"]
     assert parameters(Trainer._init_training_state) == [
         *("self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial")

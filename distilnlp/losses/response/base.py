@@ -327,7 +327,7 @@ def check_num_logits(name: str, student: ModelInfo, teacher: ModelInfo | None) -
     """Raise RequestError unless there is a teacher, with as many logits as the student."""
     teacher = require_teacher(name, teacher)
     if student.num_logits != teacher.num_logits:
-        if student.problem.vectors:
+        if student.problem.vectors and student.problem.rows == "text":  # of a query it is their scores
             raise RequestError(
                 f"{name} compares vectors number by number: the student's have {student.num_logits} and the teacher's "
                 f"{teacher.num_logits}; give the student as many (student: {{from: ..., dimension: "
