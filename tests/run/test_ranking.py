@@ -138,6 +138,19 @@ def test_texts_of_a_file_are_put_in_order_query_by_query(
     assert [float(each["label"]) for each in first] == sorted((float(each["label"]) for each in first), reverse=True)
 
 
+@pytest.mark.parametrize("form", ["lists", "triplets"])
+def test_all_texts_of_a_query_are_put_in_order_whatever_the_form_of_the_file(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Those that are not relevant too; the model itself was trained on rows."""
+    names, texts = (("pos", "neg"), (["a", "b"], ["c"])) if form == "lists" else (("positive", "negative"), ("a", "c"))
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps({"query": "the good film", **dict(zip(names, texts, strict=True))}) + "\n")
+    head, *lines = said_by(capsys, "predict", str(finished / "student"), "--input", str(path)).splitlines()
+    assert head == "# the good film"
+    assert {line.split("\t")[2] for line in lines} == {"a", "c", *texts[0]}
+
+
 def test_the_model_tells_an_evaluation_that_it_ranks(
     finished: Path, rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +167,8 @@ def test_the_model_tells_an_evaluation_that_it_ranks(
     [
         (["--query", "q", "--text", "a", "--text-pair", "b"], "leave out --text-pair"),
         (["--text", "alone"], "trained on pairs"),
-        (["--query", "q"], "nothing to classify"),
+        (["--query", "q"], "nothing to put in order: give --text"),
+        (["--question", "q", "--context", "c"], "finds no answers in a text"),
     ],
 )
 def test_what_cannot_be_ranked_is_told_in_a_line(

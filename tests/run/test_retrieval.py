@@ -102,6 +102,24 @@ def test_sentence_transformers_loads_the_student_with_the_same_vectors_and_order
     assert [float(line.split("\t")[1]) for line in lines] == pytest.approx(scores.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("model", ["run/student", "encoder"])
+def test_the_texts_of_a_file_of_queries_are_put_in_order(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    """As a query on the command line; of one column that is named an encoder gives vectors."""
+    folder, output = str(place / model), tmp_path / "ranked.jsonl"
+    said_by(capsys, "predict", folder, "--input", str(place / "dev.jsonl"), "-o", str(output))
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    query, right, wrong = question(24)
+    texts = [part for text in (*right, *wrong) for part in ("--text", text)]
+    lines = said_by(capsys, "predict", folder, "--query", query, *texts).splitlines()[1:]
+    own = [f"{each['rank']}\t{each['label']}\t{each['text_pair']}" for each in found if each["text"] == query]
+    assert own == lines
+    vectors = ["--text", "query", "-o", str(tmp_path / "vectors.npy")]
+    said_by(capsys, "predict", folder, "--input", str(place / "dev.jsonl"), *vectors)
+    assert np.load(tmp_path / "vectors.npy").shape[0] == 10
+
+
 def test_any_sentence_encoder_is_measured_on_queries_and_on_scored_pairs(
     place: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
