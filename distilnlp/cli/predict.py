@@ -92,8 +92,10 @@ def command(
             raise RequestError("with --input, --text and --text-pair name one column each")
         named = (text[0] if text else None, text_pair[0] if text_pair else None)
         problem = kind_to_order(model, input_file, named[0])
-        read = read_texts if problem is None else read_query_texts
-        texts = [*read(input_file, *named, trained=columns_of(model))]
+        if problem is not None:
+            texts = [*read_query_texts(input_file, *named, trained=columns_of(model))]
+        else:  # an encoder gives vectors of whatever texts, those of queries or others
+            texts = read_texts(input_file, *named, trained=None if gives_vectors(model) else columns_of(model))
     elif query is not None:
         if text_pair:
             raise RequestError("--query is the first text of every pair: leave out --text-pair")
