@@ -11,6 +11,7 @@ from distilnlp.errors import RequestError, unknown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distilnlp.problems import Problem
     from distilnlp.run.predict import Prediction
 
 __all__ = ["command"]
@@ -30,7 +31,8 @@ def command(
         list[str] | None, typer.Option(help="Its second text; with --input: the column of the second texts.")
     ] = None,
     query: Annotated[
-        str | None, typer.Option(help="Put the texts in order for this query, with a model that ranks.")
+        str | None,
+        typer.Option(help="Put the texts in order for this query, with a model that ranks or a sentence encoder."),
     ] = None,
     question: Annotated[
         list[str] | None,
@@ -66,6 +68,8 @@ def command(
     text, text_pair = _pairs(text, text_pair, question, context, named=input_file is not None)
     if output is not None and output.suffix not in KINDS:
         raise unknown("kind of output file", output.suffix or output.name, KINDS)
+    if query is not None and input_file is None and not text:
+        raise RequestError("there is nothing to put in order: give --text for each of the query's texts")
     if input_file is None and not text:
         raise RequestError(
             "nothing to classify: give --text 'some text', or --question and --context, or --input FILE"
@@ -75,20 +79,27 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.run.evaluation import columns_of, kind_that_ranks
-    from distilnlp.run.predict import predict, read_texts, write_predictions
+    from distilnlp.run.evaluation import columns_of, kind_that_ranks, kind_to_order
+    from distilnlp.run.predict import predict, read_query_texts, read_texts, write_predictions
     from distilnlp.run.vectors import gives_vectors
 
+    problem: Problem | None = None
+    texts: list[tuple[Any, ...]]
     if input_file is not None:
         if query is not None:
             raise RequestError("with --input the queries are a column: name it with --text, or leave out --query")
         if len(text or ()) > 1 or len(text_pair or ()) > 1:
             raise RequestError("with --input, --text and --text-pair name one column each")
         named = (text[0] if text else None, text_pair[0] if text_pair else None)
-        texts = read_texts(input_file, *named, trained=columns_of(model))
+        problem = kind_to_order(model, input_file, named[0])
+        if problem is not None:
+            texts = [*read_query_texts(input_file, *named, trained=columns_of(model))]
+        else:  # an encoder gives vectors of whatever texts, those of queries or others
+            texts = read_texts(input_file, *named, trained=None if gives_vectors(model) else columns_of(model))
     elif query is not None:
         if text_pair:
             raise RequestError("--query is the first text of every pair: leave out --text-pair")
+        problem = kind_that_ranks(model)
         texts = [(query, one) for one in text or ()]
     else:
         pairs = text_pair or []
@@ -100,8 +111,11 @@ def command(
         return
     if output is not None and output.suffix not in LABELS:
         raise RequestError(f"{output}: {output.suffix} is for vectors, and the answers are none: give .csv or .jsonl")
-    problem = None if query is None else kind_that_ranks(model)
     predictions = predict(model, texts, max_length=max_length, batch_size=batch_size, problem=problem)
+    if question and predictions and predictions[0].place is None:
+        raise RequestError(
+            f"{model} finds no answers in a text: take a model for questions, or give --text and --text-pair"
+        )
     if output is not None:
         write_predictions(output, predictions)
         typer.echo(f"{len(predictions)} predictions in {output}")

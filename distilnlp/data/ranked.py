@@ -30,6 +30,7 @@ __all__ = [
     "RankingColumns",
     "are_ranked",
     "deal",
+    "query_columns",
     "ranking_columns",
     "read_queries",
 ]
@@ -99,6 +100,25 @@ def ranking_columns(
     for role, name in (("text", text), ("text_pair", text_pair), ("label", label)):
         if name is not None and name not in names:
             raise unknown(f"column for {role} in {where}:", name, names)
+    query, texts, negatives = query_columns(names, where, text=text, text_pair=text_pair, label=label)
+    if negatives is not None:
+        return RankingColumns(query, texts, negatives, negatives=negatives)
+    found = find_columns(names, where, text=query, text_pair=texts, label=label)
+    return RankingColumns(found.text, found.text_pair, found.label)
+
+
+def query_columns(
+    names: Sequence[str],
+    where: str,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> tuple[str, str, str | None]:
+    """The columns of the query, of its texts (or the relevant ones), and of those that are not relevant, if any.
+
+    Args, Raises: as for `ranking_columns`, without a relevance.
+    """
     lowered = {name.lower(): name for name in names}
     query = text or next((lowered[name] for name in QUERIES if name in lowered), None)
     if query is None:
@@ -106,16 +126,11 @@ def ranking_columns(
     negatives = label if label and label.lower() in NEGATIVES else None
     if label is None:
         negatives = next((lowered[name] for name in NEGATIVES if name in lowered), None)
-    if negatives is not None:
-        positives = text_pair or next((lowered[name] for name in POSITIVES if name in lowered), None)
-        if positives is None:
-            raise _not_found(where, "relevant texts", "text_pair= (--text-pair)", names)
-        return RankingColumns(query, positives, negatives, negatives=negatives)
-    texts = text_pair or next((lowered[name] for name in TEXTS if name in lowered and lowered[name] != query), None)
+    known, role = (TEXTS, "texts of the query") if negatives is None else (POSITIVES, "relevant texts")
+    texts = text_pair or next((lowered[name] for name in known if name in lowered and lowered[name] != query), None)
     if texts is None:
-        raise _not_found(where, "texts of the query", "text_pair= (--text-pair)", names)
-    found = find_columns(names, where, text=query, text_pair=texts, label=label)
-    return RankingColumns(found.text, found.text_pair, found.label)
+        raise _not_found(where, role, "text_pair= (--text-pair)", names)
+    return query, texts, negatives
 
 
 def _not_found(where: str, role: str, option: str, names: Sequence[str]) -> RequestError:

@@ -246,6 +246,12 @@ def read_answers(
     absent = np.flatnonzero(~answered)
     if len(absent) == len(answered):
         raise RequestError(f"{place}: no row has an answer of the teacher: name the column that holds them")
+    if spec.labels is not None and raw.names != spec.labels:
+        raise RequestError(
+            f"{place}: teacher labels ({', '.join(spec.labels)}) name the numbers of a list, and these answers are"
+            f" {'numbers alone' if raw.names is None else 'of ' + listed(raw.names)}: leave --teacher-labels out (in a"
+            " recipe, labels)"
+        )
     if len(absent) and spec.missing == "refuse":
         raise RequestError(
             f"{place}: {len(absent)} of {len(answered)} rows have no answer of the teacher, the first is row"

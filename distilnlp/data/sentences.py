@@ -16,7 +16,7 @@ from distilnlp.data.raw_text import text_batches
 from distilnlp.data.split import hold_out
 from distilnlp.errors import RequestError
 
-__all__ = ["Texts", "are_scored", "held_out_part", "scored_pairs", "single_texts"]
+__all__ = ["Texts", "are_scored", "held_out_part", "scored_pairs", "single_texts", "single_texts_measured"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,14 @@ def are_scored(examples: Dataset) -> bool:
     return "text_pair" in examples.column_names and isinstance(feature, Value)
 
 
+def single_texts_measured(where: str) -> RequestError:
+    """The error for data without a second text, on which vectors were to be measured."""
+    return RequestError(
+        f"{where}: single texts: vectors are measured on pairs of texts with a score (name two columns), on queries"
+        " with their texts, or on texts and their translations (--translation)"
+    )
+
+
 def scored_pairs(pairs: Dataset, where: str) -> Dataset:
     """Pairs of texts with a number for how alike they are, ``label`` (float32).
 
@@ -121,9 +129,7 @@ def scored_pairs(pairs: Dataset, where: str) -> Dataset:
         RequestError: single texts, other classes, scores that are all equal.
     """
     if "text_pair" not in pairs.column_names:
-        raise RequestError(
-            f"{where}: single texts: vectors are measured on pairs of texts with a score, name two columns"
-        )
+        raise single_texts_measured(where)
     feature = pairs.features["label"]
     scores: NDArray[np.float64]
     if isinstance(feature, ClassLabel):

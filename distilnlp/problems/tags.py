@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from distilnlp.errors import RequestError
 
-__all__ = ["OUTSIDE", "Span", "count_broken", "entities_of", "scheme_of", "split_tag", "tags_of"]
+__all__ = ["OUTSIDE", "Span", "count_broken", "entities_of", "scheme_of", "split_tag", "tags_of", "without_prefix"]
 
 OUTSIDE = "O"
 PREFIXES = ("B", "I", "E", "S", "L", "U")  # BILOU's last and unit are the end and the single word of BIOES
@@ -49,6 +49,22 @@ def scheme_of(names: Sequence[str]) -> str | None:
     if prefixes & {"E", "S"}:
         return "BIOES"
     return "BIO" if "B" in prefixes else "IO"
+
+
+def without_prefix(names: Iterable[str]) -> frozenset[str]:
+    """The tags that lack the prefix and type of the others, such as ``person`` and ``B-`` beside ``B-person``.
+
+    Empty where no tag has a prefix (IO), and without ``O`` where no type has two: parts of speech may look like that.
+    """
+    given = set(names)
+    with_prefix = {name for name in given - {OUTSIDE} if split_tag(name)[1] != name}
+    bare = frozenset(given - with_prefix - {OUTSIDE})
+    if OUTSIDE in given:
+        return (
+            bare if with_prefix else frozenset(name for name in bare if name[:1] in PREFIXES and name[1:] in (*SIGNS,))
+        )
+    types = [split_tag(name)[1] for name in with_prefix]
+    return bare if len(set(types)) < len(types) else frozenset()
 
 
 def entities_of(tags: Sequence[str]) -> list[Span]:

@@ -36,7 +36,7 @@ from distilnlp.problems.reading import (
     input_columns,
     word_numbers,
 )
-from distilnlp.problems.tags import OUTSIDE, Span, count_broken, entities_of, scheme_of, split_tag
+from distilnlp.problems.tags import OUTSIDE, Span, count_broken, entities_of, scheme_of, split_tag, without_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,6 +105,7 @@ class TokenClassification(Classification):
         if train is None and len(names) < 2:
             raise RequestError(f"{column.where}: one tag only ('{next(iter(names), '')}'): at least two are needed")
         known = column.known(keys, names)
+        _check_prefixes(known, column, names)
         _tell_broken(known, column, scheme_of(names))
         if train is None and all(name.isdigit() for name in names):
             logger.warning(
@@ -519,6 +520,23 @@ def _tag_names(names: set[str]) -> tuple[str, ...]:
     order = {prefix: place for place, prefix in enumerate("BIES")}
     others = sorted(names - {OUTSIDE}, key=lambda name: (split_tag(name)[1], order[split_tag(name)[0]], name))
     return (OUTSIDE, *others)
+
+
+def _check_prefixes(rows: Sequence[Sequence[str]], column: LabelColumn, names: Sequence[str]) -> None:
+    """Refuse a tag that would begin entities of its own only because it lacks its prefix."""
+    bare = without_prefix(names)
+    if not bare:
+        return
+    found = [(place, tags) for place, tags in enumerate(rows) if bare.intersection(tags)]
+    row, tags = min(((column.row(place), tags) for place, tags in found), default=(0, []))
+    if not row:
+        return
+    word, tag = next((word, tag) for word, tag in enumerate(tags, start=1) if tag in bare)
+    others = next((name for name in names if name not in bare and name != OUTSIDE), "B-person")
+    raise RequestError(
+        f"{column.where}: row {row}, word {word} has the tag '{tag}', which is no prefix and type as in '{others}':"
+        f" correct it; a word of no entity has '{OUTSIDE}'"
+    )
 
 
 def _tell_broken(rows: Sequence[Sequence[str]], column: LabelColumn, scheme: str | None) -> None:

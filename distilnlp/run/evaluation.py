@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformers import PreTrainedConfig
 from distilnlp.data.arrow import column_array
 from distilnlp.data.columns import Columns
 from distilnlp.data.label_sets import label_array
+from distilnlp.data.load_measured import has_queries
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
@@ -36,6 +38,7 @@ __all__ = [
     "head_of",
     "kind_of",
     "kind_that_ranks",
+    "kind_to_order",
     "recorded_answers",
     "texts_of",
 ]
@@ -237,6 +240,21 @@ def kind_that_ranks(name: str) -> Problem:
             f"{name} is for {problem.name}, which has no query: give --text (and --text-pair), or a model that ranks"
         )
     return problem
+
+
+def kind_to_order(name: str, path: Path, text: str | None = None) -> Problem | None:
+    """The kind of task as which a model puts the texts of a file's queries in order; None where it does not.
+
+    Args:
+        name: of the model, a folder or Hub id. A sentence encoder does where the file has a column ``query``, or those
+            that it was trained on.
+        path: the file.
+        text: the column that is named; what an encoder gives for that are vectors, or cosines of pairs.
+    """
+    problem = problem_of_config(load_config(name))
+    if problem.vectors:
+        return problem_of_queries() if text is None and has_queries(path, columns_of(name)) else None
+    return problem if problem.rows == "list" else None
 
 
 def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:

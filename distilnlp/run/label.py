@@ -158,6 +158,11 @@ def _one_head(
     first = predictors[0]
     if first.problem.labels_itself:
         raise RequestError(f"{teachers[0]} is for {first.problem.name} and gives texts no label: take a classifier")
+    if first.problem.vectors:
+        raise RequestError(
+            f"{teachers[0]} gives vectors, which are no answers that are recorded: distil from the model itself"
+            " (--teacher)"
+        )
     if first.problem.rows == "span":
         raise RequestError(
             f"{teachers[0]} is for {first.problem.name}, whose answers are not one row of numbers a text: distil"

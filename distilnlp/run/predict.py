@@ -14,6 +14,7 @@ import numpy as np
 
 from distilnlp.data.columns import PAIRS, SINGLES, Columns
 from distilnlp.data.files import read_files
+from distilnlp.data.ranked import query_columns
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
@@ -23,7 +24,7 @@ from distilnlp.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Prediction", "predict", "read_texts", "write_predictions"]
+__all__ = ["Prediction", "predict", "read_query_texts", "read_texts", "write_predictions"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,34 @@ def read_texts(
     for number, row in enumerate(rows, start=1):
         if not all(isinstance(value, str) or _is_words(value) for value in row):
             raise RequestError(f"{path}: row {number} has no text in column '{columns[0]}': fill it or take it out")
+    return rows
+
+
+def read_query_texts(
+    path: Path, text: str | None = None, text_pair: str | None = None, *, trained: Columns | None = None
+) -> list[tuple[str, list[str]]]:
+    """The queries of a file with their texts, in any form that a ranking is learned from; no relevance is read.
+
+    Args, Raises: as for `read_texts`.
+    """
+
+    def columns(found: Sequence[str]) -> list[str]:
+        named = (text, text_pair)
+        if text is None and trained is not None and {trained.text, trained.text_pair} <= {*found}:
+            named = (trained.text, trained.text_pair)
+        query, texts, others = query_columns(found, str(path), text=named[0], text_pair=named[1])
+        missing = next((name for name in (query, texts) if name not in found), None)
+        if missing is not None:
+            raise unknown(f"column in {path}:", missing, found)
+        return [query, texts, *([others] if others else [])]
+
+    data = read_files([path], columns)
+    rows = []
+    for number, (query, *parts) in enumerate(zip(*(data[name] for name in data.column_names), strict=True), start=1):
+        texts = [one for part in parts for one in (part if isinstance(part, list) else [part])]
+        if not texts or not all(isinstance(one, str) for one in (query, *texts)):
+            raise RequestError(f"{path}: row {number} lacks a query or a text of it: fill it in or take it out")
+        rows.append((query, texts))
     return rows
 
 

@@ -81,6 +81,20 @@ def test_a_list_may_get_names(tmp_path):
     np.testing.assert_allclose(answers(file, labels=("POS", "NEG"))[0], PROBS, rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["mapping", "columns", "number"])
+def test_names_for_what_is_no_list_are_refused(tmp_path, form):
+    columns = {
+        "mapping": {"probs": mapping},
+        "columns": {"prob_neg": PROBS[:, 0].tolist(), "prob_pos": PROBS[:, 1].tolist()},
+        "number": {"probs": PROBS[:, 0].tolist()},
+    }[form]
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, **columns))
+    with pytest.raises(
+        RequestError, match=r"name the numbers of a list, and these answers are .*: leave --teacher-labels"
+    ):
+        answers(file, *(["prob_*"] if form == "columns" else ["probs"]), labels=("yes", "no"))
+
+
 def test_a_label_with_a_confidence_leaves_the_rest_to_the_others(tmp_path):
     records = rows(text=TEXTS, answer=LABELS, sure=[0.75] * ROWS)
     probabilities, task = answers(write(tmp_path / "soft.csv", records), "answer", confidence="sure")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilnlp.errors import RequestError
-from distilnlp.problems.tags import Span, count_broken, entities_of, scheme_of, split_tag, tags_of
+from distilnlp.problems.tags import Span, count_broken, entities_of, scheme_of, split_tag, tags_of, without_prefix
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,23 @@ from distilnlp.problems.tags import Span, count_broken, entities_of, scheme_of, 
 )
 def test_a_scheme_is_told_by_the_tags(names, scheme):
     assert scheme_of(names) == scheme
+
+
+@pytest.mark.parametrize(
+    ("names", "bare"),
+    [
+        ("O B-a I-a b", {"b"}),
+        ("O I-a a", {"a"}),
+        ("O B-a B-", {"B-"}),
+        ("O a B-", {"B-"}),
+        ("o B-a I-a", {"o"}),  # what the file writes for O, where it is clear that tags have prefixes
+        ("O B_a I-a E-b", set()),
+        ("O a b", set()),
+        ("NOUN B-ADJ VERB", set()),
+    ],
+)
+def test_tags_without_the_prefix_that_others_have_are_told(names, bare):
+    assert without_prefix(names.split()) == bare
 
 
 @pytest.mark.parametrize(

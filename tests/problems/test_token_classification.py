@@ -232,6 +232,32 @@ def test_broken_sequences_and_numbers_without_a_name_are_told(caplog: pytest.Log
     assert "name them with label_names" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [["O", "B-a"], ["I-a", "B-", "a"]],
+            "row 2, word 2 has the tag 'B-', which is no prefix and type as in 'B-a'",
+        ),
+        ([["O", "B-a"], [True, "B-a"]], "row 2, word 1 has the tag 'True'"),
+        ([["B-a", "I-a"], ["I-a", "o"]], "row 2, word 2 has the tag 'o', .* a word of no entity has 'O'"),
+    ],
+)
+def test_a_tag_without_the_prefix_of_the_others_is_refused_with_its_word(
+    rows: list[list[object]], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        read_labels(rows, None, "data", problem=KIND)
+
+
+def test_a_name_without_its_prefix_that_no_row_has_is_no_error() -> None:
+    names = ["O", "B-a", "I-a", "a"]
+    feature = KIND.feature(names)
+    assert read_labels([[0, 1], [2, 0]], feature, "data", problem=KIND).names == tuple(names)
+    with pytest.raises(RequestError, match="row 2, word 1 has the tag 'a'"):
+        read_labels([[0, 1], [3, 0]], feature, "data", problem=KIND)
+
+
 def test_parts_of_speech_are_measured_by_word() -> None:
     assert KIND.metrics_for(("NOUN", "VERB")) == ("accuracy", "macro_f1")
     assert KIND.metrics_for(TAGS)[0] == "entity_f1"

@@ -25,6 +25,7 @@ from distilnlp.run import label as label_module
 from distilnlp.run.label import label_data
 from distilnlp.teachers import RecordedTeacher
 from distilnlp.training.trainer import DistillationTrainer
+from tests.models.test_sentence_encoder import PLAIN, tiny_encoder
 from tests.runs import arguments, largest_difference, without_dropout
 from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
@@ -307,3 +308,11 @@ def test_what_a_tagger_cannot_write_is_refused(tmp_path, tagger, make, suffix, m
 def test_words_are_no_texts_for_a_classifier(tmp_path, tagger, teachers):
     with pytest.raises(RequestError, match="single_label_classification and the texts are lists of words: give texts"):
         label_data(tagger[1], teachers[:1], tmp_path / "soft.jsonl", say=lambda _: None)
+
+
+@pytest.mark.parametrize("values", ["probabilities", "logits"])
+def test_vectors_are_no_answers_to_record(tmp_path, texts, values):
+    tiny_encoder(modules=PLAIN).save_pretrained(tmp_path / "encoder")
+    tiny_tokenizer().save_pretrained(tmp_path / "encoder")
+    with pytest.raises(RequestError, match="gives vectors, which are no answers that are recorded: distil from the"):
+        labelled(texts, [str(tmp_path / "encoder")], tmp_path / "soft.jsonl", values=values)

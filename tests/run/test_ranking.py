@@ -138,6 +138,19 @@ def test_texts_of_a_file_are_put_in_order_query_by_query(
     assert [float(each["label"]) for each in first] == sorted((float(each["label"]) for each in first), reverse=True)
 
 
+@pytest.mark.parametrize("form", ["lists", "triplets"])
+def test_all_texts_of_a_query_are_put_in_order_whatever_the_form_of_the_file(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Those that are not relevant too; the model itself was trained on rows."""
+    names, texts = (("pos", "neg"), (["a", "b"], ["c"])) if form == "lists" else (("positive", "negative"), ("a", "c"))
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps({"query": "the good film", **dict(zip(names, texts, strict=True))}) + "\n")
+    head, *lines = said_by(capsys, "predict", str(finished / "student"), "--input", str(path)).splitlines()
+    assert head == "# the good film"
+    assert {line.split("\t")[2] for line in lines} == {"a", "c", *texts[0]}
+
+
 def test_the_model_tells_an_evaluation_that_it_ranks(
     finished: Path, rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +167,8 @@ def test_the_model_tells_an_evaluation_that_it_ranks(
     [
         (["--query", "q", "--text", "a", "--text-pair", "b"], "leave out --text-pair"),
         (["--text", "alone"], "trained on pairs"),
-        (["--query", "q"], "nothing to classify"),
+        (["--query", "q"], "nothing to put in order: give --text"),
+        (["--question", "q", "--context", "c"], "finds no answers in a text"),
     ],
 )
 def test_what_cannot_be_ranked_is_told_in_a_line(
@@ -205,3 +219,29 @@ def test_a_cross_encoder_that_calls_its_score_a_regression_is_measured_as_a_rank
     options = ["--problem-type", "ranking", "--without-relevant", "leave_out", "--max-length", "32", "--json"]
     printed = said_by(capsys, "evaluate", str(tmp_path), str(rows), *options)
     assert list(json.loads(printed)["metrics"]["validation"]) == METRICS
+
+
+@pytest.mark.slow
+def test_a_real_ranker_of_half_the_layers_keeps_most_of_the_order(tmp_path: Path, more_dir: Path) -> None:
+    """80 training examples of four texts of TREC-QA and 20 held-out queries: less than what all of it teaches.
+
+    Measured with the seed of the recipe: nDCG@10 0.796 of the teacher, 0.733 of the student (92 % of it), 0.572 of a
+    random order; Kendall's correlation of the two orders 0.622.
+    """
+    folder = more_dir / "trecqa"
+    training = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "eval_strategy": "no", "save_strategy": "no"}
+    data = {"task": str(folder / "train.parquet"), "validation": str(folder / "validation.parquet")}
+    data |= {"problem_type": "ranking", "without_relevant": "leave_out"}
+    values: dict[str, Any] = {
+        "data": {**data, "max_length": 48, "group_size": 4, "max_train": 80, "max_validation": 20},
+        "stages": {"teacher": {"training": training}, "control": None, "student": {"training": training}},
+    }
+    report = run_recipe(make_recipe(values, name="trecqa", extends="_ranking.yaml"), tmp_path / "run")
+    assert report is not None
+    teacher, student = report.stages
+    assert teacher.score is not None and student.score is not None
+    assert teacher.baseline is not None and student.fidelity is not None
+    assert teacher.score > teacher.baseline.score + 0.1
+    assert student.score > 0.75 * teacher.score
+    assert student.score > teacher.baseline.score + 0.05
+    assert student.fidelity.agreement > 0.3

@@ -102,6 +102,27 @@ def test_sentence_transformers_loads_the_student_with_the_same_vectors_and_order
     assert [float(line.split("\t")[1]) for line in lines] == pytest.approx(scores.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("model", ["run/student", "encoder"])
+def test_the_texts_of_a_file_of_queries_are_put_in_order(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    """As a query on the command line; of one column that is named an encoder gives vectors."""
+    folder, output = str(place / model), tmp_path / "ranked.jsonl"
+    said_by(capsys, "predict", folder, "--input", str(place / "dev.jsonl"), "-o", str(output))
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    query, right, wrong = question(24)
+    texts = [part for text in (*right, *wrong) for part in ("--text", text)]
+    lines = said_by(capsys, "predict", folder, "--query", query, *texts).splitlines()[1:]
+    own = [f"{each['rank']}\t{each['label']}\t{each['text_pair']}" for each in found if each["text"] == query]
+    assert own == lines
+    vectors = ["--text", "query", "-o", str(tmp_path / "vectors.npy")]
+    said_by(capsys, "predict", folder, "--input", str(place / "dev.jsonl"), *vectors)
+    assert np.load(tmp_path / "vectors.npy").shape[0] == 10
+    (tmp_path / "texts.txt").write_text("one\ntwo\n")  # to be searched
+    said_by(capsys, "predict", folder, "--input", str(tmp_path / "texts.txt"), "-o", str(tmp_path / "vectors.npy"))
+    assert np.load(tmp_path / "vectors.npy").shape[0] == 2
+
+
 def test_any_sentence_encoder_is_measured_on_queries_and_on_scored_pairs(
     place: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +208,10 @@ def test_what_a_bi_encoder_cannot_learn_is_refused_before_it_starts(
     tiny_tokenizer().save_pretrained(tmp_path / "three")
     said = said_by(capsys, *base, "--set", f"stages.student.teacher={tmp_path / 'three'}", status=2)
     assert "the student has 1 and the teacher 3" in said
+    tiny_model("bert", num_labels=3, problem_type="token_classification").save_pretrained(tmp_path / "tags")
+    tiny_tokenizer().save_pretrained(tmp_path / "tags")
+    said = said_by(capsys, *base, "--set", f"stages.student.teacher={tmp_path / 'tags'}", status=2)
+    assert "take a teacher that ranks" in said
     said = said_by(capsys, *base, *cross, "--set", "stages.student.student.dimension=8", status=2)
     assert "dimension shortens vectors that a teacher gives" in said
     said = said_by(
@@ -205,3 +230,48 @@ def test_the_body_of_the_cross_encoder_itself_becomes_a_bi_encoder_where_pooling
     report = run(place, "body", *start)
     assert [stage.role for stage in report.stages] == ["teacher", "student"]
     assert (place / "body" / "student" / "modules.json").is_file()
+
+
+def test_data_that_an_encoder_is_not_measured_on_are_told_with_those_that_it_is(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "words.conll"
+    words.write_text("the O\nfilm B-a\n\n" * 3)
+    said = said_by(capsys, "evaluate", str(place / "encoder"), str(words), status=2)
+    assert "single texts: vectors are measured on pairs of texts with a score" in said and "--translation" in said
+
+
+@pytest.mark.slow
+def test_a_real_encoder_of_a_third_of_the_layers_learns_the_order_that_the_whole_one_gives(
+    more_dir: Path, tmp_path: Path
+) -> None:
+    """80 training examples of four texts of TREC-QA and 20 held-out queries; MiniLM as it is packaged teaches.
+
+    Measured with the seed of the recipe: nDCG@10 0.852 of the teacher, 0.749 of the student (88 % of it), 0.572 of a
+    random order; Kendall's correlation of the two orders 0.427.
+    """
+    folder = more_dir / "trecqa"
+    report = run_recipe(
+        load_recipe(
+            "_bi-encoder.yaml",
+            [
+                *(f"data.task={folder / 'train.parquet'}", f"data.validation={folder / 'validation.parquet'}"),
+                *("data.without_relevant=leave_out", "data.max_length=48", "data.group_size=4"),
+                *("data.max_train=80", "data.max_validation=20", "stages.control=null"),
+                *("stages.student.teacher=sentence-transformers/all-MiniLM-L6-v2", "stages.student.student.layers=2"),
+                "stages.student.objective={response: {weight: 1.0}, hard_label: null}",
+                *("stages.student.training.num_train_epochs=1", "stages.student.training.learning_rate=3.0e-4"),
+                "stages.student.training.per_device_train_batch_size=4",
+            ],
+        ),
+        tmp_path / "run",
+        say=lambda _: None,
+    )
+    assert report is not None
+    teacher, student = report.stages
+    assert student.baseline is not None and student.fidelity is not None
+    assert teacher.score is not None and student.score is not None
+    assert teacher.score > student.baseline.score + 0.15
+    assert student.score > student.baseline.score + 0.08
+    assert student.score > 0.75 * teacher.score
+    assert student.fidelity.agreement > 0.2

@@ -327,7 +327,12 @@ def check_num_logits(name: str, student: ModelInfo, teacher: ModelInfo | None) -
     """Raise RequestError unless there is a teacher, with as many logits as the student."""
     teacher = require_teacher(name, teacher)
     if student.num_logits != teacher.num_logits:
-        if student.problem.vectors and student.problem.rows == "text":  # of a query it is their scores
+        if student.problem.rows == "list":
+            raise RequestError(
+                f"{name} compares the scores of a query's texts: for each the student has {student.num_logits} and the"
+                f" teacher {teacher.num_logits}; take a teacher that ranks, such as a cross-encoder with one logit"
+            )
+        if student.problem.vectors:
             raise RequestError(
                 f"{name} compares vectors number by number: the student's have {student.num_logits} and the teacher's "
                 f"{teacher.num_logits}; give the student as many (student: {{from: ..., dimension: "
