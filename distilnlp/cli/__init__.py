@@ -35,7 +35,6 @@ app = typer.Typer(
     name="distilnlp",
     help="Fine-tune an encoder, distil it into a smaller one, compare the two, publish the result.",
     epilog=_EPILOG,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -94,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as error:
+        if isinstance(error, SystemExit) and "_DISTILNLP_COMPLETE" in os.environ:  # a shell has its answer
+            return error.code if isinstance(error.code, int) else 1
         if os.environ.get("DISTILNLP_DEBUG") == "1":
             raise
         status, line = explain(error)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from distilnlp.cli import _complete
+
 __all__ = [
     "ACCEPT",
     "AcceptWeakTeacher",
@@ -33,7 +35,12 @@ __all__ = [
 ]
 
 TaskName = Annotated[
-    str, typer.Argument(metavar="TASK", help="A GLUE task (see 'tasks'), a csv/json/parquet file, or a Hub data set.")
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A GLUE task (see 'tasks'), a csv/json/parquet file, or a Hub data set.",
+        autocompletion=_complete.tasks,
+    ),
 ]
 Text = Annotated[str | None, typer.Option(help="Column of the text, where its name does not tell.")]
 TextPair = Annotated[str | None, typer.Option(help="Column of the second text, for pairs.")]

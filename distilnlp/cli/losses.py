@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distilnlp.cli import _complete
+
 if TYPE_CHECKING:
     from distilnlp.cli._catalogue import LossEntry
 
@@ -11,7 +13,10 @@ __all__ = ["command", "snippet"]
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all of one loss.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show all of one loss.", autocompletion=_complete.losses),
+    ] = None,
 ) -> None:
     """List the losses, or describe one and show it in a recipe."""
     from distilnlp.cli._catalogue import shipped_losses

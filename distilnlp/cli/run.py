@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distilnlp.cli import _complete
 from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Set, Training
 
 if TYPE_CHECKING:
@@ -14,7 +15,14 @@ __all__ = ["command", "start"]
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe (see 'recipes').")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A YAML file, or a shipped recipe (see 'recipes').",
+            autocompletion=_complete.recipes,
+        ),
+    ],
     settings: Set = None,
     output: Output = None,
     dry_run: DryRun = False,

@@ -4,11 +4,16 @@ from typing import Annotated
 
 import typer
 
+from distilnlp.cli import _complete
+
 __all__ = ["command"]
 
 
 def command(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE", help="YAML files, or shipped recipes.")],
+    recipes: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE", help="YAML files, or shipped recipes.", autocompletion=_complete.recipes),
+    ],
 ) -> None:
     """Check recipes without running them.
 

@@ -193,3 +193,24 @@ def test_signals_that_somebody_ignores_or_handles_are_left_to_them(monkeypatch):
         signal.signal(signal.SIGHUP, before[signal.SIGHUP])
     assert seen == [signal.SIG_IGN]
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("distilnlp qui", ["quickstart"]),
+        ("distilnlp run glue/mr", ["glue/mrpc"]),
+        ("distilnlp distill mr", ["mrpc"]),
+        ("distilnlp losses margin", ["margin_mse"]),
+        ("distilnlp distill mrpc --student-l", ["--student-layers"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_what_is_known_by_name(
+    words: str, found: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_DISTILNLP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out.split(), captured.err) == (found, "")
