@@ -217,7 +217,7 @@ def test_a_killed_command_leaves_no_process_and_goes_on(tmp_path, teachers):
     assert children and not (tmp_path / "soft.jsonl").exists()
     assert psutil.wait_procs(children, timeout=30)[1] == []
     before = len(list(tmp_path.glob(".soft.jsonl.parts/*.npy")))
-    assert 3 <= before < 19
+    assert before >= 3  # maybe all: a worker goes on with its part until it sees that nobody waits
     said: list[str] = []
     label_data(str(source), teachers[:1], tmp_path / "soft.jsonl", processes=2, say=said.append)
     assert int(said[0].split()[0]) >= 256 * before
