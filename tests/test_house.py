@@ -225,3 +225,12 @@ def test_the_tests_cannot_reach_the_network():
         server.bind(("127.0.0.1", 0))
         server.listen()
         connection.connect(server.getsockname())
+
+
+def test_the_top_level_has_no_file_that_is_not_meant_to_be_there() -> None:
+    """What somebody tried there, a csv say, would be committed with the next change."""
+    meant = {".gitignore", ".pre-commit-config.yaml", ".typos.toml", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"}
+    meant |= {"LICENSE", "Makefile", "NOTICE", "README.md", "constraints-oldest.txt", "constraints.txt"}
+    meant |= {"pyproject.toml", "ruff.toml", "setup.cfg"}
+    made = {".coverage", ".git"}  # by a measurement; by a worktree of git
+    assert {path.name for path in ROOT.iterdir() if path.is_file()} - made == meant
