@@ -35,21 +35,24 @@ def recipe_from_options(
         command: for the recipe's name, ``mrpc-finetune``.
         task: of its data.
         options: of the command.
-        stages: changes of the base's stages; None takes a stage out.
+        stages: changes of the base's stages; None takes a stage out, `Remove` a key, where the base has it.
         base: the recipe that the options change; None takes that of the kind of task.
     """
-    from distilnlp.recipe import make_recipe
+    from distilnlp.recipe import find_recipe, make_recipe
+    from distilnlp.recipe.source import read_document
 
+    base = _base_recipe(task, options.data) if base is None else base
+    changes = {name: Remove() if stage is None else stage for name, stage in stages.items()}
     values = {
         "data": _given({"task": task, **options.data}),
         **_given(options.top),
-        "stages": {name: None if stage is None else _given(stage) for name, stage in stages.items()},
+        "stages": _given(changes, read_document(find_recipe(base)).values["stages"]),
     }
     short = Path(task).stem if Path(task).suffix else task.rstrip("/").rpartition("/")[2]
     return make_recipe(
         values,
         name=f"{short}-{command}",
-        extends=_base_recipe(task, options.data) if base is None else base,
+        extends=base,
         settings=options.settings or (),
         origin=f"distilnlp {command}",
         places={path: option for path, option in _options(values, command) if path != ("data", "task")},
@@ -112,13 +115,16 @@ def _options(
             yield path, f"--{name} {shown}"
 
 
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+def _given(values: Mapping[str, Any], base: Any = None) -> dict[str, Any]:
+    """What was said, as a recipe has it; a null only where ``base`` has what it removes."""
     given: dict[str, Any] = {}
+    known = base if isinstance(base, Mapping) else {}
     for key, value in values.items():
         if isinstance(value, Remove):
-            given[key] = None
+            if key in known:
+                given[key] = None
         elif isinstance(value, Mapping):
-            given[key] = _given(value)
+            given[key] = _given(value, known.get(key))
         elif value is not None:
             given[key] = value
     return given

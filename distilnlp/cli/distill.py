@@ -75,21 +75,20 @@ def command(
     from distilnlp.problems import find_problem
 
     kind = find_problem(options.problem_type)
-    apart = kind is not None and kind.apart
     if recorded is not None:
         if finetune_teacher:
             raise RequestError("--finetune-teacher is for a model, and --teacher-column has answers: leave one out")
         if student is None and student_layers is None:
             raise RequestError("give --student-layers (of the MiniLM model), --student (a model), or both")
-        stages: dict[str, Any] = {} if apart else {"teacher": None}  # whose recipe has none
+        stages: dict[str, Any] = {"teacher": None}
         starts = {"from": student or MINILM, "layers": student_layers} if student_layers is not None else Remove()
         own: dict[str, Any] = {
             "teacher": recorded,
             "student": starts,
             "model": student if student_layers is None else None,
-            "objective": {} if apart else {"hidden_state": Remove(), "attention_scores": Remove()},
+            "objective": {"hidden_state": Remove(), "attention_scores": Remove()},
         }
-    elif apart:
+    elif kind is not None and kind.apart:
         if student is None or finetune_teacher:
             raise RequestError(
                 f"a {options.problem_type} student is a sentence encoder, and its teacher a fine-tuned cross-encoder:"
@@ -111,10 +110,8 @@ def command(
                 f"{task} has no labels: the student learns from the teacher alone (no hard_label in the objective),"
                 f" there is no control{told}"
             )
-    if kind is not None and kind.taught_alone:
-        if finetune_teacher:
-            raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
-        stages.pop("teacher", None)  # its recipe has none
+    if kind is not None and kind.taught_alone and finetune_teacher:
+        raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
     stages = {**stages, "student": {**own, "training": options.training, "objective": objective}}
     if not control:
         stages["control"] = None
