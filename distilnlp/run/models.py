@@ -323,14 +323,14 @@ class Models:
 
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
         own, info, outsider = model_info(sketches[stage.name]), None, None
-        apart: str | None = None
+        other_tokens: str | None = None
         name, recorded = stage.teaching_model, self.recorded(stage)
         if recorded is not None:
             info = recorded.info
         if name is not None:
             with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                apart = self._apart(stage, name)
-                if apart is None:
+                other_tokens = self._other_tokens(stage, name)
+                if other_tokens is None:
                     check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
                 teacher = sketches.get(name)
                 if teacher is None:
@@ -338,13 +338,13 @@ class Models:
                 info = outsider.info if outsider is not None else model_info(sketches[name])
                 config = outsider.model.config if outsider is not None else sketches[name].config
                 info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
-                if apart is None:
+                if other_tokens is None:
                     training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
                 else:
                     check_fits(config, self.tokenizer(name))
         objective = self._resolved(stage, own, info)
-        if apart is not None:
-            self._check_apart(stage, objective, apart)
+        if other_tokens is not None:
+            self._check_vectors(stage, objective, other_tokens)
         labels = self.tasks[stage.name].label_names
         if name is None or labels is None or not objective.needs_teacher().logits:
             return
@@ -355,12 +355,12 @@ class Models:
             elif names is not None:
                 label_order(labels, names, "the data")
 
-    def _apart(self, stage: StagePlan, teacher: str) -> str | None:
+    def _other_tokens(self, stage: StagePlan, teacher: str) -> str | None:
         """Why the teacher of a stage reads tokens of its own, in words; None where it reads the student's."""
         task = self.tasks[stage.name]
         return reads_other_tokens(task.problem, self.tokenizer(stage.name), self.tokenizer(teacher), task.train)
 
-    def _check_apart(self, stage: StagePlan, objective: Objective, why: str) -> None:
+    def _check_vectors(self, stage: StagePlan, objective: Objective, why: str) -> None:
         try:
             check_compares_vectors(objective, why)
         except RequestError as error:

@@ -147,9 +147,8 @@ def eval_split(task: Task) -> str | None:
 
 
 def _text_columns(task: Task) -> list[str]:
-    data = (
-        task.train if task.problem.taught_alone else task.validation
-    )  # of vectors single texts; only scores are of pairs
+    # Of vectors single texts are read; only scores are of pairs.
+    data = task.train if task.problem.taught_alone else task.validation
     columns = [] if data is None else data.column_names
     return [name for name in ("text", "text_pair") if name in columns]
 

@@ -26,7 +26,7 @@ from distilnlp.training.parts import Part
 
 __all__ = [
     "CONFIRM_BATCHES",
-    "check_apart",
+    "check_no_shared_weights",
     "check_same_tokens",
     "check_teacher",
     "check_terms",
@@ -170,7 +170,7 @@ def confirm_label_order(
     logger.info("the teacher's labels have no names; it is right on %.0f %% of %d answers", 100 * right, seen)
 
 
-def check_apart(student: PreTrainedModel, teacher: object) -> None:
+def check_no_shared_weights(student: PreTrainedModel, teacher: object) -> None:
     """Raise RequestError where student and teacher share parameters: the teacher's are frozen, or would move."""
     # A teacher that follows the training has no model before it.
     theirs = None if isinstance(teacher, Part) else getattr(teacher, "model", None)

@@ -155,7 +155,7 @@ class DistillationTrainer(Trainer):
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
         # Why the teacher reads other tokens than the student, in words, and what reads them; None where it does not
-        self._apart = (
+        self._other_tokens = (
             None if teacher is None else compatibility.reads_other_tokens(own, tokenizer, teacher.tokenizer, visible)
         )
         self._own_reader: Reader | None = None
@@ -163,15 +163,15 @@ class DistillationTrainer(Trainer):
         if tokenizer is not None:
             # A teacher that follows the training has no model before it.
             its = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
-            read_with_it = (model,) if self._apart else (model, its)
+            read_with_it = (model,) if self._other_tokens else (model, its)
             configs = [getattr(each, "config", None) for each in read_with_it]
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
-            if self._apart and teacher is not None and teacher.tokenizer is not None:
+            if self._other_tokens and teacher is not None and teacher.tokenizer is not None:
                 self._own_reader = own_reader(teacher.tokenizer, getattr(its, "config", None), max_length)
             for config in read_by:
                 check_fits(config, tokenizer)
-        self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._apart else None]
+        self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._other_tokens else None]
         self._max_length = max_length
         # The texts of what is evaluated, by their tokens; and of which a score is asked for next.
         self._texts: WeakKeyDictionary[datasets.Dataset, datasets.Dataset] = WeakKeyDictionary()
@@ -221,15 +221,15 @@ class DistillationTrainer(Trainer):
         for part in following:
             part.accept(self.student)
         info = teacher.info if teacher is not None else None
-        compatibility.check_apart(self.student, teacher)
+        compatibility.check_no_shared_weights(self.student, teacher)
         compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
         self.distillation_objective = compatibility.resolve_objective(
             objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
-        if self._apart:
-            check_compares_vectors(self.distillation_objective, self._apart)
+        if self._other_tokens:
+            check_compares_vectors(self.distillation_objective, self._other_tokens)
         elif teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
@@ -241,7 +241,7 @@ class DistillationTrainer(Trainer):
             EXAMPLE_WEIGHT,
             *self.label_names,
             *(["words"] if reads_words else []),
-            *(TEACHER_INPUTS if self._apart else ()),
+            *(TEACHER_INPUTS if self._other_tokens else ()),
         }
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
@@ -423,7 +423,7 @@ class DistillationTrainer(Trainer):
         columns, collate = self._signature_columns, self.data_collator
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
-            self.data_collator = self._cached.collator(collate, own_rows if self._apart else flat_rows)
+            self.data_collator = self._cached.collator(collate, own_rows if self._other_tokens else flat_rows)
         elif self._epochs.masks is not None and isinstance(collate, Collator):
             self.data_collator = collate.hiding(self._epochs.masks)
         try:
@@ -575,7 +575,7 @@ class DistillationTrainer(Trainer):
         answering, progress = self._cached or self.teacher, self._progress()
         if answering is not None and self.distillation_objective.uses_teacher_at(progress):
             with self.accelerator.autocast():
-                teacher = answers_to(answering, inputs) if self._apart else answering(inputs)
+                teacher = answers_to(answering, inputs) if self._other_tokens else answering(inputs)
         self._hook.feed(teacher, inputs, progress)
         if tokens is not None and not self.distillation_objective.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
