@@ -256,8 +256,10 @@ def test_a_real_student_answers_from_the_context_much_as_its_teacher_does(
     """96 questions of XQuAD with short contexts teach and 40 measure: too few for good answers, enough for like ones.
 
     Measured with the seed of the recipe: the words that student and teacher share have an F1 of 0.533 (the first ten
-    words of a context, which need no question, have 0.094 with the right answers); 40 % of the answers are equal. The
-    teacher's own F1 is 0.139.
+    words of a context, which need no question, have 0.094 with the right answers); 40 % of the answers are equal.
+    (The student before it learns: 0.086, and none.) The teacher's own F1 is 0.139. Its answers to another question
+    about the same context are nearly as like (0.50): what is shown is that the student finds its teacher's words,
+    not that either reads the question.
     """
     for part, count in (("train", 96), ("validation", 40)):
         table = pq.read_table(more_dir / "xquad" / "en" / f"{part}.parquet")

@@ -222,11 +222,12 @@ def test_a_cross_encoder_that_calls_its_score_a_regression_is_measured_as_a_rank
 
 
 @pytest.mark.slow
-def test_a_real_ranker_of_half_the_layers_keeps_most_of_the_order(tmp_path: Path, more_dir: Path) -> None:
+def test_a_real_ranker_of_one_layer_learns_most_of_the_order(tmp_path: Path, more_dir: Path) -> None:
     """80 training examples of four texts of TREC-QA and 20 held-out queries: less than what all of it teaches.
 
-    Measured with the seed of the recipe: nDCG@10 0.796 of the teacher, 0.733 of the student (92 % of it), 0.572 of a
-    random order; Kendall's correlation of the two orders 0.622.
+    The control is the student before it learns. Measured with the seeds 42 and 1: nDCG@10 0.796 and 0.840 of the
+    teacher, 0.546 and 0.597 of the control, 0.667 and 0.669 of the student, 0.572 of a random order; Kendall's
+    correlation with the teacher's order 0.264 and 0.301 of the control, 0.437 and 0.505 of the student.
     """
     folder = more_dir / "trecqa"
     training = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "eval_strategy": "no", "save_strategy": "no"}
@@ -234,14 +235,20 @@ def test_a_real_ranker_of_half_the_layers_keeps_most_of_the_order(tmp_path: Path
     data |= {"problem_type": "ranking", "without_relevant": "leave_out"}
     values: dict[str, Any] = {
         "data": {**data, "max_length": 48, "group_size": 4, "max_train": 80, "max_validation": 20},
-        "stages": {"teacher": {"training": training}, "control": None, "student": {"training": training}},
+        "stages": {
+            "teacher": {"training": training},
+            "control": {"kind": "transform"},
+            "student": {"student": {"layers": 1}, "training": {**training, "num_train_epochs": 4}},
+        },
     }
     report = run_recipe(make_recipe(values, name="trecqa", extends="_ranking.yaml"), tmp_path / "run")
     assert report is not None
-    teacher, student = report.stages
-    assert teacher.score is not None and student.score is not None
-    assert teacher.baseline is not None and student.fidelity is not None
+    teacher, control, student = report.stages
+    assert teacher.score is not None and control.score is not None and student.score is not None
+    assert teacher.baseline is not None and student.fidelity is not None and control.fidelity is not None
     assert teacher.score > teacher.baseline.score + 0.1
     assert student.score > 0.75 * teacher.score
     assert student.score > teacher.baseline.score + 0.05
     assert student.fidelity.agreement > 0.3
+    assert student.score > control.score + 0.03
+    assert student.fidelity.agreement > control.fidelity.agreement + 0.08

@@ -164,7 +164,8 @@ def triplets(path: Path, margin: bool) -> Path:
 def test_margins_of_triplets_are_learned_from_a_cross_encoder_and_from_a_column(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], teacher: str
 ) -> None:
-    """Of the loss: what a live teacher's first margins, or the column's, lead to; and no label is read."""
+    """From the command line to a student. That a live teacher trains as its scores in a column do is tested with the
+    trainer."""
     data = triplets(tmp_path / "triplets.jsonl", margin=teacher == "recorded")
     who = ["--teacher", str(place / "cross")] if teacher == "live" else ["--teacher-column", "score"]
     said_by(
@@ -242,13 +243,12 @@ def test_data_that_an_encoder_is_not_measured_on_are_told_with_those_that_it_is(
 
 
 @pytest.mark.slow
-def test_a_real_encoder_of_a_third_of_the_layers_learns_the_order_that_the_whole_one_gives(
-    more_dir: Path, tmp_path: Path
-) -> None:
+def test_one_layer_of_a_real_encoder_learns_the_order_that_all_six_give(more_dir: Path, tmp_path: Path) -> None:
     """80 training examples of four texts of TREC-QA and 20 held-out queries; MiniLM as it is packaged teaches.
 
-    Measured with the seed of the recipe: nDCG@10 0.852 of the teacher, 0.749 of the student (88 % of it), 0.572 of a
-    random order; Kendall's correlation of the two orders 0.427.
+    The control is the student before it learns. Measured with the seeds 42 and 1: nDCG@10 0.852 of the teacher, 0.661
+    of the control, 0.780 and 0.770 of the student, 0.572 of a random order; Kendall's correlation with the
+    teacher's order 0.278 of the control, 0.362 and 0.341 of the student.
     """
     folder = more_dir / "trecqa"
     report = run_recipe(
@@ -257,10 +257,10 @@ def test_a_real_encoder_of_a_third_of_the_layers_learns_the_order_that_the_whole
             [
                 *(f"data.task={folder / 'train.parquet'}", f"data.validation={folder / 'validation.parquet'}"),
                 *("data.without_relevant=leave_out", "data.max_length=48", "data.group_size=4"),
-                *("data.max_train=80", "data.max_validation=20", "stages.control=null"),
-                *("stages.student.teacher=sentence-transformers/all-MiniLM-L6-v2", "stages.student.student.layers=2"),
+                *("data.max_train=80", "data.max_validation=20", "stages.control.kind=transform"),
+                *("stages.student.teacher=sentence-transformers/all-MiniLM-L6-v2", "stages.student.student.layers=1"),
                 "stages.student.objective={response: {weight: 1.0}, hard_label: null}",
-                *("stages.student.training.num_train_epochs=1", "stages.student.training.learning_rate=3.0e-4"),
+                *("stages.student.training.num_train_epochs=3", "stages.student.training.learning_rate=3.0e-4"),
                 "stages.student.training.per_device_train_batch_size=4",
             ],
         ),
@@ -268,10 +268,12 @@ def test_a_real_encoder_of_a_third_of_the_layers_learns_the_order_that_the_whole
         say=lambda _: None,
     )
     assert report is not None
-    teacher, student = report.stages
-    assert student.baseline is not None and student.fidelity is not None
+    teacher, control, student = report.stages
+    assert student.baseline is not None and student.fidelity is not None and control.fidelity is not None
     assert teacher.score is not None and student.score is not None
     assert teacher.score > student.baseline.score + 0.15
     assert student.score > student.baseline.score + 0.08
     assert student.score > 0.75 * teacher.score
     assert student.fidelity.agreement > 0.2
+    assert control.score is not None and student.score > control.score + 0.05
+    assert student.fidelity.agreement > control.fidelity.agreement + 0.03
