@@ -1,6 +1,7 @@
 """Parallel text: what is read of it, what is refused, and what a student and its teacher read."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset
@@ -89,8 +90,8 @@ def write(path: Path, rows: int, first: int = 0) -> Path:
     return path
 
 
-def load(path: Path, **options: object) -> Task:
-    return load_task(path, text="en", translations=["de", "es"], problem_type="sentence_embedding", **options)  # type: ignore[arg-type]
+def load(path: Path | str, **options: Any) -> Task:
+    return load_task(path, text="en", translations=["de", "es"], problem_type="sentence_embedding", **options)
 
 
 def test_a_tenth_of_the_rows_is_held_out_with_all_translations(tmp_path: Path) -> None:
@@ -140,6 +141,6 @@ def test_translations_are_for_vectors(kind: str | None, tmp_path: Path) -> None:
 
 def test_a_named_task_and_a_second_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="'mnli-sample' has no translations"):
-        load("mnli-sample")  # type: ignore[arg-type]
+        load("mnli-sample")
     with pytest.raises(RequestError, match="leave text_pair= out"):
         load(write(tmp_path / "all.csv", 5), text_pair="de")

@@ -130,7 +130,7 @@ def test_kept_answers_and_live_ones_give_the_same_student_and_each_source_is_ans
             tmp_path / use,
             parallel_texts(),
             cache=CacheSettings(use=use),
-            num_train_epochs=1,  # type: ignore[arg-type]
+            num_train_epochs=1,
         )
         trainer.train()
         students.append(trainer.student.state_dict())
