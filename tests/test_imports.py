@@ -24,12 +24,15 @@ ALLOWED = {
     "cut_texts": set(),
     "problems": {"label_names", "cut_texts"},
     "outputs": {"problems"},
+    "registry": set(),
+    "part": {"outputs", "registry"},
+    "parts": {"typed", "problems", "outputs", "part", "losses", "models", "teachers"},
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"typed", "cut_texts", "label_names", "problems"},
     "models": {"typed", "cut_texts", "label_names", "problems", "outputs"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
-    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"},
+    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"} | {"part", "registry"},
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"},
     "hub": {"hub_token", "yaml_text", "recipe.names", "report"},
     "training": {
@@ -38,6 +41,7 @@ ALLOWED = {
         "checksums",
         "problems",
         "outputs",
+        "part",
         "losses",
         "models",
         "teachers",
@@ -59,7 +63,7 @@ ALLOWED = {
         "teachers",
         "training",
     }
-    | {"report", "hub", "recipe"},
+    | {"report", "hub", "recipe", "registry", "part", "parts"},
     "cli": {
         "citation",
         "hub_token",

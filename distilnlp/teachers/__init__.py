@@ -1,13 +1,14 @@
 """Teachers: whatever answers a batch with `Outputs`."""
 
 from distilnlp.teachers.average import EMATeacher
-from distilnlp.teachers.base import Cacheable, Teacher
+from distilnlp.teachers.base import TEACHERS, Cacheable, Teacher, register_teacher
 from distilnlp.teachers.cached import CachedTeacher, CacheSettings
 from distilnlp.teachers.frozen import FrozenTeacher, load_teacher
 from distilnlp.teachers.recorded import RecordedTeacher
 from distilnlp.teachers.scores import ScoringTeacher
 
 __all__ = [
+    "TEACHERS",
     "CacheSettings",
     "Cacheable",
     "CachedTeacher",
@@ -17,4 +18,5 @@ __all__ = [
     "ScoringTeacher",
     "Teacher",
     "load_teacher",
+    "register_teacher",
 ]

@@ -3,29 +3,25 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
 from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.labels import label_names_of
 from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.part import Part, Training
+from distilnlp.teachers.base import register_teacher
+from distilnlp.typed import typed
 
 __all__ = ["EMATeacher"]
 
 
-class _HasStudent(Protocol):
-    """What is read of the training that begins."""
-
-    @property
-    def student(self) -> PreTrainedModel: ...
-
-
-class EMATeacher:
+@register_teacher("average")
+class EMATeacher(Part):
     """The exponential moving average of the student's weights, in evaluation mode and without gradients.
 
     It starts as a copy of the student. After each optimizer step ``w <- d w + (1 - d) s`` for every weight ``w`` and
@@ -44,15 +40,19 @@ class EMATeacher:
         RequestError: ``decay`` outside [0, 1): at 1 the average would never move.
     """
 
+    of_others = False
     name = "ema_teacher"
-    auxiliary_modules: nn.Module | None = None  # it has parameters, but none that an optimizer trains
+    auxiliary_modules = None  # it has parameters, but none that an optimizer trains
 
     info: ModelInfo
     columns: frozenset[str]
 
+    @typed
     def __init__(self, decay: float = 0.999) -> None:
-        if isinstance(decay, bool) or not 0 <= decay < 1:
-            raise RequestError(f"the decay of an EMA teacher lies in [0, 1), as 0.99 or 0.999; got {decay!r}")
+        if not 0 <= decay < 1:
+            raise RequestError(
+                f"the decay of an EMA teacher lies in [0, 1), as 0.99 or 0.999; got {decay!r}", key=["decay"]
+            )
         self.decay = float(decay)
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.label_names: tuple[str, ...] | None = None
@@ -94,14 +94,18 @@ class EMATeacher:
 
     # ---- as a part of the training ----
 
+    @staticmethod
+    def info_of(student: ModelInfo, others: Sequence[ModelInfo]) -> ModelInfo:
+        """Its sizes are the student's."""
+        return dataclasses.replace(student, name=f"moving average of {student.name}")
+
     def accept(self, student: PreTrainedModel) -> None:
         """Be as large as the student, and read and answer what it does."""
-        info = model_info(student)
-        self.info = dataclasses.replace(info, name=f"moving average of {info.name}")
+        self.info = self.info_of(model_info(student), ())
         self.columns = frozenset(inspect.signature(student.forward).parameters)
         self.label_names = label_names_of(student)
 
-    def attach(self, training: _HasStudent) -> None:
+    def attach(self, training: Training) -> None:
         """Start as a copy of the student. Raises RequestError for a layer that it has not."""
         self.release()
         self._student = training.student

@@ -1,14 +1,15 @@
 """What a teacher is: anything that answers a batch with `Outputs`."""
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, device
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.registry import Registry
 
-__all__ = ["Cacheable", "Teacher"]
+__all__ = ["TEACHERS", "Cacheable", "Scheme", "Teacher", "register_teacher"]
 
 
 @runtime_checkable
@@ -54,3 +55,30 @@ class Cacheable(Teacher, Protocol):
 
     def fingerprint(self) -> str:
         """A digest of everything in the teacher that its answers depend on: another answer, another digest."""
+
+
+class Scheme(Protocol):
+    """What the class of a registered kind of teacher says beside what its teachers do.
+
+    Attributes:
+        of_others: whether its constructor takes, first and by position alone, the teachers that it is made of.
+    """
+
+    of_others: ClassVar[bool]
+
+    @staticmethod
+    def info_of(student: ModelInfo, others: Sequence[ModelInfo]) -> ModelInfo:
+        """The sizes of a teacher of this kind, before it is made.
+
+        Args:
+            student: of whom it teaches.
+            others: of the teachers that it is made of.
+        Raises:
+            RequestError: it cannot be made of these.
+        """
+        ...
+
+
+# By the name that a recipe gives as the ``kind`` of a teacher.
+TEACHERS: Registry[Any] = Registry("kind of teacher")
+register_teacher = TEACHERS.register

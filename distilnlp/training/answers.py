@@ -13,10 +13,10 @@ from transformers import TrainingArguments
 
 from distilnlp.data.nested import flat_dataset
 from distilnlp.errors import RequestError
+from distilnlp.part import Part
 from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, Teacher
 from distilnlp.teachers.cached import Autocast, Collate, cache_answers
 from distilnlp.training.compatibility import CONFIRM_BATCHES, confirm_label_order
-from distilnlp.training.parts import Part
 
 __all__ = ["confirm_labels", "drop_own_cache", "keep_answers"]
 

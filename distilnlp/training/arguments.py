@@ -10,8 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective
 from distilnlp.models.heads import name_architecture
+from distilnlp.part import Part
 from distilnlp.teachers import CacheSettings
-from distilnlp.training.parts import PREFIX, Part
+from distilnlp.training.parts import PREFIX
 
 __all__ = [
     "check_optimizer",
@@ -58,7 +59,7 @@ def check_types(
             "make_compute_metrics makes"
         )
     if not isinstance(parts, Sequence) or not all(isinstance(part, Part) for part in parts):
-        raise RequestError("parts is a list of objects of the class Part: see distilnlp.training.parts")
+        raise RequestError("parts is a list of objects of the class Part: see distilnlp.part")
 
 
 def classifier(model: object) -> PreTrainedModel | None:

@@ -20,9 +20,9 @@ from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
+from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, Problem, problem_of_config
 from distilnlp.teachers import FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
-from distilnlp.training.parts import Part
 
 __all__ = [
     "CONFIRM_BATCHES",
@@ -270,6 +270,7 @@ def resolve_objective(
     args: TrainingArguments,
     label_names: Sequence[str] | None = None,
     answering: object = None,
+    parts: Sequence[Part] = (),
 ) -> Objective:
     """The objective fixed to the two models.
 
@@ -280,6 +281,7 @@ def resolve_objective(
         train_dataset: has labels or not.
         label_names: the labels as the data counts them, else as the student does; None where neither names them.
         answering: the teacher itself.
+        parts: what else follows the training.
         args: ``ddp_find_unused_parameters`` is set where nobody chose and some parameters get no gradient.
     Raises:
         RequestError: something would not be trained, or could not be.
@@ -289,7 +291,7 @@ def resolve_objective(
         labelled = problem.labels_itself or has_labels(visible_part(train_dataset))
         taught = [(0.5, HardLabel()), (0.5, Response())] if labelled else [(1.0, Response())]
         objective = hard_label_only() if teacher is None else Objective(taught)
-    if teacher is not None and not objective.uses_teacher:
+    if teacher is not None and not objective.uses_teacher and not any(part.uses_teacher for part in parts):
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
     check_terms(objective, answering, train_dataset, problem)
     without = rows_without_label(visible_part(train_dataset)) if objective.uses_labels else 0
@@ -304,7 +306,8 @@ def resolve_objective(
     if resolved.needs_student().input_gradients and args.torch_compile:
         names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
         raise RequestError(f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}")
-    unused = not resolved.needs_student().logits or resolved.stops_terms
+    read = resolved.needs_student().logits or any(part.needs_student().logits for part in parts)
+    unused = not read or resolved.stops_terms
     if unused and args.ddp_find_unused_parameters is None:
         # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.
         args.ddp_find_unused_parameters = True

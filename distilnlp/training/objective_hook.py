@@ -6,7 +6,7 @@ what its forward returns while it trains.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.losses import Objective
 from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.heads import head_logits
-from distilnlp.outputs import ModelInfo, Outputs
+from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.part import Part, Pass, Training
 from distilnlp.problems import problem_of_config
-from distilnlp.training.parts import Part, Training
 
 __all__ = ["ObjectiveHook"]
 
@@ -33,17 +33,33 @@ class ObjectiveHook(Part):
     Args:
         objective: resolved.
         teacher: its sizes; None without one.
+        parts: the others of the training, of which each that has a weight adds a term.
     """
 
     name = "modules"  # and so the checkpoint's file is distilnlp_modules.safetensors
 
-    def __init__(self, objective: Objective, teacher: ModelInfo | None) -> None:
+    def __init__(self, objective: Objective, teacher: ModelInfo | None, parts: Sequence[Part] = ()) -> None:
         self.objective = objective
         self.teacher = teacher
+        self.parts = tuple(part for part in parts if part.weight > 0)
         self._modules = nn.ModuleDict()
-        self._fed: tuple[Outputs | None, Mapping[str, Tensor], float] | None = None
+        self._fed: tuple[Outputs | Callable[[], Outputs] | None, Mapping[str, Tensor], float] | None = None
         self._capture: Capture | None = None
         self._handles: list[RemovableHandle] = []
+
+    def needs_student(self) -> Needs:
+        """What the objective and the terms of the parts read of the student."""
+        needs = self.objective.needs_student()
+        for part in self.parts:
+            needs |= part.needs_student()
+        return needs
+
+    def needs_teacher(self) -> Needs:
+        """What they read of the teacher."""
+        needs = self.objective.needs_teacher()
+        for part in self.parts:
+            needs |= part.needs_teacher()
+        return needs
 
     def attach(self, training: Training) -> None:
         """Hang capture and objective on the student. Raises RequestError for a layer that it has not."""
@@ -51,7 +67,7 @@ class ObjectiveHook(Part):
             torch.manual_seed(training.seed)
             modules = self.objective.make_modules(model_info(training.student), self.teacher)
         self.auxiliary_modules = self._modules = modules.to(training.device)
-        self._capture = Capture(training.student, self.objective.needs_student())
+        self._capture = Capture(training.student, self.needs_student())
         self._handles = [
             training.model.register_forward_pre_hook(self._before, with_kwargs=True),
             training.model.register_forward_hook(self._after),
@@ -65,8 +81,14 @@ class ObjectiveHook(Part):
             self._capture.remove()
         self._capture = self._fed = None
 
-    def feed(self, teacher: Outputs | None, batch: Mapping[str, Tensor], progress: float) -> None:
-        """What the next training pass is compared with, and how far the training has come."""
+    def feed(
+        self, teacher: Outputs | Callable[[], Outputs] | None, batch: Mapping[str, Tensor], progress: float
+    ) -> None:
+        """What the next training pass is compared with, and how far the training has come.
+
+        Args:
+            teacher: what it gave; or what asks it, within the pass.
+        """
         self._fed = (teacher, batch, progress)
 
     def _before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -78,13 +100,20 @@ class ObjectiveHook(Part):
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if not model.training or self._fed is None or self._capture is None:
             return output
-        (teacher, batch, progress), self._fed = self._fed, None
+        (fed, batch, progress), self._fed = self._fed, None
+        teacher = fed if fed is None or isinstance(fed, Outputs) else fed()
         problem = problem_of_config(self._capture.model.config)
         logits, batch = problem.scored(head_logits(output), batch)
         student = self._capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
         student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch))
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
-        return {"loss": total, "terms": torch.stack([term.detach() for term in raw.values()])}
+        values = list(raw.values())
+        for part in self.parts:
+            with torch.autocast(device_type=total.device.type, enabled=False):
+                value = part.term(Pass(model, student, teacher, batch, progress))
+            values.append(value)
+            total = total + part.weight * value
+        return {"loss": total, "terms": torch.stack([value.detach() for value in values])}
 
 
 def _weights(batch: Mapping[str, Tensor]) -> Tensor | None:

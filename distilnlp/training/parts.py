@@ -1,90 +1,20 @@
-"""Parts that follow a training: what hangs on the student while it learns, and is gone afterwards."""
+"""The parts of a training together: their auxiliary modules, their files, and when they are told of what."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distilnlp.errors import RequestError
+from distilnlp.part import Part, Training
 
-__all__ = ["Part", "Parts", "Training"]
+__all__ = ["PREFIX", "Parts"]
 
 PREFIX = "distilnlp_"  # of a part's file in a checkpoint, and of its auxiliary modules as a child of the student
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a part is told of the training that begins.
-
-    Args:
-        model: the model that the trainer calls: a model of transformers, or a PeftModel around one.
-        student: the model of transformers itself (the same, without PEFT).
-        device: where both are.
-        seed: of the training; draw from a generator of your own, so that the student's dropout stays as it is.
-    """
-
-    model: nn.Module
-    student: PreTrainedModel
-    device: torch.device
-    seed: int
-
-
-@runtime_checkable
-class Part(Protocol):
-    """Follows a training. Subclass it and write what you need: every method has a default that does nothing.
-
-    The order: `accept` when the trainer is made; then for every training `attach`, `load_state` if it is resumed,
-    `on_step` after each optimizer step, `state` whenever a checkpoint is written, and `finish`. A teacher may be a
-    part too (`EMATeacher` is one), and then needs no base class.
-
-    Attributes:
-        name: of the part in checkpoints and messages, unique in a training: letters, digits and underscores.
-        auxiliary_modules: modules that are trained with the student; read after `attach`. While the training lasts
-            they are a child of the model, so that the optimizer and DistributedDataParallel see their parameters, and
-            they are in no model that is saved. Call them within the student's own forward pass (from a hook), or the
-            processes of a distributed training drift apart.
-    """
-
-    name: str
-    auxiliary_modules: nn.Module | None = None
-
-    def accept(self, student: PreTrainedModel) -> None:
-        """Refuse a student that cannot be followed. Raises RequestError."""
-        return
-
-    def attach(self, training: Training) -> None:
-        """A training begins: hang on the student what is needed. Called again for the new student of every trial.
-
-        Raises:
-            RequestError: it cannot work; nothing has been trained yet.
-        """
-        return
-
-    def on_step(self, progress: float) -> None:
-        """An optimizer step is done, and with it a share ``progress`` of the training, 0 < progress <= 1."""
-        return
-
-    def state(self) -> Mapping[str, Tensor]:
-        """All that a resumed training needs besides the student; a number is a tensor of shape ``()``.
-
-        By default that of the auxiliary modules. In several processes it is the first one's that is saved.
-        """
-        return {} if self.auxiliary_modules is None else self.auxiliary_modules.state_dict()
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` gave, with the same keys and shapes."""
-        if self.auxiliary_modules is not None:
-            self.auxiliary_modules.load_state_dict(dict(state))
-
-    def finish(self) -> None:
-        """The training is over or broken off: leave the student plain. Called once for each `attach`."""
-        return
 
 
 class Parts(TrainerCallback):
@@ -144,6 +74,11 @@ class Parts(TrainerCallback):
         modules = {part.name: part.auxiliary_modules for part in self.parts}
         return [name for name, each in modules.items() if each is not None and any(True for _ in each.parameters())]
 
+    @property
+    def use_teacher(self) -> bool:
+        """Whether any part reads the teacher's outputs."""
+        return any(part.uses_teacher for part in self.parts)
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -151,6 +86,20 @@ class Parts(TrainerCallback):
         if self.attached and not kwargs["optimizer"].step_was_skipped:
             for part in self.parts:
                 part.on_step(state.global_step / state.max_steps)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the parts of an evaluation while the student learns, and of none that is asked for afterwards."""
+        if self.attached:
+            for part in self.parts:
+                part.on_evaluate(kwargs["metrics"])
+
+    def publish(self, folder: Path) -> None:
+        """Let each part add to a model's folder what it leaves beside it, once the training is over."""
+        if not self.attached:
+            for part in self.parts:
+                part.publish(folder)
 
     def save(self, checkpoint: Path) -> None:
         """Write the state of each part that has one into a checkpoint's folder."""

@@ -1,15 +1,43 @@
 """The terms of an objective while a student trains: summed on its device, looked at when they are logged."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from distilnlp.errors import RunError
 from distilnlp.losses import Objective
+from distilnlp.losses.schedule import Schedule
+from distilnlp.part import Part
 
 __all__ = ["TermLog"]
+
+
+class _Logged(Protocol):
+    """What is read of a term."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scheduled(self) -> Mapping[str, Schedule]: ...
+
+    def weight_at(self, progress: float) -> float: ...
+
+
+@dataclass(frozen=True)
+class _OfPart:
+    """The term of a part, whose weight stays."""
+
+    name: str
+    weight: float
+    scheduled: Mapping[str, Schedule] = field(default_factory=dict)
+
+    def weight_at(self, progress: float) -> float:
+        return self.weight
 
 
 class TermLog:
@@ -17,10 +45,12 @@ class TermLog:
 
     Args:
         objective: resolved.
+        parts: of the training; those that have a weight add a term each.
     """
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, parts: Sequence[Part] = ()) -> None:
+        of_parts = [_OfPart(part.name, part.weight) for part in parts if part.weight > 0]
+        self._terms: tuple[_Logged, ...] = (*objective, *of_parts)
         self.reset()
 
     def reset(self) -> None:
@@ -40,7 +70,7 @@ class TermLog:
             RunError: a term is not a finite number, as far as looking costs nothing.
         """
         # By Python's numbers: a tensor of weights would have to be copied to the device, and waited for.
-        terms = zip(self.objective, raw.unbind(), strict=True)
+        terms = zip(self._terms, raw.unbind(), strict=True)
         both = torch.stack([raw, torch.stack([term.weight_at(progress) * value for term, value in terms])])
         self._sums = both if self._sums is None else self._sums + both
         self._progress = progress
@@ -56,7 +86,7 @@ class TermLog:
         """
         if self._sums is None or bool(torch.isfinite(self._sums).all()):
             return
-        terms = zip(self.objective, self._sums.sum(dim=0).tolist(), strict=True)
+        terms = zip(self._terms, self._sums.sum(dim=0).tolist(), strict=True)
         names = [term.name for term, value in terms if not math.isfinite(value)]
         raise RunError(
             f"the loss term {', '.join(names)} is not a finite number at step {step + 1}: lower "
@@ -77,7 +107,7 @@ class TermLog:
         self.check(step)
         raw, weighted = gather((self._sums / self._passes)[None]).mean(dim=0).tolist()
         means: dict[str, float] = {}
-        for term, mean, part in zip(self.objective, raw, weighted, strict=True):
+        for term, mean, part in zip(self._terms, raw, weighted, strict=True):
             means[f"raw/{term.name}"] = mean
             means[f"weighted/{term.name}"] = part
             for key, schedule in term.scheduled.items():

@@ -43,6 +43,8 @@ from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
+from distilnlp.outputs import Outputs
+from distilnlp.part import Part, Training
 from distilnlp.problems import Problem, problem_of_config
 from distilnlp.problems.base import label_feature
 from distilnlp.problems.masking import SHARE, Masking
@@ -55,7 +57,7 @@ from distilnlp.training.batches import EpochOfSampler, by_length, examples, prep
 from distilnlp.training.measuring import joined_scores, joins, logits_alone, measured
 from distilnlp.training.objective_hook import ObjectiveHook
 from distilnlp.training.own_tokens import answers_to, check_compares_vectors, own_reader
-from distilnlp.training.parts import Part, Parts, Training
+from distilnlp.training.parts import Parts
 from distilnlp.training.term_log import TermLog
 
 __all__ = ["DistillationTrainer"]
@@ -225,7 +227,7 @@ class DistillationTrainer(Trainer):
         compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
         self.distillation_objective = compatibility.resolve_objective(
-            objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher
+            objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher, following
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
         if self._other_tokens:
@@ -247,8 +249,8 @@ class DistillationTrainer(Trainer):
         self._label_names = self.label_names_of_data or label_names_of(self.student)
         self._check_class_ids(self.train_dataset, "train_dataset")
         self._check_class_ids(self.eval_dataset, EVAL)
-        self._terms = TermLog(self.distillation_objective)
-        self._hook = ObjectiveHook(self.distillation_objective, info)
+        self._terms = TermLog(self.distillation_objective, following)
+        self._hook = ObjectiveHook(self.distillation_objective, info, following)
         # The teacher first, which may copy the student before anything hangs on it; the objective's hook, which
         # replaces what the student returns, last.
         self._parts = Parts([*following, self._hook])
@@ -343,7 +345,7 @@ class DistillationTrainer(Trainer):
     def _prepare_teacher(self) -> None:
         if self.teacher is None:
             return
-        needs = self.distillation_objective.needs_teacher()
+        needs = self._hook.needs_teacher()
         self.teacher.prepare(self.args.device, needs)
         if needs.logits:
             confirm_labels(
@@ -390,7 +392,7 @@ class DistillationTrainer(Trainer):
         Raises:
             RequestError: a part cannot be attached or resumed; a given optimizer lacks what it would have to train.
         """
-        self._parts.attach(Training(self._trained, self.student, self.args.device, self.args.seed))
+        self._parts.attach(Training(self._trained, self.student, self.args.device, self.args.seed, self.teacher))
         if self._parts.trained and not self._optimizer_is_given:
             self.optimizer = None  # that of an earlier training holds the auxiliary modules of then
         if self._resumed is not None:
@@ -571,13 +573,11 @@ class DistillationTrainer(Trainer):
                 logits = head_logits(model(**student_inputs))
             loss, kept = measured(problem_of_config(self.student.config), logits, inputs)
             return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
-        teacher = None
-        answering, progress = self._cached or self.teacher, self._progress()
-        if answering is not None and self.distillation_objective.uses_teacher_at(progress):
-            with self.accelerator.autocast():
-                teacher = answers_to(answering, inputs) if self._other_tokens else answering(inputs)
-        self._hook.feed(teacher, inputs, progress)
-        if tokens is not None and not self.distillation_objective.needs_student().logits:
+        progress = self._progress()
+        asked = self._asked(inputs) if self._parts.use_teacher or self._uses_teacher_at(progress) else None
+        within = isinstance(self.teacher, Part) and self.teacher.within
+        self._hook.feed(asked if within or asked is None else asked(), inputs, progress)
+        if tokens is not None and not self._hook.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
         with answering_for(self.student, tokens):
             output = model(**student_inputs)
@@ -585,6 +585,19 @@ class DistillationTrainer(Trainer):
         micro_batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
         loss = output["loss"] * share_of_step(examples(inputs), num_items_in_batch, micro_batches)
         return (loss, output) if return_outputs else loss
+
+    def _uses_teacher_at(self, progress: float) -> bool:
+        return self.teacher is not None and self.distillation_objective.uses_teacher_at(progress)
+
+    def _asked(self, inputs: Mapping[str, Tensor]) -> Callable[[], Outputs]:
+        """What asks the teacher about a batch, in the precision of the training."""
+        answering = cast("Teacher", self._cached or self.teacher)
+
+        def ask() -> Outputs:
+            with self.accelerator.autocast():
+                return answers_to(answering, inputs) if self._other_tokens else answering(inputs)
+
+        return ask
 
     def _progress(self) -> float:
         """The share of the optimizer steps that are done, which a resumed training finds in its state."""
@@ -641,6 +654,8 @@ class DistillationTrainer(Trainer):
                 super().save_model(str(folder), _internal_call)
             finally:
                 self.model = trained
+            if self.args.should_save:
+                self._parts.publish(folder)
             # A pickle that would carry the Hub token into the model's folder; resuming does not read it.
             (folder / "training_args.bin").unlink(missing_ok=True)
 

@@ -14,8 +14,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Tr
 from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, HiddenState, Objective, SoftTarget
 from distilnlp.outputs import Needs
+from distilnlp.part import Training
 from distilnlp.teachers import EMATeacher
-from distilnlp.training.parts import Training
 from tests.runs import dataset, largest_difference, make_trainer, snapshot, student_model
 from tests.tiny import BACKBONES
 
@@ -284,10 +284,12 @@ def test_it_teaches_in_every_way_of_training(tmp_path: Path, args: dict[str, Any
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
-@pytest.mark.parametrize("decay", [1.0, -0.1, 1.5, math.nan, math.inf, True])
+@pytest.mark.parametrize("decay", [1.0, -0.1, 1.5, math.nan, math.inf])
 def test_a_decay_that_would_not_average_is_refused(decay: float) -> None:
     with pytest.raises(RequestError, match=r"lies in \[0, 1\)"):
         EMATeacher(decay)
+    with pytest.raises(RequestError, match="decay is True, of type bool: give float"):
+        EMATeacher(True)
 
 
 def test_it_answers_only_while_its_student_trains(tmp_path: Path) -> None:

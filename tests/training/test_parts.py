@@ -15,7 +15,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Tr
 
 from distilnlp.errors import RequestError, RunError
 from distilnlp.losses import HardLabel, HiddenState, Objective
-from distilnlp.training.parts import Part, Training
+from distilnlp.outputs import Needs
+from distilnlp.part import Part, Pass, Training
 from tests.runs import dataset, largest_difference, make_trainer, snapshot, student_model
 
 ADAMW = {"optim": "adamw_torch", "learning_rate": 1e-3}
@@ -216,3 +217,62 @@ def test_a_part_that_does_nothing_changes_nothing(tmp_path: Path) -> None:
         make_trainer(tmp_path, model=student, parts=parts, train_dataset=dataset()).train()
     assert largest_difference(*students) == 0.0
     assert snapshot(students[0]).keys() == snapshot(students[1]).keys()
+
+
+class Shrink(Part):
+    """Adds the mean square of the student's logits to the loss."""
+
+    name = "shrink"
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.seen: list[Any] = []
+        self.evaluated: list[float] = []
+
+    def needs_student(self) -> Needs:
+        return Needs(logits=True, hidden_states=frozenset({1}))
+
+    def term(self, step: Pass) -> Tensor:
+        with torch.no_grad():
+            again = step.model(input_ids=step.batch["input_ids"], attention_mask=step.batch["attention_mask"])
+        self.seen.append((sorted(step.student.hidden_states), step.teacher is None, type(again["logits"])))
+        return step.student.get_logits().square().mean()
+
+    def on_evaluate(self, metrics: Mapping[str, float]) -> None:
+        self.evaluated.append(metrics["eval_loss"])
+
+
+def test_a_part_adds_a_term_that_is_weighted_logged_and_learned(tmp_path: Path) -> None:
+    """The objective reads no hidden state: what a part needs is captured with what the losses need."""
+    sizes = []
+    for weight in (0.0, 10.0):
+        part, student = Shrink(weight), student_model(seed=3)
+        args = {"logging_steps": 1, "eval_strategy": "epoch", **ADAMW}
+        objective = Objective([(1.0, HardLabel())])
+        trainer = make_trainer(
+            tmp_path, model=student, teacher=None, parts=[part], objective=objective, args=args, eval_dataset=dataset()
+        )
+        trainer.train()
+        sizes.append(float(student.classifier.weight.detach().square().sum()))
+        logs = [log for log in trainer.state.log_history if "loss" in log]
+        assert len(part.evaluated) == 1
+        if weight == 0:
+            assert not part.seen and "raw/shrink" not in logs[0]
+            continue
+        assert part.seen[0] == ([1], True, Tensor)
+        for log in logs:
+            assert log["weighted/shrink"] == pytest.approx(10 * log["raw/shrink"])
+            assert log["loss"] == pytest.approx(log["weighted/shrink"] + log["weighted/hard_label"], rel=1e-3)
+    assert sizes[1] < sizes[0]
+
+
+def test_what_a_part_leaves_stands_beside_the_model_and_in_no_checkpoint(tmp_path: Path) -> None:
+    class Note(Watch):
+        def publish(self, folder: Path) -> None:
+            (folder / "note.txt").write_text("read me")
+
+    trainer = make_trainer(tmp_path, parts=[Note()], args={"save_strategy": "epoch"})
+    trainer.train()
+    trainer.save_model(str(tmp_path / "model"))
+    assert (tmp_path / "model" / "note.txt").read_text() == "read me"
+    assert not list(tmp_path.glob("**/checkpoint-*/note.txt"))
