@@ -1,15 +1,17 @@
 """What a recipe may say: the typed model, checked here and nowhere else."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PrivateAttr,
+    Tag,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -29,6 +31,7 @@ __all__ = [
     "DataSpec",
     "LoraSpec",
     "Recipe",
+    "SchemeSpec",
     "Stage",
     "StageData",
     "StudentSpec",
@@ -197,6 +200,55 @@ class TeacherSpec(_Strict):
         return (self.column,) if isinstance(self.column, str) else tuple(self.column or ())
 
 
+# What pydantic puts into the path of an error, and nobody can have written: no key has these signs.
+_NAME, _MODEL, _KIND = _TAGS = ("<name>", "<model>", "<kind>")
+
+
+def _form_of_teacher(teacher: Any) -> str:
+    """Which of the forms of a teacher somebody has written."""
+    if isinstance(teacher, TeacherSpec | SchemeSpec):
+        return _MODEL if isinstance(teacher, TeacherSpec) else _KIND
+    if isinstance(teacher, Mapping):
+        return _KIND if "kind" in teacher else _MODEL
+    return _NAME
+
+
+ModelTeacher = Annotated[
+    Annotated[str, Tag(_NAME)] | Annotated[TeacherSpec, Tag(_MODEL)], Discriminator(_form_of_teacher)
+]
+
+
+class SchemeSpec(_Strict):
+    """A teacher that is no model of its own: made of others, or one that follows the student.
+
+    Its other keys are settings of its kind, which the plan checks.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(description="average: of the student's weights; ...")
+    of: list[ModelTeacher] | None = Field(
+        None, description="the teachers that it is made of: earlier stages, folders, models of the Hub"
+    )
+    cache: CacheSpec | None = Field(None, description="of its answers; default: the recipe's")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of its kind."""
+        return dict(self.model_extra or {})
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The stages, folders and Hub ids of the teachers that it is made of."""
+        return tuple(str(each.model) if isinstance(each, TeacherSpec) else each for each in self.of or ())
+
+
+AnyTeacher = Annotated[
+    Annotated[str, Tag(_NAME)] | Annotated[TeacherSpec, Tag(_MODEL)] | Annotated[SchemeSpec, Tag(_KIND)],
+    Discriminator(_form_of_teacher),
+]
+
+
 class Stage(_Strict):
     """One model of a run: trained on labels or on a teacher, or made of another without training."""
 
@@ -208,13 +260,18 @@ class Stage(_Strict):
     problem: ProblemName | None = Field(None, description="the kind of task; default: that of the data")
     model: str | None = Field(None, description="start from this model: an earlier stage, a folder, or one of the Hub")
     student: StudentSpec | None = None
-    teacher: str | TeacherSpec | None = Field(
-        None, description="an earlier stage, a folder, or a model of the Hub; or a mapping with its settings"
+    teacher: AnyTeacher | None = Field(
+        None,
+        description="an earlier stage, a folder, or a model of the Hub; a mapping with its settings; or several, an"
+        " ensemble",
     )
     pooling: PoolingName | None = Field(
         None, description="sentence embeddings: how the tokens of 'model' or 'from' become a vector, as for a teacher"
     )
     objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
+    parts: dict[str, dict[str, Any]] | None = Field(
+        None, description="what else follows the training: part -> its settings"
+    )
     lora: LoraSpec | None = None
     training: dict[str, Any] = Field(default_factory=dict, description="fields of transformers.TrainingArguments")
 
@@ -233,9 +290,9 @@ class Stage(_Strict):
     @classmethod
     def _one_teacher(cls, teacher: Any) -> Any:
         if isinstance(teacher, list):
-            if len(teacher) != 1:
-                raise ValueError("should be one teacher: this version learns from one at a time")
-            teacher = teacher[0]
+            if not teacher:
+                raise ValueError("should have at least one teacher")
+            teacher = teacher[0] if len(teacher) == 1 else {"kind": "ensemble", "of": teacher}
         # A setting that is null says nothing, and is not written again.
         if isinstance(teacher, Mapping) and teacher.keys() <= TeacherSpec.model_fields.keys():
             said = {key for key, value in teacher.items() if value is not None}
@@ -244,10 +301,25 @@ class Stage(_Strict):
 
     @property
     def taught_by(self) -> str | None:
-        """The stage, folder or Hub id of the teacher; of recorded answers, their column."""
+        """What to call the teacher: the stage, folder or Hub id that it is; else its column, or its kind."""
         if self.recorded is not None:
             return f"column {','.join(self.recorded.columns)}"
+        if isinstance(self.teacher, SchemeSpec):
+            members = ", ".join(self.teacher.models)
+            return f"{self.teacher.kind} of {members}" if members else self.teacher.kind
         return self.teacher.model if isinstance(self.teacher, TeacherSpec) else self.teacher
+
+    @property
+    def teaching_models(self) -> tuple[str, ...]:
+        """The stages, folders and Hub ids of all models that teach."""
+        if isinstance(self.teacher, SchemeSpec):
+            return self.teacher.models
+        return () if self.taught_by is None or self.recorded is not None else (self.taught_by,)
+
+    @property
+    def scheme(self) -> SchemeSpec | None:
+        """The teacher, where it is no model of its own."""
+        return self.teacher if isinstance(self.teacher, SchemeSpec) else None
 
     @property
     def recorded(self) -> TeacherSpec | None:
@@ -300,7 +372,7 @@ class Recipe(_Strict):
     def cache_of(self, name: str) -> CacheSpec:
         """How the answers of a stage's teacher are kept."""
         teacher = self.stages[name].teacher
-        return (teacher.cache if isinstance(teacher, TeacherSpec) else None) or self.cache
+        return (teacher.cache if isinstance(teacher, TeacherSpec | SchemeSpec) else None) or self.cache
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that was said, and the defaults; keys that are None left out."""
@@ -344,7 +416,7 @@ def _explain(error: ValidationError, document: Document) -> RequestError:
     copies = document.copies
     # A stage that is `like` another repeats its errors: tell those of the stage that they were written in.
     first = min(_meant(error), key=lambda each: each["loc"][:1] == ("stages",) and bool({*each["loc"][1:2]} & copies))
-    path: Path_ = tuple(part for part in first["loc"] if part != TeacherSpec.__name__)
+    path: Path_ = tuple(part for part in first["loc"] if part not in _TAGS)
     known = _known(path, document.values)
     value = first.get("input")
     if first["type"] == "extra_forbidden":
@@ -403,15 +475,26 @@ def _known(path: Path_, values: Any) -> Path_:
 
 
 def _accepted(path: Path_) -> list[str]:
-    """The keys that may stand in the mapping at ``path``, read off the schema."""
+    """The keys that may stand in the mapping at ``path``, in any of its forms, read off the schema."""
     schema = Recipe.model_json_schema()
-    node = schema
+
+    def forms(node: Any) -> Iterator[dict[str, Any]]:
+        if not isinstance(node, dict):  # ``additionalProperties: true``
+            return
+        yield node
+        for each in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+            yield from forms(each)
+        if "$ref" in node:
+            yield from forms(schema["$defs"][node["$ref"].rpartition("/")[2]])
+
+    nodes = list(forms(schema))
     for part in path:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties", {})
-        branches = [node, *node.get("anyOf", [])]
-        reference = next((branch["$ref"] for branch in branches if "$ref" in branch), None)
-        node = schema["$defs"][reference.rpartition("/")[2]] if reference else node
-    return list(node.get("properties", {}))
+        inner = [
+            node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part) for node in nodes
+        ]
+        named = [each for each in inner if each] or [node.get("additionalProperties") for node in nodes]
+        nodes = [form for each in named for form in forms(each)]
+    return list(dict.fromkeys(key for node in nodes for key in node.get("properties", ())))
 
 
 _SCORES = "a run measures its models itself, by the metrics of the task"
@@ -464,14 +547,15 @@ def _check_stages(recipe: Recipe) -> None:
             path = recipe.latest((*here, "model"), (*here, "student"))
             slip = _slip(name, order) if stage.model is None else ""
             raise recipe.error(path, f"stages.{name} should have one of 'model' and 'student'{slip}")
-        if stage.teacher is not None and not stage.objective:
+        if stage.teacher is not None and not (stage.objective or stage.parts):
             path = recipe.latest((*here, "teacher"), (*here, "objective"))
             raise recipe.error(path, f"stages.{name} has a teacher and no 'objective': which losses?")
         if stage.train is not None:
             path = recipe.latest((*here, "kind"), (*here, "train"))
             raise recipe.error(path, f"stages.{name} has both 'kind' and 'train': leave out 'train'")
-        if stage.kind == "transform" and (stage.objective is not None or stage.lora is not None):
-            path = recipe.latest(*((*here, key) for key in ("kind", "train", "objective", "lora")))
+        trained = (stage.objective, stage.lora, stage.parts)
+        if stage.kind == "transform" and any(each is not None for each in trained):
+            path = recipe.latest(*((*here, key) for key in ("kind", "train", "objective", "lora", "parts")))
             raise recipe.error(path, f"stages.{name} is of kind transform and has losses or adapters to train")
         if stage.problem and stage.data and stage.data.problem_type:
             path = recipe.latest((*here, "problem"), (*here, "data", "problem_type"))
@@ -485,9 +569,10 @@ def _check_stages(recipe: Recipe) -> None:
                 raise recipe.error((*here, "training", key), message)
         if isinstance(stage.teacher, TeacherSpec):
             _check_teacher(recipe, (*here, "teacher"), stage.teacher)
+        if stage.scheme is not None:
+            _check_members(recipe, (*here, "teacher", "of"), stage.scheme.of or ())
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
-        taught_by = stage.taught_by if stage.recorded is None else None
-        for path, model in (start, ((*here, "teacher"), taught_by)):
+        for path, model in (start, *(((*here, "teacher"), model) for model in stage.teaching_models)):
             _check_reference(recipe, path, model, order[: order.index(name)])
 
 
@@ -507,6 +592,17 @@ def _check_teacher(recipe: Recipe, here: Path_, teacher: TeacherSpec) -> None:
         if getattr(teacher, key) is not None:
             other = "recorded answers ('column')" if kind == "model" else "a model, which has to be asked"
             raise recipe.error((*here, key), f"{dotted}.{key} is for {other}: leave it out")
+
+
+def _check_members(recipe: Recipe, here: Path_, members: Sequence[str | TeacherSpec]) -> None:
+    """What a teacher is made of are models, whose answers are kept together."""
+    for place, member in enumerate(members):
+        dotted = ".".join(map(str, (*here, place)))
+        said = member.model_fields_set if isinstance(member, TeacherSpec) else {"model"}
+        other = sorted(said - {"model", "pooling"})
+        if other or "model" not in said:
+            wrong = f"{dotted}.{other[0]} is not for one of several teachers" if other else f"{dotted} has no 'model'"
+            raise recipe.error((*here, place), f"{wrong}: give a stage, a folder or a model of the Hub")
 
 
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:
@@ -530,7 +626,8 @@ def recipe_schema() -> dict[str, Any]:
     schema["properties"]["extends"] = {"type": "string", "description": "a recipe that this one changes"}
     stage = schema["$defs"]["Stage"]["properties"]
     stage["like"] = {"type": "string", "description": "a stage that this one changes"}
-    stage["teacher"]["anyOf"].append({"type": "array", "items": {"type": "string"}, "maxItems": 1})
+    several = {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/TeacherSpec"}]}
+    stage["teacher"]["anyOf"].append({"type": "array", "items": several, "minItems": 1})
     for part in (schema, *schema["$defs"].values()):
         part.pop("required", None)
         # null removes a key of the recipe that is extended

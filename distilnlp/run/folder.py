@@ -261,7 +261,8 @@ def _inputs(recipe: Recipe) -> Iterator[tuple[Path_, str]]:
             read += [((*above, "data", key), getattr(data, key)) for key in ("task", "data_dir", "validation")]
     for name, stage in recipe.stages.items():
         start = stage.student.from_ if stage.student is not None else None
-        models = ((("model",), stage.model), (("student", "from"), start), (("teacher",), stage.taught_by))
+        teachers = ((("teacher",), name) for name in (stage.taught_by, *stage.teaching_models))
+        models = ((("model",), stage.model), (("student", "from"), start), *teachers)
         read += [(("stages", name, *keys), model) for keys, model in models if model not in recipe.stages]
     yield from ((path, value) for path, value in read if value)
 

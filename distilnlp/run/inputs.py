@@ -50,7 +50,7 @@ class Inputs:
         if id(task) not in self._data:
             sets = {"train": task.train, "validation": task.validation, **task.extra}
             self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
-        outside = [each for each in (stage.start, stage.teaching_model) if each is not None and each not in stages]
+        outside = [each for each in (stage.start, *stage.teaching_models) if each not in stages]
         for each in outside:
             if each not in self._models:
                 self._models[each] = model_digest(each)

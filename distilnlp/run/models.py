@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ from distilnlp.run.plan import Plan, StagePlan, loss_culprit
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
-from distilnlp.teachers import FrozenTeacher, RecordedTeacher, load_teacher
+from distilnlp.teachers import TEACHERS, FrozenTeacher, RecordedTeacher, Teacher, load_teacher
 from distilnlp.training.compatibility import (
     CONFIRM_BATCHES,
     check_same_tokens,
@@ -47,7 +47,7 @@ from distilnlp.training.compatibility import (
 from distilnlp.training.own_tokens import check_compares_vectors
 from distilnlp.yaml_text import Path_
 
-__all__ = ["Models", "add_adapter", "shortened_config"]
+__all__ = ["Models", "add_adapter", "shortened_config", "teacher_of"]
 
 
 # PEFT trains the head in full, and leaves it out of all-linear only where it answers for a text.
@@ -75,6 +75,20 @@ def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
         return get_peft_model(model, config)
     except ValueError as error:
         raise RequestError(f"lora: {error}", key=["lora", "target_modules"]) from error
+
+
+def teacher_of(stage: StagePlan, models: Sequence[FrozenTeacher]) -> Teacher | None:
+    """Who teaches a stage: a model itself, or what is made of several, or follows the student.
+
+    Args:
+        models: those of ``stage.teaching_models``.
+    """
+    scheme = stage.spec.scheme
+    if scheme is None:
+        return next(iter(models), None)
+    given = [tuple(models)] if TEACHERS.get(scheme.kind).of_others else []
+    made: Teacher = TEACHERS.make(scheme.kind, scheme.settings, *given)
+    return made
 
 
 # Texts whose vectors tell which directions to keep: more change nothing.
@@ -118,7 +132,7 @@ class Models:
         self.tasks = tasks
         self.folder = folder
         to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
-        names = [name for stage in to_come for name in (stage.start, stage.teaching_model) if name is not None]
+        names = [name for stage in to_come for name in (stage.start, *stage.teaching_models)]
         # The teachers from outside of which no stage reads the head, so that they need none; `check` finds them.
         self.bodies: set[str] = set()
         self.sources = Sources(Counter(name for name in names if name not in plan.stages), plan.poolings)
@@ -152,18 +166,19 @@ class Models:
         task = self.tasks[stage.name]
         return None if stage.recorded is None else RecordedTeacher(task.label_names, task.problem, stage.recorded.name)
 
-    def teacher(self, stage: StagePlan) -> FrozenTeacher | RecordedTeacher | None:
+    def teacher(self, stage: StagePlan) -> Teacher | None:
         """Who teaches a stage."""
         if stage.recorded is not None:
             return self.recorded(stage)
-        name = stage.teacher
-        if name is None:
-            return None
+        return teacher_of(stage, [self._teaching(stage, name) for name in stage.teaching_models])
+
+    def _teaching(self, stage: StagePlan, name: str) -> FrozenTeacher:
+        """One of the models that teach a stage."""
         if name in self.plan.stages:
             found = load_teacher(self.folder.stage(name))
             shorter = self._shortened(stage, name, found.model)
             return found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
-        model = self._shortened(stage, name, self.outsider(stage))
+        model = self._shortened(stage, name, self.outsider(stage, name))
         teacher = FrozenTeacher(model, self.sources.tokenizer(name))
         self.sources.used(name)
         return teacher
@@ -179,15 +194,14 @@ class Models:
             chosen = np.random.default_rng(0).permutation(len(task.train))[:_TEXTS_OF_COMPONENTS]
             predictor = Predictor(TorchBackend(model, best_device()), self.tokenizer(name), batch_size=64)
             some = task.train.select(np.sort(chosen))
-            if TEACHER_TEXT in some.column_names and name == stage.teacher:
+            if TEACHER_TEXT in some.column_names and name in stage.teaching_models:
                 some = some.select_columns([TEACHER_TEXT]).rename_columns({TEACHER_TEXT: "text"})
             vectors = predictor.logits(texts_of(some))
             self._reduced[key] = model.cpu().reduced(torch.from_numpy(vectors), key[1])
         return copy.deepcopy(self._reduced[key])
 
-    def outsider(self, stage: StagePlan) -> PreTrainedModel:
-        """The model that teaches a stage and is no stage itself."""
-        name = str(stage.teacher)
+    def outsider(self, stage: StagePlan, name: str) -> PreTrainedModel:
+        """A model that teaches a stage and is no stage itself."""
         return self.sources.teacher(name, self.tasks[stage.name], head=name not in self.bodies)
 
     @staticmethod
@@ -263,8 +277,8 @@ class Models:
 
     def _taught_from_outside(self) -> list[tuple[str, StagePlan]]:
         stages = self.plan.stages
-        taught = [(stage.teaching_model, stage) for stage in stages.values()]
-        return [(name, stage) for name, stage in taught if name is not None and name not in stages]
+        taught = [(name, stage) for stage in stages.values() for name in stage.teaching_models]
+        return [(name, stage) for name, stage in taught if name not in stages]
 
     def _sketch(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> PreTrainedModel:
         """A model of the sizes and labels that the stage's will have; its weights are on no device."""
@@ -303,7 +317,7 @@ class Models:
         """
         others = [other for other in self.plan.stages.values() if other is not stage]
         only_a_start = any(other.start == stage.name for other in others) and all(
-            other.teacher != stage.name for other in others
+            stage.name not in other.teaching_models for other in others
         )
         trained_or_made = stage.spec.kind == "train" or stage.spec.student is not None
         if trained_or_made or only_a_start or stage.start in self.plan.stages or self.folder.is_finished(stage.name):
@@ -322,38 +336,54 @@ class Models:
             self._confirm_labels(stage, teacher, labels)
 
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
-        own, info, outsider = model_info(sketches[stage.name]), None, None
-        other_tokens: str | None = None
-        name, recorded = stage.teaching_model, self.recorded(stage)
-        if recorded is not None:
-            info = recorded.info
-        if name is not None:
+        own, recorded = model_info(sketches[stage.name]), self.recorded(stage)
+        infos, other_tokens = [], None
+        for name in stage.teaching_models:
             with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                other_tokens = self._other_tokens(stage, name)
-                if other_tokens is None:
-                    check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
-                teacher = sketches.get(name)
-                if teacher is None:
-                    outsider = FrozenTeacher(self.outsider(stage), self.sources.tokenizer(name))
-                info = outsider.info if outsider is not None else model_info(sketches[name])
-                config = outsider.model.config if outsider is not None else sketches[name].config
-                info = replace(info, num_logits=info.problem.head_size(shortened_config(stage, config)))
-                if other_tokens is None:
-                    training_limit([config], self.tokenizer(stage.name), stage.data.max_length)
-                else:
-                    check_fits(config, self.tokenizer(name))
-        objective = self._resolved(stage, own, info)
+                info, differ = self._check_reads(stage, name, sketches)
+            infos.append(info)
+            other_tokens = other_tokens or differ
+        info_of: ModelInfo | None = next(iter(infos), None) if recorded is None else recorded.info
+        if stage.spec.scheme is not None:
+            with self._told_at(stage, ("teacher",)):
+                info_of = TEACHERS.get(stage.spec.scheme.kind).info_of(own, infos)
+        objective = self._resolved(stage, own, info_of)
         if other_tokens is not None:
             self._check_vectors(stage, objective, other_tokens)
         labels = self.tasks[stage.name].label_names
-        if name is None or labels is None or not objective.needs_teacher().logits:
+        if labels is None or not objective.needs_teacher().logits:
             return
-        with self._told_at(stage, ("teacher",)):
-            names = label_names_of(sketches[name]) if outsider is None else None
-            if outsider is not None:
-                self._check_labels(stage, outsider, labels)
-            elif names is not None:
-                label_order(labels, names, "the data")
+        for name in stage.teaching_models:
+            with self._told_at(stage, ("teacher",)):
+                self._check_means(stage, name, labels, sketches)
+
+    def _check_reads(
+        self, stage: StagePlan, name: str, sketches: Mapping[str, PreTrainedModel]
+    ) -> tuple[ModelInfo, str | None]:
+        """The sizes of a model that teaches a stage, and why it reads other tokens, where it does and may."""
+        other_tokens = self._other_tokens(stage, name)
+        if other_tokens is None:
+            check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
+        outsider = name not in sketches
+        model = FrozenTeacher(self.outsider(stage, name)).model if outsider else sketches[name]
+        info = model_info(model)
+        if other_tokens is None:
+            training_limit([model.config], self.tokenizer(stage.name), stage.data.max_length)
+        else:
+            check_fits(model.config, self.tokenizer(name))
+        size = info.problem.head_size(shortened_config(stage, model.config))
+        return replace(info, num_logits=size), other_tokens
+
+    def _check_means(
+        self, stage: StagePlan, name: str, labels: tuple[str, ...], sketches: Mapping[str, PreTrainedModel]
+    ) -> None:
+        """Whether a model that teaches a stage has the labels of its data."""
+        if name not in sketches:
+            self._check_labels(stage, FrozenTeacher(self.outsider(stage, name), self.sources.tokenizer(name)), labels)
+            return
+        names = label_names_of(sketches[name])
+        if names is not None:
+            label_order(labels, names, "the data")
 
     def _other_tokens(self, stage: StagePlan, teacher: str) -> str | None:
         """Why the teacher of a stage reads tokens of its own, in words; None where it reads the student's."""

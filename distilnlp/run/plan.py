@@ -19,11 +19,14 @@ from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.losses import HardLabel, Objective, list_losses
 from distilnlp.losses.base import Loss, loss_class
 from distilnlp.losses.objective import says_schedule
+from distilnlp.part import Part
+from distilnlp.parts import PARTS
 from distilnlp.recipe import LARGEST_SEED, DataSpec, Recipe, Stage, unknown_key
 from distilnlp.recipe.schema import TeacherSpec
+from distilnlp.registry import Registry
 from distilnlp.report.schema import Role
 from distilnlp.run.environment import choose_precision
-from distilnlp.teachers import CacheSettings
+from distilnlp.teachers import TEACHERS, CacheSettings
 from distilnlp.yaml_text import Path_
 
 __all__ = ["Plan", "StagePlan", "guilty_keys", "loss_culprit", "loss_settings", "make_plan", "training_arguments"]
@@ -99,13 +102,17 @@ class StagePlan:
 
     @property
     def teacher(self) -> str | None:
-        """The stage, folder or Hub id of its teacher; of recorded answers, their column."""
+        """The stage, folder or Hub id of its teacher; of recorded answers, their column; else its kind, in words."""
         return self.spec.taught_by
 
     @property
-    def teaching_model(self) -> str | None:
-        """The stage, folder or Hub id of its teacher, where that is a model."""
-        return self.teacher if self.recorded is None else None
+    def teaching_models(self) -> tuple[str, ...]:
+        """The stages, folders and Hub ids of the models that teach it: one, several, or none."""
+        return self.spec.teaching_models
+
+    def make_parts(self) -> list[Part]:
+        """What else follows its training, made anew."""
+        return [PARTS.make(name, settings) for name, settings in (self.spec.parts or {}).items()]
 
     @property
     def seed(self) -> int:
@@ -141,7 +148,7 @@ class Plan:
     @property
     def reference_teacher(self) -> str | None:
         """Whom all are compared with: the teacher of the last stage that has one, else whose layers a student has."""
-        teachers = [stage.teacher for stage in self.stages.values() if stage.teacher is not None]
+        teachers = [s.teacher for s in self.stages.values() if s.teacher is not None and s.spec.scheme is None]
         makers = [s.start for s in self.stages.values() if s.spec.student is not None and s.start in self.stages]
         return next(reversed(teachers or makers), None)
 
@@ -150,8 +157,10 @@ class Plan:
         """The teachers that are no stages, each with the first stage that it teaches."""
         found: dict[str, StagePlan] = {}
         for stage in self.stages.values():
-            if stage.teacher is not None and stage.teacher not in self.stages:
-                found.setdefault(stage.teacher, stage)
+            recorded = [] if stage.recorded is None else [str(stage.teacher)]
+            for name in (*recorded, *stage.teaching_models):
+                if name not in self.stages:
+                    found.setdefault(name, stage)
         return found
 
     @cached_property
@@ -167,6 +176,9 @@ class Plan:
             said: list[tuple[str, str | None, Path_]] = [(stage.start, stage.spec.pooling, (*here, "pooling"))]
             if isinstance(teacher, TeacherSpec) and teacher.model is not None:
                 said.append((teacher.model, teacher.pooling, (*here, "teacher", "pooling")))
+            for place, each in enumerate((stage.spec.scheme and stage.spec.scheme.of) or ()):
+                if isinstance(each, TeacherSpec):
+                    said.append((str(each.model), each.pooling, (*here, "teacher", "of", place, "pooling")))
             for model, pooling, path in said:
                 if pooling is None:
                     continue
@@ -187,7 +199,8 @@ class Plan:
         return [
             each
             for each in self.stages.values()
-            if each.teacher == name or (trained and each.spec.student is not None and each.start == name)
+            if name in (each.teacher, *each.teaching_models)
+            or (trained and each.spec.student is not None and each.start == name)
         ]
 
 
@@ -206,6 +219,9 @@ def make_plan(recipe: Recipe) -> Plan:
 def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
     stage = recipe.stages[name]
     _check_training(recipe, name, stage)
+    _check_scheme(recipe, name, stage)
+    for part, settings in (stage.parts or {}).items():
+        _check_made(recipe, ("stages", name, "parts"), PARTS, part, settings, (part,))
     return StagePlan(
         name=name,
         spec=stage,
@@ -232,12 +248,66 @@ def _recorded(recipe: Recipe, name: str) -> RecordedColumns | None:
 def _role(recipe: Recipe, name: str) -> Role:
     """``student`` has losses beyond the labels; ``control`` starts as one and has none; the rest: ``teacher``."""
     stage = recipe.stages[name]
-    students = [other for other in recipe.stages.values() if set(other.objective or ()) - {HardLabel.name}]
+    students = [s for s in recipe.stages.values() if s.parts or set(s.objective or ()) - {HardLabel.name}]
     if any(stage is student for student in students):
         return "student"
-    needed = {other.start for other in students} | {other.taught_by for other in students}
+    needed = {name for other in students for name in (other.start, *other.teaching_models)}
     same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
     return "control" if name not in needed and (stage.student is not None or same_start) else "teacher"
+
+
+# ---- teachers that are no model of their own, and parts ----
+
+
+def _check_scheme(recipe: Recipe, name: str, stage: Stage) -> None:
+    scheme, here = stage.scheme, ("stages", name, "teacher")
+    if scheme is None:
+        return
+    if scheme.kind not in TEACHERS.names():
+        problem = unknown(TEACHERS.kind, scheme.kind, TEACHERS.names())
+        raise recipe.error((*here, "kind"), f"stages.{name}.teacher.kind: {problem}")
+    of_others = TEACHERS.get(scheme.kind).of_others
+    if of_others and not scheme.models:
+        raise recipe.error(here, f"stages.{name}.teacher: {scheme.kind} is made of other teachers: name them in 'of'")
+    if scheme.models and not of_others:
+        raise recipe.error(
+            (*here, "of"), f"stages.{name}.teacher.of: {scheme.kind} is made of no other teacher: leave 'of' out"
+        )
+    _check_made(recipe, here, TEACHERS, scheme.kind, scheme.settings, (), *([()] if of_others else []))
+
+
+def _check_made(
+    recipe: Recipe,
+    here: tuple[str, ...],
+    registry: Registry[Any],
+    name: str,
+    settings: Mapping[str, Any],
+    under: tuple[str, ...],
+    *given: object,
+) -> None:
+    """Make an object of a registry, to see whether it can be made.
+
+    Args:
+        here: where the recipe says it.
+        under: the keys between ``here`` and its settings.
+        given: as for `Registry.make`.
+    """
+    dotted = ".".join(here)
+    if name not in registry.names():
+        problem = unknown_key(name, dotted, registry.names()).replace("unknown key", f"unknown {registry.kind}")
+        raise recipe.error((*here, *under), problem)
+    for key in settings:
+        if key not in registry.settings(name):
+            where = ".".join((*here, *under))
+            raise recipe.error((*here, *under, key), unknown_key(key, where, registry.settings(name)))
+    try:
+        registry.make(name, settings, *given)
+    except RequestError as error:
+        guilty = list(map(str, error.key)) or guilty_keys(
+            lambda values: registry.make(name, values, *given), settings, RequestError
+        )
+        place = (*here, *under, *guilty[:1])
+        raise recipe.error(place, f"{'.'.join(place)}: {error}") from error
 
 
 # ---- training arguments ----

@@ -187,7 +187,7 @@ def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task])
     """The data of a stage, for itself or for one that is ``taught`` with the same data."""
 
     def known() -> tuple[Problem, tuple[str, ...] | None]:
-        name = None if taught is None else taught.teaching_model
+        name = next(iter(() if taught is None else taught.teaching_models), None)
         if name is None:
             raise RequestError(f"{data.task}: no labels, and no teacher that would tell what they are")
         if name in earlier:

@@ -92,6 +92,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         max_length=stage.data.max_length,
         compute_metrics=make_compute_metrics(task.metrics, task.problem, label_names=lambda: task.label_names),
         cache=stage.cache,
+        parts=stage.make_parts(),
     )
 
 
@@ -102,12 +103,13 @@ def _describe(stage: StagePlan, task: Task) -> str:
     start = f"layers of {stage.start}" if stage.spec.student is not None else stage.start
     if stage.spec.kind == "transform":
         return f"{start}, as it is"
-    losses = f" with {', '.join(stage.spec.objective)}" if stage.spec.objective is not None else ""
+    used = [*(stage.spec.objective or ()), *(stage.spec.parts or ())]
+    losses = f" with {', '.join(used)}" if used else ""
     return f"training {start} on the labels of {count}{losses}"
 
 
 def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, steps: int) -> StageResult:
-    trained: Kind = "finetune" if stage.teacher is None else "distill"
+    trained: Kind = "finetune" if stage.teacher is None and not stage.spec.parts else "distill"
     return StageResult(
         stage=stage.name,
         role=stage.role,

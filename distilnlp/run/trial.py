@@ -30,9 +30,9 @@ from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
 from distilnlp.problems import Problem
-from distilnlp.run.models import Models, add_adapter, shortened_config
+from distilnlp.run.models import Models, add_adapter, shortened_config, teacher_of
 from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
-from distilnlp.teachers import CacheSettings, FrozenTeacher, RecordedTeacher
+from distilnlp.teachers import CacheSettings, FrozenTeacher, Teacher
 from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["SCRATCH", "try_stages"]
@@ -121,6 +121,7 @@ def _take_step(stage: StagePlan, arguments: TrainingArguments, task: Task, stand
         # Two rows may hold one class, of which not every metric can say something.
         compute_metrics=lambda _: dict.fromkeys(task.metrics, 0.5),
         cache=CacheSettings(use="never"),
+        parts=stage.make_parts(),
         callbacks=[_StopAfterOneStep()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -191,14 +192,14 @@ class _StandIns:
         """What the stage trains, before an adapter is put around it."""
         return self._like(self.sketches[stage.name].config, task)
 
-    def teacher(self, stage: StagePlan, task: Task) -> FrozenTeacher | RecordedTeacher | None:
+    def teacher(self, stage: StagePlan, task: Task) -> Teacher | None:
         """Who teaches it."""
         if stage.recorded is not None:
             return self.models.recorded(stage)
-        name = stage.teacher
-        if name is None:
-            return None
-        real = self.sketches[name] if name in self.sketches else self.models.outsider(stage)
+        return teacher_of(stage, [self._model(stage, name, task) for name in stage.teaching_models])
+
+    def _model(self, stage: StagePlan, name: str, task: Task) -> FrozenTeacher:
+        real = self.sketches[name] if name in self.sketches else self.models.outsider(stage, name)
         config = shortened_config(stage, real.config)
         return FrozenTeacher(self._like(config, task), self.models.tokenizer(name))
 

@@ -241,6 +241,23 @@ def test_a_teacher_is_a_name_a_list_of_one_or_a_mapping_and_resolves_to_the_same
     assert recipe.cache_of("two") == recipe.cache
 
 
+@pytest.mark.parametrize("members", [["one", "a/b"], ["one", {"model": "a/b", "pooling": "cls"}]])
+def test_several_teachers_are_an_ensemble(members):
+    recipe = stages(teacher=members)
+    two = recipe.stages["two"]
+    assert (two.taught_by, two.teaching_models) == ("ensemble of one, a/b", ("one", "a/b"))
+    assert recipe.to_dict()["stages"]["two"]["teacher"] == {"kind": "ensemble", "of": members}
+    assert make_recipe(recipe.to_dict(), name="r").to_dict() == recipe.to_dict()
+
+
+def test_a_teacher_that_follows_the_student_is_said_by_its_kind_and_settings():
+    recipe = stages(teacher={"kind": "average", "decay": 0.9, "cache": {"use": "never"}})
+    two = recipe.stages["two"]
+    assert (two.taught_by, two.teaching_models, two.scheme.settings) == ("average", (), {"decay": 0.9})
+    assert recipe.cache_of("two").use == "never"
+    assert make_recipe(recipe.to_dict(), name="r").to_dict() == recipe.to_dict()
+
+
 def test_a_teacher_may_have_a_cache_of_its_own():
     recipe = stages(teacher={"model": "one", "cache": {"use": "never"}})
     assert recipe.stages["two"].taught_by == "one"
@@ -251,8 +268,15 @@ def test_a_teacher_may_have_a_cache_of_its_own():
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (["one", "z"], "stages.two.teacher is ['one', 'z']: should be one teacher: this version learns from one"),
-        ([], "should be one teacher"),
+        (["one", "tow"], "stages.two.teacher is 'tow': no such stage or folder"),
+        (["one", 3], "stages.two.teacher is 3: should be a valid string"),
+        (["one", {"modle": "x"}], "unknown key 'modle' in stages.two.teacher.of.1: did you mean 'model'?"),
+        (["one", {"pooling": "cls"}], "stages.two.teacher.of.1 has no 'model': give a stage"),
+        (["one", {"model": "one", "cache": {}}], "stages.two.teacher.of.1.cache is not for one of several teachers"),
+        (["one", {"column": "probs"}], "stages.two.teacher.of.1.column is not for one of several teachers"),
+        ([], "stages.two.teacher is []: should have at least one teacher"),
+        ({"kind": 3}, "stages.two.teacher.kind is 3: should be a valid string"),
+        ({"kind": "ensemble", "of": "one"}, "stages.two.teacher.of is 'one': should be a valid list"),
         ({"modle": "one"}, "unknown key 'modle' in stages.two.teacher: did you mean 'model'?"),
         ({"cache": {}}, "stages.two.teacher has no 'model' and no 'column'"),
         ({"model": "one", "column": "probs"}, "stages.two.teacher should have one of 'model' and 'column'"),

@@ -253,3 +253,25 @@ def test_a_pos_weight_that_cannot_be_is_told_with_its_key(values, wrong):
 )
 def test_the_setting_that_makes_a_loss_impossible_is_found_without_reading_the_message(settings, guilty):
     assert loss_culprit("attention_probabilities", settings, lambda loss: loss) == guilty
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("teacher={kind: avrage}", "teacher.kind: unknown kind of teacher 'avrage': did you mean 'average'?"),
+        (
+            "teacher={kind: average, decya: 0.9}",
+            "unknown key 'decya' in stages.student.teacher: did you mean 'decay'?",
+        ),
+        ("teacher={kind: average, decay: 1.5}", "stages.student.teacher.decay: the decay of an EMA teacher lies in"),
+        ("teacher={kind: average, decay: fast}", "stages.student.teacher.decay: EMATeacher: decay is 'fast'"),
+        ("teacher={kind: average, of: [teacher]}", "stages.student.teacher.of: average is made of no other teacher"),
+        ("parts={nobody: {}}", "unknown part 'nobody' in stages.student.parts"),
+    ],
+)
+def test_a_kind_of_teacher_and_a_part_are_checked_at_the_place_they_were_written(setting, message):
+    with pytest.raises(RequestError) as caught:
+        make_plan(load_recipe("mrpc", [f"stages.student.{setting}"]))
+    assert str(caught.value).startswith(f"--set stages.student.{setting.partition('=')[0]}")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -694,3 +694,20 @@ def test_the_split_is_named_where_the_whole_of_it_was_measured(name, rows, datas
         dataset_id=dataset_id,
     )
     assert eval_split(task) == split
+
+
+def test_the_average_of_the_student_teaches_it(values, tmp_path):
+    """A teacher that is no model of its own: nobody has to be trained or loaded for it."""
+    values["stages"] = {
+        "student": {
+            "student": values["stages"]["student"]["student"] | {"from": values["stages"]["teacher"]["model"]},
+            "teacher": {"kind": "average", "decay": 0.9},
+            "objective": {"hard_label": {"weight": 0.5}, "soft_target": {"weight": 0.5}},
+            "training": values["stages"]["student"]["training"],
+        }
+    }
+    lines = []
+    report = run_recipe(make_recipe(values, name="films"), tmp_path / "run", say=lines.append)
+    assert any("student: distilling from average on" in line for line in lines)
+    (student,) = report.stages
+    assert (student.role, student.kind) == ("student", "distill")
