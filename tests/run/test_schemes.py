@@ -1,0 +1,37 @@
+"""The recipes of schemes run to their end, on tiny models: what they name exists, and their stages fit one another."""
+
+from pathlib import Path
+
+import pytest
+
+from distilnlp.recipe import load_recipe, shipped_recipes
+from distilnlp.run import run_recipe
+from tests.run.conftest import TRAINING
+
+SCHEMES = [name for name in shipped_recipes() if name.startswith("schemes/")]
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
+    """The recipe's stages on a tiny start of three layers, 32 wide, for two steps each."""
+    settings = [f"data={{task: {csv_file}, max_length: 16}}", "precision=fp32", "accept_weak_teacher=true"]
+    for stage, spec in load_recipe(name).stages.items():
+        here = f"stages.{stage}"
+        if MINILM in (spec.model, spec.student and spec.student.from_):
+            settings.append(f"{here}.{'model' if spec.model else 'student.from'}={start_weights}")
+        if spec.student is not None and isinstance(spec.student.layers, int):
+            settings.append(f"{here}.student.layers={min(spec.student.layers, 2)}")
+        if spec.kind == "train":
+            settings += [f"{here}.training.{key}={TRAINING[key]}" for key in TRAINING.keys() - {"report_to"}]
+            settings.append(f"{here}.training.max_steps=2")
+    return settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_scheme_runs_to_its_end(name: str, tmp_path: Path, start_weights: str, csv_file: str) -> None:
+    recipe = load_recipe(name, settings_for(name, start_weights, csv_file))
+    report = run_recipe(recipe, tmp_path / "run")
+    rows = {row.stage: row for row in report.stages}
+    assert recipe.stages.keys() <= rows.keys()
+    assert rows[list(recipe.stages)[-1]].score is not None
