@@ -4,7 +4,8 @@ The same teacher, student, examples, batches and number of steps for all; a reci
 each. One teacher a task, fine-tuned once on more rows than the students get. Two tasks, so that a method that needs
 more than two classes shows it. One seed for all, then two more for the best, the control and ``hinton``, which all
 others build on. Each run is a process of its own with one thread, ``--jobs`` of them at a time; the finished ones are
-kept in ``results/knowledge.json`` and not made again.
+kept in ``results/knowledge.json`` and not made again. ``--family schemes`` does the same with the recipes of
+``tasks/schemes``, whose stages before the last one cost what the column of seconds says; see ``benchmarks.schemes``.
 
 ``--costs`` measures time and memory of a step instead, with a live teacher, one method after the other: alone on the
 machine. It keeps the quicker of this pass and those before.
@@ -37,14 +38,21 @@ from benchmarks._harness import (
     make_trainer,
     peak_growth_mb,
     print_table,
+    rss_mb,
     set_up,
 )
 
-METHODS = sorted(path.stem for path in (ROOT / "tasks" / "methods").glob("[a-z]*.yaml"))
 CONTROL = "control"
+PLAIN = "hinton"  # of the recipes by paper: the teacher's answers and the labels, nothing else
 MODULE = "benchmarks.knowledge"  # each run is a process of this
-BEST = 10
+RESULT = {"methods": "knowledge", "schemes": "schemes"}  # the file of each family
+BEST = {"methods": 10, "schemes": 5}
 Runs = dict[str, dict[str, Any]]
+
+
+def members(family: str) -> list[str]:
+    """The recipes of a family."""
+    return sorted(path.stem for path in (ROOT / "tasks" / family).glob("[a-z]*.yaml"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     set_up(1 if arguments.one or arguments.teacher else arguments.threads)
     if arguments.teacher:
-        answer(**train(arguments, "hinton", "teacher", 42, None))
+        answer(**train(arguments, "teacher", 42, None))
     elif arguments.one:
         method, task, seed = arguments.one
         arguments.tasks = [task]
@@ -62,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif arguments.costs:
         for method in dict.fromkeys([CONTROL, *arguments.methods]):
             made = in_process(MODULE, "--cost", method)
-            before = _read()["costs"].get(method, made)
+            before = _read("methods")["costs"].get(method, made)
             # Whatever else the machine does only ever slows a step: of several passes the quickest counts.
-            _write(costs={method: min(made, before, key=lambda figures: figures["ms/step"])})
-        print_table("a step of 32 pairs, live teacher", cost_rows(_read()["costs"]))
+            _write("methods", costs={method: min(made, before, key=lambda figures: figures["ms/step"])})
+        print_table("a step of 32 pairs, live teacher", cost_rows(_read("methods")["costs"]))
     else:
         leaderboard(arguments)
 
@@ -73,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["mrpc", "mnli"], help="(default: %(default)s)")
-    parser.add_argument("--methods", nargs="+", default=METHODS, metavar="METHOD", help="(default: all)")
+    parser.add_argument("--family", choices=[*RESULT], default="methods", help="of recipes (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="recipes of the family (default: all)")
     parser.add_argument("--rows", type=int, default=512, help="training examples of a student (default: %(default)s)")
     parser.add_argument("--teacher-rows", type=int, default=5000, help="of a teacher (default: %(default)s)")
     parser.add_argument("--validation-rows", type=int, default=1000, help="at most (default: %(default)s)")
@@ -84,67 +93,81 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--one", nargs=3, metavar=("METHOD", "TASK", "SEED"), help=argparse.SUPPRESS)
     parser.add_argument("--teacher", metavar="TASK", help=argparse.SUPPRESS)
     parser.add_argument("--cost", metavar="METHOD", help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.methods = arguments.methods or members(arguments.family)
+    return arguments
 
 
 # ---- one run ----
 
 
 def teacher_folder(task: str) -> Path:
-    """Where a task's teacher is."""
+    """Where a task's teacher is, which both families share."""
     return SCRATCH / "knowledge" / task / "teacher"
 
 
 def run(arguments: argparse.Namespace, method: str, task: str, seed: int) -> dict[str, Any]:
     """Train one student; its score, and what it took."""
-    folder = SCRATCH / "knowledge" / task / f"{method}-{seed}"
+    folder = SCRATCH / "knowledge" / task / f"{arguments.family}-{method}-{seed}"
     try:
-        return train(arguments, "hinton" if method == CONTROL else method, method, seed, folder)
+        return train(arguments, method, seed, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def train(
-    arguments: argparse.Namespace, recipe_name: str, method: str, seed: int, folder: Path | None
-) -> dict[str, Any]:
+def recipe_of(family: str, method: str) -> str:
+    """The name of the recipe that a run takes its stages from."""
+    shared = method in ("teacher", CONTROL, PLAIN)
+    return f"methods/{PLAIN}" if shared else f"{family}/{method}"
+
+
+def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | None) -> dict[str, Any]:
     """Run the stages of a recipe that ``method`` asks for: its teacher, its control or the others."""
-    from distilnlp import load_task
     from distilnlp.recipe import load_recipe
     from distilnlp.run.folder import RunFolder
     from distilnlp.run.models import Models
     from distilnlp.run.plan import make_plan
+    from distilnlp.run.runner import _load_tasks
     from distilnlp.run.stage import train_stage
 
     task_name = arguments.teacher or arguments.tasks[0]
-    path = f"methods/{recipe_name}"
-    settings = [f"data.task={task_name}", f"seed={seed}"]
-    for name in load_recipe(path).stages:  # the score of the last step is all that is asked for
-        settings += [f"stages.{name}.training.{key}_strategy=no" for key in ("eval", "save")]
+    path = recipe_of(arguments.family, method)
+    rows = arguments.teacher_rows if method == "teacher" else arguments.rows
+    data = {"task": task_name, "max_train": rows, "max_validation": arguments.validation_rows}
+    settings = [*(f"data.{key}={value}" for key, value in data.items()), f"seed={seed}"]
+    written, plain = load_recipe(path).stages, load_recipe(f"methods/{PLAIN}", settings).stages
+    shares = "teacher" in written and not any("teacher@" in str(stage) for stage in written.values())
+    if shares:  # whatever the recipe's own would be: one teacher for all
+        settings += [f"stages.teacher.training.{key}={value}" for key, value in plain["teacher"].training.items()]
+    for name, stage in written.items():  # the score of the last step is all that is asked for
+        if stage.kind == "train" and not stage.training.get("load_best_model_at_end"):
+            settings += [f"stages.{name}.training.eval_strategy=no"]
+            settings += [] if "teacher@" in str(written) else [f"stages.{name}.training.save_strategy=no"]
     recipe = load_recipe(path, settings)
-    rows = {"max_train": arguments.rows, "max_validation": arguments.validation_rows}
     if method == "teacher":
-        folder, rows["max_train"] = teacher_folder(task_name).parent, arguments.teacher_rows
-        stages = ["teacher"]
+        folder, stages = teacher_folder(task_name).parent, ["teacher"]
     elif method == CONTROL:
         stages = [CONTROL]
     else:
-        stages = [name for name in recipe.stages if name not in ("teacher", CONTROL)]
+        stages = [name for name in recipe.stages if name != CONTROL and not (shares and name == "teacher")]
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
     place = RunFolder(folder)
-    if method != "teacher":
+    if method != "teacher" and shares:
         (folder / "teacher").symlink_to(teacher_folder(task_name))
-    task = load_task(task_name, **rows)
     plan = make_plan(recipe)
-    models = Models(plan, dict.fromkeys(plan.stages, task), place)
+    tasks = _load_tasks(plan)
+    models = Models(plan, tasks, place)
+    before = rss_mb()
     for name in stages:
-        train_stage(plan.stages[name], task, models, place, lambda _: None)
+        train_stage(plan.stages[name], tasks[name], models, place, lambda _: None)
     made = [place.result(name) for name in stages]
     return {
-        "metric": task.main_metric,
+        "metric": tasks[stages[-1]].main_metric,
         "score": made[-1].score,
         "seconds": sum(each.seconds or 0.0 for each in made),
         "steps": sum(each.steps or 0 for each in made),
+        "MB": round(rss_mb("VmHWM") - before),
     }
 
 
@@ -154,25 +177,26 @@ def train(
 def leaderboard(arguments: argparse.Namespace) -> None:
     """Make the runs that are missing, the best methods' other seeds last."""
     for task in arguments.tasks:
-        if not (teacher_folder(task) / "metrics.json").is_file():
+        if not (teacher_folder(task) / "metrics.json").is_file():  # of both families
             options = ("--teacher-rows", arguments.teacher_rows, "--validation-rows", arguments.validation_rows)
             print(f"teacher of {task}: {in_process(MODULE, *options, '--teacher', task)}", flush=True)
-    everyone = [CONTROL, *arguments.methods]
-    _make_all(arguments, [(method, task, 1) for method in everyone for task in arguments.tasks])
-    best = sorted(arguments.methods, key=lambda method: -_mean_gain(_read()["runs"], method, arguments.tasks))[:BEST]
+    family, tasks = arguments.family, arguments.tasks
+    everyone = dict.fromkeys([CONTROL, PLAIN, *arguments.methods])
+    _make_all(arguments, [(method, task, 1) for method in everyone for task in tasks])
+    runs = _read(family)["runs"]
+    best = sorted(arguments.methods, key=lambda method: -_mean_gain(runs, method, tasks))[: BEST[family]]
     seeds = range(2, arguments.seeds + 1)
-    again = dict.fromkeys([CONTROL, "hinton", *best])
-    _make_all(arguments, [(method, task, seed) for seed in seeds for method in again for task in arguments.tasks])
-    figures = _read()
-    for task in arguments.tasks:
-        print_table(f"{task}, {arguments.rows} training rows", rows_of(figures["runs"], task))
-    print(f"\nwritten to {RESULTS / 'knowledge.json'}")
+    again = dict.fromkeys([CONTROL, PLAIN, *best])
+    _make_all(arguments, [(method, task, seed) for seed in seeds for method in again for task in tasks])
+    for task in tasks:
+        print_table(f"{task}, {arguments.rows} training rows", rows_of(_read(family)["runs"], task, family))
+    print(f"\nwritten to {RESULTS / RESULT[family]}.json")
 
 
 def _make_all(arguments: argparse.Namespace, wanted: Sequence[tuple[str, str, int]]) -> None:
-    done = _read()["runs"]
+    done = _read(arguments.family)["runs"]
     budget = {"rows": arguments.rows, "validation_rows": arguments.validation_rows}
-    options = ["--rows", arguments.rows, "--validation-rows", arguments.validation_rows]
+    options = ["--rows", arguments.rows, "--validation-rows", arguments.validation_rows, "--family", arguments.family]
 
     def make(method: str, task: str, seed: int) -> None:
         started = time.monotonic()
@@ -181,7 +205,7 @@ def _make_all(arguments: argparse.Namespace, wanted: Sequence[tuple[str, str, in
         except RuntimeError as error:  # the others are worth having
             print(f"{task} {method} {seed}: {error}", file=sys.stderr, flush=True)
             return
-        _write(runs={f"{task}/{method}/{seed}": {**made, **budget}})
+        _write(arguments.family, runs={f"{task}/{method}/{seed}": {**made, **budget}})
         print(f"{task} {method} {seed}: {made['score']:.4f}, {time.monotonic() - started:.0f} s", flush=True)
 
     missing = [each for each in wanted if f"{each[1]}/{each[0]}/{each[2]}" not in done]
@@ -203,19 +227,21 @@ def _mean_gain(runs: Runs, method: str, tasks: Sequence[str]) -> float:
     return statistics.mean(gains) if gains else float("-inf")
 
 
-def rows_of(runs: Runs, task: str) -> list[Row]:
+def rows_of(runs: Runs, task: str, family: str = "methods") -> list[Row]:
     """The leaderboard of one task: mean, deviation, seeds, and the gain over the control in the same seeds."""
     control = {
         key.rpartition("/")[2]: each["score"] for key, each in runs.items() if key.startswith(f"{task}/{CONTROL}/")
     }
     rows: list[dict[str, object]] = []
-    for method in (CONTROL, *METHODS):
+    for method in dict.fromkeys((CONTROL, PLAIN, *members(family))):
         mine = _by_seed(runs, method, task)
         if not mine:
             continue
         scores = [each["score"] for each in mine.values()]
         gains = [each["score"] - control[seed] for seed, each in mine.items() if seed in control]
         metric = next(iter(mine.values()))["metric"]
+        seconds = [each["seconds"] for each in mine.values()]
+        memory = [each["MB"] for each in mine.values() if "MB" in each]
         rows.append(
             {
                 "method": method,
@@ -223,6 +249,8 @@ def rows_of(runs: Runs, task: str) -> list[Row]:
                 "deviation": round(statistics.stdev(scores), 4) if len(scores) > 1 else "-",
                 "seeds": len(scores),
                 "over control": round(statistics.mean(gains), 4) if gains else "-",
+                "seconds": round(statistics.mean(seconds)),
+                "MB": round(statistics.mean(memory)) if memory else "-",
             }
         )
     return sorted(rows, key=lambda row: -float(str(list(row.values())[1])))
@@ -253,7 +281,7 @@ def cost(method: str, steps: int = 8, warm_up: int = 2) -> dict[str, Any]:
 
     task, tokenizer = load_data(32 * (steps + warm_up)), make_tokenizer()
     teacher = make_teacher(task)
-    recipe = load_recipe(f"methods/{'hinton' if method == CONTROL else method}")
+    recipe = load_recipe(recipe_of("methods", method))
     names = (
         [CONTROL] if method == CONTROL else [n for n, stage in recipe.stages.items() if stage.objective is not None]
     )
@@ -295,24 +323,24 @@ def cost_rows(costs: Mapping[str, Mapping[str, float]]) -> list[Row]:
 # ---- results ----
 
 
-def _read() -> dict[str, Any]:
-    path = RESULTS / "knowledge.json"
+def _read(family: str) -> dict[str, Any]:
+    path = RESULTS / f"{RESULT[family]}.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {"benchmark": "knowledge", "runs": {}, "costs": {}, **found}
+    return {"benchmark": RESULT[family], "runs": {}, "costs": {}, **found}
 
 
-def _write(**parts: Mapping[str, Any]) -> None:
+def _write(family: str, **parts: Mapping[str, Any]) -> None:
     """Put what was found beside what is there, so that a broken benchmark goes on."""
     from distilnlp.run.environment import library_versions
 
-    figures = _read()
+    figures = _read(family)
     for name, part in parts.items():
         figures[name] = dict(sorted({**figures[name], **part}.items()))
     figures |= {"machine": machine(), "versions": library_versions()}
     RESULTS.mkdir(parents=True, exist_ok=True)
-    new = RESULTS / "knowledge.json.new"
+    new = RESULTS / f"{RESULT[family]}.json.new"
     new.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    new.replace(RESULTS / "knowledge.json")
+    new.replace(RESULTS / f"{RESULT[family]}.json")
 
 
 if __name__ == "__main__":
