@@ -150,6 +150,25 @@ def test_any_sentence_encoder_is_measured_on_queries_and_on_scored_pairs(
     assert list(metrics(finished / "student", "pairs.jsonl")) == ["spearmanr", "pearson"]
 
 
+@pytest.mark.parametrize("held_out", ["bare", "with relevance"])
+def test_a_bi_encoder_learns_from_a_cross_encoder_without_relevance(
+    place: Path, tmp_path: Path, held_out: str
+) -> None:
+    rows = []
+    for number in range(24):
+        query, right, wrong = question(number)
+        rows.append({"query": query, "passages": [*wrong, *right]})
+    (tmp_path / "bare.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    changes = [f"data.task={tmp_path / 'bare.jsonl'}", "stages.control=null"]
+    changes += ["stages.student.objective.hard_label=null", "stages.student.training.eval_strategy=epoch"]
+    changes += ["data.validation=null"] if held_out == "bare" else []
+    report = run(place, str(tmp_path / "run"), *changes)
+    assert [stage.role for stage in report.stages] == ["teacher", "student"]
+    student = report.stages[-1]
+    assert list(student.metrics) == ([] if held_out == "bare" else METRICS)
+    assert student.fidelity is not None and -1 <= student.fidelity.agreement <= 1
+
+
 def triplets(path: Path, margin: bool) -> Path:
     rows = []
     for number in range(24):
