@@ -24,7 +24,7 @@ from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
 from distilnlp.data.recorded import RawAnswers, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.request import Request
-from distilnlp.data.sentences import single_texts_measured
+from distilnlp.data.sentences import not_measurable
 from distilnlp.data.split import hold_out
 from distilnlp.data.tagged_words import check_lengths, word_counts, words_of_entities
 from distilnlp.data.written_lists import holds_written_lists
@@ -327,10 +327,13 @@ def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -
     """Pairs with a score, with the columns ``text``, ``text_pair`` (of pairs) and ``label``.
 
     Raises:
-        RequestError: single texts, a score that is no number, a text that is missing.
+        RequestError: single texts, no column of scores, a score that is no number, a text that is missing.
     """
     if columns.text_pair is None:
-        raise single_texts_measured(where)
+        raise not_measurable(where)
+    if columns.label is None:
+        raise not_measurable(where, f"pairs ({columns.text}, {columns.text_pair}) without a score")
+    request = replace(request, optional=False)
     split = _read(dataset, where, columns, request)
     return _built(split, *_meaning(split, request), fill=False)
 
