@@ -38,6 +38,7 @@ __all__ = [
     "query_columns",
     "ranking_columns",
     "read_queries",
+    "refuse_written_lists",
 ]
 
 logger = logging.getLogger(__name__)
@@ -179,6 +180,7 @@ class _Reading:
     columns: RankingColumns
     scores: tuple[str, ...] = ()
     optional: bool = False
+    needs_order: bool = True
     left_out: list[_Query] = field(default_factory=list)
     queries: int = 0
     ordered: int = 0
@@ -309,7 +311,7 @@ class _Reading:
                     f" '{query.text:.60}' have no relevance in column '{self.columns.label}', and others have: give"
                     " one to all of them or to none"
                 )
-            if missing or any(query.labels):
+            if missing or any(query.labels) or not self.needs_order:
                 self.ordered += len({*(query.texts if missing else query.labels)}) > 1
                 yield query
             else:
@@ -323,6 +325,7 @@ def read_queries(
     without_relevant: str = REFUSE,
     scores: Sequence[str] = (),
     optional: bool = False,
+    ordered: bool = True,
 ) -> tuple[Dataset, str | None]:
     """A row a query: ``text``, ``text_pair`` (its texts) and ``label`` (the relevance of each), and a note.
 
@@ -336,19 +339,15 @@ def read_queries(
         scores: columns of a teacher's scores; they come out as ``teacher_logits``. Of rows one; of lists those of the
             relevant texts and of the others; of triplets both, or one, the margin.
         optional: whether the texts of a query may have no relevance.
+        ordered: whether there has to be an order to learn or to measure; else every query is kept.
     Raises:
         RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left; no
             query of which a text is more relevant than another, or, without labels, with two texts.
     """
     if without_relevant not in (REFUSE, LEAVE_OUT):
         raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
-    for name in filter(None, (columns.text_pair, columns.negatives)):
-        if holds_written_lists(dataset, name):
-            raise RequestError(
-                f"{where}: column '{name}' holds lists that are written as text: lists of texts are read from json,"
-                " jsonl and parquet files"
-            )
-    reading = _Reading(where, columns, _ordered(scores, where, columns), optional)
+    refuse_written_lists(dataset, [name for name in (columns.text_pair, columns.negatives) if name], where)
+    reading = _Reading(where, columns, _ordered(scores, where, columns), optional, ordered)
     if columns.negatives is not None:
         queries = reading.of_lists(dataset)
     elif isinstance(dataset.features[str(columns.text_pair)], List):
@@ -370,6 +369,8 @@ def read_queries(
         )
     if not len(found):
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
+    if not ordered:
+        return found, None
     if not reading.ordered and "label" not in found.column_names:
         raise RequestError(
             f"{where}: no query has two different texts, so that there is no order to learn or to measure: give"
@@ -382,6 +383,16 @@ def read_queries(
         )
     note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
     return found, note
+
+
+def refuse_written_lists(dataset: Dataset, columns: Sequence[str], where: str) -> None:
+    """Raise RequestError where a column of texts holds lists as a csv has them, each of which would be one text."""
+    for name in columns:
+        if holds_written_lists(dataset, name):
+            raise RequestError(
+                f"{where}: column '{name}' holds lists that are written as text: lists of texts are read from json,"
+                " jsonl and parquet files"
+            )
 
 
 def _ordered(scores: Sequence[str], where: str, columns: RankingColumns) -> tuple[str, ...]:
