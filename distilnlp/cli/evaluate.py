@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from distilnlp.cli import _options as options
+from distilnlp.errors import RequestError
 
 __all__ = ["command"]
 
@@ -48,6 +49,11 @@ def command(
 
     folder = str(data_dir) if data_dir else None
     if gives_vectors(model):
+        if label_names is not None or len(label or ()) > 1:
+            raise RequestError(
+                f"{model} gives vectors, which are measured by one score a pair of texts: name its column with one"
+                " --label, and leave out --label-names"
+            )
         columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
         measured, trained = validation or task, columns_of(model)
         several = options.split_columns(translation) or ()

@@ -1,7 +1,6 @@
 """The user's own data, whatever they were read from, brought to the package's columns."""
 
 import logging
-import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from distilnlp.data.arrow import BATCH_ROWS, column_values, with_label
 from distilnlp.data.columns import EXAMPLE_WEIGHT, Columns
 from distilnlp.data.example_weights import read_weights, with_weights
-from distilnlp.data.label_sets import names_of_sets, read_zeros_and_ones
+from distilnlp.data.label_sets import is_missing, labelled_rows, names_of_sets, read_zeros_and_ones
 from distilnlp.data.ranked import (
     GROUP_SIZE,
     REFUSE,
@@ -25,7 +24,7 @@ from distilnlp.data.read_labels import encode_labels, named_ids, read_labels
 from distilnlp.data.recorded import RawAnswers, read_answers
 from distilnlp.data.repeats import Repeats, overlap_note, text_hashes
 from distilnlp.data.request import Request
-from distilnlp.data.sentences import single_texts_measured
+from distilnlp.data.sentences import not_measurable
 from distilnlp.data.split import hold_out
 from distilnlp.data.tagged_words import check_lengths, word_counts, words_of_entities
 from distilnlp.data.written_lists import holds_written_lists
@@ -244,14 +243,8 @@ def _labelled(dataset: Dataset, label: str | tuple[str, ...] | None) -> NDArray[
     if not isinstance(label, str):
         return np.full(len(dataset), label is not None)
     declared = isinstance(dataset.features[label], ClassLabel)
-    there = (not _is_missing(value, declared) for value in column_values(dataset, label))
+    there = (not is_missing(value, declared) for value in column_values(dataset, label))
     return np.fromiter(there, dtype=bool, count=len(dataset))
-
-
-def _is_missing(value: object, declared: bool) -> bool:
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (declared and value == -1) or (isinstance(value, float) and math.isnan(value))
 
 
 def _built(split: _Read, problem: Problem, names: tuple[str, ...] | None, fill: bool) -> Dataset:
@@ -334,10 +327,13 @@ def pairs_of(dataset: Dataset, columns: Columns, where: str, request: Request) -
     """Pairs with a score, with the columns ``text``, ``text_pair`` (of pairs) and ``label``.
 
     Raises:
-        RequestError: single texts, a score that is no number, a text that is missing.
+        RequestError: single texts, no column of scores, a score that is no number, a text that is missing.
     """
     if columns.text_pair is None:
-        raise single_texts_measured(where)
+        raise not_measurable(where)
+    if columns.label is None:
+        raise not_measurable(where, f"pairs ({columns.text}, {columns.text_pair}) without a score")
+    request = replace(request, optional=False)
     split = _read(dataset, where, columns, request)
     return _built(split, *_meaning(split, request), fill=False)
 
@@ -350,18 +346,30 @@ def _ranked(
     recorded = request.recorded
     if recorded is not None and (recorded.confidence is not None or recorded.missing == "label"):
         raise RequestError(f"{train[1]}: a teacher's scores of texts have no confidence, and no label stands for them")
-    rows, note = read_queries(*train, columns, lost, request.answers_in(train[0].column_names, train[1]))
+    scores = request.answers_in(train[0].column_names, train[1])
+    rows, note = read_queries(*train, columns, lost, scores, request.optional)
     notes = [note] if note else []
+    labelled = np.flatnonzero(labelled_rows(rows))
+    if 0 < len(labelled) < len(rows):
+        notes.append(
+            f"{len(rows) - len(labelled)} of {len(rows)} queries have no relevance and learn from the teacher alone"
+        )
     if validation is None:
-        kept, held_out = hold_out(np.zeros(len(rows), dtype=np.int64), request.seed, train[1])
+        measured = labelled if len(labelled) else np.arange(len(rows))
+        held_out = measured[hold_out(np.zeros(len(measured), dtype=np.int64), request.seed, train[1])[1]]
+        kept = np.setdiff1d(np.arange(len(rows)), held_out)
         rows, others = (rows.select(each, keep_in_memory=True) for each in (kept, held_out))
     else:
         other, where = validation
-        same = request.found(columns).columns(other.column_names, where)
+        same = request.of_held_out(columns, other.column_names).columns(other.column_names, where)
         has = recorded is not None and recorded.are_in(other.column_names)
         scores = request.answers_in(other.column_names, where) if has else ()
-        others, note = read_queries(other, where, cast("RankingColumns", same), lost, scores)
+        others, note = read_queries(other, where, cast("RankingColumns", same), lost, scores, request.optional)
         notes += [f"of the held-out data {note}"] if note else []
+        complete = labelled_rows(others)
+        if complete.any() and not complete.all():
+            others = others.select(np.flatnonzero(complete), keep_in_memory=True)
+            notes.append(f"{int((~complete).sum())} held-out queries without relevance are left out")
         seen = set(rows["text"])
         again = sum(query in seen for query in others["text"])
         notes += [f"{again} of the {len(others)} held-out queries are trained on too"] if again else []

@@ -1,5 +1,6 @@
 """Several labels a text: kept as the few that hold, and a 0 or 1 for each only in a batch."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +17,11 @@ from distilnlp.problems.base import LABEL_COLUMNS
 
 __all__ = [
     "as_zeros_and_ones",
+    "is_missing",
     "label_array",
     "label_keys",
     "label_sums",
+    "labelled_rows",
     "names_of_sets",
     "read_zeros_and_ones",
     "rows_with_label",
@@ -106,18 +109,32 @@ def label_sums(dataset: Dataset, column: str = "label") -> NDArray[np.int64]:
 
 
 def rows_with_label(batch: pa.Array) -> NDArray[np.bool_]:
-    """Which rows have a label, ``(rows,)``: one that is not -100, NaN, null, or a list of words all without a tag."""
+    """Which rows have a label, ``(rows,)``: one that is not -100, NaN, null, or a list of nothing but such."""
     there: NDArray[np.bool_] = np.asarray(batch.is_valid())
     if pa.types.is_floating(batch.type):
         there = there & ~np.asarray(pc.fill_null(pc.is_nan(batch), False))
     elif pa.types.is_integer(batch.type):
         there = there & ~np.asarray(pc.fill_null(pc.equal(batch, IGNORED), False))
-    elif pa.types.is_list(batch.type) and pa.types.is_integer(batch.type.value_type):
+    elif pa.types.is_list(batch.type) and not pa.types.is_nested(batch.type.value_type):
         lengths = np.asarray(pc.fill_null(pc.list_value_length(batch), 0))
-        ids = np.asarray(pc.list_flatten(batch))
-        tagged = np.bincount(np.repeat(np.arange(len(batch)), lengths)[ids != IGNORED], minlength=len(batch)) > 0
-        there = there & (tagged | (lengths == 0))
+        known = rows_with_label(pc.list_flatten(batch))
+        some = np.bincount(np.repeat(np.arange(len(batch)), lengths)[known], minlength=len(batch)) > 0
+        there = there & (some | (lengths == 0))
     return there
+
+
+def labelled_rows(dataset: Dataset) -> NDArray[np.bool_]:
+    """Which rows of a data set have a label, ``(rows,)`` (see `rows_with_label`); none without a column ``label``."""
+    if "label" not in dataset.column_names or not len(dataset):
+        return np.zeros(len(dataset), dtype=bool)
+    return np.concatenate([rows_with_label(batch) for batch in column_batches(dataset, "label")])
+
+
+def is_missing(value: object, declared: bool = False) -> bool:
+    """Whether a label as it stands in the data is none: nothing, blank text or NaN; of declared classes also -1."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (declared and value == -1) or (isinstance(value, float) and math.isnan(value))
 
 
 def rows_without_label(dataset: Any) -> int:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -52,6 +53,10 @@ def load_pairs(
         text=text, text_pair=text_pair, label=label, problem=problem.name, translations=tuple(translations)
     )
     known = known_name(name)
+    if known and (text or text_pair or label):
+        raise RequestError(
+            f"task '{known}' has its own columns: leave text=, text_pair= and label= out, or name a file"
+        )
     if request.translations:
         if known or text_pair or label:
             raise RequestError("translations= is for a file of parallel text, without text_pair= and label=")
@@ -128,7 +133,7 @@ def named_pairs(name: str | Path, data_dir: str | Path | None, request: Request)
     known = known_name(name)
     if known:
         return load_named(known, data_dir).validation, known
-    data, columns = request.read([file_at(name)])
+    data, columns = replace(request, optional=True).read([file_at(name)])  # no score is told with what is needed
     return pairs_of(data, columns, str(name), request), str(name)
 
 

@@ -58,6 +58,7 @@ def load_vectors(
         held_out = scored_pairs(*named_pairs(validation, data_dir, replace(request, text=None, text_pair=None)))
     else:
         held_out = _own_held_out(texts)
+    _check_scores_are_read(request, name if validation is None else validation, held_out)
     found = single_texts(texts.train, texts.columns, texts.where, held_out)
     train, notes = found.rows, found.notes
     if held_out is None:
@@ -108,6 +109,7 @@ def _load_parallel(
         held_out = rows_of.select_columns([*columns])
     elif validation is not None:
         held_out, where = _held_out_parallel(validation, data_dir, replace(request, text=texts.columns[0]))
+    _check_scores_are_read(request, name if validation is None else validation, held_out)
     notes: tuple[str, ...] = ()
     if held_out is not None and "label" in held_out.column_names:
         measured = _some(scored_pairs(held_out, where), request.seed, request.max_validation)
@@ -122,6 +124,19 @@ def _load_parallel(
     return _task_of(texts, SentenceEmbedding(request.translations), train, measured, (*said, *notes))
 
 
+def _check_scores_are_read(request: Request, measured: str | Path, held_out: Dataset | None) -> None:
+    """Raise RequestError for a label that is named where no pairs of a file are measured on, which alone have one."""
+    if held_out is not None and "label" in held_out.column_names and not known_name(measured):
+        return
+    for option, value in (("label", request.label), ("label_names", request.label_names)):
+        if value is not None:
+            raise RequestError(
+                f"no labels teach vectors: {option}= is of held-out pairs of texts with a score, and {measured} is no"
+                " file of such: leave it out, or give one as validation= (--validation)",
+                key=[option],
+            )
+
+
 def _own_held_out(texts: "_Texts") -> Dataset | None:
     """What the data hold out themselves: pairs with a score, or else the texts; None where that is nothing."""
     own, where = texts.validation, f"the held-out part of {texts.where}"
@@ -134,7 +149,7 @@ def _own_held_out(texts: "_Texts") -> Dataset | None:
 
 def _held_out_parallel(name: str | Path, data_dir: str | Path | None, request: Request) -> tuple[Dataset, str]:
     """Parallel rows where the file has a column of a translation, else pairs with a score."""
-    pairs = replace(request, text=None, translations=())
+    pairs = replace(request, text=None, translations=(), optional=True)
     if known_name(name):
         return named_pairs(name, data_dir, pairs)
     where = str(name)

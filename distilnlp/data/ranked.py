@@ -1,13 +1,16 @@
 """Queries with their texts, in the forms that tools write them, brought to one row a query.
 
-- rows: a query, one text and its label, several rows a query;
+- rows: a query, one text and its label, several rows a query; or one row a query, with lists of texts and labels;
 - lists: a query, the list of its relevant texts and that of the others (``pos``, ``neg``), as BGE's tools write them;
 - triplets: a query, a relevant text and another one (``positive``, ``negative``), as sentence-transformers has them.
+
+Rows may have no label, where a teacher is there to learn from.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +21,7 @@ from datasets import Dataset, Features, List, Value
 
 from distilnlp.data.arrow import BATCH_ROWS, write_dataset
 from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.label_sets import is_missing, labelled_rows
 from distilnlp.data.written_lists import holds_written_lists
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.problems import TEACHER_LOGITS
@@ -28,11 +32,13 @@ __all__ = [
     "LEAVE_OUT",
     "REFUSE",
     "RankingColumns",
+    "are_queries",
     "are_ranked",
     "deal",
     "query_columns",
     "ranking_columns",
     "read_queries",
+    "refuse_written_lists",
 ]
 
 logger = logging.getLogger(__name__)
@@ -40,7 +46,10 @@ logger = logging.getLogger(__name__)
 Form = Literal["rows", "lists", "triplets"]
 
 QUERIES = ("query", "question", "anchor")
-TEXTS = ("text", "passage", "document", "doc", "answer", "sentence")
+TEXTS = (
+    *("text", "passage", "document", "doc", "answer", "sentence"),
+    *("texts", "passages", "documents", "docs", "candidates"),
+)
 POSITIVES, NEGATIVES = ("pos", "positive", "positives"), ("neg", "negative", "negatives")
 LISTS = (("pos", "neg"), ("positives", "negatives"))  # names that tell what they hold
 
@@ -72,6 +81,12 @@ def are_ranked(names: Sequence[str]) -> bool:
     return "query" in lowered and any(pair <= lowered for pair in map(set, LISTS))
 
 
+def are_queries(names: Sequence[str]) -> bool:
+    """Whether there is a column of queries, and one that may hold their texts."""
+    lowered = {name.lower() for name in names}
+    return not lowered.isdisjoint(QUERIES) and not lowered.isdisjoint(TEXTS)
+
+
 def ranking_columns(
     names: Sequence[str],
     where: str,
@@ -80,6 +95,8 @@ def ranking_columns(
     text_pair: str | None = None,
     label: str | Sequence[str] | None = None,
     weight: str | None = None,
+    other: Sequence[str] = (),
+    optional: bool = False,
 ) -> RankingColumns:
     """Which columns are the query, its texts and their relevance: as they are named, else by common names.
 
@@ -90,6 +107,7 @@ def ranking_columns(
         text_pair: of the texts, or of the relevant ones.
         label: of the relevance; of the texts that are not relevant, where those have a column.
         weight: None; queries have no weights.
+        other, optional: as for `find_columns`.
     Raises:
         RequestError: a column is not there, or cannot be told.
     """
@@ -103,7 +121,7 @@ def ranking_columns(
     query, texts, negatives = query_columns(names, where, text=text, text_pair=text_pair, label=label)
     if negatives is not None:
         return RankingColumns(query, texts, negatives, negatives=negatives)
-    found = find_columns(names, where, text=query, text_pair=texts, label=label)
+    found = find_columns(names, where, text=query, text_pair=texts, label=label, other=other, optional=optional)
     return RankingColumns(found.text, found.text_pair, found.label)
 
 
@@ -143,7 +161,7 @@ class _Query:
 
     Args:
         row: in the file, counted from 1.
-        texts, labels: as long as one another.
+        texts, labels: as long as one another; all labels are NaN where the query has none.
         scores: a teacher's, as long too; empty without a teacher.
     """
 
@@ -161,6 +179,8 @@ class _Reading:
     where: str
     columns: RankingColumns
     scores: tuple[str, ...] = ()
+    optional: bool = False
+    needs_order: bool = True
     left_out: list[_Query] = field(default_factory=list)
     queries: int = 0
     ordered: int = 0
@@ -177,20 +197,44 @@ class _Reading:
             count=len(dataset),
         )
         order = np.argsort(codes, kind="stable")
-        names = [self.columns.text, str(self.columns.text_pair), str(self.columns.label), *self.scores]
         query: _Query | None = None
-        for place, row in enumerate(_rows(dataset.select(order, keep_in_memory=True), names)):
-            number = int(order[place]) + 1
-            text, label = self.text(row[1], number, names[1]), self.relevance(row[2], number)
-            if query is None or query.text != row[0]:
+        rows = self.of_texts(dataset.select(order, keep_in_memory=True))
+        for number, (asked, given, label, scores) in zip((order + 1).tolist(), rows, strict=True):
+            text = self.text(given, number, str(self.columns.text_pair))
+            if query is None or query.text != asked:
                 if query is not None:
                     yield query
-                query = _Query(number, row[0], [], [])
+                query = _Query(number, asked, [], [])
             query.texts.append(text)
-            query.labels.append(label)
-            query.scores.extend(self.score(value, number) for value in row[3:])
+            query.labels.append(self.relevance(label, number))
+            query.scores.extend(self.score(value, number) for value in scores)
         if query is not None:
             yield query
+
+    def of_candidates(self, dataset: Dataset) -> Iterator[_Query]:
+        """Rows with all texts of a query, and their labels, in lists."""
+        name = str(self.columns.text_pair)
+        for number, (query, given, labels, scores) in enumerate(self.of_texts(dataset), start=1):
+            if not given:
+                self.missing(number, name)
+            texts = [self.text(each, number, name) for each in given]
+            if labels is None:
+                labels = [None] * len(texts)
+            elif not isinstance(labels, list) or len(labels) != len(texts):
+                raise RequestError(
+                    f"{self.where}: row {number} has {labels!r:.60} in column '{self.columns.label}' for"
+                    f" {len(texts)} texts: a list with a relevance for each is needed"
+                )
+            found = self.scores_of(scores, (texts,), number) if scores else []
+            own = [self.relevance(label, number) for label in labels]
+            yield _Query(number, self.query(query, number), texts, own, found)
+
+    def of_texts(self, dataset: Dataset) -> Iterator[tuple[Any, Any, Any, tuple[Any, ...]]]:
+        """The query, the text or texts, the label or None, and the scores of each row."""
+        columns = self.columns
+        labels = [columns.label] if isinstance(columns.label, str) else []
+        for query, texts, *rest in _rows(dataset, [columns.text, str(columns.text_pair), *labels, *self.scores]):
+            yield query, texts, rest[0] if labels else None, tuple(rest[len(labels) :])
 
     def of_lists(self, dataset: Dataset) -> Iterator[_Query]:
         """Rows with the relevant texts and the others, a list of each or one of each."""
@@ -206,10 +250,10 @@ class _Reading:
             found = self.scores_of(scores, (positives, negatives), number) if scores else []
             yield _Query(number, self.query(query, number), [*positives, *negatives], labels, found)
 
-    def scores_of(self, given: Sequence[Any], texts: tuple[list[str], list[str]], row: int) -> list[float]:
-        """A teacher's scores of the relevant texts and the others; of one margin, that and 0."""
+    def scores_of(self, given: Sequence[Any], texts: tuple[list[str], ...], row: int) -> list[float]:
+        """A teacher's scores of the relevant texts and the others, or of all; of one margin, that and 0."""
         lists = [each if isinstance(each, list) else [each] for each in given]
-        if len(lists) == 1:
+        if len(lists) < len(texts):
             lists.append([0.0])
         for values, own, name in zip(lists, texts, (*self.scores, f"{self.scores[0]} (a margin)"), strict=False):
             if len(values) != len(own):
@@ -244,6 +288,8 @@ class _Reading:
         return value
 
     def relevance(self, value: object, row: int) -> float:
+        if self.optional and is_missing(value):
+            return math.nan
         number = float(value) if isinstance(value, bool) else to_number(value)
         if number is None or not 0 <= number < np.inf:
             below = number is not None and number < 0
@@ -255,11 +301,18 @@ class _Reading:
         return number
 
     def kept(self, queries: Iterator[_Query]) -> Iterator[_Query]:
-        """Those that have a relevant text."""
+        """Those that have a relevant text, or no labels at all."""
         for query in queries:
             self.queries += 1
-            if any(query.labels):
-                self.ordered += len({*query.labels}) > 1
+            missing = sum(map(math.isnan, query.labels))
+            if 0 < missing < len(query.labels):
+                raise RequestError(
+                    f"{self.where}: row {query.row}: {missing} of the {len(query.texts)} texts of the query"
+                    f" '{query.text:.60}' have no relevance in column '{self.columns.label}', and others have: give"
+                    " one to all of them or to none"
+                )
+            if missing or any(query.labels) or not self.needs_order:
+                self.ordered += len({*(query.texts if missing else query.labels)}) > 1
                 yield query
             else:
                 self.left_out.append(query)
@@ -271,8 +324,12 @@ def read_queries(
     columns: RankingColumns,
     without_relevant: str = REFUSE,
     scores: Sequence[str] = (),
+    optional: bool = False,
+    ordered: bool = True,
 ) -> tuple[Dataset, str | None]:
     """A row a query: ``text``, ``text_pair`` (its texts) and ``label`` (the relevance of each), and a note.
+
+    Where no query has labels there is no column ``label``; where some have, those of the others are NaN.
 
     Args:
         dataset: as read.
@@ -281,23 +338,27 @@ def read_queries(
         without_relevant: what becomes of a query of which no text is relevant: ``refuse``, or ``leave_out``.
         scores: columns of a teacher's scores; they come out as ``teacher_logits``. Of rows one; of lists those of the
             relevant texts and of the others; of triplets both, or one, the margin.
+        optional: whether the texts of a query may have no relevance.
+        ordered: whether there has to be an order to learn or to measure; else every query is kept.
     Raises:
         RequestError: texts or labels that are none, with their row; a query without a relevant text; nothing left; no
-            query of which a text is more relevant than another.
+            query of which a text is more relevant than another, or, without labels, with two texts.
     """
     if without_relevant not in (REFUSE, LEAVE_OUT):
         raise unknown("value of without_relevant:", str(without_relevant), (REFUSE, LEAVE_OUT))
-    for name in filter(None, (columns.text_pair, columns.negatives)):
-        if holds_written_lists(dataset, name):
-            raise RequestError(
-                f"{where}: column '{name}' holds lists that are written as text: lists of texts are read from json,"
-                " jsonl and parquet files"
-            )
-    reading = _Reading(where, columns, _ordered(scores, where, columns))
-    queries = reading.of_rows(dataset) if columns.negatives is None else reading.of_lists(dataset)
+    refuse_written_lists(dataset, [name for name in (columns.text_pair, columns.negatives) if name], where)
+    reading = _Reading(where, columns, _ordered(scores, where, columns), optional, ordered)
+    if columns.negatives is not None:
+        queries = reading.of_lists(dataset)
+    elif isinstance(dataset.features[str(columns.text_pair)], List):
+        queries = reading.of_candidates(dataset)
+    else:
+        queries = reading.of_rows(dataset)
     kinds = {"text": Value("string"), "text_pair": List(Value("string")), "label": List(Value("float32"))}
     features = Features(kinds | ({TEACHER_LOGITS: List(Value("float32"))} if scores else {}))
     found = write_dataset(_tables(reading.kept(queries), features.arrow_schema))
+    if not labelled_rows(found).any():
+        found = found.remove_columns("label")
     lost = reading.left_out
     if lost and without_relevant == REFUSE:
         one = min(lost, key=lambda query: query.row)
@@ -308,6 +369,13 @@ def read_queries(
         )
     if not len(found):
         raise RequestError(f"{where}: no query has a relevant text: at least one is needed")
+    if not ordered:
+        return found, None
+    if not reading.ordered and "label" not in found.column_names:
+        raise RequestError(
+            f"{where}: no query has two different texts, so that there is no order to learn or to measure: give"
+            " several texts for each query"
+        )
     if not reading.ordered:
         raise RequestError(
             f"{where}: in each query all texts are equally relevant, so that there is no order to learn or to measure:"
@@ -315,6 +383,16 @@ def read_queries(
         )
     note = f"{len(lost)} of {reading.queries} queries without a relevant text are left out" if lost else None
     return found, note
+
+
+def refuse_written_lists(dataset: Dataset, columns: Sequence[str], where: str) -> None:
+    """Raise RequestError where a column of texts holds lists as a csv has them, each of which would be one text."""
+    for name in columns:
+        if holds_written_lists(dataset, name):
+            raise RequestError(
+                f"{where}: column '{name}' holds lists that are written as text: lists of texts are read from json,"
+                " jsonl and parquet files"
+            )
 
 
 def _ordered(scores: Sequence[str], where: str, columns: RankingColumns) -> tuple[str, ...]:
@@ -331,9 +409,9 @@ def _ordered(scores: Sequence[str], where: str, columns: RankingColumns) -> tupl
 def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
     """Training examples of at most so many texts: those of a query with more are dealt out to several, and a note.
 
-    The texts are dealt one by one in the order of their relevance, so that each example gets its share of every grade
-    and a query has as few examples as can be. An example that would get no relevant text has one of the query's once
-    more. Nothing is random, and no text is left out.
+    The texts are dealt one by one in the order of their relevance (without any in that of the file), so that each
+    example gets its share of every grade and a query has as few examples as can be. An example that would get no
+    relevant text has one of the query's once more. Nothing is random, and no text is left out.
 
     Args:
         dataset: as `read_queries` gives it.
@@ -347,12 +425,14 @@ def deal(dataset: Dataset, size: int) -> tuple[Dataset, str | None]:
 
     def dealt() -> Iterator[_Query]:
         nonlocal longer
-        names = [*("text", "text_pair", "label"), *(name for name in (TEACHER_LOGITS,) if name in dataset.features)]
-        for row, query in enumerate(_rows(dataset, names), start=1):
-            parts = _dealt(query[2], size)
+        for row, query in enumerate(dataset, start=1):
+            texts = query["text_pair"]
+            labels, scores = query.get("label", [math.nan] * len(texts)), query.get(TEACHER_LOGITS, [])
+            parts = _dealt(labels, size)
             longer += len(parts) > 1
             for places in parts:
-                yield _Query(row, query[0], *([values[i] for i in places] for values in query[1:]))
+                own = ([values[i] for i in places] if values else [] for values in (texts, labels, scores))
+                yield _Query(row, query["text"], *own)
 
     found = write_dataset(_tables(dealt(), dataset.features.arrow_schema))
     if not longer:
@@ -370,7 +450,7 @@ def _dealt(labels: Sequence[float], size: int) -> list[list[int]]:
     order = np.argsort(-np.asarray(labels), kind="stable").tolist()
     relevant = [place for place in order if labels[place] > 0]
     parts = -(-len(labels) // size)
-    if len(relevant) < parts:  # each has one of them, again and again, and room for fewer others
+    if 0 < len(relevant) < parts:  # each has one of them, again and again, and room for fewer others
         others = [place for place in order if labels[place] <= 0]
         parts = -(-len(others) // (size - 1))
         relevant = [relevant[i % len(relevant)] for i in range(max(parts, len(relevant)))]
@@ -387,10 +467,9 @@ def _tables(queries: Iterator[_Query], schema: pa.Schema) -> Iterator[pa.Table]:
             "text": [query.text for query in waiting],
             "text_pair": [query.texts for query in waiting],
             "label": [query.labels for query in waiting],
+            TEACHER_LOGITS: [query.scores for query in waiting],
         }
-        if TEACHER_LOGITS in schema.names:
-            columns[TEACHER_LOGITS] = [query.scores for query in waiting]
-        return pa.table(columns, schema=schema)
+        return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
     for query in queries:
         waiting.append(query)

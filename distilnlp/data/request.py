@@ -6,9 +6,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from distilnlp.data.columns import Columns, find_columns
+from distilnlp.data.columns import LABELS, Columns, find_columns
 from distilnlp.data.files import read_files
-from distilnlp.data.ranked import are_ranked, ranking_columns
+from distilnlp.data.ranked import are_queries, are_ranked, ranking_columns
 from distilnlp.data.recorded import RecordedColumns
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, get_problem
@@ -66,9 +66,17 @@ class Request:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
         recorded = () if self.recorded is None else self.answers_in(names, where)
-        ranks = are_ranked(names) if self.problem is None else get_problem(self.problem).rows == "list"
-        if ranks:
-            return ranking_columns(names, where, text=text, text_pair=text_pair, label=label, weight=self.weight)
+        if self._ranks(names):
+            return ranking_columns(
+                names,
+                where,
+                text=text,
+                text_pair=text_pair,
+                label=label,
+                weight=self.weight,
+                other=recorded,
+                optional=self.optional,
+            )
         return find_columns(
             names,
             where,
@@ -79,6 +87,17 @@ class Request:
             other=recorded,
             optional=self.optional,
         )
+
+    def _ranks(self, names: Sequence[str]) -> bool:
+        """Whether texts are to be put in order: as is said, as the columns tell, or, without labels, a teacher."""
+        if self.problem is not None:
+            return get_problem(self.problem).rows == "list"
+        if are_ranked(names):
+            return True
+        if self.known is None or not self.optional or self.recorded is not None or self.label is not None:
+            return False
+        labelled = any(name.lower() in LABELS for name in names)
+        return are_queries(names) and not labelled and self.known()[0].rows == "list"
 
     def refuse_of_queries(self, where: str) -> None:
         """Raise RequestError for what is said of queries, where the data have none."""
@@ -114,7 +133,8 @@ class Request:
         Beside texts without labels it is of another source, and so may call its texts by another name.
         """
         request = self.found(columns)
-        if self.optional and self.text is None and columns.label is None and columns.text not in names:
+        missing = any(name is not None and name not in names for name in (columns.text, columns.text_pair))
+        if self.optional and self.text is None and columns.label is None and missing:
             request = replace(request, text=None, text_pair=None)
         if request.recorded is not None and not request.recorded.are_in(names) and columns.label is not None:
             return replace(request, recorded=None)

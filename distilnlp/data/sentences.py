@@ -16,7 +16,7 @@ from distilnlp.data.raw_text import text_batches
 from distilnlp.data.split import hold_out
 from distilnlp.errors import RequestError
 
-__all__ = ["Texts", "are_scored", "held_out_part", "scored_pairs", "single_texts", "single_texts_measured"]
+__all__ = ["Texts", "are_scored", "held_out_part", "not_measurable", "scored_pairs", "single_texts"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +110,11 @@ def are_scored(examples: Dataset) -> bool:
     return "text_pair" in examples.column_names and isinstance(feature, Value)
 
 
-def single_texts_measured(where: str) -> RequestError:
-    """The error for data without a second text, on which vectors were to be measured."""
+def not_measurable(where: str, what: str = "single texts") -> RequestError:
+    """The error for data on which vectors were to be measured, and which are ``what``."""
     return RequestError(
-        f"{where}: single texts: vectors are measured on pairs of texts with a score (name two columns), on queries"
-        " with their texts, or on texts and their translations (--translation)"
+        f"{where}: {what}: vectors are measured on pairs of texts with a score (--text, --text-pair, --label), on"
+        " queries with their texts, or on texts and their translations (--text, --translation)"
     )
 
 
@@ -129,7 +129,7 @@ def scored_pairs(pairs: Dataset, where: str) -> Dataset:
         RequestError: single texts, other classes, scores that are all equal.
     """
     if "text_pair" not in pairs.column_names:
-        raise single_texts_measured(where)
+        raise not_measurable(where)
     feature = pairs.features["label"]
     scores: NDArray[np.float64]
     if isinstance(feature, ClassLabel):

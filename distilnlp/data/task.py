@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from datasets import Dataset
 
-from distilnlp.data.arrow import column_batches
 from distilnlp.data.columns import Columns
-from distilnlp.data.label_sets import rows_with_label, rows_without_label
+from distilnlp.data.label_sets import labelled_rows, rows_without_label
 from distilnlp.problems import Problem
 
 __all__ = ["Task", "with_notes"]
@@ -56,8 +55,8 @@ class Task:
         """The task with those training rows that have a label."""
         if self.train is None or not rows_without_label(self.train):
             return self
-        has_one = np.concatenate([rows_with_label(batch) for batch in column_batches(self.train, "label")])
-        return replace(self, train=self.train.select(np.flatnonzero(has_one), keep_in_memory=True))
+        has_one = np.flatnonzero(labelled_rows(self.train))
+        return replace(self, train=self.train.select(has_one, keep_in_memory=True))
 
 
 def with_notes(source: str, notes: Sequence[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,14 +33,16 @@ class Masking:
         mask: the id of the mask token.
         unknown: the id of the token for what is in no vocabulary; None without one. Such words are hidden only where
             a text has no other.
-        replacements: ids that may stand in for a token.
+        special: ids that stand in for no token.
+        vocabulary: gives the id of every token.
         share: of the tokens that are hidden, above 0 and below 1; of a short text one word.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1 and appendix C.2; whole words as in their later models.
     """
 
     mask: int
     unknown: int | None
-    replacements: Ids
+    special: tuple[int, ...]
+    vocabulary: Callable[[], Mapping[str, int]]
     share: float = SHARE
 
     @classmethod
@@ -61,14 +64,15 @@ class Masking:
             raise RequestError(
                 f"data.mask_share is {share!r}: a number above 0 and below 1 is needed", key=["mask_share"]
             )
-        vocabulary = tokenizer.get_vocab()
-        known = np.fromiter(vocabulary.values(), dtype=np.int64, count=len(vocabulary))
-        return cls(
-            int(tokenizer.mask_token_id),
-            tokenizer.unk_token_id,
-            np.setdiff1d(known, np.array(tokenizer.all_special_ids, dtype=np.int64)),
-            float(share),
-        )
+        special = tuple(tokenizer.all_special_ids)
+        return cls(int(tokenizer.mask_token_id), tokenizer.unk_token_id, special, tokenizer.get_vocab, float(share))
+
+    @cached_property
+    def replacements(self) -> Ids:
+        """Ids that may stand in for a token. Read when one is drawn: large vocabularies take a while."""
+        known = self.vocabulary()
+        ids = np.fromiter(known.values(), dtype=np.int64, count=len(known))
+        return np.setdiff1d(ids, np.array(self.special, dtype=np.int64))
 
     def draw(
         self, ids: Sequence[int], words: Sequence[int], numbers: Sequence[int], *, plain: bool
@@ -95,7 +99,8 @@ class Masking:
         luck = np.zeros(len(hidden)) if plain else generator.random(len(hidden))
         seen[hidden[luck < MASKED]] = self.mask
         replaced = hidden[luck >= MASKED + KEPT]
-        seen[replaced] = generator.choice(self.replacements, len(replaced))
+        if len(replaced):
+            seen[replaced] = generator.choice(self.replacements, len(replaced))
         return seen, labels
 
     def _chosen(self, ids: Ids, words: Ids, generator: np.random.Generator) -> Ids:

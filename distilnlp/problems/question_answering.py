@@ -507,7 +507,7 @@ class AnswerReader(Reader):
         for text, start in zip(label[TEXT], label[START], strict=True):
             end = start + len(text)
             if len(starts) and starts[0] <= start and end <= ends[-1]:
-                first, last = int((ends > start).argmax()), int(np.flatnonzero(starts < end)[-1])
+                first, last = int(ends.searchsorted(start, "right")), int(starts.searchsorted(end)) - 1
                 if first <= last:
                     return [int(tokens[first + 1]), int(tokens[last + 1])]
         return [int(tokens[0])] * 2

@@ -33,6 +33,7 @@ class Models:
         orders: the places of each model's labels in the order that is written.
         values: ``probabilities`` or ``logits``.
         max_length, batch_size: as for `Predictor`.
+        asked: what kind of task they are asked about; None: their own.
     """
 
     names: tuple[str, ...]
@@ -41,10 +42,12 @@ class Models:
     values: str
     max_length: int | None
     batch_size: int
+    asked: Problem | None = None
 
     def load(self) -> list[Predictor]:
         """All of them."""
-        return [Predictor.load(name, max_length=self.max_length, batch_size=self.batch_size) for name in self.names]
+        length, size = self.max_length, self.batch_size
+        return [Predictor.load(name, max_length=length, batch_size=size, problem=self.asked) for name in self.names]
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,14 @@ class Answering:
         models: that answer.
         folder: of the files.
         part_rows: texts of a part.
+        unit: what a row of the data is, for the user.
     """
 
     data: Dataset
     models: Models
     folder: Path
     part_rows: int = PART_ROWS
+    unit: str = "texts"
 
     @property
     def parts(self) -> list[Path]:
@@ -140,7 +145,7 @@ class Answering:
         sizes = [min(self.part_rows, len(self.data) - number * self.part_rows) for number in range(len(self.parts))]
         there = [part.is_file() for part in self.parts]
         done = sum(size for size, is_there in zip(sizes, there, strict=True) if is_there)
-        say(f"{done} of {len(self.data)} texts ({100 * done // len(self.data)} %)")
+        say(f"{done} of {len(self.data)} {self.unit} ({100 * done // len(self.data)} %)")
         return sum(there)
 
     def _kept(self) -> str:

@@ -15,23 +15,29 @@ from datasets import ClassLabel, Dataset, List
 
 from distilnlp.checksums import file_checksum
 from distilnlp.data import load_task
-from distilnlp.data.columns import find_columns
-from distilnlp.data.files import SUFFIXES, read_files
+from distilnlp.data.files import SUFFIXES
+from distilnlp.data.glue_table import known_name
+from distilnlp.data.label_sets import is_missing
+from distilnlp.data.ranked import RankingColumns, read_queries
+from distilnlp.data.request import Request
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
-from distilnlp.models.loading import model_files
+from distilnlp.models.loading import load_config, model_files
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
-from distilnlp.problems import Problem, get_problem
+from distilnlp.problems import Problem, get_problem, problem_of_config
 from distilnlp.run.answering import PART_ROWS, Answering, Models
 from distilnlp.run.inputs import data_digest
 from distilnlp.whole_files import whole_file, write_text
 
 __all__ = ["WRITTEN", "label_data"]
 
+RANKING = get_problem("ranking")
+
 WRITTEN = (".jsonl", ".csv", ".parquet")
 
 _NAMES_OF_WORDS = {"text": "tokens", "label": "tags"}  # the columns of texts that are lists of words
+_NAMES_OF_QUERIES = {"text": "query", "text_pair": "texts"}
 
 
 def label_data(
@@ -62,7 +68,8 @@ def label_data(
         output: a ``.jsonl``, ``.csv`` or ``.parquet`` file with the columns ``text``, ``text_pair`` and ``label`` as
             far as the data have them, and ``probs`` or ``logits``, a mapping label -> number (JSON in a csv), or
             ``score``, the number of a regression. Of a model that tags words: ``tokens``, ``tags`` and a list with a
-            mapping for each word, and no csv.
+            mapping for each word, and no csv. Of one that ranks a row a query: ``query``, ``texts``, the ``label`` of
+            each where there are any, and ``scores``, and no csv.
         text, text_pair, label: columns of a file.
         data_dir: as for `load_task`.
         split: ``train`` or ``validation``, of what is no file.
@@ -82,35 +89,52 @@ def label_data(
         raise unknown("kind of output file", output.suffix or output.name, WRITTEN)
     if values not in ("probabilities", "logits"):
         raise unknown("kind of values:", values, ("probabilities", "logits"))
-    data = _read(source, text, text_pair, label, data_dir, split)
+    ranks = problem_of_config(load_config(teachers[0])).rows == "list"
+    data = _read(source, text, text_pair, label, data_dir, split, ranks)
     if processes < 1:
         raise RequestError(f"processes is {processes}: give 1 or more")
-    predictors = [Predictor.load(name, max_length=max_length, batch_size=batch_size) for name in teachers]
+    asked = None
+    if _has_queries(data):
+        asked, values = RANKING, "logits"  # a score is no probability
+        for name in teachers:
+            _check_ranks(name)
+    settings: dict[str, Any] = {"max_length": max_length, "batch_size": batch_size, "problem": asked}
+    predictors = [Predictor.load(name, **settings) for name in teachers]
     problem, names, orders = _one_head(teachers, predictors)
     _check_kind(data, problem, teachers[0], output)
     for name, predictor in zip(teachers, predictors, strict=True):
         check_parts(remembered_columns(predictor.backend.config), 1 + ("text_pair" in data.column_names), name)
     folder = _parts_folder(output, _identity(data, teachers, values, max_length))
-    models = Models(tuple(teachers), problem.name, tuple(map(tuple, orders)), values, max_length, batch_size)
-    answering = Answering(data, models, folder, PART_ROWS)
+    models = Models(tuple(teachers), problem.name, tuple(map(tuple, orders)), values, max_length, batch_size, asked)
+    answering = Answering(data, models, folder, PART_ROWS, "texts" if asked is None else "queries")
     answering.run(predictors, processes, say)
     _write(output, answering, _column(problem, values), names)
     shutil.rmtree(folder)
-    return len(data)
+    return len(data) if asked is None else sum(map(len, data["text_pair"]))
 
 
 def _read(
-    source: str, text: str | None, text_pair: str | None, label: str | None, data_dir: str | None, split: str
+    source: str,
+    text: str | None,
+    text_pair: str | None,
+    label: str | None,
+    data_dir: str | None,
+    split: str,
+    ranks: bool,
 ) -> Dataset:
-    """The texts and, where there are any, labels as they are written."""
+    """The texts and, where there are any, labels as they are written; of queries as `read_queries` gives them.
+
+    Args:
+        source, text, text_pair, label, data_dir, split: as for `label_data`.
+        ranks: whether the model puts the texts of queries in order, whatever the columns tell.
+    """
     path = Path(source)
     if path.suffix.lower() in SUFFIXES:
-
-        def choose(names: Sequence[str]) -> Sequence[str]:
-            return find_columns(names, source, text=text, text_pair=text_pair, label=label, optional=True).names
-
-        data = read_files([path], choose)
-        found = find_columns(data.column_names, source, text=text, text_pair=text_pair, label=label, optional=True)
+        kind = RANKING.name if ranks else None
+        request = Request(text=text, text_pair=text_pair, label=label, problem=kind, optional=True)
+        data, found = request.read([path])
+        if isinstance(found, RankingColumns):
+            return read_queries(data, source, found, optional=True, ordered=False)[0]
         texts = {found.text: "text", **({} if found.text_pair is None else {found.text_pair: "text_pair"})}
         for name in texts:
             for row, value in enumerate(data[name], start=1):
@@ -118,13 +142,29 @@ def _read(
                     raise RequestError(f"{source}: row {row} has no text in column '{name}': fill it or take it out")
         labels = {found.label: "label"} if isinstance(found.label, str) else {}
         return data.select_columns([*texts, *labels]).rename_columns({**texts, **labels})
-    task = load_task(source, text=text, text_pair=text_pair, label=label, data_dir=data_dir)
+    kind = RANKING.name if ranks and not known_name(source) else None
+    task = load_task(source, text=text, text_pair=text_pair, label=label, data_dir=data_dir, problem_type=kind)
     if split not in ("train", "validation"):
         raise unknown("split", split, ("train", "validation"))
     chosen = task.train if split == "train" else task.validation
     if chosen is None:
         raise RequestError(f"{source} has no {split} split")
     return chosen
+
+
+def _has_queries(data: Dataset) -> bool:
+    """Whether each row is a query with a list of texts."""
+    return isinstance(data.features.get("text_pair"), List)
+
+
+def _check_ranks(name: str) -> None:
+    config = load_config(name)
+    own = problem_of_config(config)
+    if own.vectors or not RANKING.fits_head(config, None):
+        raise RequestError(
+            f"{name} is for {own.name}, and the data have queries with their texts: take a model that ranks (a"
+            " cross-encoder with one logit)"
+        )
 
 
 def _is_text(value: object) -> bool:
@@ -141,14 +181,19 @@ def _check_kind(data: Dataset, problem: Problem, name: str, output: Path) -> Non
         RequestError: lists of words for a model of texts, or texts for one of words, of which nobody knows later what
             its words were; lists in a csv.
     """
+    if problem.rows == "list" and not _has_queries(data):
+        raise RequestError(
+            f"{name} puts the texts of queries in order, and the data have none: give queries and texts"
+        )
     words = isinstance(data.features["text"], List)
     if words != (problem.rows == "token"):
         raise RequestError(
             f"{name} is for {problem.name} and the texts are {'lists of words' if words else 'whole'}: give"
             f" {'texts' if words else 'lists of words (a column tokens, or a conll file)'}"
         )
-    if words and output.suffix == ".csv":
-        raise RequestError(f"{output}: a csv has no lists of words: write a .jsonl or .parquet file")
+    for lists, what in ((words, "words"), (_has_queries(data), "texts")):
+        if lists and output.suffix == ".csv":
+            raise RequestError(f"{output}: a csv has no lists of {what}: write a .jsonl or .parquet file")
 
 
 def _one_head(
@@ -175,7 +220,8 @@ def _one_head(
                 f"{name} is for {predictor.problem.name} and {teachers[0]} for {first.problem.name}: the mean of"
                 " several models needs one kind of task"
             )
-        order = match_names(first.label_names, predictor.label_names)
+        named = first.problem.named_labels
+        order = match_names(first.label_names, predictor.label_names) if named else (0,)
         if order is None:
             raise RequestError(
                 f"the labels of {name} are {', '.join(predictor.label_names)} and those of {teachers[0]}"
@@ -186,6 +232,8 @@ def _one_head(
 
 
 def _column(problem: Problem, values: str) -> str:
+    if problem.rows == "list":
+        return "scores"
     if not problem.named_labels:
         return "score"
     return "probs" if values == "probabilities" else "logits"
@@ -228,22 +276,27 @@ def _write(output: Path, answering: Answering, column: str, names: Sequence[str]
 def _records(answering: Answering, column: str, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """The rows of the file, a part at a time."""
     data, size = answering.data, answering.part_rows
-    feature, by_word = data.features.get("label"), isinstance(data.features["text"], List)
+    feature = data.features.get("label")
+    of_words, of_queries = isinstance(data.features["text"], List), _has_queries(data)
+    renamed = _NAMES_OF_WORDS if of_words else _NAMES_OF_QUERIES if of_queries else {}
     for number, part in enumerate(answering.read()):
         rows = data[number * size : (number + 1) * size]
         if "label" in rows:
             rows["label"] = [_named(value, feature) for value in rows["label"]]
         answers = part.tolist()
-        if by_word:
-            of_words = iter(answers)
-            answers = [list(itertools.islice(of_words, len(words))) for words in rows["text"]]
-            rows = {_NAMES_OF_WORDS.get(name, name): values for name, values in rows.items()}
+        if renamed:  # an answer for each word, or each text of a query
+            each = iter(answers)
+            lists = rows["text" if of_words else "text_pair"]
+            answers = [list(itertools.islice(each, len(own))) for own in lists]
+            rows = {renamed.get(name, name): values for name, values in rows.items()}
         given = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
         yield [{**own, column: _written(row, column, names)} for own, row in zip(given, answers, strict=True)]
 
 
 def _named(value: Any, feature: object) -> Any:
     """A label by its name, or a list of such; None for none."""
+    if isinstance(value, list) and any(map(is_missing, value)):
+        return None  # of the texts of a query all or none have a relevance
     inner = feature.feature if isinstance(feature, List) else feature
     if value is None or not isinstance(inner, ClassLabel):
         return value
@@ -256,6 +309,8 @@ def _written(row: list[Any], column: str, names: Sequence[str]) -> Any:
     """An answer as it stands in the file: a number, a mapping, or a list of mappings, one a word."""
     if column == "score":
         return row[0]
+    if column == "scores":
+        return [score for (score,) in row]
     if isinstance(row[0], list):
         return [_written(word, column, names) for word in row]
     return dict(zip(names, row, strict=True))

@@ -14,7 +14,8 @@ import numpy as np
 
 from distilnlp.data.columns import PAIRS, SINGLES, Columns
 from distilnlp.data.files import read_files
-from distilnlp.data.ranked import query_columns
+from distilnlp.data.ranked import query_columns, refuse_written_lists
+from distilnlp.data.written_lists import are_written_lists
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
@@ -67,8 +68,18 @@ def predict(
     check_parts(remembered_columns(predictor.backend.config), len(texts[0]), model)
     if predictor.problem.rows == "list":
         return _ranked(predictor, texts)
+    if predictor.problem.rows == "token" and _are_written_words(texts):
+        raise RequestError(
+            f"every text is a list that is written as text, as {texts[0][0]!r:.60}: words are read from json, jsonl,"
+            " parquet and conll files"
+        )
     answers = predictor.answers(texts)
     return [Prediction(**vars(answer), texts=text) for text, answer in zip(texts, answers, strict=True)]
+
+
+def _are_written_words(texts: Sequence[tuple[Any, ...]]) -> bool:
+    """Lists of words as a csv holds them, in which a tagger would look for entities as in any text."""
+    return all(isinstance(text, str) for text, *_ in texts) and are_written_lists(text for text, *_ in texts)
 
 
 def _ranked(predictor: Predictor, texts: Sequence[tuple[Any, ...]]) -> list[Prediction]:
@@ -126,6 +137,7 @@ def read_query_texts(
         return [query, texts, *([others] if others else [])]
 
     data = read_files([path], columns)
+    refuse_written_lists(data, data.column_names[1:], str(path))
     rows = []
     for number, (query, *parts) in enumerate(zip(*(data[name] for name in data.column_names), strict=True), start=1):
         texts = [one for part in parts for one in (part if isinstance(part, list) else [part])]

@@ -158,6 +158,7 @@ def test_sets_of_no_row_and_of_no_label_have_their_shape():
         ([0, -100, None, 3], [True, False, False, True]),
         ([0.0, math.nan, None], [True, False, False]),
         ([[0, -100], [-100, -100], [], None], [True, False, True, False]),
+        ([[0.0, 2.0], [math.nan, math.nan], [], None], [True, False, True, False]),
         (["a", None], [True, False]),
     ],
 )

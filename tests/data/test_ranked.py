@@ -1,6 +1,7 @@
 """Queries with their texts: three forms become one, and what is wrong is told with its row."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from distilnlp.data.load import load_task
 from distilnlp.data.ranked import RankingColumns, are_ranked, deal, ranking_columns, read_queries
 from distilnlp.errors import RequestError
+from distilnlp.problems import get_problem
 
 ROWS = [
     {"query": "who", "text": "she", "label": 1},
@@ -27,7 +29,9 @@ TRIPLETS = [{"query": "who", "positive": "she", "negative": "it", "score": 3.0}]
 
 def read(rows: list[dict[str, Any]], **options: Any) -> Dataset:
     data = Dataset.from_list(rows)
-    return read_queries(data, "data", ranking_columns(data.column_names, "data"), **options)[0]
+    optional, scores = options.get("optional", False), options.get("scores", ())
+    columns = ranking_columns(data.column_names, "data", other=scores, optional=optional)
+    return read_queries(data, "data", columns, **options)[0]
 
 
 def test_rows_lists_and_triplets_become_a_row_a_query() -> None:
@@ -47,6 +51,62 @@ def test_columns_are_found_or_named() -> None:
         ranking_columns(["a", "b"], "data")
     with pytest.raises(RequestError, match="unknown column for text in data: 'qery': did you mean 'query'"):
         ranking_columns(["query", "text", "label"], "data", text="qery")
+
+
+CANDIDATES = [
+    {"query": "who", "texts": ["she", "it"], "label": [1, 0], "scores": [9.0, 2.0]},
+    {"query": "where", "texts": ["there"], "label": [2], "scores": [3.0]},
+]
+
+
+def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]
+
+
+def test_a_row_may_have_all_texts_of_a_query_in_a_list() -> None:
+    assert read(without(CANDIDATES, "scores")).to_list() == read(ROWS).to_list()
+    scored = read(without(CANDIDATES, "label"), scores=["scores"], optional=True).to_list()
+    assert [each["teacher_logits"] for each in scored] == [[9.0, 2.0], [3.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": [1]}, r"row 3 has \[1\] in column 'label' for 2 texts: a list with a relevance for each"),
+        ({"texts": []}, "row 3 has nothing in column 'texts'"),
+        ({"texts": None}, "row 3 has nothing in column 'texts'"),
+        ({"texts": ["she", " "]}, "row 3 has no text in column 'texts'"),
+        ({"label": [1, -1]}, "row 3 has -1 in column 'label'.*scores below 0"),
+    ],
+)
+def test_what_is_wrong_in_a_list_of_candidates_is_told_with_its_row(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        read([*without(CANDIDATES, "scores"), {"query": "when", "texts": ["a", "b"], "label": [1, 0], **change}])
+
+
+@pytest.mark.parametrize("rows", [ROWS, CANDIDATES])
+def test_queries_need_no_relevance_where_that_is_said(rows: list[dict[str, Any]]) -> None:
+    bare = without(rows, "label", "scores")
+    assert read(bare, optional=True).to_list() == [
+        {"text": "who", "text_pair": ["she", "it"]},
+        {"text": "where", "text_pair": ["there"]},
+    ]
+    empty = [{**row, "label": None} for row in bare]
+    assert read(empty, optional=True).column_names == ["text", "text_pair"]
+
+
+def test_of_queries_some_of_which_have_relevance_the_others_have_none_at_all() -> None:
+    rows = [*ROWS, {"query": "when", "text": "then", "label": None}, {"query": "when", "text": "now", "label": None}]
+    found = read(rows, optional=True)["label"][:]
+    assert found[:2] == [[1.0, 0.0], [2.0]] and all(map(math.isnan, found[2]))
+    rows[-1]["label"] = 1
+    with pytest.raises(RequestError, match="row 4: 1 of the 2 texts of the query 'when' have no relevance"):
+        read(rows, optional=True)
+
+
+def test_queries_of_one_text_each_have_no_order_to_learn() -> None:
+    with pytest.raises(RequestError, match="no query has two different texts"):
+        read([{"query": f"q{i}", "text": "t"} for i in range(4)], optional=True)
 
 
 def test_only_lists_of_a_query_tell_the_kind() -> None:
@@ -136,6 +196,12 @@ def test_a_query_that_fits_stays_one_and_a_note_tells_of_others() -> None:
         deal(query([1, 0]), 1)
 
 
+def test_texts_without_relevance_are_dealt_out_in_their_order() -> None:
+    parts, _ = deal(Dataset.from_list([{"text": "q", "text_pair": ["a", "b", "c", "d", "e"]}]), 2)
+    assert [part["text_pair"] for part in parts] == [["a", "d"], ["b", "e"], ["c"]]
+    assert parts.column_names == ["text", "text_pair"]
+
+
 def written(path: Path, rows: list[dict[str, Any]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
@@ -163,6 +229,36 @@ def test_only_training_queries_are_dealt_out(tmp_path: Path) -> None:
     assert [len(texts) for texts in task.train["text_pair"]] == [2] * 6
     assert [len(texts) for texts in task.validation["text_pair"]] == [4]
     assert "1 of the 1 held-out queries are trained on too" in task.source
+
+
+MEASURED: dict[str, Any] = {"problem_type": "ranking", "optional_labels": True}
+
+
+def test_queries_without_relevance_are_never_held_out_where_others_have_some(tmp_path: Path) -> None:
+    rows = [{**row, "label": None if int(row["query"][1:]) % 2 else row["label"]} for row in many(24)]
+    path = written(tmp_path / "rows.jsonl", rows)
+    task = load_task(path, problem_type="ranking", optional_labels=True)
+    assert "12 of 24 queries have no relevance and learn from the teacher alone" in task.source
+    assert all(int(query[1:]) % 2 == 0 for query in task.validation["text"])
+    assert len(task.train) == 24 - len(task.validation) and len(task.labelled().train) == len(task.train) - 12
+    held = load_task(written(tmp_path / "train.jsonl", without(rows, "label")), **MEASURED, validation=path)
+    assert not held.is_labelled and len(held.validation) == 12 and len(held.train) == 24
+    assert "12 held-out queries without relevance are left out" in held.source
+
+
+def test_held_out_queries_with_relevance_may_be_of_another_form(tmp_path: Path) -> None:
+    train = written(tmp_path / "train.jsonl", without(many(12), "label"))
+    dev = written(tmp_path / "dev.jsonl", [{"question": "q", "pos": ["a"], "neg": ["b"]}])
+    task = load_task(train, **MEASURED, validation=dev)
+    assert not task.is_labelled and task.validation["label"][:] == [[1.0, 0.0]]
+
+
+def test_without_labels_the_teacher_tells_that_texts_are_ranked(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", without(many(12), "label"))
+    ranks, classes = get_problem("ranking"), get_problem("single_label_classification")
+    assert load_task(path, optional_labels=True, known=lambda: (ranks, None)).problem == ranks
+    with pytest.raises(RequestError, match="the text could be"):
+        load_task(path, optional_labels=True, known=lambda: (classes, ("no", "yes")))
 
 
 @pytest.mark.parametrize("option", [{"group_size": 4}, {"without_relevant": "leave_out"}])

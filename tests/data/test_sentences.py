@@ -1,6 +1,7 @@
 """Texts to learn vectors from, and scored pairs to measure them on."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
@@ -101,3 +102,26 @@ def test_a_folder_without_scored_pairs_holds_its_texts_out(rows: str, tmp_path: 
     assert task.validation.column_names == ["text"] and len(task.validation) == 20
     assert "new" in task.train["text"][:] and len(task.train) == 2
     assert "20 texts without scores are held out" in task.source
+
+
+@pytest.mark.parametrize("said", [{"label": "likeness"}, {"label_names": ["no", "yes"]}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"text": "one", "translations": "two"}, {"validation": "mnli-sample"}], ids=str
+)
+def test_a_label_that_nobody_would_read_is_refused(
+    said: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """That of held-out pairs is read, and stands in their file alone."""
+    rows = "".join(f"a {n},b {n},{n}\n" for n in range(40))
+    (tmp_path / "rows.csv").write_text(f"one,two,likeness\n{rows}")
+    with pytest.raises(RequestError, match=f"{next(iter(said))}= is of held-out pairs of texts with a score"):
+        load_task(tmp_path / "rows.csv", problem_type="sentence_embedding", **{"text": "one", **options}, **said)
+
+
+@pytest.mark.parametrize("translations", [None, "two"])
+def test_the_label_of_held_out_pairs_may_have_any_name(translations: str | None, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("one,two\n" + "".join(f"a {n},b {n}\n" for n in range(40)))
+    (tmp_path / "pairs.csv").write_text("text_a,text_b,likeness\n" + "".join(f"c {n},d {n},{n}\n" for n in range(5)))
+    told = {"text": "one", "translations": translations, "validation": tmp_path / "pairs.csv", "label": "likeness"}
+    task = load_task(tmp_path / "rows.csv", problem_type="sentence_embedding", **told)
+    assert task.validation is not None and task.validation["label"][:] == [0.0, 1.0, 2.0, 3.0, 4.0]

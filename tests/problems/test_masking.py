@@ -72,3 +72,16 @@ def test_a_tokenizer_without_a_mask_token_is_refused() -> None:
 def test_a_share_that_is_none_is_refused(share: object) -> None:
     with pytest.raises(RequestError, match="mask_share"):
         Masking.of(tiny_tokenizer(), share)  # type: ignore[arg-type]
+
+
+def test_the_vocabulary_is_read_where_a_token_is_replaced_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one takes a while, and held-out texts have no replaced tokens."""
+    tokenizer, asked = tiny_tokenizer(), []
+    vocabulary = tokenizer.get_vocab()
+    monkeypatch.setattr(tokenizer, "get_vocab", lambda: asked.append(1) or vocabulary)
+    drawn = Masking.of(tokenizer)
+    drawn.draw(IDS, WORDS, [0], plain=True)
+    assert not asked
+    for number in range(40):
+        drawn.draw(IDS, WORDS, [number], plain=False)
+    assert len(asked) == 1

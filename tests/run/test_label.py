@@ -318,3 +318,78 @@ def test_vectors_are_no_answers_to_record(tmp_path, texts, values):
     tiny_tokenizer().save_pretrained(tmp_path / "encoder")
     with pytest.raises(RequestError, match="gives vectors, which are no answers that are recorded: distil from the"):
         labelled(texts, [str(tmp_path / "encoder")], tmp_path / "soft.jsonl", values=values)
+
+
+# ---- queries with texts ----
+
+QUERIES = [
+    {"query": "the good film", "pos": ["good film"], "neg": ["blue book", "bad"]},
+    {"query": "the blue book", "pos": [], "neg": ["it"]},
+]
+
+
+@pytest.fixture
+def rankers(tmp_path):
+    """One that was trained here, and one as those of the Hub: one label of another name, and no problem_type."""
+    for name, kind, labels in (("ours", "ranking", ["LABEL_0"]), ("hub", None, ["relevance"])):
+        tiny_model("bert", label_names=labels, problem_type=kind, seed=len(name)).save_pretrained(tmp_path / name)
+        tiny_tokenizer().save_pretrained(tmp_path / name)
+    return [str(tmp_path / "ours"), str(tmp_path / "hub")]
+
+
+def write_rows(path, rows):
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_each_text_of_a_query_gets_a_score(tmp_path, rankers, suffix):
+    output = tmp_path / f"soft{suffix}"
+    said: list[str] = []
+    count = label_data(write_rows(tmp_path / "lists.jsonl", QUERIES), rankers, output, say=said.append)
+    assert count == 4 and said == ["2 of 2 queries (100 %)"]
+    first, second = read(output)
+    assert first["query"] == "the good film" and first["label"] == [1.0, 0.0, 0.0]
+    assert second["texts"] == ["it"] and second["label"] == [0.0]  # no order is needed to answer
+    pairs = [("the good film", text) for text in first["texts"]]
+    scores = [Predictor.load(name, problem=get_problem("ranking")).logits(pairs)[:, 0] for name in rankers]
+    np.testing.assert_allclose(first["scores"], np.mean(scores, axis=0), atol=1e-6)
+
+
+def test_rows_of_a_query_and_a_text_are_told_by_the_model_and_those_without_relevance_stay_so(tmp_path, rankers):
+    rows = [{"query": f"q{i % 3}", "text": f"t{i}", "label": None if i % 3 else i} for i in range(6)]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    label_data(source, rankers[:1], tmp_path / "soft.jsonl", say=lambda _: None)
+    found = read(tmp_path / "soft.jsonl")
+    assert [row["label"] for row in found] == [[0.0, 3.0], None, None]
+    assert [row["texts"] for row in found] == [["t0", "t3"], ["t1", "t4"], ["t2", "t5"]]
+
+
+@pytest.mark.parametrize("kind", ["ranking", "retrieval"])
+def test_scores_that_were_written_are_read_again(tmp_path, rankers, kind):
+    lists = [{"query": f"q {i}", "pos": [f"p {i}"], "neg": ["n"]} for i in range(12)]
+    source = write_rows(tmp_path / "lists.jsonl", lists)
+    label_data(source, rankers[:1], tmp_path / "soft.jsonl", say=lambda _: None)
+    found = {row["query"]: row["scores"] for row in read(tmp_path / "soft.jsonl")}
+    task = load_task(tmp_path / "soft.jsonl", problem_type=kind, recorded=RecordedColumns(("scores",)))
+    for row in task.train:
+        assert row["teacher_logits"] == pytest.approx(found[row["text"]]) and row["label"] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "output", "message"),
+    [
+        ("classes", QUERIES, "soft.jsonl", "single_label_classification, and the data have queries with their texts"),
+        ("ours", QUERIES, "soft.csv", "a csv has no lists of texts"),
+        ("ours", [{"text": "good"}], "soft.jsonl", "which column has the query"),
+    ],
+)
+def test_queries_and_models_that_do_not_fit_are_told(tmp_path, rankers, model, rows, output, message):
+    tiny_model("bert", label_names=("no", "yes")).save_pretrained(tmp_path / "classes")
+    tiny_tokenizer().save_pretrained(tmp_path / "classes")
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(RequestError, match=message):
+        label_data(source, [str(tmp_path / model)], tmp_path / output, say=lambda _: None)
+    with pytest.raises(RequestError, match="the data have none: give queries and texts"):
+        label_data("mnli-sample", rankers[:1], tmp_path / "soft.jsonl", say=lambda _: None)
+    assert not (tmp_path / output).exists()

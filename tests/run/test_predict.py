@@ -5,10 +5,11 @@ import io
 import json
 
 import pytest
+from transformers import AutoModelForTokenClassification
 
 from distilnlp.data.columns import Columns
 from distilnlp.errors import RequestError
-from distilnlp.run.predict import Prediction, predict, read_texts, write_predictions
+from distilnlp.run.predict import Prediction, predict, read_query_texts, read_texts, write_predictions
 from tests.tiny import tiny_model, tiny_tokenizer
 
 TEXTS = [("good",), ("the film was very bad and dull",), ("a great book",), ("it",)]
@@ -53,6 +54,21 @@ def test_several_labels_are_joined(tmp_path):
 
 def test_long_texts_are_cut(tmp_path):
     assert len(predict(saved(tmp_path, label_names=["no", "yes"]), [("good " * 500,)])) == 1
+
+
+def test_lists_of_words_that_a_csv_holds_as_text_are_no_texts_for_a_tagger(tmp_path):
+    config = tiny_model("bert", label_names=("O", "B-film"), problem_type=None).config
+    AutoModelForTokenClassification.from_config(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(RequestError, match=r"every text is a list that is written as text, as .*good.*conll files"):
+        predict(str(tmp_path), [("['good', 'film']",), ("['it']",)])
+    assert len(predict(str(tmp_path), [("['good', 'film']",), ("it",)])) == 2
+
+
+def test_lists_of_texts_that_a_csv_holds_as_text_are_not_one_text_of_a_query(tmp_path):
+    (tmp_path / "asked.csv").write_text("query,pos,neg\nwho,\"['she', 'he']\",it\n")
+    with pytest.raises(RequestError, match=r"asked.csv: column 'pos' holds lists that are written as text"):
+        read_query_texts(tmp_path / "asked.csv")
 
 
 @pytest.mark.parametrize(

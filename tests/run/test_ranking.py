@@ -210,6 +210,93 @@ def test_recorded_scores_teach_a_ranker(
     assert teacher.metrics == dict.fromkeys(METRICS, 1.0)
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> Path:
+    """The same queries and texts without relevance."""
+    path = tmp_path_factory.mktemp("data") / "bare.jsonl"
+    with open(rows, encoding="utf-8") as file:
+        given = [{"query": row["query"], "text": row["text"]} for row in csv.DictReader(file)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    return path
+
+
+SETTINGS = ["--precision", "fp32", "--epochs", "1", "--max-length", "32", "--accept-weak-teacher"]
+
+
+@pytest.mark.parametrize("teacher", ["a cross-encoder of the Hub", "one that was trained here"])
+def test_queries_without_relevance_are_learned_from_the_teacher_alone(
+    finished: Path, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], teacher: str
+) -> None:
+    folder, options = finished / "teacher", []
+    if "Hub" in teacher:  # whose config tells nothing of queries, so that the user does
+        folder, options = tmp_path / "cross", ["--problem-type", "ranking"]
+        tiny_model("bert", num_labels=1).save_pretrained(folder)
+        tiny_tokenizer().save_pretrained(folder)
+    arguments = ["distill", str(bare), "--teacher", str(folder), *options, "--student-layers", "1", *SETTINGS]
+    out = said_by(capsys, *arguments, "-o", str(tmp_path / "run"))
+    assert f"{bare} has no labels: the student learns from the teacher alone (no hard_label in the objective)" in out
+    report = report_of(tmp_path / "run")
+    assert report.problem_type == "ranking" and list(report.recipe["stages"]) == ["student"]
+    assert "hard_label" not in report.recipe["stages"]["student"]["objective"]
+    student = report.stages[-1]
+    assert student.metrics == {} and student.fidelity is not None and -1 <= student.fidelity.agreement <= 1
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "ndcg@10" not in card and "agreement" in card
+
+
+def test_a_student_of_queries_without_relevance_is_measured_on_those_that_have_some(
+    finished: Path, bare: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["distill", str(bare), "--validation", str(rows), "--without-relevant", "leave_out"]
+    arguments += ["--teacher", str(finished / "teacher"), "--student-layers", "1", *SETTINGS]
+    out = said_by(capsys, *arguments, "-o", str(tmp_path / "run"))
+    assert "there is no control\n" in out and "the report is of the agreement" not in out
+    assert all(list(row.metrics) == METRICS for row in report_of(tmp_path / "run").stages)
+
+
+def test_a_control_learns_from_the_queries_that_have_relevance(finished: Path, rows: Path, tmp_path: Path) -> None:
+    """The student learns from the others too."""
+    with open(rows, encoding="utf-8") as file:
+        given = list(csv.DictReader(file))
+    some = {row["query"] for row in given if row["label"] == "1"}
+    less = {query for number, query in enumerate(sorted(some)) if number % 3 == 0}
+    path = tmp_path / "some.jsonl"
+    texts = [{**row, "label": None if row["query"] in less else int(row["label"])} for row in given]
+    path.write_text("".join(json.dumps(row) + "\n" for row in texts if row["query"] in some))
+    recipe = {
+        "data": {"task": str(path), "problem_type": "ranking", "max_length": 32},
+        "precision": "fp32",
+        "accept_weak_teacher": True,
+        "stages": {
+            "control": {"like": "student", "teacher": None, "objective": None},
+            "student": {
+                "teacher": str(finished / "teacher"),
+                "student": {"from": str(finished / "teacher"), "layers": 1},
+                "objective": {"hard_label": {}, "response": {}},
+                "training": TRAINING,
+            },
+        },
+    }
+    said: list[str] = []
+    report = run_recipe(make_recipe(recipe, name="some"), tmp_path / "run", say=said.append)
+    assert report is not None and report.stages[-1].metrics
+    counts = {line.split(":")[0]: int(line.split()[-2]) for line in said if line.endswith(" examples")}
+    assert counts["student"] == counts["control"] + len(less)
+
+
+def test_recorded_scores_need_no_relevance(
+    start_weights: str, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column that is named for the scores is not taken for the label, whatever its name."""
+    rows = [json.loads(line) for line in bare.read_text().splitlines()]
+    path = tmp_path / "scored.jsonl"
+    path.write_text("".join(json.dumps({**row, "score": -float(i % 5)}) + "\n" for i, row in enumerate(rows)))
+    arguments = ["distill", str(path), "--problem-type", "ranking", "--teacher-column", "score"]
+    said_by(capsys, *arguments, "--student", start_weights, *SETTINGS, "-o", str(tmp_path / "run"))
+    student = report_of(tmp_path / "run").stages[-1]
+    assert student.metrics == {} and student.fidelity is not None
+
+
 def test_a_cross_encoder_that_calls_its_score_a_regression_is_measured_as_a_ranker(
     tmp_path: Path, rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

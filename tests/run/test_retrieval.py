@@ -150,6 +150,25 @@ def test_any_sentence_encoder_is_measured_on_queries_and_on_scored_pairs(
     assert list(metrics(finished / "student", "pairs.jsonl")) == ["spearmanr", "pearson"]
 
 
+@pytest.mark.parametrize("held_out", ["bare", "with relevance"])
+def test_a_bi_encoder_learns_from_a_cross_encoder_without_relevance(
+    place: Path, tmp_path: Path, held_out: str
+) -> None:
+    rows = []
+    for number in range(24):
+        query, right, wrong = question(number)
+        rows.append({"query": query, "passages": [*wrong, *right]})
+    (tmp_path / "bare.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    changes = [f"data.task={tmp_path / 'bare.jsonl'}", "stages.control=null"]
+    changes += ["stages.student.objective.hard_label=null", "stages.student.training.eval_strategy=epoch"]
+    changes += ["data.validation=null"] if held_out == "bare" else []
+    report = run(place, str(tmp_path / "run"), *changes)
+    assert [stage.role for stage in report.stages] == ["teacher", "student"]
+    student = report.stages[-1]
+    assert list(student.metrics) == ([] if held_out == "bare" else METRICS)
+    assert student.fidelity is not None and -1 <= student.fidelity.agreement <= 1
+
+
 def triplets(path: Path, margin: bool) -> Path:
     rows = []
     for number in range(24):
@@ -233,13 +252,30 @@ def test_the_body_of_the_cross_encoder_itself_becomes_a_bi_encoder_where_pooling
     assert (place / "body" / "student" / "modules.json").is_file()
 
 
-def test_data_that_an_encoder_is_not_measured_on_are_told_with_those_that_it_is(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ("words.conll", [], "single texts: vectors are measured on pairs of texts with a score"),
+        ("parallel.csv", ["--text", "en"], "single texts: vectors are measured on pairs"),
+        (
+            "parallel.csv",
+            ["--text", "en", "--text-pair", "de"],
+            "pairs (en, de) without a score: vectors are measured",
+        ),
+        ("stsb", ["--label", "score"], "task 'stsb' has its own columns: leave text=, text_pair= and label= out"),
+        ("parallel.csv", ["--label", "a", "--label", "b"], "name its column with one --label"),
+        ("parallel.csv", ["--label-names", "names.json"], "leave out --label-names"),
+    ],
+)
+def test_what_an_encoder_is_not_measured_on_is_told_with_what_it_is(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str, options: list[str], message: str
 ) -> None:
-    words = tmp_path / "words.conll"
-    words.write_text("the O\nfilm B-a\n\n" * 3)
-    said = said_by(capsys, "evaluate", str(place / "encoder"), str(words), status=2)
-    assert "single texts: vectors are measured on pairs of texts with a score" in said and "--translation" in said
+    (tmp_path / "words.conll").write_text("the O\nfilm B-a\n\n" * 3)
+    (tmp_path / "parallel.csv").write_text("en,de\n" + "the film,der Film\n" * 3)
+    source = data if data == "stsb" else str(tmp_path / data)
+    said = said_by(capsys, "evaluate", str(place / "encoder"), source, *options, status=2)
+    assert message in said
+    assert "vectors" not in message or ("--text, --text-pair, --label" in said and "--translation" in said)
 
 
 @pytest.mark.slow

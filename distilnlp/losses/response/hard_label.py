@@ -114,8 +114,9 @@ class HardLabel(WeighsClasses):
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
         known = _known(batch)
-        if known is not None:
-            batch = {**batch, "labels": batch["labels"].where(known, batch["labels"].new_zeros(()))}
+        if known is not None:  # what stands in for no label does not count: a class, or a relevance, that can be
+            stand_in = batch["labels"].new_full((), 1 if "groups" in batch else 0)
+            batch = {**batch, "labels": batch["labels"].where(known, stand_in)}
         head = Head(self.name, student, batch, class_weights=self.class_numbers, lists=True)
         rows = head.rows(student)  # (batch, rows, classes)
         problem = self._problem(student, batch)

@@ -34,6 +34,13 @@ def test_a_text_without_a_label_adds_nothing_to_the_mean_over_texts() -> None:
     torch.testing.assert_close(of_texts, of_one / 2)
 
 
+def test_a_query_without_relevance_adds_nothing_to_the_mean_over_queries() -> None:
+    scores = Outputs(logits=torch.tensor([[2.0], [0.0], [1.0], [-1.0]]), problem=get_problem("ranking"))
+    batch = {"groups": torch.tensor([[0, 1], [2, 3]]), "labels": torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])}
+    of_one = F.cross_entropy(torch.tensor([[2.0, 0.0]]), torch.tensor([1]))
+    torch.testing.assert_close(HardLabel()(scores, None, batch), of_one / 2)
+
+
 @pytest.mark.parametrize(
     ("logits", "batch", "message"),
     [
