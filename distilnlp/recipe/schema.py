@@ -603,6 +603,12 @@ def _check_members(recipe: Recipe, here: Path_, members: Sequence[str | TeacherS
         if other or "model" not in said:
             wrong = f"{dotted}.{other[0]} is not for one of several teachers" if other else f"{dotted} has no 'model'"
             raise recipe.error((*here, place), f"{wrong}: give a stage, a folder or a model of the Hub")
+    names = [str(each.model) if isinstance(each, TeacherSpec) else each for each in members]
+    twice = next((place for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise recipe.error(
+            (*here, twice), f"{'.'.join(map(str, (*here, twice)))} is {names[twice]}, which is one of them already"
+        )
 
 
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:
