@@ -305,8 +305,10 @@ class Stage(_Strict):
         if self.recorded is not None:
             return f"column {','.join(self.recorded.columns)}"
         if isinstance(self.teacher, SchemeSpec):
-            members = ", ".join(self.teacher.models)
-            return f"{self.teacher.kind} of {members}" if members else self.teacher.kind
+            if not self.teacher.models:
+                return self.teacher.kind
+            told = ", ".join(f"{key}: {value}" for key, value in self.teacher.settings.items())
+            return f"{self.teacher.kind} of {', '.join(self.teacher.models)}{f' ({told})' if told else ''}"
         return self.teacher.model if isinstance(self.teacher, TeacherSpec) else self.teacher
 
     @property

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.problems import TEACHER_TEXT, problem_of_config
 from distilnlp.recipe import LoraSpec
+from distilnlp.recipe.schema import SchemeSpec
 from distilnlp.run.evaluation import check_head, texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
@@ -50,7 +52,7 @@ from distilnlp.training.compatibility import (
 from distilnlp.training.own_tokens import check_compares_vectors
 from distilnlp.yaml_text import Path_
 
-__all__ = ["Models", "add_adapter", "shortened_config", "teacher_of"]
+__all__ = ["Models", "add_adapter", "shortened_config", "sketch_of", "teacher_of"]
 
 
 # PEFT trains the head in full, and leaves it out of all-linear only where it answers for a text.
@@ -94,6 +96,12 @@ def teacher_of(stage: StagePlan, models: Sequence[FrozenTeacher]) -> Teacher | N
     given = [tuple(models)] if TEACHERS.get(scheme.kind).of_others else []
     made: Teacher = TEACHERS.make(scheme.kind, scheme.settings, *given)
     return made
+
+
+def sketch_of(scheme: SchemeSpec) -> Any:
+    """A teacher with its settings, and without the models that it is made of."""
+    given = [()] if TEACHERS.get(scheme.kind).of_others else []
+    return TEACHERS.make(scheme.kind, scheme.settings, *given)
 
 
 # Texts whose vectors tell which directions to keep: more change nothing.

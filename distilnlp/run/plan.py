@@ -148,7 +148,7 @@ class Plan:
     @property
     def reference_teacher(self) -> str | None:
         """Whom all are compared with: the teacher of the last stage that has one, else whose layers a student has."""
-        teachers = [s.teacher for s in self.stages.values() if s.teacher is not None and s.spec.scheme is None]
+        teachers = [s.teacher for s in self.stages.values() if s.recorded is not None or s.teaching_models]
         makers = [s.start for s in self.stages.values() if s.spec.student is not None and s.start in self.stages]
         return next(reversed(teachers or makers), None)
 
