@@ -27,6 +27,7 @@ class ModelInfo:
         problem: the kind of task that its head is for.
         kept_layers: the teacher layer (1-based) that each block was copied from, where the config says so.
         layer_types: the attention of each block (``full_attention``, ``sliding_attention``) where they differ.
+        members: of a teacher that is made of several, the sizes of each, by its name.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelInfo:
     problem: Problem = field(default_factory=lambda: get_problem("single_label_classification"))
     kept_layers: tuple[int, ...] | None = None
     layer_types: tuple[str, ...] | None = None
+    members: Mapping[str, "ModelInfo"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Needs:
         input_gradients: whether the gradient of the label's logit with respect to the embeddings is used; it comes
             with the logits.
         words: whether the word of each token is used, which the tokenizer tells and no model; of the student only.
+        members: of a teacher that is made of several, what is used of one of them alone, by its name.
     Raises:
         ValueError: ``input_gradients`` without ``logits``.
     """
@@ -61,6 +64,7 @@ class Needs:
     values: frozenset[int] = frozenset()
     input_gradients: bool = False
     words: bool = False
+    members: Mapping[str, "Needs"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.input_gradients and not self.logits:
@@ -74,11 +78,15 @@ class Needs:
             self.values | other.values,
             self.input_gradients or other.input_gradients,
             self.words or other.words,
+            {
+                name: self.members.get(name, Needs()) | other.members.get(name, Needs())
+                for name in (*self.members, *(name for name in other.members if name not in self.members))
+            },
         )
 
     def __bool__(self) -> bool:
         """Whether anything of the model is used, which has to run for it."""
-        return self.logits or bool(self.layers)
+        return self.logits or bool(self.layers) or any(self.members.values())
 
     @property
     def layers(self) -> frozenset[int]:
@@ -108,6 +116,7 @@ class Outputs:
             means 1 each. Of the student only.
         problem: the kind of task that the logits answer, which says what a row of classes in them stands for; None
             tells it by their shape: a choice for each text, or for each token.
+        members: of a teacher that is made of several, the outputs of those of which something is used alone, by name.
     """
 
     logits: Tensor | None = None
@@ -123,6 +132,7 @@ class Outputs:
     words: Tensor | None = None
     weights: Tensor | None = None
     problem: Problem | None = None
+    members: Mapping[str, "Outputs"] = field(default_factory=dict)
 
     def get_logits(self) -> Tensor:
         """Logits ``(batch, classes)``, at least float32. Raises RequestError where there are none."""
@@ -239,6 +249,7 @@ class Outputs:
         changed: dict[str, Any] = {
             **{name: tensor.detach() for name, tensor in alone.items() if tensor is not None},
             **{name: {key: each.detach() for key, each in getattr(self, name).items()} for name in layers},
+            "members": {name: each.detached() for name, each in self.members.items()},
         }
         return dataclasses.replace(self, **changed)
 

@@ -4,12 +4,12 @@ import dataclasses
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
@@ -18,6 +18,10 @@ from distilnlp.outputs import ModelInfo, Needs, Outputs
 from distilnlp.typed import typed
 
 __all__ = ["Objective", "Term", "hard_label_only", "says_schedule", "takes_schedule"]
+
+
+TEACHER = "teacher"  # the key of a term's `Term.teacher`
+Parts = tuple[float | Schedule, Loss, Mapping[str, Schedule | str]]
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,19 @@ class Term:
         weight: >= 0, not 0 throughout.
         loss: the loss; its scheduled settings stand at their start.
         settings: the schedules of its settings, by field.
+        teacher: which of several teachers it compares with; None: with all of them together, or the only one.
     """
 
     name: str
     weight: float | Schedule
     loss: Loss
     settings: Mapping[str, Schedule] = field(default_factory=dict)
+    teacher: str | None = None
+
+    def of_loss(self, loss: Loss) -> "Parts":
+        """The same term with another loss, as `Objective` takes it; a schedule of what that has not is dropped."""
+        kept = {key: schedule for key, schedule in self.settings.items() if takes_schedule(type(loss), key)}
+        return self.weight, loss, {**kept, **({} if self.teacher is None else {TEACHER: self.teacher})}
 
     @property
     def scheduled(self) -> dict[str, Schedule]:
@@ -68,10 +79,11 @@ class Objective:
     A term of weight 0 is left out: nothing is captured or computed for it. Two losses of one name are told apart by
     a number (``hidden_state``, ``hidden_state_2``). A weight may be a `Schedule`; where it is 0 at a step, its term is
     not computed at that step. Settings that change stand in a third place:
-    ``(1.0, SoftTarget(), {"temperature": Schedule("linear", 8.0, 1.0)})``.
+    ``(1.0, SoftTarget(), {"temperature": Schedule("linear", 8.0, 1.0)})``. So does the name of the teacher that a term
+    compares with, where there are several: ``(1.0, HiddenState(), {"teacher": "large"})``.
 
     Args:
-        terms: ``(weight, loss)`` or ``(weight, loss, {setting: Schedule})``.
+        terms: ``(weight, loss)`` or ``(weight, loss, {setting: Schedule, "teacher": name})``.
     Raises:
         RequestError: a negative or non-finite weight, a schedule that a setting cannot have, or nothing left to train
             on, at any time of the training.
@@ -80,11 +92,11 @@ class Objective:
     @typed
     def __init__(
         self,
-        terms: Sequence[tuple[float | Schedule, Loss] | tuple[float | Schedule, Loss, Mapping[str, Schedule]]],
+        terms: Sequence[tuple[float | Schedule, Loss] | tuple[float | Schedule, Loss, Mapping[str, Schedule | str]]],
     ) -> None:
         named: list[Term] = []
         for weight, loss, *rest in terms:
-            settings = dict(rest[0]) if rest else {}
+            teacher, settings = _told(loss, rest[0] if rest else {})
             ends = {"start": weight.start, "end": weight.last} if isinstance(weight, Schedule) else {"": weight}
             for end, value in ends.items():
                 if value != 0 or isinstance(value, bool):
@@ -98,7 +110,8 @@ class Objective:
                 raise error.under(loss.name) from error
             count = sum(term.loss.name == loss.name for term in named)
             name = loss.name if count == 0 else f"{loss.name}_{count + 1}"
-            named.append(Term(name, weight if isinstance(weight, Schedule) else float(weight), loss, settings))
+            weight = weight if isinstance(weight, Schedule) else float(weight)
+            named.append(Term(name, weight, loss, settings, teacher))
         if not named:
             raise RequestError("the objective has no term with a weight above 0: nothing would be trained")
         self.terms = tuple(named)
@@ -107,11 +120,11 @@ class Objective:
     @classmethod
     @typed
     def from_dict(cls, spec: Mapping[str, Mapping[str, object]]) -> "Objective":
-        """From a recipe's mapping: loss name to its settings and ``weight`` (1.0 where absent).
+        """From a recipe's mapping: loss name to its settings, ``weight`` (1.0 where absent) and ``teacher``.
 
         A weight, or a setting that is a float, may be a `Schedule` or the mapping of one.
         """
-        terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
+        terms: list[Parts] = []
         for name, settings in spec.items():
             try:
                 terms.append(_term_of(name, settings))
@@ -124,25 +137,30 @@ class Objective:
 
     def __repr__(self) -> str:
         shown = [
-            f"({term.weight!r}, {term.loss!r}{f', {term.settings!r}' if term.settings else ''})"
-            if term.scheduled
+            f"({term.weight!r}, {term.loss!r}{f', {dict(told)!r}' if told else ''})"
+            if term.scheduled or told
             else f"({term.weight:g}, {term.loss!r})"
             for term in self.terms
+            for told in [term.of_loss(term.loss)[2]]
         ]
         return f"Objective([{', '.join(shown)}])"
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> "Objective":
-        """The objective with every loss fixed to the two models (see `Loss.resolve`)."""
-        terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
+        """The objective with every loss fixed to the two models (see `Loss.resolve`).
+
+        Of a teacher that is made of several, a term is fixed to the one that it names; without a name it may read
+        logits alone, which all of them give together.
+        """
+        terms: list[Parts] = []
         for term in self.terms:
             try:
-                loss = term.loss.resolve(student, teacher)
+                loss = term.loss.resolve(student, info_for(term, student, teacher))
                 _check_words(loss)
+                if teacher is not None and teacher.members and term.teacher is None:
+                    _check_only_logits(dataclasses.replace(term, loss=loss), teacher)
             except RequestError as error:
                 raise error.under(term.name) from error
-            # `response` may become a loss without a temperature, and says so.
-            kept = {key: schedule for key, schedule in term.settings.items() if takes_schedule(type(loss), key)}
-            terms.append((term.weight, loss, kept))
+            terms.append(term.of_loss(loss))  # `response` may become a loss without a temperature, and says so
         return Objective(terms)
 
     def with_label_names(self, names: Callable[[], Sequence[str]]) -> "Objective":
@@ -154,10 +172,10 @@ class Objective:
         if not any(term.loss.names_labels for term in self.terms):
             return self
         known = names()
-        terms: list[tuple[float | Schedule, Loss, Mapping[str, Schedule]]] = []
+        terms: list[Parts] = []
         for term in self.terms:
             try:
-                terms.append((term.weight, term.loss.with_label_names(known), term.settings))
+                terms.append(term.of_loss(term.loss.with_label_names(known)))
             except RequestError as error:
                 raise error.under(term.name) from error
         return Objective(terms)
@@ -173,8 +191,7 @@ class Objective:
         if not needed and not (countable and any(term.loss.scales_by_counts for term in self.terms)):
             return self
         positives, rows = count()
-        terms = [(term.weight, term.loss.with_label_counts(positives, rows), term.settings) for term in self.terms]
-        return Objective(terms)
+        return Objective([term.of_loss(term.loss.with_label_counts(positives, rows)) for term in self.terms])
 
     @property
     def uses_teacher(self) -> bool:
@@ -223,12 +240,15 @@ class Objective:
         return _union(term.needs("student") for term in self.terms)
 
     def needs_teacher(self) -> Needs:
-        """What all terms read of the teacher."""
-        return _union(term.needs("teacher") for term in self.terms)
+        """What all terms read of the teacher; what a term reads of one of several, under its name."""
+        return _union(
+            term.needs("teacher") if term.teacher is None else Needs(members={term.teacher: term.needs("teacher")})
+            for term in self.terms
+        )
 
     def make_modules(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.ModuleDict:
         """The auxiliary modules, by term name; terms without one are absent."""
-        modules = {term.name: term.loss.make_module(student, teacher) for term in self.terms}
+        modules = {term.name: term.loss.make_module(student, info_for(term, student, teacher)) for term in self.terms}
         return nn.ModuleDict({name: module for name, module in modules.items() if module is not None})
 
     def __call__(
@@ -257,7 +277,7 @@ class Objective:
             module = modules[term.name] if modules is not None and term.name in modules else None
             # Losses compute in float32 whatever the models run in (fp16 loses 1e-8, bf16 has 3 digits).
             with torch.autocast(device_type=_device_type(student), enabled=False):
-                value = term.loss_at(progress)(student, teacher if term.loss.uses_teacher else None, batch, module)
+                value = term.loss_at(progress)(student, _outputs_for(term, teacher), batch, module)
             raw[term.name] = value
             weighted.append(weight * value)
         if not weighted:
@@ -276,10 +296,63 @@ class Objective:
                 )
 
 
-def _term_of(name: str, settings: Mapping[str, object]) -> tuple[float | Schedule, Loss, Mapping[str, Schedule]]:
-    """Weight, loss and schedules from a recipe's mapping of one loss."""
+def info_for(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> ModelInfo | None:
+    """The sizes of whom a term compares the student with.
+
+    Several teachers together have no layers: for what reads none they are as large as the student.
+
+    Raises:
+        RequestError: the term names a teacher that is not one of several.
+    """
+    if teacher is None or not teacher.members:
+        if term.teacher is not None:
+            there = "there is none" if teacher is None else f"the only one is {teacher.name}"
+            raise RequestError(
+                f"{term.name} names its teacher, '{term.teacher}', and {there}: leave 'teacher' out", [TEACHER]
+            )
+        return teacher
+    if term.teacher is None:
+        return dataclasses.replace(teacher, layers=student.layers, width=student.width, heads=student.heads)
+    if term.teacher not in teacher.members:
+        raise unknown(f"teacher of {term.name}:", term.teacher, teacher.members, [TEACHER])
+    return teacher.members[term.teacher]
+
+
+def _check_only_logits(term: Term, teacher: ModelInfo) -> None:
+    """Raise RequestError for a term that reads layers of several teachers together."""
+    needs = term.needs("teacher")
+    if term.loss.uses_teacher and (needs.layers or needs.input_gradients):
+        raise RequestError(
+            f"{term.name} reads more than logits, and several teachers together give nothing else: name one of them "
+            f"with '{TEACHER}' ({listed(teacher.members)})"
+        )
+
+
+def _outputs_for(term: Term, teacher: Outputs | None) -> Outputs | None:
+    """The outputs that a term compares the student's with."""
+    if teacher is None or not term.loss.uses_teacher:
+        return None
+    return teacher if term.teacher is None else teacher.members[term.teacher]
+
+
+def _told(loss: Loss, told: Mapping[str, Schedule | str]) -> tuple[str | None, dict[str, Schedule]]:
+    """The teacher's name and the schedules in the third place of a term."""
+    rest = {key: value for key, value in told.items() if key != TEACHER}
+    teacher = told.get(TEACHER)
+    if teacher is not None and not (isinstance(teacher, str) and loss.uses_teacher):
+        why = "it compares with no teacher" if isinstance(teacher, str) else "the name of one is needed"
+        raise RequestError(f"the teacher of {loss.name} is {teacher!r}, and {why}", [loss.name, TEACHER])
+    wrong = next((key for key, value in rest.items() if not isinstance(value, Schedule)), None)
+    if wrong is not None:
+        raise RequestError(f"{wrong} of {loss.name} is {rest[wrong]!r}: a Schedule is needed", [loss.name, wrong])
+    return teacher, {key: value for key, value in rest.items() if isinstance(value, Schedule)}
+
+
+def _term_of(name: str, settings: Mapping[str, object]) -> Parts:
+    """Weight, loss, and schedules and teacher from a recipe's mapping of one loss."""
     values = dict(settings)
-    for key, value in settings.items():
+    teacher = values.pop(TEACHER, None)
+    for key, value in tuple(values.items()):
         if says_schedule(value, name, key):
             try:
                 values[key] = Schedule.from_dict(value)
@@ -292,7 +365,8 @@ def _term_of(name: str, settings: Mapping[str, object]) -> tuple[float | Schedul
     for key in scheduled:
         _check_takes_schedule(loss_class(name), key)
     values |= {key: schedule.start for key, schedule in scheduled.items()}
-    return weight, get_loss(name, **values), scheduled
+    named: Any = {} if teacher is None else {TEACHER: teacher}
+    return weight, get_loss(name, **values), {**scheduled, **named}
 
 
 def hard_label_only() -> Objective:

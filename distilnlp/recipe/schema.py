@@ -305,8 +305,10 @@ class Stage(_Strict):
         if self.recorded is not None:
             return f"column {','.join(self.recorded.columns)}"
         if isinstance(self.teacher, SchemeSpec):
-            members = ", ".join(self.teacher.models)
-            return f"{self.teacher.kind} of {members}" if members else self.teacher.kind
+            if not self.teacher.models:
+                return self.teacher.kind
+            told = ", ".join(f"{key}: {value}" for key, value in self.teacher.settings.items())
+            return f"{self.teacher.kind} of {', '.join(self.teacher.models)}{f' ({told})' if told else ''}"
         return self.teacher.model if isinstance(self.teacher, TeacherSpec) else self.teacher
 
     @property
@@ -603,6 +605,12 @@ def _check_members(recipe: Recipe, here: Path_, members: Sequence[str | TeacherS
         if other or "model" not in said:
             wrong = f"{dotted}.{other[0]} is not for one of several teachers" if other else f"{dotted} has no 'model'"
             raise recipe.error((*here, place), f"{wrong}: give a stage, a folder or a model of the Hub")
+    names = [str(each.model) if isinstance(each, TeacherSpec) else each for each in members]
+    twice = next((place for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise recipe.error(
+            (*here, twice), f"{'.'.join(map(str, (*here, twice)))} is {names[twice]}, which is one of them already"
+        )
 
 
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:

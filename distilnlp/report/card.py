@@ -15,7 +15,7 @@ from distilnlp.report.card_data import (
     recorded_columns,
     redact,
     start_weights,
-    teacher_name,
+    teacher_names,
     title,
 )
 from distilnlp.report.compare import footnotes, markdown_table, relative_lines, verdicts
@@ -149,10 +149,11 @@ def _lineage(report: Report, result: StageResult) -> str:
 
 
 def _teacher(report: Report, spec: Mapping[str, object]) -> str:
-    columns, name = recorded_columns(spec), teacher_name(spec)
+    columns, kind = recorded_columns(spec), part(spec, "teacher").get("kind")
     if columns is not None:
         return f"answers recorded in the data (column {_code(columns)})"
-    return _of_stage(report, name) if name else ""
+    models = " and ".join(_of_stage(report, name) for name in teacher_names(spec))
+    return " of ".join(filter(None, (None if kind is None else str(kind), models)))
 
 
 def _origin(report: Report, student: Mapping[str, object]) -> str:

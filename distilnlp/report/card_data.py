@@ -87,7 +87,7 @@ def start_weights(report: Report, stage: str) -> list[str]:
             continue
         seen.add(name)
         spec = recipe_stage(report, name)
-        origins = [spec.get("model"), part(spec, "student").get("from"), teacher_name(spec)]
+        origins = [spec.get("model"), part(spec, "student").get("from"), *teacher_names(spec)]
         if spec:
             queue.extend(str(origin) for origin in origins if origin)
         elif name != stage:
@@ -101,13 +101,15 @@ def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     return part(part(report.recipe, "stages"), stage)
 
 
-def teacher_name(spec: Mapping[str, object]) -> str | None:
-    """The teacher in a stage of a recipe, whether it stands there by its name or with settings."""
-    settings = part(spec, "teacher")
-    if settings.get("column"):
-        return None
-    name = settings.get("model") or spec.get("teacher")
-    return str(name) if name else None
+def teacher_names(spec: Mapping[str, object]) -> list[str]:
+    """The models that teach a stage of a recipe, whether they stand there by name or with settings."""
+    teacher, settings = spec.get("teacher"), part(spec, "teacher")
+    if not settings:
+        return [str(teacher)] if teacher else []
+    members = settings.get("of")
+    named = members if isinstance(members, list) else [settings]
+    models = [each.get("model") if isinstance(each, Mapping) else each for each in named]
+    return [str(model) for model in models if model]
 
 
 def recorded_columns(spec: Mapping[str, object]) -> str | None:

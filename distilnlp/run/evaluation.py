@@ -1,11 +1,13 @@
 """Measures a model on a task's held-out examples."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig
@@ -27,6 +29,7 @@ from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
 from distilnlp.report.scores import compute_scores
 from distilnlp.run.inputs import data_entry
+from distilnlp.teachers import Combination
 
 __all__ = [
     "Answers",
@@ -34,6 +37,7 @@ __all__ = [
     "answer_of",
     "check_head",
     "columns_of",
+    "combined_answers",
     "evaluate_model",
     "head_of",
     "kind_of",
@@ -100,6 +104,30 @@ def recorded_answers(task: Task) -> Answers | None:
         logits = column_array(data, TEACHER_LOGITS).astype(np.float32)
         examples = np.arange(len(logits))
     predictions = Predictions.of(_labels(data, task, len(logits)), logits, rows=examples)
+    scores, baseline = _scores(predictions, task, data), _baseline(predictions, task, data)
+    return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
+
+
+def combined_answers(members: Mapping[str, Predictions], combination: Combination, task: Task) -> Answers | None:
+    """What several models answer together on the held-out examples.
+
+    Args:
+        members: what each has answered there, by its name.
+        combination: how that is put together.
+        task: of the examples.
+    Returns:
+        None where there is no such answer without the label: one that is drawn, or weighed by it; or where what was
+        kept of the models' answers are no logits.
+    """
+    problem, data = task.problem, task.validation
+    no_logits = problem.labels_itself or problem.vectors or problem.rows == "span"
+    if data is None or no_logits or combination.combine == "stochastic" or combination.reads_labels:
+        return None
+    (name, first), *others = members.items()
+    matched = [first, *(first.matched(other, (name, of))[1] for of, other in others)]
+    asked = combination.asked(len(matched), 0, 0)
+    logits = combination.logits([torch.from_numpy(matched[place].logits) for place in asked], problem, None, asked)
+    predictions = Predictions.of(first.labels, logits.numpy(), rows=first.rows)
     scores, baseline = _scores(predictions, task, data), _baseline(predictions, task, data)
     return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from distilnlp.data.tokenize import check_tokenizer
 from distilnlp.errors import RequestError
 from distilnlp.label_names import match_names
 from distilnlp.losses import Objective
+from distilnlp.losses.objective import info_for
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
 from distilnlp.models.checks import check_fits, training_limit
@@ -27,18 +29,21 @@ from distilnlp.models.predictor import Predictor
 from distilnlp.models.reading import remember_reading
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
-from distilnlp.outputs import ModelInfo
+from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.problems import TEACHER_TEXT, problem_of_config
 from distilnlp.recipe import LoraSpec
+from distilnlp.recipe.schema import SchemeSpec
 from distilnlp.run.evaluation import check_head, texts_of
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
-from distilnlp.teachers import TEACHERS, FrozenTeacher, RecordedTeacher, Teacher, load_teacher
+from distilnlp.teachers import TEACHERS, EnsembleTeacher, FrozenTeacher, RecordedTeacher, Teacher, load_teacher
+from distilnlp.teachers.ensemble import answering
 from distilnlp.training.compatibility import (
     CONFIRM_BATCHES,
+    check_members,
     check_same_tokens,
     check_terms,
     confirm_label_order,
@@ -47,7 +52,7 @@ from distilnlp.training.compatibility import (
 from distilnlp.training.own_tokens import check_compares_vectors
 from distilnlp.yaml_text import Path_
 
-__all__ = ["Models", "add_adapter", "shortened_config", "teacher_of"]
+__all__ = ["Models", "add_adapter", "shortened_config", "sketch_of", "teacher_of"]
 
 
 # PEFT trains the head in full, and leaves it out of all-linear only where it answers for a text.
@@ -84,11 +89,19 @@ def teacher_of(stage: StagePlan, models: Sequence[FrozenTeacher]) -> Teacher | N
         models: those of ``stage.teaching_models``.
     """
     scheme = stage.spec.scheme
+    for name, model in zip(stage.teaching_models, models, strict=True):
+        model.info = replace(model.info, name=name)  # what a recipe calls it
     if scheme is None:
         return next(iter(models), None)
     given = [tuple(models)] if TEACHERS.get(scheme.kind).of_others else []
     made: Teacher = TEACHERS.make(scheme.kind, scheme.settings, *given)
     return made
+
+
+def sketch_of(scheme: SchemeSpec) -> Any:
+    """A teacher with its settings, and without the models that it is made of."""
+    given = [()] if TEACHERS.get(scheme.kind).of_others else []
+    return TEACHERS.make(scheme.kind, scheme.settings, *given)
 
 
 # Texts whose vectors tell which directions to keep: more change nothing.
@@ -269,10 +282,17 @@ class Models:
             if not self.tasks[stage.name].problem.labels_itself:
                 read.add(name)
                 continue
-            with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                info = self._with_head(name, self.tasks[stage.name])
-            needs = self._resolved(stage, model_info(sketches[stage.name]), info).needs_teacher()
-            (read if needs.logits else found).add(name)
+            infos = {}
+            for each in stage.teaching_models:
+                with self._told_at(stage, ("teacher",), *_start_paths(stage)):
+                    known = model_info(sketches[each]) if each in sketches else None
+                    infos[each] = replace(known or self._with_head(each, self.tasks[stage.name]), name=each)
+            own, info, scheme = model_info(sketches[stage.name]), infos[name], stage.spec.scheme
+            if scheme is not None:
+                info = TEACHERS.get(scheme.kind).info_of(own, list(infos.values()))
+            needs = self._resolved(stage, own, info).needs_teacher()
+            read_of_it = needs.logits or needs.members.get(name, Needs()).logits
+            (read if read_of_it else found).add(name)
         return found - read
 
     def _taught_from_outside(self) -> list[tuple[str, StagePlan]]:
@@ -337,42 +357,55 @@ class Models:
 
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
         own, recorded = model_info(sketches[stage.name]), self.recorded(stage)
-        infos, other_tokens = [], None
+        members, other_tokens = [], None
         for name in stage.teaching_models:
             with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                info, differ = self._check_reads(stage, name, sketches)
-            infos.append(info)
+                member, differ = self._check_reads(stage, name, sketches)
+            members.append(member)
             other_tokens = other_tokens or differ
-        info_of: ModelInfo | None = next(iter(infos), None) if recorded is None else recorded.info
-        if stage.spec.scheme is not None:
+        scheme = stage.spec.scheme
+        with self._told_at(stage, ("teacher",), *(("teacher", key) for key in (scheme.settings if scheme else ()))):
+            teacher = recorded or teacher_of(stage, members)
+            check_members(teacher, labelled=self.tasks[stage.name].is_labelled)
+            if scheme is not None and not members:
+                info: ModelInfo | None = TEACHERS.get(scheme.kind).info_of(own, ())
+            else:
+                info = None if teacher is None else teacher.info
+        objective = self._resolved(stage, own, info)
+        needs = objective.needs_teacher()
+        if isinstance(teacher, EnsembleTeacher):
             with self._told_at(stage, ("teacher",)):
-                info_of = TEACHERS.get(stage.spec.scheme.kind).info_of(own, infos)
-        objective = self._resolved(stage, own, info_of)
+                teacher.check(needs)
         if other_tokens is not None:
             self._check_vectors(stage, objective, other_tokens)
         labels = self.tasks[stage.name].label_names
-        if labels is None or not objective.needs_teacher().logits:
+        if labels is None or not members:
             return
-        for name in stage.teaching_models:
+        read = answering(teacher, needs)
+        for name in stage.teaching_models if "" in read else read:
             with self._told_at(stage, ("teacher",)):
-                self._check_means(stage, name, labels, sketches)
+                try:
+                    self._check_means(stage, name, labels, sketches)
+                except RequestError as error:
+                    raise RequestError(f"{name}: {error}" if len(members) > 1 else str(error), error.key) from error
 
     def _check_reads(
         self, stage: StagePlan, name: str, sketches: Mapping[str, PreTrainedModel]
-    ) -> tuple[ModelInfo, str | None]:
-        """The sizes of a model that teaches a stage, and why it reads other tokens, where it does and may."""
+    ) -> tuple[FrozenTeacher, str | None]:
+        """A model that teaches a stage, perhaps without weights, and why it reads other tokens, where it may."""
         other_tokens = self._other_tokens(stage, name)
         if other_tokens is None:
             check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
-        outsider = name not in sketches
-        model = FrozenTeacher(self.outsider(stage, name)).model if outsider else sketches[name]
-        info = model_info(model)
+        found = copy.deepcopy(sketches[name]) if name in sketches else self.outsider(stage, name)
+        teacher = FrozenTeacher(found, self.tokenizer(name))
+        model, info = teacher.model, teacher.info
         if other_tokens is None:
             training_limit([model.config], self.tokenizer(stage.name), stage.data.max_length)
         else:
             check_fits(model.config, self.tokenizer(name))
         size = info.problem.head_size(shortened_config(stage, model.config))
-        return replace(info, num_logits=size), other_tokens
+        teacher.info = replace(info, num_logits=size)
+        return teacher, other_tokens
 
     def _check_means(
         self, stage: StagePlan, name: str, labels: tuple[str, ...], sketches: Mapping[str, PreTrainedModel]
@@ -404,9 +437,10 @@ class Models:
         try:
             return stage.objective.resolve(own, teacher)
         except RequestError as error:
-            here, loss = ("stages", stage.name, "objective"), str(error.key[0])
+            here, (loss, *keys) = ("stages", stage.name, "objective"), map(str, error.key)
             settings = (stage.spec.objective or {})[loss]
-            guilty = loss_culprit(loss, settings, lambda made: made.resolve(own, teacher))
+            term = next(each for each in stage.objective if each.name == loss)
+            guilty = keys or loss_culprit(loss, settings, lambda made: made.resolve(own, info_for(term, own, teacher)))
             place = self.plan.recipe.latest((*here, loss), *((*here, loss, key) for key in guilty or settings))
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 

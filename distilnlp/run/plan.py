@@ -148,7 +148,7 @@ class Plan:
     @property
     def reference_teacher(self) -> str | None:
         """Whom all are compared with: the teacher of the last stage that has one, else whose layers a student has."""
-        teachers = [s.teacher for s in self.stages.values() if s.teacher is not None and s.spec.scheme is None]
+        teachers = [s.teacher for s in self.stages.values() if s.recorded is not None or s.teaching_models]
         makers = [s.start for s in self.stages.values() if s.spec.student is not None and s.start in self.stages]
         return next(reversed(teachers or makers), None)
 
@@ -434,14 +434,31 @@ def _check_loss(recipe: Recipe, name: str, loss_name: str, settings: Mapping[str
     for key, value in settings.items():
         if key not in hints:
             raise recipe.error((*path, key), unknown_key(key, f"{where}.{loss_name}", list(hints)))
+        if key == "teacher" and isinstance(value, str):
+            _check_member(recipe, name, (*path, key), value)
         if not says_schedule(value, loss_name, key):
             _check_type(recipe, (*path, key), f"{where}.{loss_name}.{key}", hints[key], value)
+
+
+def _check_member(recipe: Recipe, name: str, path: tuple[str, ...], teacher: str) -> None:
+    """Whether the teacher that a term names is one of several."""
+    scheme, dotted = recipe.stages[name].scheme, ".".join(path)
+    models = () if scheme is None else scheme.models
+    if not models:
+        raise recipe.error(path, f"{dotted} is for a stage with several teachers: leave it out")
+    if teacher not in models:
+        raise recipe.error(path, f"{dotted}: {unknown('teacher', teacher, models)}")
 
 
 def loss_settings(loss: type[Loss]) -> dict[str, Any]:
     """The keys that a recipe can give for a loss, and their types."""
     hints = get_type_hints(loss)
-    return {"weight": float, **{field.name: hints[field.name] for field in dataclasses.fields(loss) if field.init}}
+    named = {"teacher": str} if loss.uses_teacher else {}
+    return {
+        "weight": float,
+        **named,
+        **{field.name: hints[field.name] for field in dataclasses.fields(loss) if field.init},
+    }
 
 
 def _check_type(recipe: Recipe, path: tuple[str, ...], dotted: str, hint: Any, value: object) -> None:

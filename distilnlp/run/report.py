@@ -17,9 +17,11 @@ from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
 from distilnlp.report.schema import Cost, Fidelity, Report, StageResult, to_json
 from distilnlp.run.environment import library_versions
-from distilnlp.run.evaluation import Answers, texts_of
+from distilnlp.run.evaluation import Answers, combined_answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
-from distilnlp.run.plan import Plan
+from distilnlp.run.models import sketch_of
+from distilnlp.run.plan import Plan, StagePlan
+from distilnlp.teachers import EnsembleTeacher
 from distilnlp.whole_files import write_text
 
 __all__ = ["eval_split", "make_report", "outsider_result"]
@@ -42,10 +44,16 @@ def make_report(
     """
     say("measuring size, speed and agreement")
     recipe, task, teacher = plan.recipe, tasks[plan.last.name], plan.reference_teacher
-    rows = {n: outsider_result(n, answers, tasks[plan.outsiders[n].name]) for n, answers in outside.items()}
+    ensembles = _ensembles(plan, tasks, folder, outside)
+    taught: dict[str | None, StagePlan] = {stage.teacher: stage for stage in plan.stages.values()}
+    taught.update(plan.outsiders)
+    # An ensemble first: it is whom its student is compared with.
+    outside = {**ensembles, **outside}
+    rows = {n: outsider_result(n, answers, tasks[taught[n].name]) for n, answers in outside.items()}
     recorded = {stage.recorded.name for stage in plan.stages.values() if stage.recorded is not None}
     rows.update({name: folder.result(name) for name in plan.stages})
-    costs = _costs(plan, task, folder, [name for name in rows if name not in recorded])
+    no_model = {*recorded, *ensembles}
+    costs = _costs(plan, task, folder, [name for name in rows if name not in no_model])
     fidelities = _fidelities(plan, tasks, folder, outside, rows)
     report = Report(
         name=recipe.name,
@@ -57,7 +65,7 @@ def make_report(
         label_names=None if task.label_names is None else list(task.label_names),
         text_columns=_text_columns(task),
         main_metric=task.main_metric,
-        teacher=_start_of(plan, teacher, recorded),
+        teacher=_start_of(plan, teacher, no_model),
         stages=[
             row.model_copy(update={"cost": costs.get(name), "fidelity": fidelities.get(name)})
             for name, row in rows.items()
@@ -85,6 +93,32 @@ def outsider_result(name: str, answers: Answers, task: Task) -> StageResult:
         extra=answers.extra,
         baseline=answers.baseline,
     )
+
+
+def _ensembles(
+    plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: Mapping[str, Answers]
+) -> dict[str, Answers]:
+    """What the ensembles of a run answer on the held-out examples, where all members were measured on the same."""
+    found: dict[str, Answers] = {}
+    for stage in plan.stages.values():
+        made = None if stage.spec.scheme is None else sketch_of(stage.spec.scheme)
+        if not isinstance(made, EnsembleTeacher) or stage.teacher is None or stage.teacher in found:
+            continue
+        members = stage.teaching_models
+        stages = [name for name in members if name in plan.stages]
+        held_out = {
+            *(folder.result(name).held_out for name in (*stages, stage.name)),
+            *(outside[name].held_out for name in members if name in outside),
+        }
+        if len(held_out) > 1 or any(name not in outside and name not in stages for name in members):
+            continue
+        predictions = {
+            name: outside[name].predictions if name in outside else folder.predictions(name) for name in members
+        }
+        answers = combined_answers(predictions, made.combination, tasks[stage.name])
+        if answers is not None:
+            found[stage.teacher] = answers
+    return found
 
 
 def _fidelities(
@@ -116,9 +150,10 @@ def _fidelities(
     return found
 
 
-def _start_of(plan: Plan, teacher: str | None, recorded: Collection[str]) -> str | None:
-    """The start weights of a teacher; None where its answers are recorded."""
-    if teacher is None or teacher in recorded:
+def _start_of(plan: Plan, teacher: str | None, no_model: Collection[str]) -> str | None:
+    """The start weights of a teacher; None where it is no model of its own."""
+    of_several = any(stage.teacher == teacher and stage.spec.scheme is not None for stage in plan.stages.values())
+    if teacher is None or teacher in no_model or of_several:
         return None
     return plan.stages[teacher].start if teacher in plan.stages else teacher
 

@@ -3,6 +3,8 @@
 from distilnlp.teachers.average import EMATeacher
 from distilnlp.teachers.base import TEACHERS, Cacheable, Teacher, register_teacher
 from distilnlp.teachers.cached import CachedTeacher, CacheSettings
+from distilnlp.teachers.combination import Combination
+from distilnlp.teachers.ensemble import EnsembleTeacher
 from distilnlp.teachers.frozen import FrozenTeacher, load_teacher
 from distilnlp.teachers.recorded import RecordedTeacher
 from distilnlp.teachers.scores import ScoringTeacher
@@ -12,7 +14,9 @@ __all__ = [
     "CacheSettings",
     "Cacheable",
     "CachedTeacher",
+    "Combination",
     "EMATeacher",
+    "EnsembleTeacher",
     "FrozenTeacher",
     "RecordedTeacher",
     "ScoringTeacher",

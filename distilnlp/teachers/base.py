@@ -53,8 +53,11 @@ class Cacheable(Teacher, Protocol):
     needs: Needs
     device: device
 
-    def fingerprint(self) -> str:
-        """A digest of everything in the teacher that its answers depend on: another answer, another digest."""
+    def fingerprint(self) -> str | None:
+        """A digest of everything in the teacher that its answers depend on: another answer, another digest.
+
+        Asked when it is prepared. None: as it is set up, it may answer otherwise the next time.
+        """
 
 
 class Scheme(Protocol):

@@ -174,12 +174,19 @@ def cache_answers(
     """
     if settings.use == "never" or (settings.use == "auto" and passes <= 1):
         return None
+    fingerprint = teacher.fingerprint()
+    if fingerprint is None:
+        said = f"the answers of {teacher.info.name} are not kept: they change, or are more than logits"
+        if settings.use == "always":
+            raise RequestError(f"cache.use=always, and {said}: use auto or never")
+        _say(said)
+        return None
     names = sorted(teacher.columns & set(dataset.column_names) - {"attention_mask", "labels"})
     if teacher.needs.input_gradients:  # of the label's logit
         names.append("labels")
     # input_ids first: the others may be missing, and its rows tell the number of examples.
     rows = Rows(dataset, sorted(names, key=lambda name: name != "input_ids"))
-    store = Store(folder / _key(teacher, rows, settings, autocast), rows)
+    store = Store(folder / _key(teacher, fingerprint, rows, settings, autocast), rows)
     _mend(store)
     if not store.complete:
         longest = _answers_to(teacher, dataset, collate, rows, slice(len(rows.source) - 1, None), autocast)
@@ -193,7 +200,7 @@ def cache_answers(
     return CachedTeacher(teacher, store)
 
 
-def _key(teacher: Cacheable, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
+def _key(teacher: Cacheable, fingerprint: str, rows: Rows, settings: CacheSettings, autocast: Autocast) -> str:
     """Everything that the answers depend on."""
     kind = teacher.device.type
     with autocast():
@@ -201,7 +208,7 @@ def _key(teacher: Cacheable, rows: Rows, settings: CacheSettings, autocast: Auto
     needs = teacher.needs
     parts = {
         "format": FORMAT,
-        "teacher": teacher.fingerprint(),
+        "teacher": fingerprint,
         "needs": [
             needs.logits,
             needs.input_gradients,

@@ -14,8 +14,9 @@ from transformers import TrainingArguments
 from distilnlp.data.nested import flat_dataset
 from distilnlp.errors import RequestError
 from distilnlp.part import Part
-from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, Teacher
+from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, EnsembleTeacher, Teacher
 from distilnlp.teachers.cached import Autocast, Collate, cache_answers
+from distilnlp.teachers.ensemble import answering
 from distilnlp.training.compatibility import CONFIRM_BATCHES, confirm_label_order
 
 __all__ = ["confirm_labels", "drop_own_cache", "keep_answers"]
@@ -39,6 +40,10 @@ def confirm_labels(
     Raises:
         RequestError: as `confirm_label_order`.
     """
+    if isinstance(teacher, EnsembleTeacher):
+        for member in answering(teacher, teacher.needs).values():
+            confirm_labels(member, data, collate, args, label_names)
+        return
     named = teacher.label_names is not None or teacher.info.num_logits == 1
     if named or label_names is None or isinstance(teacher, Part):
         return

@@ -22,10 +22,12 @@ from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo
 from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, Problem, problem_of_config
-from distilnlp.teachers import FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
+from distilnlp.teachers import EnsembleTeacher, FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
+from distilnlp.teachers.ensemble import answering, members_of
 
 __all__ = [
     "CONFIRM_BATCHES",
+    "check_members",
     "check_no_shared_weights",
     "check_same_tokens",
     "check_teacher",
@@ -33,6 +35,7 @@ __all__ = [
     "confirm_label_order",
     "match_labels",
     "match_problem",
+    "models_of",
     "reads_other_tokens",
     "resolve_objective",
     "scoring_teacher",
@@ -172,17 +175,45 @@ def confirm_label_order(
 
 def check_no_shared_weights(student: PreTrainedModel, teacher: object) -> None:
     """Raise RequestError where student and teacher share parameters: the teacher's are frozen, or would move."""
-    # A teacher that follows the training has no model before it.
-    theirs = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
-    if not isinstance(theirs, nn.Module):
-        return
-    frozen = {id(parameter) for parameter in theirs.parameters()}
+    frozen = {id(parameter) for model in models_of(teacher) for parameter in model.parameters()}
     shared = [name for name, parameter in student.named_parameters() if id(parameter) in frozen]
     if shared:
         whole = "are one model" if len(shared) == len(list(student.parameters())) else f"share {len(shared)} weights"
         raise RequestError(
             f"student and teacher {whole} ({shared[0]} first), and what the teacher has is frozen: give the student "
             "weights of its own, by build_student(teacher, ...) or copy.deepcopy(model), before load_teacher"
+        )
+
+
+def models_of(teacher: object) -> list[nn.Module]:
+    """The models that answer, as far as they are there before the training."""
+    # A teacher that follows the training has no model before it.
+    found = [None if isinstance(each, Part) else getattr(each, "model", None) for each in members_of(teacher).values()]
+    return [model for model in found if isinstance(model, nn.Module)]
+
+
+def check_members(teacher: object, texts: Sequence[str] = (), labelled: bool = True) -> None:
+    """What must hold among several teachers: they read the same tokens, and have the labels that they are weighed by.
+
+    Args:
+        teacher: of any kind; one that is made of no other passes.
+        texts: a few real texts.
+        labelled: whether all training data have labels.
+    Raises:
+        RequestError: with the setting as its key where it is one.
+    """
+    if not isinstance(teacher, EnsembleTeacher):
+        return
+    (_, first), *others = ((name, each.tokenizer) for name, each in teacher.members.items())
+    for name, other in others:
+        difference = None if first is None or other is None else token_difference(first, other, texts)
+        if difference is not None:
+            raise RequestError(f"the teacher {name} reads other tokens than the first one: {difference}")
+    if teacher.combination.reads_labels and not labelled:
+        raise RequestError(
+            "weights: loss weighs teachers by the label of each example, and the training data have none: give"
+            " numbers, or leave weights out",
+            ["weights"],
         )
 
 
@@ -194,6 +225,8 @@ def check_teacher(teacher: object) -> None:
             "with info, tokenizer, columns, label_names, prepare, reorder_labels, release and a call that gives "
             "outputs"
         )
+    if isinstance(teacher, EnsembleTeacher) and not teacher.members:
+        raise RequestError("an ensemble is made of at least one teacher; got none")
 
 
 def scoring_teacher(teacher: Teacher | None, tokenizer: PreTrainedTokenizerBase | None) -> Teacher | None:
@@ -207,6 +240,8 @@ def scoring_teacher(teacher: Teacher | None, tokenizer: PreTrainedTokenizerBase 
     """
     if teacher is None or isinstance(teacher, RecordedTeacher | ScoringTeacher):
         return teacher
+    if isinstance(teacher, EnsembleTeacher):
+        return teacher.changed(lambda member: scoring_teacher(member, tokenizer) or member)
     if not isinstance(teacher, FrozenTeacher):
         raise RequestError(
             f"a student that encodes queries and texts apart learns from scores, and {type(teacher).__name__} gives"
@@ -373,19 +408,23 @@ def match_labels(
         student.config.id2label = dict(enumerate(data))
         student.config.label2id = {name: index for index, name in enumerate(data)}
     reference = data or own
-    if teacher is None:
-        return
-    theirs, ours = teacher.info.problem, problem_of_config(student.config)
-    if objective.needs_teacher().logits and not ours.learns_from(theirs):
-        raise RequestError(
-            f"the teacher's head is for '{theirs.name}' and the student's for '{ours.name}', so that their logits "
-            "mean different things: take a teacher that was fine-tuned for the same kind of task, or correct "
-            "problem_type in its config"
-        )
-    if teacher.label_names is None or reference is None:
-        return
-    if objective.needs_teacher().logits:
-        order = label_order(reference, teacher.label_names, "the data" if data else "the student")
+    ours = problem_of_config(student.config)
+    members = answering(teacher, objective.needs_teacher())
+    for name, member in members.items():
+        who, theirs = f"the teacher {name}".rstrip(), member.info.problem
+        if not ours.learns_from(theirs):
+            raise RequestError(
+                f"{who}'s head is for '{theirs.name}' and the student's for '{ours.name}', so that their logits "
+                "mean different things: take a teacher that was fine-tuned for the same kind of task, or correct "
+                "problem_type in its config"
+            )
+        if member.label_names is None:
+            continue
+        reference = reference or member.label_names  # where nobody else tells, several teachers count as the first
+        try:
+            order = label_order(reference, member.label_names, "the data" if data else "the student")
+        except RequestError as error:
+            raise RequestError(f"{who}: {error}" if name else str(error), error.key) from error
         if order is not None:
-            logger.info("the teacher counts the labels in another order; its logits are put into ours")
-            teacher.reorder_labels(order)
+            logger.info("%s counts the labels in another order; its logits are put into ours", who)
+            member.reorder_labels(order)

@@ -1,6 +1,6 @@
 """A teacher that reads tokens of its own: of another tokenizer, or of the text that a translation was made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -37,20 +37,22 @@ def check_compares_vectors(objective: Objective, why: str) -> None:
             )
 
 
-def own_reader(tokenizer: PreTrainedTokenizerBase, config: Any, max_length: int) -> Reader:
+def own_reader(tokenizer: PreTrainedTokenizerBase, configs: Sequence[Any], max_length: int) -> Reader:
     """What reads the texts of a teacher with tokens of its own: as long as the student's, or as long as it can.
 
     Args:
         tokenizer: the teacher's.
-        config: of its model; anything else where it has none.
+        configs: of its models; anything else, or none, where it has none.
         max_length: tokens of the student's inputs.
     Raises:
         RequestError: the tokenizer does not fit the model.
     """
-    if not isinstance(config, PreTrainedConfig):
-        return TextReader(tokenizer, min(max_length, tokenizer.model_max_length))
-    check_fits(config, tokenizer)
-    return TextReader(tokenizer, token_limit(config, tokenizer, max_length))
+    limit = max_length
+    known = [config for config in configs if isinstance(config, PreTrainedConfig)]
+    for config in known:
+        check_fits(config, tokenizer)
+        limit = token_limit(config, tokenizer, limit)
+    return TextReader(tokenizer, limit if known else min(limit, tokenizer.model_max_length))
 
 
 def answers_to(teacher: Teacher, batch: Mapping[str, Tensor]) -> Outputs:

@@ -25,6 +25,7 @@ from distilnlp.data.example_weights import scale_weights
 from distilnlp.data.inspect import (
     dataset_label_names,
     dataset_problem,
+    has_labels,
     text_sample,
     texts_alone,
     to_tokens,
@@ -51,6 +52,7 @@ from distilnlp.problems.masking import SHARE, Masking
 from distilnlp.problems.reading import Reader
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
+from distilnlp.teachers.ensemble import answering
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
@@ -160,17 +162,20 @@ class DistillationTrainer(Trainer):
         self._other_tokens = (
             None if teacher is None else compatibility.reads_other_tokens(own, tokenizer, teacher.tokenizer, visible)
         )
+        labels_itself = own is not None and own.labels_itself
+        compatibility.check_members(teacher, text_sample(visible), labelled=labels_itself or has_labels(visible))
         self._own_reader: Reader | None = None
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
         if tokenizer is not None:
-            # A teacher that follows the training has no model before it.
-            its = None if isinstance(teacher, Part) else getattr(teacher, "model", None)
-            read_with_it = (model,) if self._other_tokens else (model, its)
+            its = compatibility.models_of(teacher)
+            read_with_it = (model,) if self._other_tokens else (model, *its)
             configs = [getattr(each, "config", None) for each in read_with_it]
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
             if self._other_tokens and teacher is not None and teacher.tokenizer is not None:
-                self._own_reader = own_reader(teacher.tokenizer, getattr(its, "config", None), max_length)
+                self._own_reader = own_reader(
+                    teacher.tokenizer, [getattr(each, "config", None) for each in its], max_length
+                )
             for config in read_by:
                 check_fits(config, tokenizer)
         self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._other_tokens else None]
@@ -347,7 +352,7 @@ class DistillationTrainer(Trainer):
             return
         needs = self._hook.needs_teacher()
         self.teacher.prepare(self.args.device, needs)
-        if needs.logits:
+        if answering(self.teacher, needs):
             confirm_labels(
                 self.teacher,
                 lambda: self.get_train_dataloader().dataset,

@@ -274,6 +274,7 @@ def test_a_teacher_may_have_a_cache_of_its_own():
         (["one", {"pooling": "cls"}], "stages.two.teacher.of.1 has no 'model': give a stage"),
         (["one", {"model": "one", "cache": {}}], "stages.two.teacher.of.1.cache is not for one of several teachers"),
         (["one", {"column": "probs"}], "stages.two.teacher.of.1.column is not for one of several teachers"),
+        (["one", {"model": "one"}], "stages.two.teacher.of.1 is one, which is one of them already"),
         ([], "stages.two.teacher is []: should have at least one teacher"),
         ({"kind": 3}, "stages.two.teacher.kind is 3: should be a valid string"),
         ({"kind": "ensemble", "of": "one"}, "stages.two.teacher.of is 'one': should be a valid list"),

@@ -168,7 +168,8 @@ def test_the_schema_knows_every_loss_and_training_argument():
     stage = full_schema()["$defs"]["Stage"]["properties"]
     objective, training = (stage[key]["anyOf"][0]["properties"] for key in ("objective", "training"))
     assert set(objective) == set(list_losses())
-    assert set(objective["soft_target"]["anyOf"][0]["properties"]) == {"weight", "temperature", "class_weights"}
+    keys = {"weight", "teacher", "temperature", "class_weights"}
+    assert set(objective["soft_target"]["anyOf"][0]["properties"]) == keys
     assert {"learning_rate", "num_train_epochs", "seed"} <= set(training)
     assert {"$ref": "#/$defs/Schedule"} in objective["soft_target"]["anyOf"][0]["properties"]["temperature"]["anyOf"]
     assert "anyOf" not in objective["vid"]["anyOf"][0]["properties"]["variance"]
