@@ -14,7 +14,7 @@ from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
-from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.outputs import Answers, ModelInfo, Needs, Outputs
 from distilnlp.typed import typed
 
 __all__ = ["Objective", "Term", "hard_label_only", "says_schedule", "takes_schedule"]
@@ -234,7 +234,7 @@ class Objective:
     def __call__(
         self,
         student: Outputs,
-        teacher: Outputs | None,
+        teacher: Answers | None,
         batch: Batch,
         modules: nn.ModuleDict | None = None,
         progress: float = 0.0,
@@ -242,7 +242,8 @@ class Objective:
         """The weighted sum ``()`` and each term's raw value ``()``, by name; 0 for a term that has weight 0 now.
 
         Args:
-            student, teacher, batch: as for a `Loss`. The teacher may be None where `uses_teacher_at` is False.
+            student, teacher, batch: as for a `Loss`. The teacher may be None where `uses_teacher_at` is False. Of
+                several answers (a tuple) a term that reads the teacher is the mean; of none (an empty one) it is 0.
             modules: what `make_modules` made.
             progress: the share of the training that is over, 0 <= progress < 1; only schedules read it.
         """
@@ -252,28 +253,46 @@ class Objective:
         weighted: list[Tensor] = []
         for term in self.terms:
             weight = term.weight_at(progress)
-            if weight == 0:
+            answers = (None,) if not term.loss.uses_teacher else teacher if isinstance(teacher, tuple) else (teacher,)
+            if weight == 0 or not answers:
                 continue
             module = modules[term.name] if modules is not None and term.name in modules else None
             # Losses compute in float32 whatever the models run in (fp16 loses 1e-8, bf16 has 3 digits).
             with torch.autocast(device_type=_device_type(student), enabled=False):
-                value = term.loss_at(progress)(student, teacher if term.loss.uses_teacher else None, batch, module)
-            raw[term.name] = value
+                loss = term.loss_at(progress)
+                values = [loss(student, answer, batch, module) for answer in answers]
+            raw[term.name] = value = sum(values[1:], values[0]) / len(values)
             weighted.append(weight * value)
         if not weighted:
-            raise RequestError(f"every weight is 0 when {progress:.0%} of the training is over: nothing to train on")
+            raise RequestError(
+                f"no term has a weight when {progress:.0%} of the training is over: nothing to train on"
+            )
         total = sum(weighted[1:], weighted[0])
         return total, {t.name: raw[t.name] if t.name in raw else total.new_zeros(()) for t in self.terms}
 
+    def check_trains_alone(self) -> None:
+        """Raise RequestError where nothing would be trained at a step at which the teacher has no answer."""
+        idle = self._idle_at([term for term in self.terms if not term.loss.uses_teacher])
+        if idle is not None:
+            raise RequestError(
+                "the teacher has no answer at some steps, and the objective has no other term with a weight when "
+                f"{idle:.0%} of the training is over, so that nothing would be trained: add hard_label"
+            )
+
     def _check_that_something_is_trained(self) -> None:
-        """Weights become 0 at the beginning and at an ``until``, or never."""
-        stops = {term.weight.until for term in self.terms if isinstance(term.weight, Schedule)}
-        for progress in sorted({0.0, *stops} - {1.0}):
-            if all(term.weight_at(progress) == 0 for term in self.terms):
-                raise RequestError(
-                    f"every weight is 0 when {progress:.0%} of the training is over, and nothing would be trained: "
-                    "give one term a weight above 0 there"
-                )
+        idle = self._idle_at(self.terms)
+        if idle is not None:
+            raise RequestError(
+                f"every weight is 0 when {idle:.0%} of the training is over, and nothing would be trained: "
+                "give one term a weight above 0 there"
+            )
+
+    @staticmethod
+    def _idle_at(terms: Sequence[Term]) -> float | None:
+        """When none of the terms has a weight; they become 0 at the beginning and at an ``until``, or never."""
+        stops = {term.weight.until for term in terms if isinstance(term.weight, Schedule)}
+        moments = sorted({0.0, *stops} - {1.0})
+        return next((each for each in moments if all(term.weight_at(each) == 0 for term in terms)), None)
 
 
 def _term_of(name: str, settings: Mapping[str, object]) -> tuple[float | Schedule, Loss, Mapping[str, Schedule]]:

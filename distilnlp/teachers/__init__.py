@@ -1,21 +1,28 @@
 """Teachers: whatever answers a batch with `Outputs`."""
 
-from distilnlp.teachers.average import EMATeacher
+from distilnlp.teachers.average import AverageTeacher, EMATeacher
 from distilnlp.teachers.base import TEACHERS, Cacheable, Teacher, register_teacher
+from distilnlp.teachers.best import BestTeacher
 from distilnlp.teachers.cached import CachedTeacher, CacheSettings
 from distilnlp.teachers.frozen import FrozenTeacher, load_teacher
+from distilnlp.teachers.peers import Peers
 from distilnlp.teachers.recorded import RecordedTeacher
 from distilnlp.teachers.scores import ScoringTeacher
+from distilnlp.teachers.snapshots import SnapshotTeacher
 
 __all__ = [
     "TEACHERS",
+    "AverageTeacher",
+    "BestTeacher",
     "CacheSettings",
     "Cacheable",
     "CachedTeacher",
     "EMATeacher",
     "FrozenTeacher",
+    "Peers",
     "RecordedTeacher",
     "ScoringTeacher",
+    "SnapshotTeacher",
     "Teacher",
     "load_teacher",
     "register_teacher",
