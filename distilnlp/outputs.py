@@ -11,7 +11,7 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, get_problem
 
-__all__ = ["ModelInfo", "Needs", "Outputs"]
+__all__ = ["Answers", "ModelInfo", "Needs", "Outputs"]
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,10 @@ class Outputs:
             tokens = like.shape[-2]
             return torch.ones(like.shape[0], tokens, dtype=torch.bool, device=like.device)
         return self.attention_mask.to(like.device).bool()
+
+
+# What a teacher says of a batch: one answer; as a tuple several, or at this step none.
+Answers = Outputs | tuple[Outputs, ...]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

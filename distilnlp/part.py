@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
+from distilnlp.losses import Objective
 from distilnlp.outputs import Needs, Outputs
 from distilnlp.registry import Registry
 
@@ -25,6 +26,9 @@ class Training:
         device: where both are.
         seed: of the training; draw from a generator of your own, so that the student's dropout stays as it is.
         teacher: who teaches, prepared; None without one.
+        objective: what is minimised, resolved; None where a part is attached outside of a trainer.
+        arguments: of the trainer; None as well.
+        evaluates: whether there are data to evaluate on.
     """
 
     model: nn.Module
@@ -32,6 +36,9 @@ class Training:
     device: torch.device
     seed: int
     teacher: Any = None  # not `Teacher`: a teacher may be a part
+    objective: Objective | None = None
+    arguments: TrainingArguments | None = None
+    evaluates: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Pass:
     Args:
         model: the model that the trainer calls. Called again, it answers as usual, and nothing is captured.
         student: what the student gave: what the objective and all parts need of it; gradients flow into it.
-        teacher: what the teacher gave; None without one, or where nobody reads it at this step.
+        teacher: what the teacher gave; None without one, or where nobody reads it at this step. Never a tuple: parts
+            that read the teacher are refused where it gives one.
         batch: the batch, with the columns that anyone reads.
         progress: the share of the training that is over, 0 <= progress < 1.
     """
@@ -72,6 +80,9 @@ class Part(Protocol):
         uses_teacher: whether the teacher's outputs are read, by `term` or otherwise.
         within: of a teacher that is a part: it is asked within the student's forward pass, as it has to be where it
             learns along.
+        one_answer: of a teacher that is a part: whether it gives one answer at every step. One that does not gives a
+            tuple: of several answers each term is the mean, and where it has none (an empty tuple) the terms that
+            read it count as 0; an objective that would train nothing then is refused.
     """
 
     name: str
@@ -79,6 +90,7 @@ class Part(Protocol):
     weight: float = 0.0
     uses_teacher: bool = False
     within: bool = False
+    one_answer: bool = True
 
     def accept(self, student: PreTrainedModel) -> None:
         """Refuse a student that cannot be followed. Raises RequestError."""
@@ -127,6 +139,14 @@ class Part(Protocol):
     def finish(self) -> None:
         """The training is over or broken off: leave the student plain. Called once for each `attach`."""
         return
+
+    def candidates(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Weights that the student may end with in place of its own, by a name for each; asked after `finish`.
+
+        Parameters and buffers, by their names in the student. Where a part gives any, the trainer scores the student
+        and each of them on the evaluation data (``Training.evaluates``), and the student takes those of the best.
+        """
+        return {}
 
     def publish(self, folder: Path) -> None:
         """The model was saved into ``folder`` when a training was over: add what the part leaves beside it."""

@@ -57,6 +57,10 @@ TESTED_ELSEWHERE = {
     "problems/*": ("problems/test_contract.py", "what holds for every kind of task is tested for every kind"),
     "recipe/schema": ("recipe/test_recipe.py", "a recipe is tested as its reader writes it, file and schema at once"),
     "report/card_data": ("report/test_card.py", "the card's metadata is read off the card"),
+    "teachers/student_copy": (
+        "teachers/test_average.py",
+        "a copy of the student is tested with the rules it moves by",
+    ),
     "report/from_training": ("training/test_publishing.py", "it reads a trainer, which is made there"),
     "run/evaluation": ("run/test_run.py", "needs a whole run: what it leaves, resumes and says"),
     "run/json_schema": ("cli/test_commands.py", "the schema is what `distilnlp schema` prints"),

@@ -25,14 +25,15 @@ ALLOWED = {
     "problems": {"label_names", "cut_texts"},
     "outputs": {"problems"},
     "registry": set(),
-    "part": {"outputs", "registry"},
+    "part": {"outputs", "registry", "losses"},
     "parts": {"typed", "problems", "outputs", "part", "losses", "models", "teachers"},
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"typed", "cut_texts", "label_names", "problems"},
     "models": {"typed", "cut_texts", "label_names", "problems", "outputs"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
-    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"} | {"part", "registry"},
+    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
+    | {"part", "registry", "losses"},  # peers learn by losses of their own
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"},
     "hub": {"hub_token", "yaml_text", "recipe.names", "report"},
     "training": {

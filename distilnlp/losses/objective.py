@@ -14,14 +14,15 @@ from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
-from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.outputs import Answers, ModelInfo, Needs, Outputs
 from distilnlp.typed import typed
 
 __all__ = ["Objective", "Term", "hard_label_only", "says_schedule", "takes_schedule"]
 
 
 TEACHER = "teacher"  # the key of a term's `Term.teacher`
-Parts = tuple[float | Schedule, Loss, Mapping[str, Schedule | str]]
+# A term as `Objective` takes it.
+TermSpec = tuple[float | Schedule, Loss, Mapping[str, Schedule | str]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Term:
     settings: Mapping[str, Schedule] = field(default_factory=dict)
     teacher: str | None = None
 
-    def of_loss(self, loss: Loss) -> "Parts":
+    def of_loss(self, loss: Loss) -> "TermSpec":
         """The same term with another loss, as `Objective` takes it; a schedule of what that has not is dropped."""
         kept = {key: schedule for key, schedule in self.settings.items() if takes_schedule(type(loss), key)}
         return self.weight, loss, {**kept, **({} if self.teacher is None else {TEACHER: self.teacher})}
@@ -124,7 +125,7 @@ class Objective:
 
         A weight, or a setting that is a float, may be a `Schedule` or the mapping of one.
         """
-        terms: list[Parts] = []
+        terms: list[TermSpec] = []
         for name, settings in spec.items():
             try:
                 terms.append(_term_of(name, settings))
@@ -151,7 +152,7 @@ class Objective:
         Of a teacher that is made of several, a term is fixed to the one that it names; without a name it may read
         logits alone, which all of them give together.
         """
-        terms: list[Parts] = []
+        terms: list[TermSpec] = []
         for term in self.terms:
             try:
                 loss = term.loss.resolve(student, info_for(term, student, teacher))
@@ -172,7 +173,7 @@ class Objective:
         if not any(term.loss.names_labels for term in self.terms):
             return self
         known = names()
-        terms: list[Parts] = []
+        terms: list[TermSpec] = []
         for term in self.terms:
             try:
                 terms.append(term.of_loss(term.loss.with_label_names(known)))
@@ -254,7 +255,7 @@ class Objective:
     def __call__(
         self,
         student: Outputs,
-        teacher: Outputs | None,
+        teacher: Answers | None,
         batch: Batch,
         modules: nn.ModuleDict | None = None,
         progress: float = 0.0,
@@ -262,7 +263,8 @@ class Objective:
         """The weighted sum ``()`` and each term's raw value ``()``, by name; 0 for a term that has weight 0 now.
 
         Args:
-            student, teacher, batch: as for a `Loss`. The teacher may be None where `uses_teacher_at` is False.
+            student, teacher, batch: as for a `Loss`. The teacher may be None where `uses_teacher_at` is False. Of
+                several answers (a tuple) a term that reads the teacher is the mean; of none (an empty one) it is 0.
             modules: what `make_modules` made.
             progress: the share of the training that is over, 0 <= progress < 1; only schedules read it.
         """
@@ -272,28 +274,46 @@ class Objective:
         weighted: list[Tensor] = []
         for term in self.terms:
             weight = term.weight_at(progress)
-            if weight == 0:
+            answers = (None,) if not term.loss.uses_teacher else teacher if isinstance(teacher, tuple) else (teacher,)
+            if weight == 0 or not answers:
                 continue
             module = modules[term.name] if modules is not None and term.name in modules else None
             # Losses compute in float32 whatever the models run in (fp16 loses 1e-8, bf16 has 3 digits).
             with torch.autocast(device_type=_device_type(student), enabled=False):
-                value = term.loss_at(progress)(student, _outputs_for(term, teacher), batch, module)
-            raw[term.name] = value
+                loss = term.loss_at(progress)
+                values = [loss(student, _outputs_for(term, answer), batch, module) for answer in answers]
+            raw[term.name] = value = sum(values[1:], values[0]) / len(values)
             weighted.append(weight * value)
         if not weighted:
-            raise RequestError(f"every weight is 0 when {progress:.0%} of the training is over: nothing to train on")
+            raise RequestError(
+                f"no term has a weight when {progress:.0%} of the training is over: nothing to train on"
+            )
         total = sum(weighted[1:], weighted[0])
         return total, {t.name: raw[t.name] if t.name in raw else total.new_zeros(()) for t in self.terms}
 
+    def check_trains_alone(self) -> None:
+        """Raise RequestError where nothing would be trained at a step at which the teacher has no answer."""
+        idle = self._idle_at([term for term in self.terms if not term.loss.uses_teacher])
+        if idle is not None:
+            raise RequestError(
+                "the teacher has no answer at some steps, and the objective has no other term with a weight when "
+                f"{idle:.0%} of the training is over, so that nothing would be trained: add hard_label"
+            )
+
     def _check_that_something_is_trained(self) -> None:
-        """Weights become 0 at the beginning and at an ``until``, or never."""
-        stops = {term.weight.until for term in self.terms if isinstance(term.weight, Schedule)}
-        for progress in sorted({0.0, *stops} - {1.0}):
-            if all(term.weight_at(progress) == 0 for term in self.terms):
-                raise RequestError(
-                    f"every weight is 0 when {progress:.0%} of the training is over, and nothing would be trained: "
-                    "give one term a weight above 0 there"
-                )
+        idle = self._idle_at(self.terms)
+        if idle is not None:
+            raise RequestError(
+                f"every weight is 0 when {idle:.0%} of the training is over, and nothing would be trained: "
+                "give one term a weight above 0 there"
+            )
+
+    @staticmethod
+    def _idle_at(terms: Sequence[Term]) -> float | None:
+        """When none of the terms has a weight; they become 0 at the beginning and at an ``until``, or never."""
+        stops = {term.weight.until for term in terms if isinstance(term.weight, Schedule)}
+        moments = sorted({0.0, *stops} - {1.0})
+        return next((each for each in moments if all(term.weight_at(each) == 0 for term in terms)), None)
 
 
 def info_for(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> ModelInfo | None:
@@ -348,7 +368,7 @@ def _told(loss: Loss, told: Mapping[str, Schedule | str]) -> tuple[str | None, d
     return teacher, {key: value for key, value in rest.items() if isinstance(value, Schedule)}
 
 
-def _term_of(name: str, settings: Mapping[str, object]) -> Parts:
+def _term_of(name: str, settings: Mapping[str, object]) -> TermSpec:
     """Weight, loss, and schedules and teacher from a recipe's mapping of one loss."""
     values = dict(settings)
     teacher = values.pop(TEACHER, None)

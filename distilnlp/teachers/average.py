@@ -1,145 +1,183 @@
 """A teacher that is an average of the student: it learns as the student does, and is steadier."""
 
-import copy
-import dataclasses
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
-from distilnlp.models.capture import Capture, model_info
-from distilnlp.models.labels import label_names_of
-from distilnlp.outputs import ModelInfo, Needs, Outputs
-from distilnlp.part import Part, Training
+from distilnlp.part import Training
 from distilnlp.teachers.base import register_teacher
+from distilnlp.teachers.student_copy import StudentCopy, check_count, tensors_of
 from distilnlp.typed import typed
 
-__all__ = ["EMATeacher"]
+__all__ = ["AverageTeacher", "EMATeacher"]
+
+DECAY = 0.999
+START = 0.75
+_KEPT = "kept."  # before the name of a weight in the state: its values after the last steps
 
 
 @register_teacher("average")
-class EMATeacher(Part):
-    """The exponential moving average of the student's weights, in evaluation mode and without gradients.
+class AverageTeacher(StudentCopy):
+    """An average of the student's weights over its training, in evaluation mode and without gradients.
 
-    It starts as a copy of the student. After each optimizer step ``w <- d w + (1 - d) s`` for every weight ``w`` and
-    floating buffer of the average and its counterpart ``s`` in the student; other buffers are copied. Weights in half
-    precision are averaged in float32, where ``1 - d`` is not rounded away.
+    One of three, which the settings choose; each starts as a copy of the student, and is floating buffers too (other
+    buffers are copied):
 
-    It is a part of the training: saved and resumed with its checkpoints, never kept in a cache (it changes) and never
-    saved with the student. After the training `model` is the average, a plain model of transformers.
+    - ``decay`` (the default): an exponential moving average. After each optimizer step ``w <- d w + (1 - d) s`` for
+      every weight ``w`` of the average and its counterpart ``s`` in the student.
+    - ``last``: the plain mean of the student after each of the ``last`` steps before this one. It keeps ``last``
+      copies of the student in memory and in every checkpoint.
+    - ``every``: the plain mean of the student at every so many steps, from a share of the training on (as stochastic
+      weight averaging takes it). Until the first of them it has no answer.
 
     Args:
-        decay: ``d``, 0 <= d < 1, dimensionless: it averages over about ``1 / (1 - d)`` steps. 0 is the student itself,
-            a step old at most.
-    Source: Tarvainen & Valpola 2017, "Mean teachers are better role models", arXiv:1703.01780, equation 2. They raise
-        the decay from 0.99 to 0.999 after the first phase of a training; here it is constant.
+        decay: ``d``, 0 <= d < 1, dimensionless: it averages over about ``1 / (1 - d)`` steps; default: 0.999. 0 is the
+            student itself, a step old at most.
+        decay_warmup: the decay is at most ``(1 + t) / (10 + t)`` after ``t`` steps, so that the average forgets the
+            first weights soon.
+        last: steps, 1 or more.
+        every: steps, 1 or more.
+        start: the share of the training after which ``every`` counts, 0 <= start < 1; default: 0.75.
+    Source: Tarvainen & Valpola 2017, "Mean teachers are better role models", arXiv:1703.01780, equation 2 (they raise
+        the decay from 0.99 to 0.999 after the first phase of a training). Xu et al. 2020, "Improving BERT Fine-Tuning
+        via Self-Ensemble and Self-Distillation", arXiv:2002.10345, for ``last``. Izmailov et al. 2018, "Averaging
+        Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407, for ``every``; they average for
+        the model that is kept, not for a teacher, and at the ends of cycles of the learning rate.
+    Raises:
+        RequestError: a number out of its range (at a decay of 1 the average would never move), or settings of two of
+            the three.
+    """
+
+    name = "average"
+    called = "moving average"
+
+    @typed
+    def __init__(
+        self,
+        decay: float | None = None,
+        decay_warmup: bool = False,
+        last: int | None = None,
+        every: int | None = None,
+        start: float | None = None,
+    ) -> None:
+        super().__init__()
+        moving = decay is not None or decay_warmup
+        if moving + (last is not None) + (every is not None) > 1:
+            raise RequestError(
+                "an average is over the last steps (last), over every so many (every), or a moving one (decay): give "
+                "settings of one of the three",
+                key=["last" if last is not None else "every"],
+            )
+        if start is not None and (every is None or not 0 <= start < 1):
+            raise RequestError(
+                f"start is {start!r}: it is the share of the training, in [0, 1), from which every n-th step counts: "
+                "give it with every",
+                key=["start"],
+            )
+        if decay is not None and not 0 <= decay < 1:
+            raise RequestError(
+                f"the decay of an EMA teacher lies in [0, 1), as 0.99 or 0.999; got {decay!r}", key=["decay"]
+            )
+        for name, value in (("last", last), ("every", every)):
+            if value is not None:
+                check_count(name, value)
+        self.decay = DECAY if decay is None else float(decay)
+        self.decay_warmup = decay_warmup
+        self.last = last
+        self.every = every
+        self.start = START if start is None else float(start)
+        self.one_answer = every is None
+        self._kept: dict[str, Tensor] = {}  # of each floating weight, (last, *its shape)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether it is the mean of anything yet."""
+        return self.every is None or self.notes.get("taken", 0) > 0
+
+    def begin(self) -> dict[str, float]:
+        """``steps`` that were counted, and how many of them were ``taken`` into a mean; none of a constant decay."""
+        if self.every is not None:
+            return {"steps": 0, "taken": 0}
+        return {"steps": 0} if self.decay_warmup or self.last is not None else {}
+
+    def attach(self, training: Training) -> None:
+        """Start as a copy of the student, which is the first that ``last`` knows."""
+        super().attach(training)
+        self._kept = {}
+        if self.last is not None:
+            own = {name: tensor for name, tensor in tensors_of(self._model).items() if tensor.is_floating_point()}
+            self._kept = {name: tensor.new_zeros((self.last, *tensor.shape)) for name, tensor in own.items()}
+            self._keep()
+
+    def on_step(self, progress: float) -> None:
+        """Move on with the student."""
+        if self.last is not None:
+            self.notes["steps"] += 1
+            self._take_mean(self.last)
+            self._keep()
+        elif self.every is not None:
+            if progress < self.start:
+                return
+            self.notes["steps"] += 1
+            if self.notes["steps"] % self.every == 0:
+                self.notes["taken"] += 1
+                self.move(1 / self.notes["taken"])
+        else:
+            self.move(1 - self._decay_now())
+            if self.decay_warmup:
+                self.notes["steps"] += 1
+
+    def _decay_now(self) -> float:
+        if not self.decay_warmup:
+            return self.decay
+        steps = self.notes["steps"]
+        return min(self.decay, (1 + steps) / (10 + steps))
+
+    @torch.no_grad()
+    def _keep(self) -> None:
+        """Note the student in the place of the oldest that is kept."""
+        student = tensors_of(self._student)
+        for name, kept in self._kept.items():
+            kept[int(self.notes["steps"]) % len(kept)] = student[name].to(kept.dtype)
+
+    @torch.no_grad()
+    def _take_mean(self, last: int) -> None:
+        """Be the mean of those that are kept: the students before the last step, which is not kept yet."""
+        student, count = tensors_of(self._student), min(int(self.notes["steps"]), last)
+        for name, tensor in tensors_of(self._model).items():
+            tensor.copy_(self._kept[name][:count].mean(dim=0) if name in self._kept else student[name])
+
+    def state(self) -> Mapping[str, Tensor]:
+        """That of the copy, and the students that are kept."""
+        return {**super().state(), **{f"{_KEPT}{name}": kept for name, kept in self._kept.items()}}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from the average and the students of a checkpoint."""
+        super().load_state(state)
+        for name, kept in self._kept.items():
+            kept.copy_(state[f"{_KEPT}{name}"])
+
+    def finish(self) -> None:
+        """Let go of the student and of what was kept of it; the average stays."""
+        super().finish()
+        self._kept = {}
+
+
+class EMATeacher(AverageTeacher):
+    """The exponential moving average of the student's weights: `AverageTeacher` with a ``decay``.
+
+    Args:
+        decay: 0 <= decay < 1.
+        decay_warmup: as there.
     Raises:
         RequestError: ``decay`` outside [0, 1): at 1 the average would never move.
     """
 
-    of_others = False
     name = "ema_teacher"
-    auxiliary_modules = None  # it has parameters, but none that an optimizer trains
-
-    info: ModelInfo
-    columns: frozenset[str]
 
     @typed
-    def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise RequestError(
-                f"the decay of an EMA teacher lies in [0, 1), as 0.99 or 0.999; got {decay!r}", key=["decay"]
-            )
-        self.decay = float(decay)
-        self.tokenizer: PreTrainedTokenizerBase | None = None
-        self.label_names: tuple[str, ...] | None = None
-        self._model: PreTrainedModel | None = None
-        self._student: PreTrainedModel | None = None
-        self._needs = Needs()
-        self._capture: Capture | None = None
-
-    @property
-    def model(self) -> PreTrainedModel:
-        """The average. Raises RuntimeError before the first training."""
-        if self._model is None:
-            raise RuntimeError("there is no average before a training")
-        return self._model
-
-    # ---- as a teacher ----
-
-    def prepare(self, where: torch.device, needs: Needs) -> None:
-        """Note what is needed; the average is made beside the student when the training begins."""
-        self._needs = needs
-
-    def reorder_labels(self, order: tuple[int, ...]) -> None:
-        """Its labels are the student's. Raises RuntimeError."""
-        raise RuntimeError("an average of the student counts its labels as the student does")
-
-    def release(self) -> None:
-        """Take the capture off the average."""
-        if self._capture is not None:
-            self._capture.remove()
-            self._capture = None
-
-    def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
-        """The average's outputs for a batch, without any gradient."""
-        if self._capture is None:
-            raise RuntimeError("an EMA teacher answers while its student trains")
-        self.model.eval()  # somebody may have set it to train
-        with torch.no_grad():
-            return self._capture.run(batch)
-
-    # ---- as a part of the training ----
-
-    @staticmethod
-    def info_of(student: ModelInfo, others: Sequence[ModelInfo]) -> ModelInfo:
-        """Its sizes are the student's."""
-        return dataclasses.replace(student, name=f"moving average of {student.name}")
-
-    def accept(self, student: PreTrainedModel) -> None:
-        """Be as large as the student, and read and answer what it does."""
-        self.info = self.info_of(model_info(student), ())
-        self.columns = frozenset(inspect.signature(student.forward).parameters)
-        self.label_names = label_names_of(student)
-
-    def attach(self, training: Training) -> None:
-        """Start as a copy of the student. Raises RequestError for a layer that it has not."""
-        self.release()
-        self._student = training.student
-        average = copy.deepcopy(training.student).eval().requires_grad_(False)
-        self._model = average.float() if average.dtype in (torch.float16, torch.bfloat16) else average
-        self._capture = Capture(self._model, self._needs)
-
-    @torch.no_grad()
-    def on_step(self, progress: float) -> None:
-        """Move towards the student."""
-        student = _tensors(self._student)
-        for name, average in _tensors(self._model).items():
-            if average.is_floating_point():
-                # As in the formula, but what does not change in the student (frozen weights) stays as it is to the bit
-                average.lerp_(student[name].to(average.dtype), 1 - self.decay)
-            else:
-                average.copy_(student[name])
-
-    def state(self) -> Mapping[str, Tensor]:
-        """All weights and buffers of the average."""
-        return _tensors(self._model)
-
-    @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from the weights and buffers of a checkpoint."""
-        for name, tensor in _tensors(self._model).items():
-            tensor.copy_(state[name])
-
-    def finish(self) -> None:
-        """Let go of the student; the average stays."""
-        self.release()
-        self._student = None
-
-
-def _tensors(model: PreTrainedModel | None) -> dict[str, Tensor]:
-    """Every parameter and buffer once, those that are shared under their first name."""
-    return {} if model is None else {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    def __init__(self, decay: float = DECAY, decay_warmup: bool = False) -> None:
+        super().__init__(decay=decay, decay_warmup=decay_warmup)

@@ -19,7 +19,7 @@ from distilnlp.losses import HardLabel, Objective, Response, hard_label_only
 from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of, label_order
-from distilnlp.outputs import ModelInfo
+from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, Problem, problem_of_config
 from distilnlp.teachers import EnsembleTeacher, FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
@@ -328,6 +328,10 @@ def resolve_objective(
         objective = hard_label_only() if teacher is None else Objective(taught)
     if teacher is not None and not objective.uses_teacher and not any(part.uses_teacher for part in parts):
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
+    tuples = isinstance(answering, Part) and not answering.one_answer
+    if tuples:
+        objective.check_trains_alone()
+        _check_parts_read_no_tuple(answering, parts)
     check_terms(objective, answering, train_dataset, problem)
     without = rows_without_label(visible_part(train_dataset)) if objective.uses_labels else 0
     if without:
@@ -342,11 +346,24 @@ def resolve_objective(
         names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
         raise RequestError(f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}")
     read = resolved.needs_student().logits or any(part.needs_student().logits for part in parts)
-    unused = not read or resolved.stops_terms
+    unused = not read or resolved.stops_terms or tuples
     if unused and args.ddp_find_unused_parameters is None:
         # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.
         args.ddp_find_unused_parameters = True
     return resolved
+
+
+def _check_parts_read_no_tuple(teacher: object, parts: Sequence[Part]) -> None:
+    """Raise RequestError for a part that would read the answers of a teacher that has several, or none at times."""
+    others = [part for part in parts if part is not teacher]
+    readers = [
+        each.name for each in others if each.uses_teacher or (each.weight > 0 and each.needs_teacher() != Needs())
+    ]
+    if readers:
+        raise RequestError(
+            f"{' and '.join(readers)} needs one answer of the teacher at every step, and {type(teacher).__name__} "
+            "gives several, or none at times: leave one of the two out"
+        )
 
 
 def _known_names(names: Sequence[str] | None, classes: int) -> Sequence[str]:

@@ -17,7 +17,7 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.losses import Objective
 from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.heads import head_logits
-from distilnlp.outputs import ModelInfo, Needs, Outputs
+from distilnlp.outputs import Answers, ModelInfo, Needs, Outputs
 from distilnlp.part import Part, Pass, Training
 from distilnlp.problems import problem_of_config
 
@@ -43,7 +43,7 @@ class ObjectiveHook(Part):
         self.teacher = teacher
         self.parts = tuple(part for part in parts if part.weight > 0)
         self._modules = nn.ModuleDict()
-        self._fed: tuple[Outputs | Callable[[], Outputs] | None, Mapping[str, Tensor], float] | None = None
+        self._fed: tuple[Answers | Callable[[], Answers] | None, Mapping[str, Tensor], float] | None = None
         self._capture: Capture | None = None
         self._handles: list[RemovableHandle] = []
 
@@ -82,7 +82,7 @@ class ObjectiveHook(Part):
         self._capture = self._fed = None
 
     def feed(
-        self, teacher: Outputs | Callable[[], Outputs] | None, batch: Mapping[str, Tensor], progress: float
+        self, teacher: Answers | Callable[[], Answers] | None, batch: Mapping[str, Tensor], progress: float
     ) -> None:
         """What the next training pass is compared with, and how far the training has come.
 
@@ -101,16 +101,17 @@ class ObjectiveHook(Part):
         if not model.training or self._fed is None or self._capture is None:
             return output
         (fed, batch, progress), self._fed = self._fed, None
-        teacher = fed if fed is None or isinstance(fed, Outputs) else fed()
+        teacher = fed() if callable(fed) else fed
         problem = problem_of_config(self._capture.model.config)
         logits, batch = problem.scored(head_logits(output), batch)
         student = self._capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
         student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch))
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         values = list(raw.values())
+        answer = teacher if isinstance(teacher, Outputs) else None
         for part in self.parts:
             with torch.autocast(device_type=total.device.type, enabled=False):
-                value = part.term(Pass(model, student, teacher, batch, progress))
+                value = part.term(Pass(model, student, answer, batch, progress))
             values.append(value)
             total = total + part.weight * value
         return {"loss": total, "terms": torch.stack([value.detach() for value in values])}

@@ -95,6 +95,10 @@ class Parts(TrainerCallback):
             for part in self.parts:
                 part.on_evaluate(kwargs["metrics"])
 
+    def candidates(self) -> dict[str, Mapping[str, Tensor]]:
+        """The weights that the student may end with in place of its own, by a name for each."""
+        return {name: weights for part in self.parts for name, weights in part.candidates().items()}
+
     def publish(self, folder: Path) -> None:
         """Let each part add to a model's folder what it leaves beside it, once the training is over."""
         if not self.attached:

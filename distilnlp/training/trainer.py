@@ -44,7 +44,7 @@ from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
-from distilnlp.outputs import Outputs
+from distilnlp.outputs import Answers
 from distilnlp.part import Part, Training
 from distilnlp.problems import Problem, problem_of_config
 from distilnlp.problems.base import label_feature
@@ -56,6 +56,7 @@ from distilnlp.teachers.ensemble import answering
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
+from distilnlp.training.candidates import take_best
 from distilnlp.training.measuring import joined_scores, joins, logits_alone, measured
 from distilnlp.training.objective_hook import ObjectiveHook
 from distilnlp.training.own_tokens import answers_to, check_compares_vectors, own_reader
@@ -139,6 +140,8 @@ class DistillationTrainer(Trainer):
         self.cache = cache or CacheSettings()
         self._cached: CachedTeacher | None = None
         self._resumed: Path | None = None
+        # Of the last training, where parts offered other weights than the student's own: how each scored, best first.
+        self.candidate_scores: dict[str, float] = {}
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
         train_dataset, eval_dataset = as_dataset(train_dataset, "train_dataset"), as_datasets(eval_dataset, EVAL)
         if isinstance(train_dataset, datasets.IterableDataset):
@@ -309,12 +312,18 @@ class DistillationTrainer(Trainer):
             result = super().train(resumed, trial, ignore_keys_for_eval)
             if trial is None:  # and not after a failure: what was answered serves the run that resumes
                 drop_own_cache(self.args)
-            return result
         finally:
             self._cached = self._resumed = None
             self._parts.finish()
             if self.teacher is not None:
                 self.teacher.release()
+        offered = self._parts.candidates()
+        self.candidate_scores = {}
+        if offered:
+            self.candidate_scores = take_best(
+                self.student, offered, self.args, lambda prefix: self.evaluate(metric_key_prefix=prefix)
+            )
+        return result
 
     def _to_resume(self, wanted: str | bool | None) -> Path | None:
         if not wanted:
@@ -397,7 +406,17 @@ class DistillationTrainer(Trainer):
         Raises:
             RequestError: a part cannot be attached or resumed; a given optimizer lacks what it would have to train.
         """
-        self._parts.attach(Training(self._trained, self.student, self.args.device, self.args.seed, self.teacher))
+        training = Training(
+            self._trained,
+            self.student,
+            self.args.device,
+            self.args.seed,
+            self.teacher,
+            self.distillation_objective,
+            self.args,
+            self.eval_dataset is not None,
+        )
+        self._parts.attach(training)
         if self._parts.trained and not self._optimizer_is_given:
             self.optimizer = None  # that of an earlier training holds the auxiliary modules of then
         if self._resumed is not None:
@@ -594,11 +613,11 @@ class DistillationTrainer(Trainer):
     def _uses_teacher_at(self, progress: float) -> bool:
         return self.teacher is not None and self.distillation_objective.uses_teacher_at(progress)
 
-    def _asked(self, inputs: Mapping[str, Tensor]) -> Callable[[], Outputs]:
+    def _asked(self, inputs: Mapping[str, Tensor]) -> Callable[[], Answers]:
         """What asks the teacher about a batch, in the precision of the training."""
         answering = cast("Teacher", self._cached or self.teacher)
 
-        def ask() -> Outputs:
+        def ask() -> Answers:
             with self.accelerator.autocast():
                 return answers_to(answering, inputs) if self._other_tokens else answering(inputs)
 

@@ -94,3 +94,33 @@ def test_a_loss_that_would_find_no_words_is_refused_before_the_first_step(
     info = Case("soft_target").info()
     with pytest.raises(RequestError, match=message):
         Objective([(1.0, Late())]).resolve(info, info)
+
+
+def test_of_several_answers_a_term_is_the_mean_and_without_any_it_is_0() -> None:
+    """The other terms are as they were."""
+    student, first, second = outputs(0), outputs(1), outputs(2)
+    objective = Objective([(1.0, HardLabel()), (2.0, LogitMSE())])
+    total, raw = objective(student, (first, second), BATCH)
+    alone = [objective(student, each, BATCH)[1]["logit_mse"] for each in (first, second)]
+    torch.testing.assert_close(raw["logit_mse"], (alone[0] + alone[1]) / 2)
+    torch.testing.assert_close(total, raw["hard_label"] + 2 * raw["logit_mse"])
+    none, raw_of_none = objective(student, (), BATCH)
+    assert float(raw_of_none["logit_mse"]) == 0.0
+    torch.testing.assert_close(none, raw["hard_label"])
+    with pytest.raises(RequestError, match="nothing to train on"):
+        Objective([(1.0, LogitMSE())])(student, (), BATCH)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        [(1.0, SoftTarget())],
+        [(Schedule("linear", 1.0, 0.0, until=0.5), HardLabel()), (1.0, SoftTarget())],
+        [(Schedule("constant", 1.0, warmup=0.5), HardLabel()), (1.0, SoftTarget())],
+    ],
+    ids=["no other", "an other that ends", "an other that begins late"],
+)
+def test_an_objective_that_trains_nothing_without_the_teacher_says_so(terms: list[tuple[float, Loss]]) -> None:
+    with pytest.raises(RequestError, match="nothing would be trained: add hard_label"):
+        Objective(terms).check_trains_alone()
+    Objective([(0.1, HardLabel()), *terms]).check_trains_alone()

@@ -265,7 +265,7 @@ def test_the_setting_that_makes_a_loss_impossible_is_found_without_reading_the_m
             "unknown key 'decya' in stages.student.teacher: did you mean 'decay'?",
         ),
         ("teacher={kind: average, decay: 1.5}", "stages.student.teacher.decay: the decay of an EMA teacher lies in"),
-        ("teacher={kind: average, decay: fast}", "stages.student.teacher.decay: EMATeacher: decay is 'fast'"),
+        ("teacher={kind: average, decay: fast}", "stages.student.teacher.decay: AverageTeacher: decay is 'fast'"),
         ("teacher={kind: average, of: [teacher]}", "stages.student.teacher.of: average is made of no other teacher"),
         ("parts={nobody: {}}", "unknown part 'nobody' in stages.student.parts"),
     ],

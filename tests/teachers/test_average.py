@@ -15,7 +15,7 @@ from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, HiddenState, Objective, SoftTarget
 from distilnlp.outputs import Needs
 from distilnlp.part import Training
-from distilnlp.teachers import EMATeacher
+from distilnlp.teachers import AverageTeacher, EMATeacher
 from tests.runs import dataset, largest_difference, make_trainer, snapshot, student_model
 from tests.tiny import BACKBONES
 
@@ -26,9 +26,9 @@ def consistency() -> Objective:
     return Objective([(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, HiddenState())])
 
 
-def begun(student: PreTrainedModel, decay: float, needs: Needs | None = None) -> EMATeacher:
-    """A teacher whose student's training has begun."""
-    teacher = EMATeacher(decay)
+def begun(student: PreTrainedModel, teacher: AverageTeacher | float, needs: Needs | None = None) -> AverageTeacher:
+    """A teacher, or one of a decay, whose student's training has begun."""
+    teacher = EMATeacher(teacher) if isinstance(teacher, float) else teacher
     teacher.accept(student)
     teacher.prepare(torch.device("cpu"), needs or Needs(logits=True))
     teacher.attach(Training(student, student, torch.device("cpu"), 0))
@@ -72,6 +72,102 @@ def test_the_average_is_that_of_the_formula(tmp_path: Path, decay: float, accumu
     assert decay == 0.0 or any(
         not torch.equal(tensor, keep.kept[-1][name]) for name, tensor in teacher.state().items()
     )
+
+
+def walk(student: PreTrainedModel, teacher: AverageTeacher, steps: int) -> list[Tensor]:
+    """Set the student's first weights to 1, 4, 9, ... step by step; those of the average after each."""
+    found = []
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            student.classifier.bias.fill_(float(step**2))
+        teacher.on_step(step / steps)
+        found.append(teacher.model.classifier.bias.detach().clone())
+    return found
+
+
+def at(value: float) -> Tensor:
+    return torch.full((3,), value)
+
+
+def quiet() -> PreTrainedModel:
+    student = student_model(dropout=False)
+    nn.init.zeros_(student.classifier.bias)
+    return student
+
+
+def test_a_decay_that_warms_up_forgets_the_first_weights_soon() -> None:
+    """min(d, (1 + t) / (10 + t)): 0.1 and 2/11, and then d."""
+    student = quiet()
+    found = walk(student, begun(student, EMATeacher(0.15, decay_warmup=True)), 3)
+    expected = at(0.0)
+    for step, decay in ((1, 0.1), (2, 0.15), (3, 0.15)):
+        expected = decay * expected + (1 - decay) * at(step**2)
+        torch.testing.assert_close(found[step - 1], expected)
+
+
+def test_the_mean_of_the_last_steps_is_of_those_before_this_one() -> None:
+    """SDA: after step t the mean of the students after t - 1, t - 2, ...; of fewer at first, the start being one."""
+    student = quiet()
+    found = walk(student, begun(student, AverageTeacher(last=3)), 5)
+    before = [0.0, 1.0, 4.0, 9.0, 16.0]
+    for step, average in enumerate(found, start=1):
+        some = before[max(0, step - 3) : step]
+        torch.testing.assert_close(average, at(sum(some) / len(some)))
+
+
+def test_the_mean_of_every_second_step_begins_late_and_teaches_from_then_on() -> None:
+    """10 steps: the second half has the steps 5 to 10, of which 6, 8 and 10 count."""
+    student = quiet()
+    teacher = begun(student, AverageTeacher(every=2, start=0.5))
+    batch = {"input_ids": torch.tensor([[2, 7, 8, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    found, answers = [], []
+    for step in range(1, 11):
+        with torch.no_grad():
+            student.classifier.bias.fill_(float(step**2))
+        teacher.on_step(step / 10)
+        found.append(teacher.model.classifier.bias.detach().clone())
+        answers.append(teacher(batch) != ())
+    assert answers == [False] * 5 + [True] * 5
+    torch.testing.assert_close(found[9], at((36 + 64 + 100) / 3))
+    torch.testing.assert_close(found[8], at((36 + 64) / 2))
+
+
+def test_until_the_mean_begins_its_terms_count_as_0(tmp_path: Path) -> None:
+    args = {**ADAMW, "logging_steps": 1}
+    trainer = make_trainer(tmp_path, teacher=AverageTeacher(every=1, start=0.5), objective=consistency(), args=args)
+    trainer.train()
+    taught = [log["raw/hidden_state"] > 0 for log in trainer.state.log_history if "raw/hidden_state" in log]
+    assert taught == [False] * 3 + [True] * 3
+    alone = Objective([(1.0, SoftTarget())])
+    with pytest.raises(RequestError, match="nothing would be trained: add hard_label"):
+        make_trainer(tmp_path, teacher=AverageTeacher(every=1), objective=alone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"last": 0}, "last is 0"),
+        ({"every": 0}, "every is 0"),
+        ({"last": 2, "decay": 0.9}, "settings of one of the three"),
+        ({"every": 2, "decay_warmup": True}, "settings of one of the three"),
+        ({"every": 2, "last": 2}, "settings of one of the three"),
+        ({"every": 2, "start": 1.0}, r"start is 1\.0"),
+        ({"start": 0.5}, "give it with every"),
+    ],
+)
+def test_settings_that_mean_nothing_together_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        AverageTeacher(**settings)
+
+
+def test_an_average_without_decay_is_the_student_and_teaches_nothing(tmp_path: Path) -> None:
+    args = {**ADAMW, "max_steps": 3}
+    student = student_model(dropout=False)
+    trainer = make_trainer(tmp_path, model=student, teacher=EMATeacher(0.0), objective=consistency(), args=args)
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "raw/soft_target" in log]
+    assert all(log["raw/soft_target"] == pytest.approx(0, abs=1e-6) for log in logs)
+    assert all(log["raw/hidden_state"] == pytest.approx(0, abs=1e-9) for log in logs)
 
 
 def test_buffers_follow_the_student_and_counts_are_copied() -> None:

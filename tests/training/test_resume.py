@@ -16,7 +16,7 @@ from distilnlp.errors import RunError
 from distilnlp.losses import HardLabel, HiddenState, Objective, Schedule, SoftTarget
 from distilnlp.recipe import LoraSpec
 from distilnlp.run.models import add_adapter
-from distilnlp.teachers import CacheSettings, EMATeacher
+from distilnlp.teachers import AverageTeacher, BestTeacher, CacheSettings, EMATeacher, Peers, SnapshotTeacher
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import dataset, make_trainer, snapshot, student_model
 
@@ -42,6 +42,7 @@ def stream() -> IterableDataset:
 
 
 EPOCH = {"eval_strategy": "epoch"}
+CYCLES = {**EPOCH, "lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 4}}
 Settings = Callable[[], dict[str, Any]]
 CASES: dict[str, tuple[dict[str, Any], Settings]] = {
     "nothing besides": ({}, dict),
@@ -69,6 +70,17 @@ CASES: dict[str, tuple[dict[str, Any], Settings]] = {
     "in the order of the rows": ({**EPOCH, "train_sampling_strategy": "sequential"}, dict),
     "a seed of its own for the rows": ({**EPOCH, "data_seed": 5}, dict),
     "a teacher that follows the student": (EPOCH, lambda: {"teacher": EMATeacher(decay=0.9)}),
+    "a decay that warms up": (EPOCH, lambda: {"teacher": EMATeacher(decay=0.9, decay_warmup=True)}),
+    "the mean of the last students": (EPOCH, lambda: {"teacher": AverageTeacher(last=3)}),
+    "the mean of every second student": (EPOCH, lambda: {"teacher": AverageTeacher(every=2, start=0.1)}),
+    "the best student so far": (
+        {"eval_strategy": "steps", "eval_steps": 1, "learning_rate": 0.1},
+        lambda: {"teacher": BestTeacher()},
+    ),
+    "snapshots of cycles": (CYCLES, lambda: {"teacher": SnapshotTeacher()}),
+    "peers": (EPOCH, lambda: {"teacher": Peers(count=2)}),
+    "the best of the peers": (EPOCH, lambda: {"teacher": Peers(saved="best")}),
+    "peers that are taught by old copies": (EPOCH, lambda: {"teacher": Peers(refresh=4, burn_in=0.1)}),
     "answers from the disk": (EPOCH, lambda: {"cache": CacheSettings(use="always")}),
     "answers of the live teacher": (EPOCH, lambda: {"cache": CacheSettings(use="never")}),
     "weights that change": (EPOCH, lambda: {"objective": fading()}),
@@ -82,6 +94,8 @@ CASES: dict[str, tuple[dict[str, Any], Settings]] = {
 }
 
 SLOW = {"two workers", "a rate that follows the evaluation", "balanced over the processes", "evaluated at the start"}
+SLOW |= {"a decay that warms up", "the mean of the last students", "the mean of every second student"}
+SLOW |= {"the best student so far", "snapshots of cycles", "peers", "the best of the peers"}
 
 
 def trainer(folder: Path, args: dict[str, Any], settings: dict[str, Any]) -> DistillationTrainer:
