@@ -196,7 +196,7 @@ class Peers(Part):
                 )
             seen |= weights
             info = model_info(model)
-            if info.num_logits != own.num_logits or info.problem.name != own.problem.name:
+            if info.num_logits != own.num_logits or type(info.problem) is not type(own.problem):
                 raise RequestError(
                     f"the peer {info.name} has {info.num_logits} logits for {info.problem.name}, and the student "
                     f"{own.num_logits} for {own.problem.name}: give peers of the same task"
