@@ -140,6 +140,10 @@ class Part(Protocol):
         """The training is over or broken off: leave the student plain. Called once for each `attach`."""
         return
 
+    def hear(self, student: Outputs) -> None:
+        """Of a teacher that is asked within the student's pass: what the student gave, just before it is asked."""
+        return
+
     def candidates(self) -> Mapping[str, Mapping[str, Tensor]]:
         """Weights that the student may end with in place of its own, by a name for each; asked after `finish`.
 

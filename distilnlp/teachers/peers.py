@@ -20,6 +20,7 @@ from distilnlp.outputs import Answers, ModelInfo, Needs, Outputs
 from distilnlp.part import Part, Pass, Training
 from distilnlp.problems import problem_of_config
 from distilnlp.teachers.base import register_teacher
+from distilnlp.teachers.collaborate import COMBINATIONS, Combination
 from distilnlp.teachers.student_copy import check_count, load_tensors, tensors_of
 from distilnlp.typed import typed
 
@@ -51,12 +52,17 @@ class Peers(Part):
             all weights. Each peer has a seed of its own.
         refresh: optimizer steps after which the copies that teach are made anew; None: the peers themselves teach.
         burn_in: the share of the training in which nobody teaches anybody, 0 <= burn_in < 1.
+        combine: None: each learns from every other (the terms are a mean). Else all learn from one target, made for
+            each text of the logits of all, the learner's own too, and the label (KDCL): ``naive``, those of the least
+            cross-entropy; ``linear``, the mixture of the least; ``min_logit``, the least logit of each class, counted
+            from that of the label. For one class a text; a text without a label has the mean of all.
         saved: ``first``: the student is the model that is saved. ``best``: it ends with the weights of the one that
             scores best on the evaluation data, by ``metric_for_best_model``.
     Source: Zhang et al. 2018, "Deep Mutual Learning", arXiv:1706.00384, equations 5 to 7; they update the networks in
         turn, here all step at once. Anil et al. 2018, "Large scale distributed neural network training through online
         distillation", arXiv:1804.03235, for ``refresh`` and ``burn_in``; they train each network in processes of its
-        own, here every process trains all of them.
+        own, here every process trains all of them. Guo et al. 2020, "Online Knowledge Distillation via Collaborative
+        Learning", CVPR 2020, for ``combine``; they also distort the images of each network in another way.
     Raises:
         RequestError: a number out of its range; when a training begins: an objective of terms that compare with the
             teacher alone (peers would agree on anything), adapters, peers that share weights with the student or one
@@ -81,6 +87,7 @@ class Peers(Part):
         start: Literal["head", "random"] = "head",
         refresh: int | None = None,
         burn_in: float = 0.0,
+        combine: Combination | None = None,
         saved: Literal["first", "best"] = "first",
     ) -> None:
         if count is not None:
@@ -98,6 +105,7 @@ class Peers(Part):
         self.start = start
         self.refresh = refresh
         self.burn_in = float(burn_in)
+        self.combine = combine
         self.saved = saved
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.label_names: tuple[str, ...] | None = None
@@ -108,8 +116,9 @@ class Peers(Part):
         self._stale: list[_Member] = []  # copies of the student and of each peer
         self._student: PreTrainedModel | None = None
         self._notes = dict(_AT_FIRST)
+        self._heard: Outputs | None = None
         self._of_pass: list[Outputs] = []
-        self._old: list[Outputs] = []
+        self._told: list[tuple[Outputs, ...]] = []  # what the student and each peer are told
 
     # ---- as a teacher ----
 
@@ -131,15 +140,33 @@ class Peers(Part):
     def __call__(self, batch: Mapping[str, Tensor]) -> Answers:
         """The answers of all peers, or of the copies that teach for them, cut off from their gradients.
 
-        Empty in the burn-in, and with ``refresh`` until the first copies are made.
+        Or the one target that they make together. Empty in the burn-in, and with ``refresh`` until the first copies
+        are made.
         """
-        if not self._members:
+        if not self._members or self._heard is None:
             raise RuntimeError("peers answer while their student trains")
         self._of_pass = [member.learn(batch) for member in self._members]
         if not self.teaches:
-            return ()
-        self._old = [member.capture.run(batch) for member in self._stale]
-        return tuple(self._old[1:]) if self._stale else tuple(answer.detached() for answer in self._of_pass)
+            self._told = [()] * (1 + len(self._members))
+        elif self._stale:
+            self._told = self._tell([member.capture.run(batch) for member in self._stale], batch)
+        else:
+            self._told = self._tell([self._heard, *(answer.detached() for answer in self._of_pass)], batch)
+        return self._told[0]
+
+    def hear(self, student: Outputs) -> None:
+        """Note what the student gave, from which its peers learn."""
+        self._heard = student.detached()
+
+    def _tell(self, answers: list[Outputs], batch: Mapping[str, Tensor]) -> list[tuple[Outputs, ...]]:
+        """What each of those who answered is told: the others' answers, or what is made of all."""
+        if self.combine is None:
+            return [tuple(answers[:place] + answers[place + 1 :]) for place in range(len(answers))]
+        logits, labels = torch.stack([answer.get_logits() for answer in answers]), batch["labels"]
+        known = labels >= 0  # (batch,)
+        combined = COMBINATIONS[self.combine](logits, labels.clamp_min(0))
+        target = combined.where(known[:, None], logits.mean(dim=0))
+        return [(dataclasses.replace(answers[0], logits=target),)] * len(answers)
 
     @property
     def teaches(self) -> bool:
@@ -169,7 +196,7 @@ class Peers(Part):
                 )
             seen |= weights
             info = model_info(model)
-            if info.num_logits != own.num_logits or info.problem.name != own.problem.name:
+            if info.num_logits != own.num_logits or type(info.problem) is not type(own.problem):
                 raise RequestError(
                     f"the peer {info.name} has {info.num_logits} logits for {info.problem.name}, and the student "
                     f"{own.num_logits} for {own.problem.name}: give peers of the same task"
@@ -208,6 +235,14 @@ class Peers(Part):
             raise RequestError("peers are whole models, and this student trains adapters: leave lora (peft) out")
         if self.saved == "best" and not training.evaluates:
             raise RequestError("saved is best, and there are no data to find the best by: give an evaluation set")
+        if self.combine is not None:
+            problem, needs = self.info.problem, self._needs
+            if problem.rows != "text" or not problem.exclusive_classes or self.info.num_logits < 2:
+                raise RequestError(
+                    f"combine makes a target of logits and one label a text, and this is {problem.name}: leave it out"
+                )
+            if needs != Needs(logits=True):
+                raise RequestError("combine makes a target of logits, and the objective compares more: leave it out")
         sizes = {(info.layers, info.width, info.heads) for info in map(model_info, (training.student, *self.given))}
         if len(sizes) > 1 and (objective.needs_student().layers or self._needs.layers):
             raise RequestError(
@@ -240,16 +275,17 @@ class Peers(Part):
         if self._objective is None:
             raise RuntimeError("peers learn in a training")
         if not self._of_pass:  # the student's objective reads no teacher at this step
+            self.hear(step.student)
             self(step.batch)
-        living = [step.student.detached(), *(each.detached() for each in self._of_pass)]
-        answers = self._old if self._stale else living
         losses = []
-        for place, (member, own) in enumerate(zip(self._members, self._of_pass, strict=True), start=1):
+        for member, own, told in zip(self._members, self._of_pass, self._told[1:], strict=True):
             own = dataclasses.replace(own, words=step.student.words, weights=step.student.weights)
-            others = tuple(answers[:place] + answers[place + 1 :]) if self.teaches else ()
-            losses.append(self._objective(own, others, step.batch, member.modules, step.progress)[0])
-        self._of_pass, self._old = [], []
+            losses.append(self._objective(own, told, step.batch, member.modules, step.progress)[0])
+        self._forget_pass()
         return torch.stack(losses).sum()
+
+    def _forget_pass(self) -> None:
+        self._heard, self._of_pass, self._told = None, [], []
 
     def on_step(self, progress: float) -> None:
         """Make the copies anew when it is time: at the end of the burn-in, and every ``refresh`` steps."""
@@ -284,7 +320,7 @@ class Peers(Part):
         for model in self.models:
             model.eval()
         self._student = self._objective = self.auxiliary_modules = None
-        self._of_pass, self._old = [], []
+        self._forget_pass()
 
     def candidates(self) -> Mapping[str, Mapping[str, Tensor]]:
         """The weights of the peers, where the best is to be saved."""

@@ -43,7 +43,7 @@ class ObjectiveHook(Part):
         self.teacher = teacher
         self.parts = tuple(part for part in parts if part.weight > 0)
         self._modules = nn.ModuleDict()
-        self._fed: tuple[Answers | Callable[[], Answers] | None, Mapping[str, Tensor], float] | None = None
+        self._fed: tuple[Answers | Callable[[Outputs], Answers] | None, Mapping[str, Tensor], float] | None = None
         self._capture: Capture | None = None
         self._handles: list[RemovableHandle] = []
 
@@ -82,12 +82,12 @@ class ObjectiveHook(Part):
         self._capture = self._fed = None
 
     def feed(
-        self, teacher: Answers | Callable[[], Answers] | None, batch: Mapping[str, Tensor], progress: float
+        self, teacher: Answers | Callable[[Outputs], Answers] | None, batch: Mapping[str, Tensor], progress: float
     ) -> None:
         """What the next training pass is compared with, and how far the training has come.
 
         Args:
-            teacher: what it gave; or what asks it, within the pass.
+            teacher: what it gave; or what asks it, within the pass, told of what the student gave.
         """
         self._fed = (teacher, batch, progress)
 
@@ -101,11 +101,11 @@ class ObjectiveHook(Part):
         if not model.training or self._fed is None or self._capture is None:
             return output
         (fed, batch, progress), self._fed = self._fed, None
-        teacher = fed() if callable(fed) else fed
         problem = problem_of_config(self._capture.model.config)
         logits, batch = problem.scored(head_logits(output), batch)
         student = self._capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
         student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch))
+        teacher = fed(student) if callable(fed) else fed
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         values = list(raw.values())
         answer = teacher if isinstance(teacher, Outputs) else None

@@ -44,7 +44,7 @@ from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import merge_adapter
 from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
-from distilnlp.outputs import Answers
+from distilnlp.outputs import Answers, Outputs
 from distilnlp.part import Part, Training
 from distilnlp.problems import Problem, problem_of_config
 from distilnlp.problems.base import label_feature
@@ -600,7 +600,7 @@ class DistillationTrainer(Trainer):
         progress = self._progress()
         asked = self._asked(inputs) if self._parts.use_teacher or self._uses_teacher_at(progress) else None
         within = isinstance(self.teacher, Part) and self.teacher.within
-        self._hook.feed(asked if within or asked is None else asked(), inputs, progress)
+        self._hook.feed(asked if within or asked is None else asked(None), inputs, progress)
         if tokens is not None and not self._hook.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
         with answering_for(self.student, tokens):
@@ -613,11 +613,13 @@ class DistillationTrainer(Trainer):
     def _uses_teacher_at(self, progress: float) -> bool:
         return self.teacher is not None and self.distillation_objective.uses_teacher_at(progress)
 
-    def _asked(self, inputs: Mapping[str, Tensor]) -> Callable[[], Answers]:
-        """What asks the teacher about a batch, in the precision of the training."""
+    def _asked(self, inputs: Mapping[str, Tensor]) -> Callable[[Outputs | None], Answers]:
+        """What asks the teacher about a batch, in the precision of the training; within a pass it is told of it."""
         answering = cast("Teacher", self._cached or self.teacher)
 
-        def ask() -> Answers:
+        def ask(student: Outputs | None) -> Answers:
+            if student is not None and isinstance(self.teacher, Part):
+                self.teacher.hear(student)
             with self.accelerator.autocast():
                 return answers_to(answering, inputs) if self._other_tokens else answering(inputs)
 

@@ -16,14 +16,14 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
-from distilnlp.teachers import CacheSettings, EMATeacher, layout
+from distilnlp.teachers import CacheSettings, EMATeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
 from tests.runs import all_losses, dataset, make_trainer, student_model, without_dropout
 from tests.training import test_ranking as ranking
 from tests.training import test_retrieval as retrieval
 
-__all__ = ["METRICS", "inputs_file", "train_tiny", "weights_file"]
+__all__ = ["FOLLOWING", "METRICS", "inputs_file", "train_tiny", "weights_file"]
 
 METRICS = "metrics.json"  # of the queries that are held out
 
@@ -47,6 +47,10 @@ OBJECTIVES = {
     "ranking": lambda: ranking.OBJECTIVE,
     "retrieval": lambda: retrieval.OBJECTIVE,
 }
+FOLLOWING = {
+    "average": lambda: EMATeacher(decay=0.9),
+    "peers": lambda: Peers([student_model(dropout=False, hidden=16, seed=3)]),
+}
 # Students of queries with their texts, and their cross-encoder.
 STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}
 
@@ -61,8 +65,8 @@ def _of_queries(student: str) -> dict[str, Any]:
 class _KeepWeights(TrainerCallback):
     """Notes the student, its auxiliary modules and its average at the end of the training, which takes them off."""
 
-    def __init__(self, average: EMATeacher | None) -> None:
-        self.average = average
+    def __init__(self, teacher: EMATeacher | Peers | None) -> None:
+        self.average = teacher if isinstance(teacher, EMATeacher) else None
         self.weights: dict[str, Tensor] = {}
 
     def on_train_end(self, *args: Any, model: Any, **kwargs: Any) -> None:
@@ -106,20 +110,20 @@ def train_tiny(
     rows: int = 48,
     resume: str | None = None,
     cache: str | None = None,
-    average: bool = False,
+    follows: str | None = None,
     args: dict[str, Any] | None = None,
 ) -> DistillationTrainer:
     """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`.
 
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
-    With ``average`` the teacher is an average of the student. Of an objective for queries the student is one that puts
-    texts in order, which is measured at the end: `METRICS`.
+    The teacher may be one that ``follows`` the student: its ``average``, or ``peers``. Of an objective for queries the
+    student is one that puts texts in order, which is measured at the end: `METRICS`.
 
     The objective ``masked words`` is learned from texts alone, by models with a head for words; what both read is
     kept in `inputs_file`.
     """
     place = Path(folder)
-    teacher = EMATeacher(decay=0.9) if average else None
+    teacher = None if follows is None else FOLLOWING[follows]()
     keep, chosen = _KeepWeights(teacher), OBJECTIVES[objective]()
     settings: dict[str, Any] = {"train_dataset": dataset(rows)}
     settings |= {} if teacher is None else {"teacher": teacher}

@@ -2,24 +2,29 @@
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import Dataset, Value
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainerCallback
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import HardLabel, HiddenState, Objective, SoftTarget
+from distilnlp.losses import HardLabel, HiddenState, Objective, Response, SoftTarget
 from distilnlp.models.capture import Capture, model_info
 from distilnlp.outputs import Answers, Outputs
 from distilnlp.part import Part, Pass, Training
 from distilnlp.teachers import Peers
-from tests.runs import dataset, largest_difference, make_trainer, snapshot, student_model, without_dropout
-from tests.tiny import tiny_tokenizer
+from distilnlp.teachers.collaborate import COMBINATIONS
+from tests.masked import masked_model, texts_alone
+from tests.runs import NAMES, dataset, largest_difference, make_trainer, snapshot, student_model, without_dropout
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.test_ranking import queries, ranker
 
 ADAMW = {"optim": "adamw_torch", "learning_rate": 1e-3}
 DML = Objective([(1.0, HardLabel()), (1.0, SoftTarget(temperature=1.0))])
@@ -40,11 +45,16 @@ class Step:
             "labels": torch.tensor([1, 0, 2])
         }
 
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        return {name: self.batch[name] for name in self.batch if name != "labels"}
+
     def losses(self) -> tuple[Outputs, Answers, Tensor, dict[str, Tensor], Tensor]:
         """What the student gave, what it was told, its loss with its terms, and the sum of its peers' losses."""
         self.capture.start()
-        logits = self.student(**{name: self.batch[name] for name in self.batch if name != "labels"}).logits
+        logits = self.student(**self.inputs).logits
         own = self.capture.finish(logits, self.batch["attention_mask"])
+        self.peers.hear(own)
         answers = self.peers(self.batch)
         total, raw = self.objective(own, answers, self.batch)
         term = self.peers.term(Pass(self.student, own, None, self.batch, 0.0))
@@ -83,7 +93,7 @@ def test_identical_peers_teach_nothing() -> None:
     total.backward()
     assert abs(float(raw["soft_target"].detach())) < 1e-6
     F.cross_entropy(
-        student_alone(**{name: step.batch[name] for name in step.batch if name != "labels"}).logits,
+        student_alone(**step.inputs).logits,
         step.batch["labels"],
     ).backward()
     for one, two in zip(student.parameters(), student_alone.parameters(), strict=True):
@@ -100,6 +110,28 @@ def test_no_gradient_goes_from_one_into_another() -> None:
     step.student.zero_grad(set_to_none=True)
     term.backward()
     assert gradients(step.student) == 0 and all(gradients(peer) > 0 for peer in step.peers.models)
+
+
+@pytest.mark.parametrize("combine", COMBINATIONS)
+def test_all_learn_from_one_target_that_all_make(combine: str) -> None:
+    """A text without a label is compared with the mean; the target is a constant for everybody."""
+    step = Step(Peers([quiet(3), quiet(4)], combine=combine), quiet(2))
+    step.batch["labels"][2] = -100
+    own, answers, total, _, term = step.losses()
+    assert isinstance(answers, tuple) and len(answers) == 1 and not answers[0].get_logits().requires_grad
+    everybody = [own.get_logits(), *(peer(**step.inputs).logits for peer in step.peers.models)]
+    logits = torch.stack([each.detach() for each in everybody])
+    target = answers[0].get_logits()
+    torch.testing.assert_close(target[:2], COMBINATIONS[combine](logits[:, :2], step.batch["labels"][:2]))
+    torch.testing.assert_close(target[2], logits[:, 2].mean(dim=0))
+    p = target.softmax(-1)
+    expected = [
+        F.cross_entropy(each, step.batch["labels"], reduction="sum") / 3
+        + (p * (p.log() - each.log_softmax(-1))).sum(-1).mean()
+        for each in logits
+    ]
+    torch.testing.assert_close(total, expected[0])
+    torch.testing.assert_close(term, expected[1] + expected[2])
 
 
 class CountPasses(TrainerCallback):
@@ -240,6 +272,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no labels": (lambda: {"objective": Objective([(1.0, SoftTarget())])}, "nothing would be trained: add hard_label"),
     "adapters": (adapted, "this student trains adapters"),
     "nothing to choose by": (lambda: {"teacher": Peers(saved="best")}, "give an evaluation set"),
+    "a target of more than logits": (
+        lambda: {
+            "teacher": Peers(combine="naive"),
+            "objective": Objective([(1.0, HardLabel()), (1.0, HiddenState())]),
+        },
+        "the objective compares more",
+    ),
     "another size": (
         lambda: {
             "teacher": Peers([student_model(layers=3)]),
@@ -282,3 +321,40 @@ def test_peers_of_another_architecture_compare_their_logits(tmp_path: Path) -> N
     assert trainer.train().global_step == 2
     with pytest.raises(RuntimeError, match="while their student trains"):
         peers({})
+
+
+def number() -> dict[str, Any]:
+    rows = dataset(16).cast_column("label", Value("float32"))
+    return {"model": tiny_model("bert", num_labels=1, problem_type="regression"), "train_dataset": rows}
+
+
+def several_labels() -> dict[str, Any]:
+    plain = dataset(16)
+    rows = [{"text": row["text"], "label": [float(row["label"] == place) for place in range(3)]} for row in plain]
+    model = tiny_model("bert", label_names=NAMES, problem_type="multi_label_classification")
+    return {"model": model, "train_dataset": Dataset.from_list(rows)}
+
+
+def lists() -> dict[str, Any]:
+    return {"model": ranker(), "train_dataset": queries(8)}
+
+
+def masked_words() -> dict[str, Any]:
+    return {"model": masked_model(), "train_dataset": texts_alone(40), "max_length": 24}
+
+
+@pytest.mark.parametrize("task", [number, several_labels, lists, masked_words], ids=lambda task: task.__name__)
+def test_peers_learn_other_tasks_than_classes(tmp_path: Path, task: Callable[[], dict[str, Any]]) -> None:
+    objective = Objective([(1.0, HardLabel()), (1.0, Response())])
+    args = {**ADAMW, "max_steps": 2, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1}
+    peers = Peers()
+    trainer = make_trainer(tmp_path, teacher=peers, objective=objective, args=args, **task())
+    trainer.train()
+    log = trainer.state.log_history[1]
+    (term,) = [key for key in log if key.startswith("raw/") and key not in ("raw/hard_label", "raw/peers")]
+    assert log[term] > 0 and log["raw/peers"] > 0
+    ended = snapshot(trainer.student)
+    settings = {**task(), "teacher": Peers(), "objective": objective, "args": args}
+    resumed = make_trainer(tmp_path, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert all(torch.equal(ended[name], tensor) for name, tensor in snapshot(resumed.student).items())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.scripts.train_tiny import METRICS, STUDENTS, inputs_file, train_tiny, weights_file
+from tests.scripts.train_tiny import FOLLOWING, METRICS, STUDENTS, inputs_file, train_tiny, weights_file
 
 ROOT = Path(__file__).parents[2]
 ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "projected", "dropout": False, "args": {**half, "save_strategy": "epoch"}},
         {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
         {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
-        {"folder": "average", "dropout": False, "average": True, "args": half},
+        *({"folder": name, "dropout": False, "follows": name, "args": half} for name in FOLLOWING),
         *({"folder": name, "dropout": False, "objective": name, "args": half} for name in ALIKE),
         {"folder": "queue", "dropout": False, "objective": "queue", "args": half},
         *({"folder": name, "objective": name, "args": half} for name in STUDENTS),
@@ -52,10 +52,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "whole", "args": {**half, **ADAMW}},
         # Step 9 of 12: the middle of the second epoch.
         {"folder": "resumed", "resume": "whole/checkpoint-9", "args": {**half, **ADAMW}},
-        {"folder": "whole average", "average": True, "args": {**half, **ADAMW}},
+        {"folder": "whole average", "follows": "average", "args": {**half, **ADAMW}},
         {
             "folder": "resumed average",
-            "average": True,
+            "follows": "average",
             "resume": "whole average/checkpoint-9",
             "args": {**half, **ADAMW},
         },
@@ -112,27 +112,28 @@ def difference(first: Path, second: Path) -> float:
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-@pytest.mark.parametrize("name", ["projected", "no logits", "cached", "average", *ALIKE])
+@pytest.mark.parametrize("name", ["projected", "no logits", "cached", *FOLLOWING, *ALIKE])
 def test_two_processes_equal_one_at_the_same_global_batch(
     runs: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     """Trap 14: losses outside of the student's forward would leave the ranks with gradients of their own.
 
     Without a term on the logits the head gets no gradient, for which DistributedDataParallel would wait. An average of
-    the student is among the weights that are compared.
+    the student, and peers, are among the weights that are compared.
     """
     train_tiny(
         str(tmp_path),
         dropout=False,
         objective=name if name in (*ALIKE, "no logits") else "all",
         cache=str(tmp_path / "answers") if name == "cached" else None,
-        average=name == "average",
+        follows=name if name in FOLLOWING else None,
         args={"per_device_train_batch_size": 8},
     )
     assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
     learned = load_file(weights_file(runs / name))
-    assert any("distilnlp_modules" in key for key in learned) == (name not in ("jacobian", "average"))
+    assert any("distilnlp_modules" in key for key in learned) == (name not in ("jacobian", *FOLLOWING))
     assert any(key.startswith("average.") for key in learned) == (name == "average")
+    assert any("distilnlp_peers" in key for key in learned) == (name == "peers")
     largest = difference(weights_file(runs / name), weights_file(tmp_path))
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")

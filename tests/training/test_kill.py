@@ -18,13 +18,13 @@ ADAMW = {"optim": "adamw_torch", "num_train_epochs": 5, "save_strategy": "steps"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("average", [False, True], ids=["projections", "an average of the student as the teacher"])
+@pytest.mark.parametrize("follows", [None, "average", "peers"], ids=str)
 def test_a_training_that_is_killed_ends_with_the_same_weights(
-    tmp_path: Path, record_property: Callable[[str, object], None], average: bool
+    tmp_path: Path, record_property: Callable[[str, object], None], follows: str | None
 ) -> None:
-    """Dropout, AdamW; a save at every step, of which two are kept. The average is among the weights."""
-    settings: dict[str, Any] = {"average": average, "args": {**ADAMW, "save_total_limit": 2}}
-    train_tiny(str(tmp_path / "whole"), average=average, args={**ADAMW, "save_strategy": "no"})
+    """Dropout, AdamW; a save at every step, of which two are kept. A teacher that follows has its weights too."""
+    settings: dict[str, Any] = {"follows": follows, "args": {**ADAMW, "save_total_limit": 2}}
+    train_tiny(str(tmp_path / "whole"), follows=follows, args={**ADAMW, "save_strategy": "no"})
     folder = tmp_path / "killed"
     killer = Killer(folder, seed=KILLS)
 
@@ -34,6 +34,7 @@ def test_a_training_that_is_killed_ends_with_the_same_weights(
     assert check_checkpoints(folder) == [29, 30]
     assert not killer.saving()
     difference = largest_difference(weights_file(folder), weights_file(tmp_path / "whole"))
-    report("training with an average" if average else "training", killer, difference, record_property)
+    report(f"training with {follows or 'projections'}", killer, difference, record_property)
     assert difference == 0.0
-    assert any(name.startswith("average.") for name in load_file(weights_file(folder))) is average
+    kept = {"average": "average.", "peers": "distilnlp_peers", None: "distilnlp_modules"}[follows]
+    assert any(name.startswith(kept) for name in load_file(weights_file(folder)))
