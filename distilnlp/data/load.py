@@ -85,8 +85,8 @@ def load_task(
         recorded: own data only: where the answers of a teacher stand. The splits then have the column
             ``teacher_logits``, ``(labels,)`` a row, in the order of ``label_names``.
         optional_labels: own data only: rows may have no label. Where none has, the splits have no column ``label``;
-            where some have, the label of the others is -100 (classes), NaN (a number) or null, they are trained on and
-            never held out.
+            where some have, the label of the others is -100 (classes), NaN (a number; of each text of a query) or
+            null, they are trained on and never held out.
         known: gives the kind of task and the labels' names (of the teacher's head), for rows without labels.
 
     Raises:

@@ -57,8 +57,8 @@ class Request:
     def columns(self, names: Sequence[str], where: str) -> Columns:
         """What the columns of the data are for. Raises RequestError where that cannot be told."""
         text, text_pair, label = self.text, self.text_pair, self.label
-        if self.trained is not None:
-            own = self.trained
+        ranks, own = self._ranks(names), self.trained
+        if own is not None and not (ranks and not {*own.names} <= {*names}):  # queries have several forms
             if text is None and text_pair is None:
                 _check_trained(names, where, "text", own.text, own.text_pair)
                 text, text_pair = own.text, own.text_pair
@@ -66,7 +66,7 @@ class Request:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
         recorded = () if self.recorded is None else self.answers_in(names, where)
-        if self._ranks(names):
+        if ranks:
             return ranking_columns(
                 names,
                 where,

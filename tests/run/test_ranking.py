@@ -210,6 +210,23 @@ def test_recorded_scores_teach_a_ranker(
     assert teacher.metrics == dict.fromkeys(METRICS, 1.0)
 
 
+def test_a_ranker_is_measured_on_queries_of_another_form_than_it_was_trained_on(
+    finished: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists: dict[str, dict[str, list[str]]] = {}
+    with open(rows, encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            each = lists.setdefault(row["query"], {"0": [], "1": []})
+            each[row["label"]].append(row["text"])
+    path = tmp_path / "lists.jsonl"
+    path.write_text(
+        "".join(json.dumps({"query": q, "pos": own["1"], "neg": own["0"]}) + "\n" for q, own in lists.items())
+    )
+    options = ["--without-relevant", "leave_out", "--max-length", "32", "--json"]
+    found = json.loads(said_by(capsys, "evaluate", str(finished / "student"), str(path), *options))
+    assert list(found["metrics"]["validation"]) == METRICS
+
+
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> Path:
     """The same queries and texts without relevance."""
