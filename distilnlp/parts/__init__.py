@@ -1,5 +1,6 @@
 """The parts that a recipe names: each changes what a student learns, or the student itself, while it trains."""
 
 from distilnlp.part import PARTS, Part, Pass, Training, register_part
+from distilnlp.parts.early_exits import EarlyExits
 
-__all__ = ["PARTS", "Part", "Pass", "Training", "register_part"]
+__all__ = ["PARTS", "EarlyExits", "Part", "Pass", "Training", "register_part"]
