@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
+from distilnlp.parts import PARTS
 from distilnlp.teachers import CacheSettings, EMATeacher, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
@@ -46,6 +47,12 @@ OBJECTIVES = {
     "queue": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("crd", queue=16, dimension=8))]),
     "ranking": lambda: ranking.OBJECTIVE,
     "retrieval": lambda: retrieval.OBJECTIVE,
+}
+# Parts that change a student while it learns: what each freezes, draws and trains has to be alike in all processes.
+CHANGING: dict[str, dict[str, object]] = {
+    "early_exits": {},
+    "theseus": {"until": 0.6},
+    "progressive": {"losses": {"mobilebert": {}}},
 }
 # Students of queries with their texts, and their cross-encoder.
 STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}
@@ -107,13 +114,14 @@ def train_tiny(
     resume: str | None = None,
     cache: str | None = None,
     average: bool = False,
+    part: str | None = None,
     args: dict[str, Any] | None = None,
 ) -> DistillationTrainer:
     """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`.
 
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
-    With ``average`` the teacher is an average of the student. Of an objective for queries the student is one that puts
-    texts in order, which is measured at the end: `METRICS`.
+    With ``average`` the teacher is an average of the student; ``part`` is one of `CHANGING`. Of an objective for
+    queries the student is one that puts texts in order, which is measured at the end: `METRICS`.
 
     The objective ``masked words`` is learned from texts alone, by models with a head for words; what both read is
     kept in `inputs_file`.
@@ -140,6 +148,7 @@ def train_tiny(
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
+        parts=[] if part is None else [PARTS.make(part, CHANGING[part])],
     )
     last = get_last_checkpoint(folder) if place.is_dir() else None
     with mock.patch.object(layout, "CHUNK_ROWS", 5):
