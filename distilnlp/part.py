@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from distilnlp.losses import Objective
-from distilnlp.outputs import Needs, Outputs
+from distilnlp.outputs import ModelInfo, Needs, Outputs
 from distilnlp.registry import Registry
 
 __all__ = ["PARTS", "Part", "Pass", "Training", "register_part"]
@@ -65,10 +65,10 @@ class Pass:
 class Part(Protocol):
     """Follows a training. Subclass it and write what you need: every method has a default that does nothing.
 
-    The order: `accept` when the trainer is made; then for every training `attach`, `load_state` if it is resumed,
-    `term` in each forward pass where ``weight`` is above 0, `on_step` after each optimizer step, `on_evaluate` after
-    each evaluation, `state` whenever a checkpoint is written, and `finish`; `publish` when the model is saved. A
-    teacher may be a part too (`EMATeacher` is one).
+    The order: `accept` and `meet` when the trainer is made; then for every training `attach`, `load_state` if it is
+    resumed, `on_pass` before each forward pass and `term` in it where ``weight`` is above 0, `on_step` after each
+    optimizer step, `on_evaluate` after each evaluation, `state` whenever a checkpoint is written, and `finish`;
+    `publish` when the model is saved. A teacher may be a part too (`EMATeacher` is one).
 
     Attributes:
         name: of the part in checkpoints and messages, unique in a training: letters, digits and underscores.
@@ -78,6 +78,10 @@ class Part(Protocol):
             `term`), or the processes of a distributed training drift apart.
         weight: of what `term` gives in the loss; 0: there is no term.
         uses_teacher: whether the teacher's outputs are read, by `term` or otherwise.
+        holds_teacher: whether it works with the teacher itself, which need not be asked for that.
+        freezes: whether it takes weights of the student out of the training, for a time or altogether. Then hidden
+            states without a gradient are no mistake.
+        alone: whether in this pass its term alone trains the student; the objective is no more than measured.
         within: of a teacher that is a part: it is asked within the student's forward pass, as it has to be where it
             learns along.
         one_answer: of a teacher that is a part: whether it gives one answer at every step. One that does not gives a
@@ -89,6 +93,9 @@ class Part(Protocol):
     auxiliary_modules: nn.Module | None = None
     weight: float = 0.0
     uses_teacher: bool = False
+    holds_teacher: bool = False
+    freezes: bool = False
+    alone: bool = False
     within: bool = False
     one_answer: bool = True
 
@@ -96,8 +103,12 @@ class Part(Protocol):
         """Refuse a student that cannot be followed. Raises RequestError."""
         return
 
+    def meet(self, teacher: ModelInfo | None) -> None:
+        """Get to know the sizes of the teacher; None without one. Raises RequestError for one that does not fit."""
+        return
+
     def needs_student(self) -> Needs:
-        """What `term` reads of the student; asked after `accept`."""
+        """What `term` reads of the student; asked after `accept` and `meet`."""
         return Needs()
 
     def needs_teacher(self) -> Needs:
@@ -115,6 +126,10 @@ class Part(Protocol):
     def term(self, step: Pass) -> Tensor:
         """What the part adds to the loss, ``()``: a mean over the examples of the batch, before its ``weight``."""
         raise RuntimeError(f"{type(self).__name__} has a weight and does not say what it adds to the loss")
+
+    def on_pass(self, progress: float) -> None:
+        """A forward pass in training begins, after a share ``progress`` of it, 0 <= progress < 1."""
+        return
 
     def on_step(self, progress: float) -> None:
         """An optimizer step is done, and with it a share ``progress`` of the training, 0 < progress <= 1."""

@@ -1,6 +1,8 @@
 """What a shell completes beside options and commands; where nothing fits, it completes files."""
 
-__all__ = ["losses", "recipes", "tasks"]
+__all__ = ["exit_threshold", "losses", "recipes", "tasks", "thresholds"]
+
+_STEPS = ("0", "0.05", "0.1", "0.2", "0.3", "0.5", "1")
 
 
 def recipes(incomplete: str) -> list[str]:
@@ -22,3 +24,14 @@ def tasks(incomplete: str) -> list[str]:
     from distilnlp.data.glue_table import task_names
 
     return [name for name in task_names() if name.startswith(incomplete)]
+
+
+def exit_threshold(incomplete: str) -> list[str]:
+    """Thresholds at which exits are mostly tried, that begin so."""
+    return [step for step in _STEPS if step.startswith(incomplete)]
+
+
+def thresholds(incomplete: str) -> list[str]:
+    """What is typed, with one more threshold behind its last comma."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{step}" for step in _STEPS if step.startswith(last)]

@@ -10,12 +10,14 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from distilnlp.cli import _complete
+from distilnlp.errors import RequestError
 
 __all__ = [
     "ACCEPT",
     "AcceptWeakTeacher",
     "DataDir",
     "DryRun",
+    "ExitThreshold",
     "Fresh",
     "Label",
     "LabelNames",
@@ -31,6 +33,7 @@ __all__ = [
     "WithoutRelevant",
     "label_columns",
     "split_columns",
+    "split_thresholds",
     "with_training_options",
 ]
 
@@ -59,6 +62,13 @@ ProblemType = Annotated[
     str | None,
     # Not listed: the kinds come with numpy, for which --help would wait. A wrong one is answered with all of them.
     typer.Option(help="Kind of task, such as regression or multi_label_classification. [default: as the labels look]"),
+]
+ExitThreshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Of a model with exits: a text leaves where it is answered this surely, from 0 (never) to 1 (at once).",
+        autocompletion=_complete.exit_threshold,
+    ),
 ]
 Weight = Annotated[
     str | None, typer.Option(help="Column of how much each training example counts. [default: all alike]")
@@ -172,6 +182,16 @@ def label_columns(label: list[str] | None) -> str | list[str] | None:
 def split_columns(said: list[str] | None) -> list[str] | None:
     """The columns of an option that takes several, with commas between them or repeated; None where none is said."""
     return [name.strip() for each in said or () for name in each.split(",") if name.strip()] or None
+
+
+def split_thresholds(said: str) -> list[float]:
+    """Numbers with commas between them. Raises RequestError for anything else."""
+    try:
+        return [float(each) for each in said.split(",")]
+    except ValueError:
+        raise RequestError(
+            f"--exit-thresholds '{said}': numbers from 0 to 1 with commas between them are needed, as 0,0.1,0.3,1"
+        ) from None
 
 
 def with_training_options(function: Callable[..., None]) -> Callable[..., None]:

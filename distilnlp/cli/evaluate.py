@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from distilnlp.cli import _complete
 from distilnlp.cli import _options as options
 from distilnlp.errors import RequestError
 
@@ -29,6 +30,15 @@ def command(
         int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 64,
+    exit_threshold: options.ExitThreshold = None,
+    exit_thresholds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T,T,...",
+            help="Of a model with exits: a table of score, layers and speed at each of these thresholds, as 0,0.3,1.",
+            autocompletion=_complete.thresholds,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model on the held-out examples of TASK.
@@ -37,6 +47,9 @@ def command(
     queries with their texts (a file with a column query, or --problem-type retrieval), or, with --translation, on how
     often it finds the translation of a text, and the reverse.
     """
+    several_thresholds = None if exit_thresholds is None else options.split_thresholds(exit_thresholds)
+    if several_thresholds is not None and exit_threshold is not None:
+        raise RequestError("--exit-thresholds measures at several and --exit-threshold at one: give one of the two")
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
@@ -45,6 +58,7 @@ def command(
     from distilnlp.problems import get_problem
     from distilnlp.run import evaluate_model
     from distilnlp.run.evaluation import columns_of, kind_of
+    from distilnlp.run.exit_table import exit_rows, show_rows
     from distilnlp.run.vectors import gives_vectors
 
     folder = str(data_dir) if data_dir else None
@@ -75,7 +89,17 @@ def command(
             validation=validation,
             data_dir=folder,
         )
-    results = evaluate_model(model, loaded, max_length=max_length, batch_size=batch_size)
+    if several_thresholds is not None:
+        rows = exit_rows(model, loaded, several_thresholds, max_length=max_length, batch_size=batch_size)
+        if as_json:
+            shown = {"model": model, "task": loaded.name, "metric": loaded.main_metric}
+            typer.echo(json.dumps({**shown, "exits": [row.to_dict() for row in rows]}, indent=2))
+        else:
+            typer.echo(f"{model} on {loaded.name} (validation)\n{show_rows(rows, loaded.main_metric)}")
+        return
+    results = evaluate_model(
+        model, loaded, max_length=max_length, batch_size=batch_size, exit_threshold=exit_threshold
+    )
     if as_json:
         typer.echo(json.dumps({"model": model, "task": loaded.name, "metrics": results}, indent=2))
         return

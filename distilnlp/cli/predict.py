@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distilnlp.cli import _options as options
 from distilnlp.cli._output import make_way
 from distilnlp.errors import RequestError, unknown
 
@@ -55,6 +56,7 @@ def command(
         int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at a time.")] = 32,
+    exit_threshold: options.ExitThreshold = None,
 ) -> None:
     """Classify texts with a model.
 
@@ -107,11 +109,20 @@ def command(
             raise RequestError(f"{len(text or ())} --text and {len(pairs)} --text-pair: give as many of each")
         texts = list(zip(text or (), pairs, strict=True)) if pairs else [(one,) for one in text or ()]
     if texts and len(texts[0]) == 1 and gives_vectors(model):
+        if exit_threshold is not None:
+            raise RequestError(f"{model} gives vectors, and a vector has no exits: leave out --exit-threshold")
         _vectors(model, [text for text, *_ in texts], output, max_length, batch_size)
         return
     if output is not None and output.suffix not in LABELS:
         raise RequestError(f"{output}: {output.suffix} is for vectors, and the answers are none: give .csv or .jsonl")
-    predictions = predict(model, texts, max_length=max_length, batch_size=batch_size, problem=problem)
+    predictions = predict(
+        model,
+        texts,
+        max_length=max_length,
+        batch_size=batch_size,
+        problem=problem,
+        exit_threshold=exit_threshold,
+    )
     if question and predictions and predictions[0].place is None:
         raise RequestError(
             f"{model} finds no answers in a text: take a model for questions, or give --text and --text-pair"

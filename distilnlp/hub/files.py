@@ -26,7 +26,9 @@ MODULES, BESIDE = "modules.json", ("sentence_bert_config.json", "config_sentence
 MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
 RECORDS = ("recipe.yaml", "report.json")
 CARD = "README.md"
-OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, MODULES, *BESIDE, *RECORDS}
+# Small heads beside a model, of which its config tells (distilnlp.models.exits).
+EXITS, EXITS_FIELD = "exits.safetensors", "distilnlp_exits"
+OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, MODULES, *BESIDE, EXITS, *RECORDS}
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -56,7 +58,7 @@ def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Pat
     if (folder / "metrics.json").is_file() and (folder.parent / "recipe.yaml").is_file():
         return _files_of_stage(folder.parent, *_find_stage(folder.parent, folder.name))
     records = [folder / name for name in (*RECORDS, CARD)]
-    return _named(folder, folder, _config_and_weights(folder), _tokenizer(folder), _modules(folder), records)
+    return _named(folder, folder, *_of_model(folder), records)
 
 
 def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
@@ -67,7 +69,11 @@ def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
     if is_last and not card.is_file():
         raise RequestError(f"'{run}' has no model card ({CARD}): finish the run, it writes the card at its end")
     records = [*(run / name for name in RECORDS), card]
-    return _named(run, model, _config_and_weights(model), _tokenizer(model), _modules(model), records)
+    return _named(run, model, *_of_model(model), records)
+
+
+def _of_model(model: Path) -> list[list[Path]]:
+    return [_config_and_weights(model), _tokenizer(model), _modules(model), _exits(model)]
 
 
 def _named(root: Path, model: Path, *groups: list[Path]) -> dict[str, Path]:
@@ -174,6 +180,15 @@ def _check_adapter_base(config: Path) -> None:
             f"the adapter '{config.parent}' stands on '{base}', which nobody else can load: merge it, or push its "
             "base first and name that repository in adapter_config.json"
         )
+
+
+def _exits(model: Path) -> list[Path]:
+    """The heads beside a model whose config tells of some; those of another training that lie there stay."""
+    config = model / "config.json"
+    if not config.is_file() or EXITS_FIELD not in _read_json(config):
+        return []
+    _check_whole(model / EXITS)
+    return [model / EXITS]
 
 
 def _modules(model: Path) -> list[Path]:

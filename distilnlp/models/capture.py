@@ -22,7 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from distilnlp.errors import RequestError
 from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
-from distilnlp.models.encoder import layer_stack
+from distilnlp.models.encoder import called_layers, layer_stack
 from distilnlp.models.heads import head_logits
 from distilnlp.outputs import ModelInfo, Needs, Outputs
 from distilnlp.problems import problem_of_config
@@ -100,13 +100,15 @@ class Capture:
     Args:
         model: an encoder of transformers, with or without a head.
         needs: what to take.
+        learns: whether all that is taken of a training model has to carry a gradient.
     Raises:
         RequestError: a layer that the model has not.
     """
 
-    def __init__(self, model: PreTrainedModel, needs: Needs) -> None:
+    def __init__(self, model: PreTrainedModel, needs: Needs, *, learns: bool = True) -> None:
         self.model = model
         self.needs = needs
+        self.learns = learns
         self.layers = model.config.num_hidden_layers
         self._records: _Records | None = None
         self._handles: list[RemovableHandle] = []
@@ -120,7 +122,7 @@ class Capture:
 
     def _attach(self) -> None:
         # A model that shares one layer calls it many times: hook each module once and count the calls.
-        for layer in dict.fromkeys(_called_layers(self.model)):
+        for layer in dict.fromkeys(called_layers(self.model)):
             self._handles.append(layer.register_forward_pre_hook(self._before_layer, with_kwargs=True))
             self._handles.append(layer.register_forward_hook(self._after_layer))
         if self.layers in self.needs.hidden_states:
@@ -227,7 +229,7 @@ class Capture:
                 f"'{self.model.config.model_type}' does not call the attention interface of transformers): leave the "
                 "attention losses out, or use hidden_state"
             )
-        if self.model.training and torch.is_grad_enabled():
+        if self.learns and self.model.training and torch.is_grad_enabled():
             _check_gradient(name, records)
         if self.needs.logits and logits is None:
             raise RequestError(f"{name} gave no logits: load it with a head")
@@ -361,14 +363,6 @@ def _without_pooler(base: nn.Module) -> Iterator[None]:
         yield
     finally:
         base._modules["pooler"] = pooler
-
-
-def _called_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """The modules that are called once for each of the ``num_hidden_layers`` layers."""
-    stack = layer_stack(model)
-    if model.config.model_type == "albert":
-        return [layer for group in stack for layer in group.get_submodule("albert_layers").children()]
-    return list(stack)
 
 
 def _attention(

@@ -30,6 +30,7 @@ from distilnlp.models.heads import head_logits
 from distilnlp.problems import problem_of_config
 
 __all__ = [
+    "CONFIG_EXITS",
     "Shapes",
     "check_answers",
     "check_files",
@@ -75,8 +76,10 @@ COUNTED_FROM_PADDING = (
 CONFIG_BYTES = 4 * 2**20  # those of published encoders have a few kilobytes; one with 10,000 labels, one megabyte
 MOST_LAYERS, MOST_LABELS = 1000, 100_000
 LARGEST = 2**31 - 1
+CONFIG_EXITS = "distilnlp_exits"  # of the heads beside a model, which are no part of it (see `distilnlp.models.exits`)
 # Keys of a config that choose code, kernels or files, or what a model returns: none of them is the folder's to decide.
 NOT_THE_FOLDERS = {
+    CONFIG_EXITS,
     "_attn_implementation",
     "_name_or_path",
     "attn_implementation",

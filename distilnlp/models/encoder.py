@@ -5,7 +5,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
 
-__all__ = ["base_model", "count_parameters", "embeddings", "layer_prefix", "layer_stack"]
+__all__ = ["base_model", "called_layers", "count_parameters", "embeddings", "layer_prefix", "layer_stack"]
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
@@ -18,6 +18,18 @@ def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
         RequestError: no such list in the model: it is not an encoder of stacked layers.
     """
     return _named_stack(model)[1]
+
+
+def called_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules that are called once for each of the ``num_hidden_layers`` layers; one may be called many times.
+
+    Raises:
+        RequestError: as `layer_stack`.
+    """
+    stack = layer_stack(model)
+    if model.config.model_type == "albert":
+        return [layer for group in stack for layer in group.get_submodule("albert_layers").children()]
+    return list(stack)
 
 
 def layer_prefix(model: PreTrainedModel) -> str:

@@ -35,6 +35,7 @@ from distilnlp.models.checks import (
     read_shapes,
     weight_files,
 )
+from distilnlp.models.exits import EXITS_FILE, Exiting, check_threshold, read_exits
 from distilnlp.models.heads import model_class, model_from_config
 from distilnlp.models.labels import fit_head, label_names_of, relabel
 from distilnlp.models.sentence_encoder import SentenceEncoder, describe_vectors
@@ -45,6 +46,7 @@ from distilnlp.typed import typed
 __all__ = [
     "MINILM",
     "READ",
+    "exiting_backend",
     "load_classifier",
     "load_config",
     "load_model",
@@ -67,6 +69,7 @@ READ = (
     *("tokenizer.model", "bpe.codes"),
     *(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"),
     *("[0-9]*_*/config.json", "[0-9]*_*/model.safetensors"),
+    EXITS_FILE,
 )
 
 
@@ -212,6 +215,25 @@ def load_model(
     check_finite_weights(model, str(name))
     check_answers(model, str(name))
     return model, not new and not changed and adapter is None
+
+
+@typed
+def exiting_backend(
+    name: str | Path, model: PreTrainedModel, threshold: float, device: torch.device | None = None
+) -> Exiting:
+    """What answers texts with a model and the exits beside it.
+
+    Args:
+        name: the folder or Hub id that the model was loaded from.
+        model: its labels in whatever order.
+        threshold: as for `Exiting`.
+        device: where both are moved.
+    Raises:
+        RequestError: a threshold outside of 0..1; no exits, or ones that are damaged or of another model.
+    """
+    check_threshold(threshold)
+    folder = local_folder(name)
+    return Exiting(model, read_exits(folder, model, str(name)), threshold, device)
 
 
 @typed

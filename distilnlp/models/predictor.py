@@ -17,7 +17,8 @@ from distilnlp.errors import RequestError
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.checks import check_fits, check_token_types, token_limit
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
-from distilnlp.models.loading import load_classifier, load_tokenizer
+from distilnlp.models.exits import check_threshold
+from distilnlp.models.loading import exiting_backend, load_classifier, load_tokenizer
 from distilnlp.models.reading import reading_settings
 from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
 from distilnlp.problems.base import check_finite
@@ -99,6 +100,7 @@ class Predictor:
         device: torch.device | None = None,
         pooling: str | None = None,
         problem: Problem | None = None,
+        exit_threshold: float | None = None,
     ) -> Predictor:
         """The predictor of a fine-tuned model, in float32.
 
@@ -108,11 +110,19 @@ class Predictor:
             device: default: the accelerator where there is one (`best_device`).
             pooling: as for `load_classifier`.
             problem: the kind of task that it is asked about; None: that of the model.
+            exit_threshold: how uncertain an exit may be of a text that leaves there, 0 to 1 (`exiting_backend`);
+                None: every text runs through all layers.
         Raises:
-            RequestError: no such model, one without a head of its own or without a tokenizer; as `Predictor`.
+            RequestError: no such model, one without a head of its own or without a tokenizer; one without exits where
+                a threshold is given, or a threshold outside of 0..1; as `Predictor`.
         """
+        if exit_threshold is not None:
+            check_threshold(exit_threshold)
         model = load_classifier(name, problem=problem, require_head=True, pooling=pooling)
-        backend = TorchBackend(model, best_device() if device is None else device)
+        where = best_device() if device is None else device
+        backend = TorchBackend(model, where)
+        if exit_threshold is not None:
+            backend = exiting_backend(name, model, exit_threshold, where)
         return cls(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size)
 
     @property

@@ -1,5 +1,8 @@
 """The parts that a recipe names: each changes what a student learns, or the student itself, while it trains."""
 
 from distilnlp.part import PARTS, Part, Pass, Training, register_part
+from distilnlp.parts.early_exits import EarlyExits
+from distilnlp.parts.progressive import Progressive
+from distilnlp.parts.theseus import Theseus
 
-__all__ = ["PARTS", "Part", "Pass", "Training", "register_part"]
+__all__ = ["PARTS", "EarlyExits", "Part", "Pass", "Progressive", "Theseus", "Training", "register_part"]

@@ -53,6 +53,7 @@ def render_card(report: Report, *, stage: str, repo_id: str | None = None) -> st
         _summary(report, result),
         _results([_shown(report, each) for each in report.stages], result),
         _usage(report, stage, repo_id),
+        _exits(report, stage, repo_id),
         _lineage(report, result),
         _limits(report, result),
         _versions(report),
@@ -126,6 +127,25 @@ with torch.no_grad():
 ```"""
 
 
+def _exits(report: Report, stage: str, repo_id: str | None) -> str:
+    """How the heads beside the model are used, where its training has left some."""
+    if "early_exits" not in part(recipe_stage(report, stage), "parts"):
+        return ""
+    name = json.dumps(one_line(repo_id or stage), ensure_ascii=False)
+    text = f"({', '.join(map(json.dumps, report.problem.card_texts))})" if _is_pair(report) else '"A text."'
+    return f"""## Early exits
+
+Beside the model, which is a plain one, stand small heads at inner layers (`exits.safetensors`). With them a text
+leaves as soon as one is certain enough of its answer; `distilnlp evaluate` measures score and speed with
+`--exit-thresholds`.
+
+```python
+from distilnlp.models import Predictor
+
+answers = Predictor.load({name}, exit_threshold=0.3).answers([{text}])
+```"""
+
+
 def _lineage(report: Report, result: StageResult) -> str:
     stage = result.stage
     spec = recipe_stage(report, stage)
@@ -137,6 +157,7 @@ def _lineage(report: Report, result: StageResult) -> str:
         "Teacher": _teacher(report, spec),
         "Data": _data(report),
         "Objective": _objective(part(spec, "objective")),
+        "Parts of its training": _objective(part(spec, "parts")),
         "Training time": f"{result.seconds:.0f} s" if result.seconds else "",
     }
     lines = ["## Lineage", "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)]

@@ -19,8 +19,9 @@ from distilnlp.data.load_measured import has_queries
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.backend import TorchBackend, best_device
+from distilnlp.models.exits import check_threshold
 from distilnlp.models.labels import align_labels, label_names_of
-from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
+from distilnlp.models.loading import exiting_backend, load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_config, problem_of_queries
@@ -35,6 +36,7 @@ __all__ = [
     "Answers",
     "answer",
     "answer_of",
+    "check_asked",
     "check_head",
     "columns_of",
     "combined_answers",
@@ -43,6 +45,8 @@ __all__ = [
     "kind_of",
     "kind_that_ranks",
     "kind_to_order",
+    "measured",
+    "predictor_for",
     "recorded_answers",
     "texts_of",
 ]
@@ -80,8 +84,8 @@ def answer(predictor: Predictor, task: Task) -> Answers:
     """
     if task.validation is None:
         raise RequestError(f"task {task.name} has no held-out examples to be measured on: give a validation set")
-    predictions, metrics = _measured(predictor, task, task.validation)
-    further = {name: _measured(predictor, task, data) for name, data in task.extra.items()}
+    predictions, metrics = measured(predictor, task, task.validation)
+    further = {name: measured(predictor, task, data) for name, data in task.extra.items()}
     return Answers(
         predictions,
         metrics,
@@ -160,7 +164,13 @@ def texts_of(data: Dataset) -> list[tuple[Any, ...]]:
 
 
 def answer_of(
-    name: str, task: Task, *, max_length: int | None, batch_size: int = 64, pooling: str | None = None
+    name: str,
+    task: Task,
+    *,
+    max_length: int | None,
+    batch_size: int = 64,
+    pooling: str | None = None,
+    exit_threshold: float | None = None,
 ) -> Answers:
     """The answers of a fine-tuned model, whatever order it counts the labels in.
 
@@ -170,9 +180,31 @@ def answer_of(
         max_length: tokens that texts are cut to.
         batch_size: examples at a time.
         pooling: as for `load_classifier`.
+        exit_threshold: as for `Predictor.load`.
     Raises:
-        RequestError: no such model, no head of its own, or one for other labels.
+        RequestError: no such model, no head of its own, or one for other labels; no exits where a threshold is given.
     """
+    predictor, task = predictor_for(
+        name, task, max_length=max_length, batch_size=batch_size, pooling=pooling, exit_threshold=exit_threshold
+    )
+    return answer(predictor, task)
+
+
+def predictor_for(
+    name: str,
+    task: Task,
+    *,
+    max_length: int | None,
+    batch_size: int = 64,
+    pooling: str | None = None,
+    exit_threshold: float | None = None,
+) -> tuple[Predictor, Task]:
+    """A fine-tuned model that counts its labels as a task does, and the task as the model is asked about it.
+
+    Args, Raises: as `answer_of`.
+    """
+    if exit_threshold is not None:
+        check_threshold(exit_threshold)
     asked = task.problem.asked_as(load_config(name, pooling=pooling))
     task = task if asked is None else replace(task, problem=asked)
     model = load_classifier(name, require_head=True, problem=asked, pooling=pooling)
@@ -180,7 +212,9 @@ def answer_of(
     if task.label_names is not None:
         align_labels(model, task.label_names)
     backend = TorchBackend(model, best_device())
-    return answer(Predictor(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size), task)
+    if exit_threshold is not None:
+        backend = exiting_backend(name, model, exit_threshold, best_device())
+    return Predictor(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size), task
 
 
 def check_head(config: PreTrainedConfig, task: Task, name: str) -> None:
@@ -219,11 +253,30 @@ def head_of(name: str) -> tuple[Problem, tuple[str, ...] | None]:
 
 
 def evaluate_model(
-    name: str, task: Task, *, max_length: int | None = None, batch_size: int = 64
+    name: str,
+    task: Task,
+    *,
+    max_length: int | None = None,
+    batch_size: int = 64,
+    exit_threshold: float | None = None,
 ) -> dict[str, dict[str, float]]:
     """The scores of a fine-tuned model on each of a task's held-out sets, the first of which is ``validation``.
 
     Args, Raises: as `answer_of`. A warning where the model's labels have no names, so that their order is a guess.
+    """
+    check_asked(name, task)
+    answers = answer_of(name, task, max_length=max_length, batch_size=batch_size, exit_threshold=exit_threshold)
+    return {"validation": answers.metrics, **answers.extra}
+
+
+def check_asked(name: str, task: Task) -> None:
+    """Whether a model was trained on as many texts as a task gives it; and warn of labels without names.
+
+    Args:
+        name: a folder or Hub id.
+        task: as `load_task` gives it.
+    Raises:
+        RequestError: single texts for a model that was trained on pairs, or the reverse.
     """
     config = load_config(name)
     if task.validation is not None:
@@ -234,8 +287,6 @@ def evaluate_model(
             name,
             ", ".join(task.label_names),
         )
-    answers = answer_of(name, task, max_length=max_length, batch_size=batch_size)
-    return {"validation": answers.metrics, **answers.extra}
 
 
 def columns_of(name: str) -> Columns | None:
@@ -285,8 +336,14 @@ def kind_to_order(name: str, path: Path, text: str | None = None) -> Problem | N
     return problem if problem.rows == "list" else None
 
 
-def _measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
-    """Decided by the model's own thresholds, where it has any."""
+def measured(predictor: Predictor, task: Task, data: Dataset) -> tuple[Predictions, dict[str, float]]:
+    """A model's answers to some of a task's examples, and their scores, decided by its own thresholds if it has any.
+
+    Args:
+        predictor: its labels are in the task's order.
+        task: whose metrics are asked for.
+        data: the examples.
+    """
     thresholds = task.problem.of_config(predictor.backend.config).thresholds
     found = predictor.answered(texts_of(data))
     if found.labels is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from distilnlp.checksums import CHECKSUMS
 from distilnlp.errors import RequestError
-from distilnlp.hub.files import ADAPTER, INDEX, MODEL, SHARD, TOKENIZER
+from distilnlp.hub.files import ADAPTER, EXITS, INDEX, MODEL, SHARD, TOKENIZER
 from distilnlp.recipe.names import is_stage_name
 from distilnlp.whole_files import write_text
 
@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 VERSION = 1  # of the file and of the names below: another number where an older reader would delete too much or little
 
 _CHECKPOINT = r"checkpoint-\d+"
-_NAMES = (MODEL, INDEX, ADAPTER, *TOKENIZER, "config.json", "adapter_config.json", "chat_template.jinja")
+_NAMES = (MODEL, INDEX, ADAPTER, EXITS, *TOKENIZER, "config.json", "adapter_config.json", "chat_template.jinja")
 _RESULTS = (CHECKSUMS, "metrics.json", "training_args.bin", "trainer_state.json")
 # The files of a stage; its trees, which are a run's with all in them; and its folders, of which each file is told.
 _FILE = re.compile(

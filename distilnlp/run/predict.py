@@ -48,6 +48,7 @@ def predict(
     max_length: int | None = None,
     batch_size: int = 32,
     problem: Problem | None = None,
+    exit_threshold: float | None = None,
 ) -> list[Prediction]:
     """Classify texts with a fine-tuned model.
 
@@ -59,10 +60,13 @@ def predict(
         max_length: tokens that texts are cut to; default: what the model takes, at most 512.
         batch_size: texts at a time.
         problem: the kind of task that it is asked about (`kind_that_ranks`); None: that of the model.
+        exit_threshold: as for `Predictor.load`.
     Raises:
         RequestError: no such model, or one without a head; single texts for a model that was trained on pairs.
     """
-    predictor = Predictor.load(model, max_length=max_length, batch_size=batch_size, problem=problem)
+    predictor = Predictor.load(
+        model, max_length=max_length, batch_size=batch_size, problem=problem, exit_threshold=exit_threshold
+    )
     if not texts:
         return []
     check_parts(remembered_columns(predictor.backend.config), len(texts[0]), model)

@@ -326,13 +326,20 @@ def resolve_objective(
         labelled = problem.labels_itself or has_labels(visible_part(train_dataset))
         taught = [(0.5, HardLabel()), (0.5, Response())] if labelled else [(1.0, Response())]
         objective = hard_label_only() if teacher is None else Objective(taught)
-    if teacher is not None and not objective.uses_teacher and not any(part.uses_teacher for part in parts):
+    read = objective.uses_teacher or any(part.uses_teacher or part.holds_teacher for part in parts)
+    if teacher is not None and not read:
         raise RequestError("a teacher is given and no term of the objective reads it: leave it out, or add a loss")
     tuples = isinstance(answering, Part) and not answering.one_answer
     if tuples:
         objective.check_trains_alone()
         _check_parts_read_no_tuple(answering, parts)
     check_terms(objective, answering, train_dataset, problem)
+    inner = [part.name for part in parts if part.needs_teacher().layers]
+    if inner and isinstance(answering, RecordedTeacher):
+        raise RequestError(
+            f"{inner[0]} reads more than the logits of a teacher, and recorded answers ({answering.info.name}) are"
+            f" nothing else: leave {inner[0]} out, or take a live teacher"
+        )
     without = rows_without_label(visible_part(train_dataset)) if objective.uses_labels else 0
     if without:
         logger.info("%d training rows have no label: hard_label is 0 there", without)
@@ -346,7 +353,7 @@ def resolve_objective(
         names = " and ".join(term.name for term in resolved if term.loss.needs_student().input_gradients)
         raise RequestError(f"a compiled student cannot be differentiated twice: leave out torch_compile, or {names}")
     read = resolved.needs_student().logits or any(part.needs_student().logits for part in parts)
-    unused = not read or resolved.stops_terms or tuples
+    unused = not read or resolved.stops_terms or tuples or any(part.freezes for part in parts)
     if unused and args.ddp_find_unused_parameters is None:
         # The head, or what a term at weight 0 trains alone, gets no gradient, for which DDP would wait.
         args.ddp_find_unused_parameters = True

@@ -42,6 +42,7 @@ class ObjectiveHook(Part):
         self.objective = objective
         self.teacher = teacher
         self.parts = tuple(part for part in parts if part.weight > 0)
+        self._freezes = any(part.freezes for part in parts)
         self._modules = nn.ModuleDict()
         self._fed: tuple[Answers | Callable[[Outputs], Answers] | None, Mapping[str, Tensor], float] | None = None
         self._capture: Capture | None = None
@@ -67,7 +68,7 @@ class ObjectiveHook(Part):
             torch.manual_seed(training.seed)
             modules = self.objective.make_modules(model_info(training.student), self.teacher)
         self.auxiliary_modules = self._modules = modules.to(training.device)
-        self._capture = Capture(training.student, self.needs_student())
+        self._capture = Capture(training.student, self.needs_student(), learns=not self._freezes)
         self._handles = [
             training.model.register_forward_pre_hook(self._before, with_kwargs=True),
             training.model.register_forward_hook(self._after),
@@ -109,11 +110,13 @@ class ObjectiveHook(Part):
         total, raw = self.objective(student, teacher, batch, self._modules, progress)
         values = list(raw.values())
         answer = teacher if isinstance(teacher, Outputs) else None
+        alone = any(part.alone for part in self.parts)
+        total = total.detach() if alone else total
         for part in self.parts:
             with torch.autocast(device_type=total.device.type, enabled=False):
                 value = part.term(Pass(model, student, answer, batch, progress))
             values.append(value)
-            total = total + part.weight * value
+            total = total + part.weight * (value.detach() if alone and not part.alone else value)
         return {"loss": total, "terms": torch.stack([value.detach() for value in values])}
 
 

@@ -79,6 +79,11 @@ class Parts(TrainerCallback):
         """Whether any part reads the teacher's outputs."""
         return any(part.uses_teacher for part in self.parts)
 
+    def on_pass(self, progress: float) -> None:
+        """Tell the parts of a forward pass in training that begins."""
+        for part in self.parts:
+            part.on_pass(progress)
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -105,20 +110,31 @@ class Parts(TrainerCallback):
             for part in self.parts:
                 part.publish(folder)
 
-    def save(self, checkpoint: Path) -> None:
-        """Write the state of each part that has one into a checkpoint's folder."""
-        for part in self.parts:
+    @property
+    def published(self) -> tuple[Part, ...]:
+        """Those that leave something beside the model, which has to be of the same step."""
+        return tuple(part for part in self.parts if type(part).publish is not Part.publish)
+
+    def save(self, checkpoint: Path, *, resumable: bool = True) -> None:
+        """Write the state of each part that has one into a checkpoint's folder.
+
+        Args:
+            resumable: whether a training is to go on from there; else only of those that are `published`.
+        """
+        for part in self.parts if resumable else self.published:
             tensors = {name: tensor.detach().contiguous() for name, tensor in part.state().items()}
             if tensors:
                 save_file(tensors, str(checkpoint / _file_of(part)))
 
-    def load(self, checkpoint: Path) -> None:
+    def load(self, checkpoint: Path, *, best: bool = False) -> None:
         """Take up the state of each part from a checkpoint's folder.
 
+        Args:
+            best: only of those that are `published`, for the model that is kept is the checkpoint's.
         Raises:
             RequestError: the checkpoint is of other parts.
         """
-        for part in self.parts:
+        for part in self.published if best else self.parts:
             expected, path = part.state(), checkpoint / _file_of(part)
             if not expected:
                 continue

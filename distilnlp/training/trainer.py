@@ -231,6 +231,8 @@ class DistillationTrainer(Trainer):
         for part in following:
             part.accept(self.student)
         info = teacher.info if teacher is not None else None
+        for part in following:
+            part.meet(info)
         compatibility.check_no_shared_weights(self.student, teacher)
         compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
@@ -598,6 +600,7 @@ class DistillationTrainer(Trainer):
             loss, kept = measured(problem_of_config(self.student.config), logits, inputs)
             return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
         progress = self._progress()
+        self._parts.on_pass(progress)
         asked = self._asked(inputs) if self._parts.use_teacher or self._uses_teacher_at(progress) else None
         within = isinstance(self.teacher, Part) and self.teacher.within
         self._hook.feed(asked if within or asked is None else asked(None), inputs, progress)
@@ -642,6 +645,7 @@ class DistillationTrainer(Trainer):
         """As in Trainer, which reads weights whatever has become of them, and goes on where there are none."""
         if self.state.best_model_checkpoint is not None:
             checkpoints.check_best(Path(self.state.best_model_checkpoint))
+            self._parts.load(Path(self.state.best_model_checkpoint), best=True)
         super()._load_best_model()
         self._load_dense(self.state.best_model_checkpoint)
 
@@ -694,8 +698,9 @@ class DistillationTrainer(Trainer):
         run_dir = Path(self._get_output_dir(trial))  # nothing public tells the folder of a trial
         with checkpoints.staged_checkpoint(self.state, self.args, run_dir, self.accelerator.wait_for_everyone):
             super()._save_checkpoint(model, trial)
-            if self.args.should_save and not self.args.save_only_model:
-                self._parts.save(Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}")
+            if self.args.should_save:
+                folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+                self._parts.save(folder, resumable=not self.args.save_only_model)
 
     def push_to_hub(  # type: ignore[override]  # the address, where Trainer gives the commit
         self,

@@ -203,6 +203,8 @@ def test_signals_that_somebody_ignores_or_handles_are_left_to_them(monkeypatch):
         ("distilnlp distill mr", ["mrpc"]),
         ("distilnlp losses margin", ["margin_mse"]),
         ("distilnlp distill mrpc --student-l", ["--student-layers"]),
+        ("distilnlp evaluate RUN/student mrpc --exit-thresholds 0,0.0", ["0,0.05"]),
+        ("distilnlp predict RUN/student --exit-threshold 0.3", ["0.3"]),
     ],
 )
 def test_a_shell_completes_commands_options_and_what_is_known_by_name(

@@ -38,6 +38,20 @@ def test_a_complete_folder_gets_as_far_as_the_network(model: Path) -> None:
     refused(model, "offline mode")
 
 
+def test_exits_go_with_the_model_whose_config_tells_of_them(model: Path) -> None:
+    exits = model / "exits.safetensors"
+    save_file({"heads.1.0.weight": torch.zeros(2)}, exits)  # left there by another training
+    assert set(files_to_push(model)) == PUBLISHED
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "distilnlp_exits": {"layers": [1], "pooling": "cls"}}))
+    assert set(files_to_push(model)) == {*PUBLISHED, "exits.safetensors"}
+    assert is_ours("exits.safetensors")
+    exits.write_bytes(b"\x08" * 20)
+    refused(model, "exits.safetensors' is cut off")
+    exits.unlink()
+    refused(model, "incomplete, exits.safetensors is missing")
+
+
 def test_a_run_gives_its_last_stage_with_recipe_report_and_card(run: Path) -> None:
     files = files_to_push(run)
     assert set(files) == PUBLISHED | RECORDS

@@ -147,6 +147,16 @@ def test_only_the_methods_that_were_used_are_cited():
     assert "Hinton" not in card(REPORT, stage="teacher")
 
 
+def test_the_exits_beside_a_model_are_told_of_and_used_as_the_card_says():
+    assert "Early exits" not in card(stage="student")
+    recipe = copy.deepcopy(REPORT["recipe"])
+    recipe["stages"]["student"]["parts"] = {"early_exits": {"freeze": True}}
+    text = card(changed(recipe=recipe), stage="student", repo_id="ada/film")
+    assert "- Parts of its training: `early_exits` (freeze True)" in text
+    code = 'Predictor.load("ada/film", exit_threshold=0.3).answers([("A first text.", "A second text.")])'
+    assert code in text and "`exits.safetensors`" in text
+
+
 def test_the_recipe_in_the_card_is_yaml_that_can_be_read():
     content = card(REPORT, stage="student")
     recipe = yaml.safe_load(re.search(r"```yaml\n(.*?)\n```", content, re.S)[1])

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
+from distilnlp.parts import PARTS
 from distilnlp.teachers import CacheSettings, EMATeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
@@ -50,6 +51,12 @@ OBJECTIVES = {
 FOLLOWING = {
     "average": lambda: EMATeacher(decay=0.9),
     "peers": lambda: Peers([student_model(dropout=False, hidden=16, seed=3)]),
+}
+# Parts that change a student while it learns: what each freezes, draws and trains has to be alike in all processes.
+CHANGING: dict[str, dict[str, object]] = {
+    "early_exits": {},
+    "theseus": {"until": 0.6},
+    "progressive": {"losses": {"mobilebert": {}}},
 }
 # Students of queries with their texts, and their cross-encoder.
 STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}
@@ -111,13 +118,14 @@ def train_tiny(
     resume: str | None = None,
     cache: str | None = None,
     follows: str | None = None,
+    part: str | None = None,
     args: dict[str, Any] | None = None,
 ) -> DistillationTrainer:
     """Train into ``folder``, from its last checkpoint when it has one, or from ``resume``; write `weights_file`.
 
     The teacher's answers are kept in the folder ``cache``, in chunks so small that every process has some to ask for.
-    The teacher may be one that ``follows`` the student: its ``average``, or ``peers``. Of an objective for queries the
-    student is one that puts texts in order, which is measured at the end: `METRICS`.
+    The teacher may be one that ``follows`` the student: its ``average``, or ``peers``; ``part`` is one of `CHANGING`.
+    Of an objective for queries the student is one that puts texts in order, which is measured at the end: `METRICS`.
 
     The objective ``masked words`` is learned from texts alone, by models with a head for words; what both read is
     kept in `inputs_file`.
@@ -144,6 +152,7 @@ def train_tiny(
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
+        parts=[] if part is None else [PARTS.make(part, CHANGING[part])],
     )
     last = get_last_checkpoint(folder) if place.is_dir() else None
     with mock.patch.object(layout, "CHUNK_ROWS", 5):

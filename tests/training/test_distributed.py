@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.scripts.train_tiny import FOLLOWING, METRICS, STUDENTS, inputs_file, train_tiny, weights_file
+from tests.scripts.train_tiny import CHANGING, FOLLOWING, METRICS, STUDENTS, inputs_file, train_tiny, weights_file
 
 ROOT = Path(__file__).parents[2]
 ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
@@ -36,6 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
         *({"folder": name, "dropout": False, "follows": name, "args": half} for name in FOLLOWING),
         *({"folder": name, "dropout": False, "objective": name, "args": half} for name in ALIKE),
+        *({"folder": name, "dropout": False, "narrow": False, "part": name, "args": half} for name in CHANGING),
         {"folder": "queue", "dropout": False, "objective": "queue", "args": half},
         *({"folder": name, "objective": name, "args": half} for name in STUDENTS),
         {"folder": "masked words", **MASKED, "args": {**half, "num_train_epochs": EPOCHS}},
@@ -138,6 +139,15 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")
     assert largest < 1e-6
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_two_processes_change_a_student_as_one_does(runs: Path, tmp_path: Path, name: str) -> None:
+    """What is frozen for a time, and trained later, has its gradients summed over the processes all the same."""
+    args = {"per_device_train_batch_size": 8}
+    train_tiny(str(tmp_path), dropout=False, narrow=False, part=name, args=args)
+    assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
+    assert difference(weights_file(runs / name), weights_file(tmp_path)) < 1e-6
 
 
 @pytest.mark.parametrize("name", STUDENTS)
