@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
+from distilnlp.losses.alignment import Comparable
 from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
@@ -204,6 +205,11 @@ class Objective:
         return any(loss.needs_always().words for term in self.terms for loss in term.ends())
 
     @property
+    def by_token(self) -> bool:
+        """Whether any term compares the two models token by token; no two models decide it."""
+        return any(term.loss.uses_teacher and term.loss.by_token for term in self.terms)
+
+    @property
     def stops_terms(self) -> bool:
         """Whether any weight is 0 at some step, so that what only its term trains gets no gradient there."""
         return any(isinstance(term.weight, Schedule) and term.weight.touches_zero for term in self.terms)
@@ -250,6 +256,7 @@ class Objective:
             self.check_weighs_examples()
         raw: dict[str, Tensor] = {}
         weighted: list[Tensor] = []
+        comparable = Comparable(student, teacher, batch)
         for term in self.terms:
             weight = term.weight_at(progress)
             if weight == 0:
@@ -257,7 +264,7 @@ class Objective:
             module = modules[term.name] if modules is not None and term.name in modules else None
             # Losses compute in float32 whatever the models run in (fp16 loses 1e-8, bf16 has 3 digits).
             with torch.autocast(device_type=_device_type(student), enabled=False):
-                value = term.loss_at(progress)(student, teacher if term.loss.uses_teacher else None, batch, module)
+                value = term.loss_at(progress)(*comparable.of(term.loss), module)
             raw[term.name] = value
             weighted.append(weight * value)
         if not weighted:

@@ -2,17 +2,19 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 from accelerate.utils import send_to_device
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from distilnlp.data.nested import flat_dataset
 from distilnlp.errors import RequestError
+from distilnlp.outputs import Outputs
 from distilnlp.part import Part
 from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, Teacher
 from distilnlp.teachers.cached import Autocast, Collate, cache_answers
@@ -27,6 +29,7 @@ def confirm_labels(
     collate: Collate,
     args: TrainingArguments,
     label_names: tuple[str, ...] | None,
+    answers: Callable[[Mapping[str, Tensor]], Outputs],
 ) -> None:
     """Let a teacher whose labels have no names show that it counts them as we do.
 
@@ -36,6 +39,7 @@ def confirm_labels(
         collate: makes a batch of its rows.
         args: of the training.
         label_names: as we count them; None where nobody tells.
+        answers: asks the teacher about a batch.
     Raises:
         RequestError: as `confirm_label_order`.
     """
@@ -44,8 +48,8 @@ def confirm_labels(
         return
     loader = DataLoader(data(), batch_size=args.train_batch_size, collate_fn=collate)
     batches = (send_to_device(batch, args.device) for batch in itertools.islice(loader, CONFIRM_BATCHES))
-    answers = ((teacher(batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch)
-    confirm_label_order(answers, label_names, teacher.info.problem)
+    shown = ((answers(batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch)
+    confirm_label_order(shown, label_names, teacher.info.problem)
 
 
 def keep_answers(
