@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tokenizers import Encoding
+from distilnlp.problems.reading import Places
 
 __all__ = ["align_tokens", "stretch"]
 
@@ -17,7 +15,7 @@ Span = tuple[int, int]
 
 
 def align_tokens(
-    student: Encoding, teacher: Encoding, texts: Sequence[str], starts: Sequence[int] = (0, 0)
+    student: Places, teacher: Places, texts: Sequence[str], starts: Sequence[int] = (0, 0)
 ) -> tuple[list[int], list[int]]:
     """Number the pieces of text, as small as possible, that begin and end with a token of both.
 
@@ -45,7 +43,7 @@ def align_tokens(
     return [order.get(piece, -1) for piece in found[0]], [order.get(piece, -1) for piece in found[1]]
 
 
-def stretch(tokens: Encoding, text: int) -> Span:
+def stretch(tokens: Places, text: int) -> Span:
     """Where the tokens of one of an input's texts begin and end in it, in letters.
 
     Args:
@@ -55,7 +53,7 @@ def stretch(tokens: Encoding, text: int) -> Span:
     return min((start for start, _ in places), default=0), max((end for _, end in places), default=0)
 
 
-def _spans(tokens: Encoding, texts: Sequence[str], starts: Sequence[int]) -> list[Span | None]:
+def _spans(tokens: Places, texts: Sequence[str], starts: Sequence[int]) -> list[Span | None]:
     """Where each token stands, without white space around it; None for one that stands at no letter."""
     found: list[Span | None] = []
     for (start, end), own in zip(tokens.offsets, tokens.sequence_ids, strict=True):
@@ -93,7 +91,7 @@ def _align_texts(
         piece += 1
 
 
-def _slots(tokens: Encoding) -> dict[int, list[int]]:
+def _slots(tokens: Places) -> dict[int, list[int]]:
     """The special tokens before the first text (0), behind it (1) and behind the second (2), by their places."""
     slots: dict[int, list[int]] = {}
     behind = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from distilnlp.cut_texts import CutTexts
 from distilnlp.errors import RequestError, unknown
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
     from torch import Tensor
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
@@ -23,6 +22,7 @@ __all__ = [
     "Encoded",
     "Held",
     "Joined",
+    "Places",
     "Reader",
     "Spans",
     "TextReader",
@@ -39,6 +39,21 @@ READING_FIELD = "distilnlp_reading"
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
+
+
+class Places(Protocol):
+    """The tokens of one input, as the tokenizers library has them.
+
+    Attributes:
+        offsets: where each begins and ends in its text, in characters.
+        sequence_ids: of each, which text it is of, 0 or 1; None for a special token.
+    """
+
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]: ...
+
+    @property
+    def sequence_ids(self) -> Sequence[int | None]: ...
 
 
 class Held(NamedTuple):
@@ -84,7 +99,7 @@ class Encoded:
     labels: list[NDArray[np.int64]] = field(default_factory=list)
     held: Held = field(default_factory=Held)
     texts: list[tuple[str, ...]] = field(default_factory=list)
-    tokens: list[Encoding] = field(default_factory=list)
+    tokens: list[Places] = field(default_factory=list)
 
 
 class Joined(NamedTuple):
@@ -153,7 +168,7 @@ class Reader:
         """
         raise NotImplementedError
 
-    def tokens_of(self, encoded: BatchEncoding) -> list[Encoding]:
+    def tokens_of(self, encoded: BatchEncoding) -> list[Places]:
         """Of each input its tokens, where they are kept and a tokenizer in Rust has made them."""
         return list(encoded.encodings or ()) if self.keeps_tokens else []
 

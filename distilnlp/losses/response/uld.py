@@ -61,8 +61,8 @@ class ULD(ResponseLoss):
         check_exclusive(self.name, student)
         if student.problem.named_labels:
             raise RequestError(
-                f"{self.name} does not look at which class is which, and those of {student.problem.name} have names: use"
-                f" '{student.problem.response_loss}'"
+                f"{self.name} does not look at which class is which, and those of {student.problem.name} have names:"
+                f" use '{student.problem.response_loss}'"
             )
         return self
 
@@ -81,8 +81,10 @@ class ULD(ResponseLoss):
 
     def compare(self, student: Tensor, teacher: Tensor, head: Head) -> Tensor:
         words = max(student.shape[-1], teacher.shape[-1])
-        p_s, p_t = (
-            F.pad((logits / self.temperature).softmax(dim=-1), (0, words - logits.shape[-1])).sort(descending=True).values
-            for logits in (student, teacher)
-        )
+        p_s, p_t = (self._sorted(logits, words) for logits in (student, teacher))
         return (p_s - p_t).abs().sum(dim=-1)
+
+    def _sorted(self, logits: Tensor, words: int) -> Tensor:
+        """The probabilities, the largest first, with zeros behind, ``(batch, rows, words)``."""
+        probabilities = (logits / self.temperature).softmax(dim=-1)
+        return F.pad(probabilities, (0, words - logits.shape[-1])).sort(descending=True).values

@@ -39,8 +39,7 @@ def test_the_order_of_a_vocabulary_does_not_matter() -> None:
 def test_a_higher_temperature_lets_the_smaller_probabilities_count() -> None:
     student, teacher = torch.tensor([[4.0, 0.0, 0.0]]), torch.tensor([[4.0, 2.0, 0.0]])
     expected = sum(
-        abs(float(a) - float(b))
-        for a, b in zip((student[0] / 4).softmax(0), (teacher[0] / 4).softmax(0), strict=True)
+        abs(float(a) - float(b)) for a, b in zip((student[0] / 4).softmax(0), (teacher[0] / 4).softmax(0), strict=True)
     )
     assert uld(student, teacher, temperature=4.0) == pytest.approx(expected, abs=1e-6)
 
