@@ -5,15 +5,26 @@ from collections.abc import Sequence
 
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     BertTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
-__all__ = ["BACKBONES", "CLASS_WORDS", "VOCAB", "tiny_model", "tiny_tokenizer", "toy_dataset"]
+__all__ = [
+    "BACKBONES",
+    "CLASS_WORDS",
+    "VOCAB",
+    "byte_tokenizer",
+    "piece_tokenizer",
+    "tiny_model",
+    "tiny_tokenizer",
+    "toy_dataset",
+]
 
 CLASS_WORDS = (
     ("good", "great", "fine", "lovely", "superb"),
@@ -61,6 +72,32 @@ def tiny_tokenizer() -> PreTrainedTokenizerBase:
     return BertTokenizer(vocab={word: index for index, word in enumerate(VOCAB)}, model_max_length=POSITIONS)
 
 
+def piece_tokenizer() -> PreTrainedTokenizerBase:
+    """Reads the same words as `tiny_tokenizer`, each of more than two letters in pieces of two."""
+    parts = [
+        f"{'##' * (place > 0)}{word[place : place + 2]}" for word in VOCAB[5:] for place in range(0, len(word), 2)
+    ]
+    words = [*VOCAB[:5], *dict.fromkeys(parts)]
+    return BertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=POSITIONS)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerBase:
+    """A byte-level one that makes of a pair ``<s> a </s></s> b </s>``, as RoBERTa's does; it knows every text."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<pad>", "<s>", "</s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        [" ".join(FILLER)] * 3,
+        trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, vocab_size=290, show_progress=False),
+    )
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1), add_prefix_space=False)
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    made.model_max_length = POSITIONS
+    return made
+
+
 def tiny_model(
     kind: str,
     *,
@@ -88,6 +125,7 @@ def tiny_model(
         "num_attention_heads": heads,
         "hidden_dim" if kind == "distilbert" else "intermediate_size": intermediate,
         "max_position_embeddings": POSITIONS,
+        "vocab_size": len(VOCAB),
     }
     if kind == "electra":
         size["embedding_size"] = hidden  # as in the published base and large models
@@ -95,7 +133,6 @@ def tiny_model(
     fields = {**size, **special, **KIND_CONFIG[kind], **config}
     model_config = AutoConfig.for_model(
         kind,
-        vocab_size=len(VOCAB),
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
         **fields,

@@ -34,6 +34,21 @@ def command(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that answer at once; each loads the models. The file is the same.")
     ] = 1,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask until the file holds so many answers; none that it holds is asked for again."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="With --budget, which texts: random, margin, entropy or disagreement.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The student whose doubts choose the texts, with --by margin, say.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="With --by disagreement: a second model, to differ from --model."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the choice at random. [default: 0]")] = None,
 ) -> None:
     """Write models' answers into a file to distil from.
 
@@ -45,12 +60,20 @@ def command(
         raise unknown("kind of output file", output.suffix or output.name, (".jsonl", ".csv", ".parquet"))
     if len(set(teacher)) < len(teacher):
         raise RequestError("a teacher is given twice, which would count it twice in the mean: give each once")
+    if budget is None and any(each is not None for each in (by, model, control, seed)):
+        raise RequestError(
+            "--by, --model, --control and --seed choose the texts of a --budget: give one, or none of them"
+        )
+    if seed is not None and by not in (None, "random"):
+        raise RequestError(f"--seed is of a choice at random, and --by {by} has no chance in it: leave it out")
     make_way(output, Path(data))
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
+    from distilnlp.run.choosing import Choice
     from distilnlp.run.label import label_data, stderr_line
 
+    choice = None if budget is None else Choice(budget, by or "random", model, control, seed or 0)
     count = label_data(
         data,
         teacher,
@@ -64,6 +87,8 @@ def command(
         max_length=max_length,
         batch_size=batch_size,
         processes=processes,
+        choice=choice,
         say=stderr_line,
     )
-    typer.echo(f"{count} texts with the answers of {', '.join(teacher)} in {output}")
+    new = "texts" if choice is None else "more texts"
+    typer.echo(f"{count} {new} with the answers of {', '.join(teacher)} in {output}")

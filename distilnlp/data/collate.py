@@ -10,7 +10,7 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import flat_rows, is_nested
 from distilnlp.data.teacher_inputs import TEACHER_INPUTS, pad_own
 from distilnlp.errors import RequestError
-from distilnlp.problems import IGNORED, TEACHER_LOGITS, Problem
+from distilnlp.problems import ALIGNMENT, IGNORED, TEACHER_LOGITS, Problem
 from distilnlp.problems.masking import Masking
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["Collator", "Masks", "make_collator"]
 Feature = Mapping[str, object]
 
 # Columns with a number for each token that no tokenizer pads, and what stands for padding in them.
-BY_TOKEN = {"words": -1, "label_mask": 0}
+BY_TOKEN = {"words": -1, ALIGNMENT: -1, "label_mask": 0}
 # Columns with a number for each text of a query; shorter lists are filled up with IGNORED, as by Trainer.
 LISTS = ("label", "labels")
 
@@ -49,8 +49,8 @@ def make_collator(
         problem: the kind of task, where the head answers for some tokens only (`Problem.chosen`).
 
     Shapes:
-        input_ids, attention_mask, token_type_ids, words, label_mask: ``(batch, longest of the batch)``, int64;
-        ``words`` is padded with -1, which is no word, ``label_mask`` with 0;
+        input_ids, attention_mask, token_type_ids, words, alignment, label_mask: ``(batch, longest of the batch)``,
+        int64; ``words`` and ``alignment`` are padded with -1, which is none, ``label_mask`` with 0;
         labels: ``(batch,)``, ``(batch, labels)`` for multi-label, or ``(batch, longest of the batch)`` by token;
         teacher_logits: ``(batch, labels)``, or ``(batch, longest of the batch, labels)`` by token;
         example_weight: ``(batch,)``, float32, where the features have it.

@@ -12,7 +12,7 @@ from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import nested
 from distilnlp.data.teacher_inputs import own_columns
 from distilnlp.errors import RequestError
-from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_columns
+from distilnlp.problems import ALIGNMENT, TEACHER_ALIGNMENT, TEACHER_LOGITS, Problem, get_problem, problem_of_columns
 from distilnlp.problems.reading import Held, Reader
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def tokenize(
         settings: how texts are read (see `distilnlp.models.reading`).
         held_out: whether a model is measured on them; only some kinds then read them in another way than a training.
         teacher: reads what the teacher of these texts reads, where that is other tokens than the student's: the
-            column ``teacher_text``, or ``text`` without one. The rows then have its inputs too, as
-            ``teacher_input_ids`` and so on.
+            column ``teacher_text``, or without one the texts of the student's inputs. The rows then have its inputs
+            too, as ``teacher_input_ids`` and so on, and of a reader that `keeps_tokens` ``alignment`` and
+            ``teacher_alignment`` (see `distilnlp.data.alignment`).
 
     Shapes:
         one row: ``input_ids``, ``attention_mask`` and, where the tokenizer gives them, ``token_type_ids``:
@@ -90,6 +91,7 @@ def tokenize(
         raise RequestError(f"{type(tokenizer).__name__} does not tell which word a token is of: use a fast tokenizer")
     encoder = _encoder(first, tokenizer, max_length, problem, settings, held_out)
     encoder.words, encoder.teacher = words, teacher
+    encoder.reader.keeps_tokens = teacher is not None
     features = _features(encoder(first[:1]), first, encoder)
     encoder.cut, encoder.read, encoder.longest, encoder.held = 0, 0, (), Held()
     if not _is_sized(dataset):
@@ -217,12 +219,12 @@ class _Encoder:
             whole = (max(whole, key=len),) if self.reader.apart else whole
             self.longest = max(self.longest, whole, key=_characters)
         columns = dict(encoded.columns)
+        if self.teacher is not None:
+            columns |= own_columns(self.teacher, rows, encoded)
         if self.by_list:
             return self._nested(columns, encoded.example, rows)
         if self.labels is not None and self.labels not in columns:
             columns[self.labels] = [rows["label"][row] for row in encoded.example]
-        if self.teacher is not None:
-            columns |= own_columns(self.teacher, rows)
         if EXAMPLE_WEIGHT in rows:
             columns[EXAMPLE_WEIGHT] = [rows[EXAMPLE_WEIGHT][row] for row in encoded.example]
         if TEACHER_LOGITS in rows and TEACHER_LOGITS not in columns:
@@ -295,10 +297,10 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, max_length: int | None, *,
 def _check_all_unknown(encoder: _Encoder, columns: Mapping[str, Sequence[Any]]) -> None:
     _check_unknown(encoder.reader.tokenizer, columns["input_ids"][:FIRST_ROWS])
     if encoder.teacher is not None:
-        _check_unknown(encoder.teacher.tokenizer, columns["teacher_input_ids"][:FIRST_ROWS])
+        _check_unknown(encoder.teacher.tokenizer, columns["teacher_input_ids"][:FIRST_ROWS], "the teacher's")
 
 
-def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]]) -> None:
+def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]], whose: str = "the") -> None:
     """A wrong vocabulary makes every word unknown, and a model that sees one token in all texts learns nothing."""
     if tokenizer.unk_token_id is None:
         return
@@ -308,8 +310,9 @@ def _check_unknown(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[in
     unknown = tokens.count(tokenizer.unk_token_id)
     if unknown > UNKNOWN_SHARE * len(tokens):
         raise RequestError(
-            f"{unknown} of the {len(tokens)} tokens of the first {len(ids)} rows are {tokenizer.unk_token}: the"
-            f" tokenizer ({len(tokenizer)} entries) does not know the language or lost its vocabulary; use the model's"
+            f"{unknown} of the {len(tokens)} tokens of the first {len(ids)} rows are {tokenizer.unk_token}:"
+            f" {whose} tokenizer ({len(tokenizer)} entries) does not know the language or lost its vocabulary; use the"
+            " model's"
         )
 
 
@@ -317,7 +320,8 @@ def _features(example: dict[str, list[Any]], dataset: Dataset, encoder: _Encoder
     """Small integers: int64 would take four times the space."""
     from datasets import Features, List, Value
 
-    types = {"input_ids": "int32", "teacher_input_ids": "int32", "words": "int16", "labels": "int32"}
+    types = {"input_ids": "int32", "teacher_input_ids": "int32", "labels": "int32"}
+    types |= dict.fromkeys(("words", ALIGNMENT, TEACHER_ALIGNMENT), "int16")
     labels = encoder.labels
     plain = ("length", EXAMPLE_WEIGHT, TEACHER_LOGITS, labels)
     kinds = {name: List(Value(types.get(name, "int8"))) for name in example if name not in plain}

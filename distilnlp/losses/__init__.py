@@ -50,6 +50,7 @@ from distilnlp.losses.response.margin_mse import MarginMSE
 from distilnlp.losses.response.response import Response
 from distilnlp.losses.response.rocket_launching import RocketLaunching
 from distilnlp.losses.response.soft_target import BernoulliSoftTarget, SoftTarget
+from distilnlp.losses.response.uld import ULD
 from distilnlp.losses.schedule import Schedule
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "PKD",
     "PKT",
     "RAILKD",
+    "ULD",
     "VID",
     "AnnealingKD",
     "AttentionProbabilities",

@@ -43,6 +43,10 @@ class Loss:
         name: the registry's name.
         uses_labels: whether ``batch["labels"]`` is read.
         uses_teacher: whether the teacher's outputs are read.
+        by_token: whether what the models have for each token is compared, as with hidden states of all tokens: of
+            models that read other tokens it then gets what they have for each piece of text that both cut alike. False
+            where a text has one vector or one row of logits of each model, or each word one row: these are compared
+            as they are.
         weighs_examples: whether each example counts as often as ``student.weights`` says. Where the data have weights,
             a loss that does not know them is refused.
         batch_dependent: whether examples are related to one another, so that micro-batches do not add up to one batch.
@@ -55,6 +59,7 @@ class Loss:
     name: ClassVar[str] = ""
     uses_labels: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = True
+    by_token: ClassVar[bool] = True
     weighs_examples: ClassVar[bool] = False
     batch_dependent: ClassVar[bool] = False
     read_once: ClassVar[frozenset[str]] = frozenset()

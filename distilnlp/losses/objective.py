@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, listed, unknown
+from distilnlp.losses.alignment import Comparable
 from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
@@ -222,6 +223,11 @@ class Objective:
         return any(loss.needs_always().words for term in self.terms for loss in term.ends())
 
     @property
+    def by_token(self) -> bool:
+        """Whether any term compares the two models token by token; no two models decide it."""
+        return any(term.loss.uses_teacher and term.loss.by_token for term in self.terms)
+
+    @property
     def stops_terms(self) -> bool:
         """Whether any weight is 0 at some step, so that what only its term trains gets no gradient there."""
         return any(isinstance(term.weight, Schedule) and term.weight.touches_zero for term in self.terms)
@@ -272,6 +278,13 @@ class Objective:
             self.check_weighs_examples()
         raw: dict[str, Tensor] = {}
         weighted: list[Tensor] = []
+        made: dict[int, Comparable] = {}  # what losses compare of the same outputs is made once
+
+        def comparable(term: Term, answers: Sequence[Outputs | None]) -> Iterator[Comparable]:
+            for answer in answers:
+                outputs = _outputs_for(term, answer)
+                yield made.setdefault(id(outputs), Comparable(student, outputs, batch))
+
         for term in self.terms:
             weight = term.weight_at(progress)
             answers = (None,) if not term.loss.uses_teacher else teacher if isinstance(teacher, tuple) else (teacher,)
@@ -281,7 +294,7 @@ class Objective:
             # Losses compute in float32 whatever the models run in (fp16 loses 1e-8, bf16 has 3 digits).
             with torch.autocast(device_type=_device_type(student), enabled=False):
                 loss = term.loss_at(progress)
-                values = [loss(student, _outputs_for(term, answer), batch, module) for answer in answers]
+                values = [loss(*each.of(loss), module) for each in comparable(term, answers)]
             raw[term.name] = value = sum(values[1:], values[0]) / len(values)
             weighted.append(weight * value)
         if not weighted:

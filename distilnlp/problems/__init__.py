@@ -7,9 +7,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from distilnlp.problems.base import (
+    ALIGNMENT,
     DECISION_THRESHOLDS,
     IGNORED,
     LEAST_PROBABILITY,
+    TEACHER_ALIGNMENT,
     TEACHER_LOGITS,
     TEACHER_TEXT,
     Answer,
@@ -30,9 +32,11 @@ from distilnlp.problems.base import (
 )
 
 __all__ = [
+    "ALIGNMENT",
     "DECISION_THRESHOLDS",
     "IGNORED",
     "LEAST_PROBABILITY",
+    "TEACHER_ALIGNMENT",
     "TEACHER_LOGITS",
     "TEACHER_TEXT",
     "Answer",

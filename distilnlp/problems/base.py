@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
+    "ALIGNMENT",
     "DECISION_THRESHOLDS",
     "IGNORED",
     "LABEL_COLUMNS",
     "LEAST_PROBABILITY",
+    "TEACHER_ALIGNMENT",
     "TEACHER_LOGITS",
     "TEACHER_TEXT",
     "Answer",
@@ -61,6 +63,11 @@ TEACHER_LOGITS = "teacher_logits"
 # The column of a data set that holds the text which the teacher reads in place of the student's: what a translation
 # was made of.
 TEACHER_TEXT = "teacher_text"
+
+# The columns of tokenised data and of a batch that say which of the pieces of text that both models cut alike a token
+# is of, from 0, below 0 for none: of the student's tokens, and of those of a teacher that reads others.
+ALIGNMENT = "alignment"
+TEACHER_ALIGNMENT = f"teacher_{ALIGNMENT}"
 
 # The label of a row or a token that has none, which no loss of PyTorch counts; Trainer fills lists up with it too.
 IGNORED = -100
@@ -232,6 +239,8 @@ class Problem:
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
         vectors: whether what a model gives for a text is its vector.
         taught_alone: whether it is learned from a teacher's answers to texts alone, whose labels nobody reads.
+        takes_other_tokens: whether a teacher may read other tokens than the student, as it may where the rows of
+            logits are those of texts or of words, whatever the tokens.
         apart: whether a model reads the texts of an example one by one, so that its rows of logits are made of what it
             gives for several inputs (`scored`).
         label_padding: what stands for the label of a padded token; None where labels are not by token.
@@ -264,6 +273,7 @@ class Problem:
     exclusive_classes: ClassVar[bool] = False
     vectors: ClassVar[bool] = False
     taught_alone: ClassVar[bool] = False
+    takes_other_tokens: ClassVar[bool] = True
     apart: ClassVar[bool] = False
     label_padding: ClassVar[int | None] = None
     response_loss: ClassVar[str] = ""

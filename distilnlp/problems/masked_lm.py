@@ -58,6 +58,7 @@ class MaskedLM(Problem):
     peft_task_type: ClassVar[str] = "FEATURE_EXTRACTION"
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"
     rows: ClassVar[Rows] = "token"
+    takes_other_tokens: ClassVar[bool] = False
     named_labels: ClassVar[bool] = False
     labels_itself: ClassVar[bool] = True
     exclusive_classes: ClassVar[bool] = True

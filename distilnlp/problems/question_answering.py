@@ -77,6 +77,7 @@ class QuestionAnswering(Classification):
     peft_task_type: ClassVar[str] = "QUESTION_ANS"
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
     rows: ClassVar[Rows] = "span"
+    takes_other_tokens: ClassVar[bool] = False
     parts: ClassVar[tuple[int, ...]] = (2,)
     named_labels: ClassVar[bool] = False
     card_texts: ClassVar[tuple[str, ...]] = ("A question?", "A text that its answer stands in.")

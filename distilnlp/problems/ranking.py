@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -219,7 +219,7 @@ class PairReader(TextReader):
         pairs = [(row, query, text) for row, query, texts in queries_with_texts(rows) for text in texts]
         example, queries, texts = (list(each) for each in zip(*pairs, strict=True))
         flat = super().encode({"text": queries, "text_pair": texts}, words)
-        return Encoded(flat.columns, example, [example[i] for i in flat.cut])
+        return replace(flat, example=example, cut=[example[i] for i in flat.cut])
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         stacked = np.stack(list(logits))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ __all__ = [
     "Encoded",
     "Held",
     "Joined",
+    "Places",
     "Reader",
     "Spans",
     "TextReader",
@@ -38,6 +39,21 @@ READING_FIELD = "distilnlp_reading"
 
 Logits = NDArray[np.float32]
 Spans = list[tuple[int, int]]
+
+
+class Places(Protocol):
+    """The tokens of one input, as the tokenizers library has them.
+
+    Attributes:
+        offsets: where each begins and ends in its text, in characters.
+        sequence_ids: of each, which text it is of, 0 or 1; None for a special token.
+    """
+
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]: ...
+
+    @property
+    def sequence_ids(self) -> Sequence[int | None]: ...
 
 
 class Held(NamedTuple):
@@ -70,6 +86,9 @@ class Encoded:
         labels: of each example those of its rows of logits, ``(rows,)``, where the texts themselves tell them; empty
             where the data do.
         held: of a kind whose answers stand in the texts, whether the windows hold those of the labels.
+        texts: of each input the one or two texts that it was made of, each whole; by readers of texts and of words.
+        tokens: of each input its tokens and where they stand in these texts, where the reader `keeps_tokens` and its
+            tokenizer tells.
     """
 
     columns: dict[str, list[Any]]
@@ -79,6 +98,8 @@ class Encoded:
     spans: list[NDArray[np.int64]] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
     held: Held = field(default_factory=Held)
+    texts: list[tuple[str, ...]] = field(default_factory=list)
+    tokens: list[Places] = field(default_factory=list)
 
 
 class Joined(NamedTuple):
@@ -100,6 +121,8 @@ class Reader:
     Args:
         tokenizer: of the model that will read the tokens.
         limit: tokens of an input, special ones included.
+    Attributes:
+        keeps_tokens: whether `encode` gives where each token stands too; at first not.
     Class attributes:
         apart: whether every text of a row is an input of its own.
     """
@@ -109,6 +132,7 @@ class Reader:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
         self.tokenizer = tokenizer
         self.limit = limit
+        self.keeps_tokens = False
 
     def encode(self, rows: Mapping[str, Sequence[Any]], words: bool = False) -> Encoded:
         """The inputs of some rows, not padded.
@@ -144,6 +168,10 @@ class Reader:
         """
         raise NotImplementedError
 
+    def tokens_of(self, encoded: BatchEncoding) -> list[Places]:
+        """Of each input its tokens, where they are kept and a tokenizer in Rust has made them."""
+        return list(encoded.encodings or ()) if self.keeps_tokens else []
+
     def labels_feature(self, feature: Any) -> Any:
         """The type of the column ``labels`` that `encode` gives (a feature of `datasets`), from that of ``label``."""
         return feature
@@ -173,7 +201,13 @@ class TextReader(Reader):
         if words:
             columns["words"] = [word_numbers(encoded, i) for i in inputs]
         full = [i for i in inputs if len(encoded["input_ids"][i]) >= self.limit]
-        return Encoded(columns, [*inputs], [i for i in full if self._is_cut(encoded, i, texts, pairs)])
+        return Encoded(
+            columns,
+            [*inputs],
+            [i for i in full if self._is_cut(encoded, i, texts, pairs)],
+            texts=[(text,) for text in texts] if pairs is None else [*zip(texts, pairs, strict=True)],
+            tokens=self.tokens_of(encoded),
+        )
 
     def _is_cut(self, encoded: BatchEncoding, row: int, texts: Sequence[str], pairs: Sequence[str] | None) -> bool:
         if encoded.encodings is not None:
@@ -236,7 +270,9 @@ class WindowReader(Reader):
         columns = input_columns(self.tokenizer, encoded)
         if words:
             columns["words"] = [word_numbers(encoded, i) for i in range(len(encoded["input_ids"]))]
-        return Encoded(columns, [int(each) for each in encoded["overflow_to_sample_mapping"]])
+        example = [int(each) for each in encoded["overflow_to_sample_mapping"]]
+        whole = list(zip(rows["text"], *([] if pairs is None else [pairs]), strict=True))
+        return Encoded(columns, example, texts=[whole[row] for row in example], tokens=self.tokens_of(encoded))
 
     def _check_room(self, texts: Sequence[str], pairs: Sequence[str]) -> None:
         """Raise RequestError for a first text beside which a window has no room for new tokens of the second."""

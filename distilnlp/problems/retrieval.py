@@ -48,6 +48,7 @@ class Retrieval(Ranking):
     peft_task_type: ClassVar[str] = SentenceEmbedding.peft_task_type
     auto_class: ClassVar[str] = SentenceEmbedding.auto_class
     vectors: ClassVar[bool] = True
+    takes_other_tokens: ClassVar[bool] = False
     apart: ClassVar[bool] = True
     recipe: ClassVar[str] = "_bi-encoder.yaml"
     reading: ClassVar[tuple[str, ...]] = ("similarity", "scale")

@@ -321,7 +321,16 @@ class WordReader(Reader):
                 [answers[text][word] for word in of_windows[place][0].tolist()]
                 for place, text in zip(kept, example, strict=True)
             ]
-        return Encoded(columns, example, [], [taken[place] for place in kept], tokens.words.spans())
+        encodings = self.tokens_of(tokens.encoded)
+        return Encoded(
+            columns,
+            example,
+            [],
+            [taken[place] for place in kept],
+            tokens.words.spans(),
+            texts=[(text if isinstance(text, str) else " ".join(text),) for text in (given[row] for row in example)],
+            tokens=[encodings[place] for place in kept] if encodings else [],
+        )
 
     def join(self, encoded: Encoded, logits: Sequence[Logits]) -> Joined:
         classes = logits[0].shape[-1] if logits else 0  # where no text has a word

@@ -27,6 +27,7 @@ from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import Problem, get_problem, problem_of_config
 from distilnlp.run.answering import PART_ROWS, Answering, Models
+from distilnlp.run.choosing import Choice
 from distilnlp.run.inputs import data_digest
 from distilnlp.whole_files import whole_file, write_text
 
@@ -54,6 +55,7 @@ def label_data(
     max_length: int | None = None,
     batch_size: int = 32,
     processes: int = 1,
+    choice: Choice | None = None,
     say: Callable[[str], object],
 ) -> int:
     """Let a model, or several, answer the texts of a data set, and write the answers.
@@ -77,12 +79,14 @@ def label_data(
         max_length: tokens that texts are cut to; default: what each model takes, at most 512.
         batch_size: texts at a time.
         processes: that answer at once, each with its own models and its share of the threads; the file is the same.
+        choice: which texts are asked about, where not all are. The answers are then added to those that the output
+            holds already, of which none is asked for again.
         say: shows one line to the user.
     Returns:
-        How many texts were answered.
+        How many texts were answered; those that were before are not counted.
     Raises:
-        RequestError: no such data or model; models of several kinds of task or for other labels; ``processes``
-            below 1.
+        RequestError: no such data or model; models of several kinds of task or for other labels; ``processes`` below
+            1; an output to be added to that holds other columns or labels; as `Choice.of`.
         RunError: logits that are not finite; a process was ended.
     """
     if output.suffix not in WRITTEN:
@@ -91,6 +95,14 @@ def label_data(
         raise unknown("kind of values:", values, ("probabilities", "logits"))
     ranks = problem_of_config(load_config(teachers[0])).rows == "list"
     data = _read(source, text, text_pair, label, data_dir, split, ranks)
+    before = [] if choice is None else _answers_before(output)
+    if choice is not None:
+        if _has_queries(data):
+            raise RequestError(f"{source}: which texts of a query to ask about cannot be chosen: leave out --budget")
+        known = frozenset(_key(record) for record in before)
+        data = data.select(choice.of(data, known, max_length=max_length, batch_size=batch_size))
+        if not len(data):
+            return 0
     if processes < 1:
         raise RequestError(f"processes is {processes}: give 1 or more")
     asked = None
@@ -104,11 +116,12 @@ def label_data(
     _check_kind(data, problem, teachers[0], output)
     for name, predictor in zip(teachers, predictors, strict=True):
         check_parts(remembered_columns(predictor.backend.config), 1 + ("text_pair" in data.column_names), name)
+    _check_fits(before, output, data, _column(problem, values), names)
     folder = _parts_folder(output, _identity(data, teachers, values, max_length))
     models = Models(tuple(teachers), problem.name, tuple(map(tuple, orders)), values, max_length, batch_size, asked)
     answering = Answering(data, models, folder, PART_ROWS, "texts" if asked is None else "queries")
     answering.run(predictors, processes, say)
-    _write(output, answering, _column(problem, values), names)
+    _write(output, answering, _column(problem, values), names, before)
     shutil.rmtree(folder)
     return len(data) if asked is None else sum(map(len, data["text_pair"]))
 
@@ -260,16 +273,71 @@ def _parts_folder(output: Path, identity: str) -> Path:
     return folder
 
 
+# ---- the answers that a file holds already ----
+
+
+def _answers_before(output: Path) -> list[dict[str, Any]]:
+    """The rows of a file that answers are added to; none where there is no file."""
+    if not output.is_file():
+        return []
+    try:
+        if output.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return list(pq.read_table(output).to_pylist())
+        with output.open(encoding="utf-8", newline="") as file:
+            if output.suffix == ".csv":
+                return [dict(row) for row in csv.DictReader(file)]
+            found = [json.loads(line) for line in file if line.strip()]
+    except (OSError, ValueError, csv.Error) as error:
+        raise RequestError(f"{output} cannot be read, so that no answers can be added to it: {error}") from error
+    if not all(isinstance(record, dict) for record in found):
+        raise RequestError(f"{output} holds rows that are no records: give the name of a new file")
+    return found
+
+
+def _key(record: Mapping[str, Any]) -> Any:
+    """As `text_keys`, of a row of the file."""
+    found = [record[name] for name in ("text", _NAMES_OF_WORDS["text"], "text_pair") if record.get(name) is not None]
+    return tuple(tuple(each) if isinstance(each, list) else each for each in found)
+
+
+def _check_fits(
+    before: Sequence[Mapping[str, Any]], output: Path, data: Dataset, column: str, names: Sequence[str]
+) -> None:
+    """Raise RequestError for a file that holds other columns, or answers for other labels."""
+    if not before:
+        return
+    words = isinstance(data.features["text"], List)
+    new = [*(_NAMES_OF_WORDS.get(name, name) if words else name for name in data.column_names), column]
+    if list(before[0]) != new:
+        raise RequestError(
+            f"{output} has the columns {', '.join(before[0])} and the new answers {', '.join(new)}: give the name of a"
+            " new file"
+        )
+    answer = before[0][column]
+    answer = json.loads(answer) if isinstance(answer, str) and column != "score" else answer
+    answer = answer[0] if isinstance(answer, list) else answer
+    if isinstance(answer, Mapping) and list(answer) != list(names):
+        raise RequestError(
+            f"{output} has answers for the labels {', '.join(answer)} and the teacher gives {', '.join(names)}: give"
+            " the name of a new file"
+        )
+
+
 # ---- the file ----
 
 
-def _write(output: Path, answering: Answering, column: str, names: Sequence[str]) -> None:
+def _write(
+    output: Path, answering: Answering, column: str, names: Sequence[str], before: list[dict[str, Any]]
+) -> None:
+    parts = itertools.chain([before] if before else [], _records(answering, column, names))
     with whole_file(output) as temporary:
         if output.suffix == ".parquet":
-            _write_parquet(temporary, _records(answering, column, names))
+            _write_parquet(temporary, parts)
             return
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            for number, records in enumerate(_records(answering, column, names)):
+            for number, records in enumerate(parts):
                 file.write(_lines(records, output.suffix, header=number == 0))
 
 

@@ -49,7 +49,7 @@ from distilnlp.training.compatibility import (
     confirm_label_order,
     reads_other_tokens,
 )
-from distilnlp.training.own_tokens import check_compares_vectors
+from distilnlp.training.own_tokens import check_compares
 from distilnlp.yaml_text import Path_
 
 __all__ = ["Models", "add_adapter", "shortened_config", "sketch_of", "teacher_of"]
@@ -377,7 +377,7 @@ class Models:
             with self._told_at(stage, ("teacher",)):
                 teacher.check(needs)
         if other_tokens is not None:
-            self._check_vectors(stage, objective, other_tokens)
+            self._check_compares(stage, objective, other_tokens)
         labels = self.tasks[stage.name].label_names
         if labels is None or not members:
             return
@@ -423,11 +423,14 @@ class Models:
         task = self.tasks[stage.name]
         return reads_other_tokens(task.problem, self.tokenizer(stage.name), self.tokenizer(teacher), task.train)
 
-    def _check_vectors(self, stage: StagePlan, objective: Objective, why: str) -> None:
+    def _check_compares(self, stage: StagePlan, objective: Objective, why: str) -> None:
+        task = self.tasks[stage.name]
+        translated = task.train is not None and TEACHER_TEXT in task.train.column_names
+        tokenizers = [self.tokenizer(name) for name in (stage.name, *stage.teaching_models)]
         try:
-            check_compares_vectors(objective, why)
+            check_compares(objective, task.problem, why, tokenizers, translated)
         except RequestError as error:
-            place = ("stages", stage.name, "objective", str(error.key[0]))
+            place = ("stages", stage.name, "objective" if error.key else "teacher", *map(str, error.key))
             raise self.plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
 
     def _resolved(self, stage: StagePlan, own: ModelInfo, teacher: ModelInfo | None) -> Objective:

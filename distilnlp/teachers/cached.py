@@ -35,6 +35,7 @@ Use = Literal["auto", "always", "never"]
 Dtype = Literal["teacher", "float32", "bfloat16", "float16"]
 Collate = Callable[[list[Any]], Mapping[str, Any]]
 Inputs = Callable[[list[Any]], list[Any]]
+MaskOf = Callable[[Mapping[str, Any]], Tensor]
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 FORMAT = 3  # of what is stored; another number makes every older cache unknown
@@ -87,6 +88,7 @@ class CachedTeacher:
     def __init__(self, live: Cacheable, store: Store) -> None:
         self.live = live
         self.store = store
+        self.mask: MaskOf = _own_mask
         self.info, self.tokenizer, self.columns = live.info, live.tokenizer, live.columns
         self.label_names = live.label_names
         self._told = False
@@ -103,22 +105,29 @@ class CachedTeacher:
         """The stored answers have an order already. Raises RuntimeError."""
         raise RuntimeError("reorder the labels of the live teacher before its answers are stored")
 
-    def collator(self, collate: Collate, inputs: Inputs = list) -> "_AnsweringCollator":
+    def collator(self, collate: Collate, inputs: Inputs = list, mask: "MaskOf | None" = None) -> "_AnsweringCollator":
         """``collate``, and the answers to the batch beside it.
 
         Args:
             inputs: what makes the rows of the answered data set of examples that have several each.
+            mask: what finds the attention mask of the answered inputs in a batch, where it is not the student's.
         """
-        return _AnsweringCollator(collate, self.store, inputs)
+        self.mask = mask or _own_mask
+        return _AnsweringCollator(collate, self.store, inputs, self.mask)
 
     def __call__(self, batch: Mapping[str, Any]) -> Outputs:
         """The stored answers where the batch has them, else those of the live teacher."""
         if ANSWERS in batch:
-            return self.store.outputs(batch[ANSWERS], batch["attention_mask"])
+            return self.store.outputs(batch[ANSWERS], self.mask(batch))
         if not self._told:
             logger.info("some texts are new: the teacher answers their batches itself")
             self._told = True
         return self.live(batch)
+
+
+def _own_mask(batch: Mapping[str, Any]) -> Tensor:
+    mask: Tensor = batch["attention_mask"]
+    return mask
 
 
 @dataclass(frozen=True)
@@ -128,12 +137,14 @@ class _AnsweringCollator:
     collate: Collate
     store: Store
     inputs: Inputs
+    mask: MaskOf
 
     def __call__(self, features: list[Mapping[str, Any]]) -> dict[str, Any]:
         batch = dict(self.collate(features))
-        mask = batch.get("attention_mask")
-        places = self.store.find(self.inputs(features)) if mask is not None else None
-        if mask is None or places is None or mask.shape[1] > self._longest():
+        if "attention_mask" not in batch:
+            return batch
+        mask, places = self.mask(batch), self.store.find(self.inputs(features))
+        if places is None or mask.shape[1] > self._longest():
             return batch
         return {**batch, ANSWERS: self.store.read(places, mask)}
 

@@ -2,17 +2,19 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 from accelerate.utils import send_to_device
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from distilnlp.data.nested import flat_dataset
 from distilnlp.errors import RequestError
+from distilnlp.outputs import Outputs
 from distilnlp.part import Part
 from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, EnsembleTeacher, Teacher
 from distilnlp.teachers.cached import Autocast, Collate, cache_answers
@@ -28,6 +30,7 @@ def confirm_labels(
     collate: Collate,
     args: TrainingArguments,
     label_names: tuple[str, ...] | None,
+    answers: Callable[[Teacher, Mapping[str, Tensor]], Outputs],
 ) -> None:
     """Let a teacher whose labels have no names show that it counts them as we do.
 
@@ -37,20 +40,23 @@ def confirm_labels(
         collate: makes a batch of its rows.
         args: of the training.
         label_names: as we count them; None where nobody tells.
+        answers: asks a teacher about a batch.
     Raises:
         RequestError: as `confirm_label_order`.
     """
     if isinstance(teacher, EnsembleTeacher):
         for member in answering(teacher, teacher.needs).values():
-            confirm_labels(member, data, collate, args, label_names)
+            confirm_labels(member, data, collate, args, label_names, answers)
         return
     named = teacher.label_names is not None or teacher.info.num_logits == 1
     if named or label_names is None or isinstance(teacher, Part):
         return
     loader = DataLoader(data(), batch_size=args.train_batch_size, collate_fn=collate)
     batches = (send_to_device(batch, args.device) for batch in itertools.islice(loader, CONFIRM_BATCHES))
-    answers = ((teacher(batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch)
-    confirm_label_order(answers, label_names, teacher.info.problem)
+    shown = (
+        (answers(teacher, batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch
+    )
+    confirm_label_order(shown, label_names, teacher.info.problem)
 
 
 def keep_answers(

@@ -91,10 +91,10 @@ def reads_other_tokens(
     teacher: PreTrainedTokenizerBase | None,
     texts: Any,
 ) -> str | None:
-    """Why a teacher of vectors reads tokens of its own, in words; None where it reads the student's, or has to.
+    """Why a teacher reads tokens of its own, in words; None where it reads the student's, or has to.
 
     Args:
-        problem: the kind of task of the student; only vectors can be compared then.
+        problem: the kind of task of the student; None where it is not known, and the teacher has to read the same.
         student, teacher: their tokenizers; None where one is not known.
         texts: the training data, tokenised or not; or the first rows of them.
     Raises:
@@ -102,13 +102,14 @@ def reads_other_tokens(
             or they are tokenised for another tokenizer than the teacher's.
     """
     columns = texts.column_names if isinstance(texts, Dataset) else []
-    vectors = problem is not None and problem.vectors
+    vectors = problem is not None and problem.vectors and problem.takes_other_tokens
     if TEACHER_TEXT in columns:
         if not vectors or teacher is None:
             why = "its tokenizer is not known: load_teacher(model, tokenizer)" if vectors else "it gives no vectors"
             raise RequestError(f"the teacher cannot read the column '{TEACHER_TEXT}' of the training data: {why}")
         return "the student reads translations, and the teacher their source"
-    if not vectors or student is None or teacher is None or not columns:
+    may = problem is not None and problem.takes_other_tokens
+    if not may or student is None or teacher is None or not columns:
         return None
     difference = token_difference(student, teacher, text_sample(texts))
     if difference is None:

@@ -32,9 +32,9 @@ from distilnlp.data.inspect import (
     token_lengths,
     visible_part,
 )
-from distilnlp.data.nested import flat_rows
+from distilnlp.data.nested import flat_dataset, flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
-from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_rows
+from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_mask, own_rows
 from distilnlp.errors import RequestError, unknown
 from distilnlp.losses import Objective
 from distilnlp.models.checks import check_fits, training_limit
@@ -46,7 +46,7 @@ from distilnlp.models.reading import reading_settings
 from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.outputs import Answers, Outputs
 from distilnlp.part import Part, Training
-from distilnlp.problems import Problem, problem_of_config
+from distilnlp.problems import ALIGNMENT, TEACHER_ALIGNMENT, TEACHER_TEXT, Problem, problem_of_config
 from distilnlp.problems.base import label_feature
 from distilnlp.problems.masking import SHARE, Masking
 from distilnlp.problems.reading import Reader
@@ -59,7 +59,7 @@ from distilnlp.training.batches import EpochOfSampler, by_length, examples, prep
 from distilnlp.training.candidates import take_best
 from distilnlp.training.measuring import joined_scores, joins, logits_alone, measured
 from distilnlp.training.objective_hook import ObjectiveHook
-from distilnlp.training.own_tokens import answers_to, check_compares_vectors, own_reader
+from distilnlp.training.own_tokens import aligns, answers_to, check_compares, check_parts_compare, own_reader
 from distilnlp.training.parts import Parts
 from distilnlp.training.term_log import TermLog
 
@@ -161,12 +161,14 @@ class DistillationTrainer(Trainer):
         if tokenizer is not None and collates:
             kwargs["data_collator"] = make_collator(tokenizer)
         self._reads_words = objective is not None and objective.reads_words
+        kind = dataset_problem(visible, own) or own
         # Why the teacher reads other tokens than the student, in words, and what reads them; None where it does not
         self._other_tokens = (
-            None if teacher is None else compatibility.reads_other_tokens(own, tokenizer, teacher.tokenizer, visible)
+            None if teacher is None else compatibility.reads_other_tokens(kind, tokenizer, teacher.tokenizer, visible)
         )
         labels_itself = own is not None and own.labels_itself
         compatibility.check_members(teacher, text_sample(visible), labelled=labels_itself or has_labels(visible))
+        translated = TEACHER_TEXT in (getattr(visible, "column_names", None) or ())
         self._own_reader: Reader | None = None
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
         if tokenizer is not None:
@@ -176,9 +178,9 @@ class DistillationTrainer(Trainer):
             read_by = [config for config in configs if isinstance(config, PreTrainedConfig)]
             max_length = training_limit(read_by, tokenizer, max_length)
             if self._other_tokens and teacher is not None and teacher.tokenizer is not None:
-                self._own_reader = own_reader(
-                    teacher.tokenizer, [getattr(each, "config", None) for each in its], max_length
-                )
+                align = aligns(objective, kind, translated) and tokenizer.is_fast
+                its_configs = [getattr(each, "config", None) for each in its]
+                self._own_reader = own_reader(teacher.tokenizer, its_configs, max_length, align)
             for config in read_by:
                 check_fits(config, tokenizer)
         self._makers = [tokenizer, teacher.tokenizer if teacher is not None and not self._other_tokens else None]
@@ -241,7 +243,16 @@ class DistillationTrainer(Trainer):
         )
         compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
         if self._other_tokens:
-            check_compares_vectors(self.distillation_objective, self._other_tokens)
+            makers = (tokenizer, teacher.tokenizer if teacher is not None else None)
+            check_compares(
+                self.distillation_objective,
+                problem_of_config(self.student.config),
+                self._other_tokens,
+                makers,
+                translated,
+                getattr(self.train_dataset, "column_names", None),
+            )
+            check_parts_compare(following, self._other_tokens)
         elif teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
@@ -253,7 +264,7 @@ class DistillationTrainer(Trainer):
             EXAMPLE_WEIGHT,
             *self.label_names,
             *(["words"] if reads_words else []),
-            *(TEACHER_INPUTS if self._other_tokens else ()),
+            *((*TEACHER_INPUTS, ALIGNMENT, TEACHER_ALIGNMENT) if self._other_tokens else ()),
         }
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
@@ -370,6 +381,7 @@ class DistillationTrainer(Trainer):
                 self.data_collator,
                 self.args,
                 self._label_names,
+                self._answers,
             )
 
     def _kept_answers(self) -> CachedTeacher | None:
@@ -386,8 +398,9 @@ class DistillationTrainer(Trainer):
             passes = steps * self._batch_and_seed()[0] / len(data)
         collate = self.data_collator
         if self._own_reader is not None and isinstance(data, datasets.Dataset):
-            data, rows = own_dataset(data), len(data)
-            passes *= rows / len(data)  # a source is read for each of its translations
+            flat = flat_dataset(data)
+            data = own_dataset(flat)
+            passes *= len(flat) / len(data)  # a source is read for each of its translations
             collate = make_collator(self._own_reader.tokenizer)
         return keep_answers(
             self.teacher,
@@ -451,7 +464,8 @@ class DistillationTrainer(Trainer):
         columns, collate = self._signature_columns, self.data_collator
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
-            self.data_collator = self._cached.collator(collate, own_rows if self._other_tokens else flat_rows)
+            own = (own_rows, own_mask) if self._other_tokens else (flat_rows,)
+            self.data_collator = self._cached.collator(collate, *own)
         elif self._epochs.masks is not None and isinstance(collate, Collator):
             self.data_collator = collate.hiding(self._epochs.masks)
         try:
@@ -618,15 +632,18 @@ class DistillationTrainer(Trainer):
 
     def _asked(self, inputs: Mapping[str, Tensor]) -> Callable[[Outputs | None], Answers]:
         """What asks the teacher about a batch, in the precision of the training; within a pass it is told of it."""
-        answering = cast("Teacher", self._cached or self.teacher)
+        teacher = cast("Teacher", self._cached or self.teacher)
 
         def ask(student: Outputs | None) -> Answers:
             if student is not None and isinstance(self.teacher, Part):
                 self.teacher.hear(student)
             with self.accelerator.autocast():
-                return answers_to(answering, inputs) if self._other_tokens else answering(inputs)
+                return self._answers(teacher, inputs)
 
         return ask
+
+    def _answers(self, teacher: Teacher, inputs: Mapping[str, Tensor]) -> Outputs:
+        return answers_to(teacher, inputs) if self._other_tokens else teacher(inputs)
 
     def _progress(self) -> float:
         """The share of the optimizer steps that are done, which a resumed training finds in its state."""

@@ -92,6 +92,7 @@ CASES = [
     Case("divergence", {"kind": "tvd", "temperature": 2.0}),
     Case("divergence", {"kind": "jeffreys"}),
     Case("dkd", {"temperature": 2.0}),
+    Case("uld", {"temperature": 2.0}, "masked_lm"),
     Case("dist", {"temperature": 2.0}),
     Case("logit_standardization"),
     Case("label_smoothing", zero_at_equality=False),

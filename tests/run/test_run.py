@@ -394,18 +394,20 @@ def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, 
     assert trained == []
 
 
-def test_a_student_with_another_vocabulary_does_not_cost_the_controls_training(tmp_path, values, start_weights):
+def test_a_student_of_other_tokens_does_not_cost_the_teachers_training(tmp_path, values, start_weights):
+    """Its attention has none of the teacher's tokens to look at; what is left is learned."""
     other = tmp_path / "other"
     shutil.copytree(start_weights, other)
     text = (other / "tokenizer.json").read_text()
     swapped = text.replace('"film"', '"FILM"').replace('"book"', '"film"').replace('"FILM"', '"book"')
     (other / "tokenizer.json").write_text(swapped)
-    recipe = make_recipe(
-        values, name="films", settings=["stages.student.student=null", f"stages.student.model={other}"]
-    )
-    with pytest.raises(RequestError, match=r"2 of the student's .* token ids mean something else"):
-        run_recipe(recipe, tmp_path / "run")
-    assert not (tmp_path / "run" / "teacher").exists()
+    settings = ["stages.student.student=null", f"stages.student.model={other}"]
+    maps = [*settings, "stages.student.objective.attention_scores={}"]
+    with pytest.raises(RequestError, match=r"attention_scores compares what the models have for each token") as caught:
+        run_recipe(make_recipe(values, name="films", settings=maps), tmp_path / "run")
+    assert "stages.student" in str(caught.value) and not (tmp_path / "run" / "teacher").exists()
+    report = run_recipe(make_recipe(values, name="films", settings=settings), tmp_path / "run")
+    assert {row.stage: row for row in report.stages}["student"].fidelity is not None
 
 
 def test_a_model_that_does_not_know_the_words_is_named_not_the_length(tmp_path, values, start_weights):

@@ -143,8 +143,14 @@ def test_kept_answers_and_live_ones_give_the_same_student_and_each_source_is_ans
         torch.testing.assert_close(weights, students[1][name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["hidden_state", "attention_probabilities", "minilm"])
-@pytest.mark.parametrize("make", [texts, parallel_texts])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        # The letters of a translation stand elsewhere, so that nothing tells which of its tokens are the source's.
+        ("hidden_state", parallel_texts),
+        *((name, make) for name in ("attention_probabilities", "minilm") for make in (texts, parallel_texts)),
+    ],
+)
 def test_what_compares_token_by_token_is_refused_by_name(
     name: str, make: Callable[[], Dataset], tmp_path: Path
 ) -> None:
@@ -152,6 +158,24 @@ def test_what_compares_token_by_token_is_refused_by_name(
     with pytest.raises(RequestError, match=f"^{name} compares what the models have for each token") as caught:
         make_trainer(tmp_path, make(), objective)
     assert caught.value.key == [name] or caught.value.key == (name,)
+
+
+@pytest.mark.parametrize("make", [texts, parallel_texts])
+def test_one_vector_a_text_of_a_layer_is_compared_whatever_the_tokens(
+    make: Callable[[], Dataset], tmp_path: Path
+) -> None:
+    objective = Objective([(1.0, Cosine()), (1.0, get_loss("rkd_distance", pooling="mean"))])
+    trainer = make_trainer(tmp_path, make(), objective, num_train_epochs=1)
+    trainer.train()
+    assert all(log["raw/rkd_distance"] > 0 for log in trainer.state.log_history if "loss" in log)
+
+
+def test_the_states_of_a_sentences_words_are_compared_where_both_read_it(tmp_path: Path) -> None:
+    objective = Objective([(1.0, Cosine()), (1.0, get_loss("hidden_state"))])
+    trainer = make_trainer(tmp_path, texts(), objective)
+    trainer.train()
+    logged = [log["raw/hidden_state"] for log in trainer.state.log_history if "loss" in log]
+    assert logged[-1] < 0.9 * logged[0]
 
 
 def test_tokens_of_the_student_alone_are_refused(tmp_path: Path) -> None:

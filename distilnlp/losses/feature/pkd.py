@@ -56,6 +56,7 @@ class PKD(LayerLoss):
 
     projects: ClassVar[bool] = True
     weighs_examples: ClassVar[bool] = True
+    by_token: ClassVar[bool] = False
 
     def layer_term(
         self, student: Outputs, layer: int, teacher: Outputs, teacher_layer: int, module: nn.Module | None

@@ -50,6 +50,7 @@ class ALPKD(AllLayersLoss):
     )
 
     weighs_examples: ClassVar[bool] = True
+    by_token: ClassVar[bool] = False
 
     def make_module(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.Module | None:
         return projections(self.layers[0], student, require_teacher(self.name, teacher))

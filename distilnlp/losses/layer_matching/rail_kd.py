@@ -73,6 +73,7 @@ class RAILKD(AllLayersLoss):
     )
 
     weighs_examples: ClassVar[bool] = True
+    by_token: ClassVar[bool] = False
 
     dimension: int = 128
     every: int = 1

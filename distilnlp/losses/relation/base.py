@@ -45,6 +45,7 @@ class RelationalLoss(LayerLoss):
     on: On = field(default="layers", kw_only=True)
 
     batch_dependent: ClassVar[bool] = True
+    by_token: ClassVar[bool] = False
     smallest_batch: ClassVar[int] = 2
 
     def __post_init__(self) -> None:

@@ -240,6 +240,7 @@ class ResponseLoss(WeighsClasses):
 
     spans: ClassVar[bool] = True
     lists: ClassVar[bool] = False
+    by_token: ClassVar[bool] = False
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         check_lists(self.name, student.problem, self.lists)
