@@ -165,11 +165,14 @@ def _layer_terms(losses: Mapping[str, Mapping[str, object]], layer_map: LayerMap
             raise RequestError(f"{name} compares no mapped layers: progressive learns from losses that do", ["losses"])
         if "layer_map" in settings:
             raise RequestError(f"{name} has a layer_map: give progressive one, for all of its losses", ["losses"])
-    try:
-        return list(Objective.from_dict({name: {**own, "layer_map": layer_map} for name, own in losses.items()}))
-    except RequestError as error:
-        key = "layer_map" if "layer_map" in error.key else "losses"
-        raise RequestError(str(error), key=[key]) from error
+    mapped = {name: {**own, "layer_map": layer_map} for name, own in losses.items()}
+    terms: list[Term] = []
+    for key, spec in (("losses", losses), ("layer_map", mapped)):
+        try:
+            terms = list(Objective.from_dict(spec))
+        except RequestError as error:
+            raise RequestError(str(error), key=[key]) from error
+    return terms
 
 
 def _at(loss: Loss, layer: int) -> Loss:

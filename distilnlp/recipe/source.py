@@ -131,7 +131,8 @@ def parse_document(text: str, name: str) -> Document:
 def merge(base: Document, top: Document) -> Document:
     """``top`` over ``base``: mappings key by key, anything else replaced; null removes a key that ``base`` has.
 
-    A null for a key that ``base`` does not have stays, so that `schema.py` can tell a misspelt one.
+    A null for a key that ``base`` does not have stays, so that `schema.py` can tell a misspelt one; so does a null over
+    a null, which takes the key out of the stage that this one is `like`.
     """
     places = dict(base.places)
     values = _merge(base.values, top.values, (), places, top.places)
@@ -150,7 +151,7 @@ def _merge(
             continue
         for old in [p for p in places if p[: len(here)] == here]:
             del places[old]
-        if value is None and key in values:
+        if value is None and values.get(key) is not None:
             del values[key]
             places[here] = new[here]  # what then is missing was taken out there
             continue

@@ -47,17 +47,31 @@ def test_there_is_a_short_recipe_for_every_glue_task():
 TEXT_ALONE = ("embeddings/", "entities/", "masked-lm/")
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_recipes() if not name.startswith(TEXT_ALONE)])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in shipped_recipes() if not name.startswith(TEXT_ALONE) and "control" in load_recipe(name).stages],
+)
 def test_the_control_is_the_student_without_its_teacher(name):
     """Of a recipe of two stages that learn, it takes as many epochs as both."""
     stages = load_recipe(name).stages
     assert [stage for stage in stages if stage != "random"][:3] == ["teacher", "control", "student"]
     control, taught = stages["control"], [stage for stage in stages.values() if stage.objective is not None]
     assert control.student == stages["student"].student
-    assert control.teacher is None and control.objective is None
+    assert control.teacher is None and control.objective is None and control.parts is None
     assert sum(stage.training["num_train_epochs"] for stage in taught) == control.training["num_train_epochs"]
     for stage in taught:
         assert {**stage.training, "num_train_epochs": 0} == {**control.training, "num_train_epochs": 0}
+
+
+def test_a_null_said_again_stays_a_null(tmp_path):
+    """Else a recipe that says once more that its control has no teacher would give it the student's."""
+    base = "data: {task: mrpc}\nstages:\n  one: {model: a/b}\n"
+    student = "  control: {like: student, teacher: null, objective: null}\n"
+    student += "  student: {model: a/b, teacher: one, objective: {response: {}}}\n"
+    (tmp_path / "base.yaml").write_text(base + student)
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nstages: {control: {teacher: null, objective: null}}\n")
+    control = load_recipe(tmp_path / "top.yaml").stages["control"]
+    assert control.teacher is None and control.objective is None
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("masked-lm/")])
