@@ -131,8 +131,8 @@ def parse_document(text: str, name: str) -> Document:
 def merge(base: Document, top: Document) -> Document:
     """``top`` over ``base``: mappings key by key, anything else replaced; null removes a key that ``base`` has.
 
-    A null for a key that ``base`` does not have stays, so that `schema.py` can tell a misspelt one; so does a null over
-    a null, which takes the key out of the stage that this one is `like`.
+    A null for a key that ``base`` does not have stays, so that `schema.py` can tell a misspelt one; so does a null
+    over a null, which takes the key out of the stage that this one is `like`.
     """
     places = dict(base.places)
     values = _merge(base.values, top.values, (), places, top.places)
