@@ -29,6 +29,7 @@ class Training:
         objective: what is minimised, resolved; None where a part is attached outside of a trainer.
         arguments: of the trainer; None as well.
         evaluates: whether there are data to evaluate on.
+        steps: optimizer steps of the whole training; 0 where that is not known.
     """
 
     model: nn.Module
@@ -39,6 +40,7 @@ class Training:
     objective: Objective | None = None
     arguments: TrainingArguments | None = None
     evaluates: bool = False
+    steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """A teacher that is an average of the student: it learns as the student does, and is steadier."""
 
+import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from torch import Tensor
 from distilnlp.errors import RequestError
 from distilnlp.part import Training
 from distilnlp.teachers.base import register_teacher
-from distilnlp.teachers.student_copy import StudentCopy, check_count, tensors_of
+from distilnlp.teachers.student_copy import StudentCopy, check_count, check_teaches, tensors_of
 from distilnlp.typed import typed
 
 __all__ = ["AverageTeacher", "EMATeacher"]
@@ -40,6 +42,8 @@ class AverageTeacher(StudentCopy):
         last: steps, 1 or more.
         every: steps, 1 or more.
         start: the share of the training after which ``every`` counts, 0 <= start < 1; default: 0.75.
+        saved: ``student``, or ``best``: the student ends with the average where that scores better on the evaluation
+            data, by ``metric_for_best_model``.
     Source: Tarvainen & Valpola 2017, "Mean teachers are better role models", arXiv:1703.01780, equation 2 (they raise
         the decay from 0.99 to 0.999 after the first phase of a training). Xu et al. 2020, "Improving BERT Fine-Tuning
         via Self-Ensemble and Self-Distillation", arXiv:2002.10345, for ``last``. Izmailov et al. 2018, "Averaging
@@ -61,6 +65,7 @@ class AverageTeacher(StudentCopy):
         last: int | None = None,
         every: int | None = None,
         start: float | None = None,
+        saved: Literal["student", "best"] = "student",
     ) -> None:
         super().__init__()
         moving = decay is not None or decay_warmup
@@ -88,6 +93,7 @@ class AverageTeacher(StudentCopy):
         self.last = last
         self.every = every
         self.start = START if start is None else float(start)
+        self.saved = saved
         self.one_answer = every is None
         self._kept: dict[str, Tensor] = {}  # of each floating weight, (last, *its shape)
 
@@ -103,7 +109,17 @@ class AverageTeacher(StudentCopy):
         return {"steps": 0} if self.decay_warmup or self.last is not None else {}
 
     def attach(self, training: Training) -> None:
-        """Start as a copy of the student, which is the first that ``last`` knows."""
+        """Start as a copy of the student, which is the first that ``last`` knows.
+
+        Raises:
+            RequestError: the training ends before the mean of ``every`` begins; ``saved: best`` without data to
+                evaluate on; or as a copy.
+        """
+        if self.every is not None:
+            late = max(1, math.ceil(self.start * training.steps - 1e-9))  # the first step that counts
+            check_teaches(f"every={self.every} from start={self.start:g} on", late + self.every - 1, training.steps)
+        if self.saved == "best" and not training.evaluates:
+            raise RequestError("saved is best, and there are no data to find the best by: give an evaluation set")
         super().attach(training)
         self._kept = {}
         if self.last is not None:
@@ -148,6 +164,10 @@ class AverageTeacher(StudentCopy):
         student, count = tensors_of(self._student), min(int(self.notes["steps"]), last)
         for name, tensor in tensors_of(self._model).items():
             tensor.copy_(self._kept[name][:count].mean(dim=0) if name in self._kept else student[name])
+
+    def candidates(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """The average, where the best is to be saved and there is one."""
+        return {"average": tensors_of(self.model)} if self.saved == "best" and self.teaches else {}
 
     def state(self) -> Mapping[str, Tensor]:
         """That of the copy, and the students that are kept."""

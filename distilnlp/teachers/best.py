@@ -1,5 +1,6 @@
 """A teacher that is the student at its best: the checkpoint of the highest score so far."""
 
+import logging
 import math
 from collections.abc import Mapping
 
@@ -10,6 +11,8 @@ from distilnlp.teachers.student_copy import StudentCopy
 from distilnlp.typed import typed
 
 __all__ = ["BestTeacher"]
+
+logger = logging.getLogger(__name__)
 
 
 @register_teacher("best")
@@ -52,8 +55,8 @@ class BestTeacher(StudentCopy):
         return self.notes.get("student_is_worse", 0) > 0
 
     def begin(self) -> dict[str, float]:
-        """The best ``score``, NaN before the first, and whether the ``student_is_worse`` since."""
-        return {"score": math.nan, "student_is_worse": 0}
+        """The best ``score`` (NaN: none), whether the ``student_is_worse``, ``steps``, and those ``taught``."""
+        return {"score": math.nan, "student_is_worse": 0, "steps": 0, "taught": 0}
 
     def attach(self, training: Training) -> None:
         """Start with no score. Raises RequestError for a training that is not evaluated."""
@@ -84,9 +87,18 @@ class BestTeacher(StudentCopy):
         self.notes["student_is_worse"] = float(not better and score != best)
 
     def on_step(self, progress: float) -> None:
-        """Raises RunError where evaluations came and went without the metric."""
+        """Count. Raises RunError where evaluations came and went without the metric."""
+        self.notes["steps"] += 1
+        self.notes["taught"] += self.teaches
         if self._heard and self.score is None:
             raise RunError(
                 f"no evaluation gave {self._metric}, by which the best checkpoint is to be found: set "
                 f"metric_for_best_model to one of {', '.join(sorted(self._heard))}"
             )
+
+    def finish(self) -> None:
+        """Let go of the student, and say how often it was taught: one that only gets better never is."""
+        if self._student is not None:
+            taught, steps = (int(self.notes[name]) for name in ("taught", "steps"))
+            logger.info("the best checkpoint so far taught in %d of %d steps", taught, steps)
+        super().finish()

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -21,7 +22,7 @@ from distilnlp.part import Part, Pass, Training
 from distilnlp.problems import problem_of_config
 from distilnlp.teachers.base import register_teacher
 from distilnlp.teachers.collaborate import COMBINATIONS, Combination
-from distilnlp.teachers.student_copy import check_count, load_tensors, tensors_of
+from distilnlp.teachers.student_copy import check_count, check_teaches, load_tensors, tensors_of
 from distilnlp.typed import typed
 
 __all__ = ["Peers"]
@@ -231,6 +232,8 @@ class Peers(Part):
         objective = training.objective
         if objective is None or training.teacher is not self:
             raise RequestError("peers are the teacher of their student, and no other part: give them as teacher=")
+        late = math.ceil(self.burn_in * training.steps - 1e-9)
+        check_teaches(f"burn_in={self.burn_in:g}", late if self.refresh is None else max(1, late), training.steps)
         if training.model is not training.student:
             raise RequestError("peers are whole models, and this student trains adapters: leave lora (peft) out")
         if self.saved == "best" and not training.evaluates:

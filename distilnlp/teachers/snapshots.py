@@ -11,7 +11,7 @@ from distilnlp.errors import RequestError
 from distilnlp.outputs import Answers, Outputs
 from distilnlp.part import Training
 from distilnlp.teachers.base import register_teacher
-from distilnlp.teachers.student_copy import StudentCopy
+from distilnlp.teachers.student_copy import StudentCopy, check_teaches
 from distilnlp.typed import typed
 
 __all__ = ["SnapshotTeacher"]
@@ -56,7 +56,7 @@ class SnapshotTeacher(StudentCopy):
         return {"cycle": 0}
 
     def attach(self, training: Training) -> None:
-        """Read the cycles from the training's arguments. Raises RequestError where there are none."""
+        """Read the cycles from the training's arguments. Raises RequestError where there are none or few steps."""
         arguments = training.arguments
         kind = None if arguments is None else SchedulerType(arguments.lr_scheduler_type).value
         settings = None if arguments is None else arguments.lr_scheduler_kwargs
@@ -71,6 +71,7 @@ class SnapshotTeacher(StudentCopy):
                 f"snapshots need cycles of one length, and warmup_steps={arguments.warmup_steps} moves their ends: "
                 "set warmup_steps to 0"
             )
+        check_teaches(f"num_cycles={cycles}", math.ceil(training.steps / cycles), training.steps)
         self.cycles = cycles
         super().attach(training)
 

@@ -16,7 +16,7 @@ from distilnlp.models.labels import label_names_of
 from distilnlp.outputs import Answers, ModelInfo, Needs
 from distilnlp.part import Part, Training
 
-__all__ = ["StudentCopy", "check_count", "load_tensors", "tensors_of"]
+__all__ = ["StudentCopy", "check_count", "check_teaches", "load_tensors", "tensors_of"]
 
 _NOTE = "note."  # before the name of a number in the state, so that it is no weight's
 
@@ -162,6 +162,21 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put values into the parameters and buffers of a model, by the names of `tensors_of`."""
     for name, own in tensors_of(model).items():
         own.copy_(tensors[name])
+
+
+def check_teaches(what: str, first: int, steps: int) -> None:
+    """Raise RequestError where a teacher would have its first answer when the training is over.
+
+    Args:
+        what: the setting that says when it begins, with its value.
+        first: the steps before its first answer.
+        steps: of the whole training; 0 where that is not known.
+    """
+    if steps and first >= steps:
+        raise RequestError(
+            f"with {what} the teacher's first answer comes after {first} steps, and the training has {steps}, so that "
+            "it would teach nothing: train longer, or let it begin earlier"
+        )
 
 
 def check_count(name: str, value: int) -> None:

@@ -430,6 +430,7 @@ class DistillationTrainer(Trainer):
             self.distillation_objective,
             self.args,
             self.eval_dataset is not None,
+            self.state.max_steps,
         )
         self._parts.attach(training)
         if self._parts.trained and not self._optimizer_is_given:

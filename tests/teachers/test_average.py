@@ -143,6 +143,39 @@ def test_until_the_mean_begins_its_terms_count_as_0(tmp_path: Path) -> None:
         make_trainer(tmp_path, teacher=AverageTeacher(every=1), objective=alone)
 
 
+def test_a_mean_that_begins_when_all_is_over_is_refused(tmp_path: Path) -> None:
+    """6 steps, of which the third is the first that counts."""
+    settings = {"objective": consistency(), "args": ADAMW}
+    with pytest.raises(RequestError, match="first answer comes after 6 steps, and the training has 6"):
+        make_trainer(tmp_path, teacher=AverageTeacher(every=4, start=0.5), **settings).train()
+    teacher = AverageTeacher(every=3, start=0.5)
+    make_trainer(tmp_path, teacher=teacher, **settings).train()
+    assert teacher.notes["taken"] == 1
+
+
+@pytest.mark.parametrize("better", ["average", "student"])
+def test_the_student_ends_with_the_average_where_that_is_better(tmp_path: Path, better: str) -> None:
+    """All texts are of class 1, and the first step takes the student far away from it, or towards it."""
+    data = dataset().filter(lambda row: row["label"] == 1)
+    teacher, student = AverageTeacher(decay=0.99, saved="best"), student_model()
+
+    class Jump(TrainerCallback):
+        def on_step_begin(self, *args: Any, model: nn.Module, **kwargs: Any) -> None:
+            with torch.no_grad():
+                model.classifier.bias[1] += -100 if better == "average" else 100
+
+    with torch.no_grad():
+        student.classifier.bias[1] += 10 if better == "average" else -10
+    args = {"learning_rate": 0.0, "max_steps": 1, "metric_for_best_model": "accuracy"}
+    settings = {"objective": consistency(), "train_dataset": data, "eval_dataset": data}
+    trainer = make_trainer(tmp_path, model=student, teacher=teacher, args=args, callbacks=[Jump()], **settings)
+    trainer.train()
+    assert next(iter(trainer.candidate_scores)) == better
+    assert (largest_difference(student, teacher.model) == 0.0) == (better == "average")
+    with pytest.raises(RequestError, match="give an evaluation set"):
+        make_trainer(tmp_path, teacher=AverageTeacher(saved="best"), objective=consistency()).train()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

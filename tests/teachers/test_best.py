@@ -61,8 +61,11 @@ class Watch(TrainerCallback):
             self.seen.append((self.teacher.score, self.teacher.notes["student_is_worse"], self.teacher.teaches))
 
 
-def test_its_score_never_gets_worse_and_its_terms_count_where_the_student_is_worse(tmp_path: Path) -> None:
+def test_its_score_never_gets_worse_and_its_terms_count_where_the_student_is_worse(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """At a learning rate at which the loss goes up and down."""
+    caplog.set_level("INFO", "distilnlp")
     teacher = BestTeacher()
     watch = Watch(teacher)
     args = {"eval_strategy": "steps", "eval_steps": 1, "logging_steps": 1, "learning_rate": 0.5, "num_train_epochs": 3}
@@ -76,6 +79,7 @@ def test_its_score_never_gets_worse_and_its_terms_count_where_the_student_is_wor
     worse = [loss > least for loss, least in zip(losses, best, strict=True)]
     assert taught[1:] == worse[:-1] and not taught[0]
     assert any(taught) and not all(taught[1:])
+    assert f"taught in {sum(taught)} of {len(taught)} steps" in caplog.text
     if worse[-1]:
         assert largest_difference(teacher.model, trainer.student) > 0
 

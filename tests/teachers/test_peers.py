@@ -279,6 +279,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         },
         "the objective compares more",
     ),
+    "a burn-in to the end": (lambda: {"teacher": Peers(burn_in=0.9), "args": {"max_steps": 5}}, "comes after 5 steps"),
+    "copies of the last step": (lambda: {"teacher": Peers(refresh=1)}, "comes after 1 steps"),
     "another size": (
         lambda: {
             "teacher": Peers([student_model(layers=3)]),

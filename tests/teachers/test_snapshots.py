@@ -77,6 +77,7 @@ def test_its_logits_alone_are_softened(tmp_path: Path) -> None:
         ({"lr_scheduler_type": "cosine_with_restarts"}, "num_cycles: 2 or more"),
         ({**CYCLES, "lr_scheduler_kwargs": {"num_cycles": 1}}, "num_cycles: 2 or more"),
         ({**CYCLES, "warmup_steps": 2}, "set warmup_steps to 0"),
+        ({**CYCLES, "max_steps": 1}, "first answer comes after 1 steps, and the training has 1"),
     ],
 )
 def test_a_learning_rate_without_equal_cycles_is_refused(tmp_path: Path, args: dict[str, Any], message: str) -> None:
