@@ -151,14 +151,14 @@ class Objective:
         """The objective with every loss fixed to the two models (see `Loss.resolve`).
 
         Of a teacher that is made of several, a term is fixed to the one that it names; without a name it may read
-        logits alone, which all of them give together.
+        logits alone, which all of them give together. So may any term of a teacher without layers.
         """
         terms: list[TermSpec] = []
         for term in self.terms:
             try:
                 loss = term.loss.resolve(student, info_for(term, student, teacher))
                 _check_words(loss)
-                if teacher is not None and teacher.members and term.teacher is None:
+                if teacher is not None and teacher.layers == 0 and term.teacher is None:
                     _check_only_logits(dataclasses.replace(term, loss=loss), teacher)
             except RequestError as error:
                 raise error.under(term.name) from error
@@ -332,33 +332,38 @@ class Objective:
 def info_for(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> ModelInfo | None:
     """The sizes of whom a term compares the student with.
 
-    Several teachers together have no layers: for what reads none they are as large as the student.
+    What gives logits alone has no layers: for what reads none it is as large as the student.
 
     Raises:
         RequestError: the term names a teacher that is not one of several.
     """
-    if teacher is None or not teacher.members:
-        if term.teacher is not None:
+    if term.teacher is not None:
+        if teacher is None or not teacher.members:
             there = "there is none" if teacher is None else f"the only one is {teacher.name}"
             raise RequestError(
                 f"{term.name} names its teacher, '{term.teacher}', and {there}: leave 'teacher' out", [TEACHER]
             )
+        if term.teacher not in teacher.members:
+            raise unknown(f"teacher of {term.name}:", term.teacher, teacher.members, [TEACHER])
+        return teacher.members[term.teacher]
+    if teacher is None or teacher.layers > 0:
         return teacher
-    if term.teacher is None:
-        return dataclasses.replace(teacher, layers=student.layers, width=student.width, heads=student.heads)
-    if term.teacher not in teacher.members:
-        raise unknown(f"teacher of {term.name}:", term.teacher, teacher.members, [TEACHER])
-    return teacher.members[term.teacher]
+    return dataclasses.replace(teacher, layers=student.layers, width=student.width, heads=student.heads)
 
 
 def _check_only_logits(term: Term, teacher: ModelInfo) -> None:
-    """Raise RequestError for a term that reads layers of several teachers together."""
+    """Raise RequestError for a term that reads layers of a teacher which gives logits alone."""
     needs = term.needs("teacher")
-    if term.loss.uses_teacher and (needs.layers or needs.input_gradients):
+    if not term.loss.uses_teacher or not (needs.layers or needs.input_gradients):
+        return
+    if teacher.members:
         raise RequestError(
             f"{term.name} reads more than logits, and several teachers together give nothing else: name one of them "
             f"with '{TEACHER}' ({listed(teacher.members)})"
         )
+    raise RequestError(
+        f"{term.name} reads more than logits, and {teacher.name} gives nothing else: leave {term.name} out"
+    )
 
 
 def _outputs_for(term: Term, teacher: Outputs | None) -> Outputs | None:

@@ -112,15 +112,25 @@ class DataSpec(_Strict):
         description="several labels a text: chosen for 'each' label (default) or as 'one' for all, on training rows"
         " kept for it; a number is taken as it is, and no rows are kept",
     )
+    shard: list[int] | None = Field(
+        None, description="[i, n]: the i-th of n parts of the training examples, which have no text in common"
+    )
     max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
     max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")
-    seed: int = Field(0, ge=0, lt=LARGEST_SEED, description="of the held-out split and of max_train")
+    seed: int = Field(0, ge=0, lt=LARGEST_SEED, description="of the held-out split, of max_train and of shards")
+
+    @field_validator("shard")
+    @classmethod
+    def _one_of_several(cls, shard: list[int] | None) -> list[int] | None:
+        if shard is not None and (len(shard) != 2 or not 1 <= shard[0] <= shard[1]):
+            raise ValueError("should be two numbers, which part (from 1) and how many there are, as [1, 5]")
+        return shard
 
 
 # What is said of one file's columns says nothing of another's.
 _OF_ONE_TASK = (
     *("validation", "text", "text_pair", "label", "label_names", "weight", "problem_type", "decision_thresholds"),
-    *("pieces", "group_size", "without_relevant", "similarity", "scale", "translations"),
+    *("shard", "pieces", "group_size", "without_relevant", "similarity", "scale", "translations"),
 )
 
 

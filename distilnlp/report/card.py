@@ -20,7 +20,7 @@ from distilnlp.report.card_data import (
 )
 from distilnlp.report.compare import footnotes, markdown_table, relative_lines, verdicts
 from distilnlp.report.escape import markdown, one_line, visible
-from distilnlp.report.schema import Report, StageResult
+from distilnlp.report.schema import Privacy, Report, StageResult
 from distilnlp.yaml_text import write_yaml
 
 __all__ = ["render_card"]
@@ -158,6 +158,7 @@ def _lineage(report: Report, result: StageResult) -> str:
         "Data": _data(report),
         "Objective": _objective(part(spec, "objective")),
         "Parts of its training": _objective(part(spec, "parts")),
+        "Privacy": "" if result.privacy is None else _privacy(result.privacy),
         "Training time": f"{result.seconds:.0f} s" if result.seconds else "",
     }
     lines = ["## Lineage", "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)]
@@ -167,6 +168,14 @@ def _lineage(report: Report, result: StageResult) -> str:
         summary = "Recipe, resolved (absolute paths are cut to their last part)"
         lines += ["", "<details>", f"<summary>{summary}</summary>", "", body, "", "</details>"]
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _privacy(privacy: Privacy) -> str:
+    return (
+        f"learned from {privacy.queries} votes of {privacy.teachers} teachers with Gaussian noise of {privacy.sigma:g}"
+        f" votes. Its weights have ({privacy.epsilon:.3f}, {privacy.delta:g})-differential privacy for each row of the"
+        " teachers' data; the teachers, and their scores in this card, have none"
+    )
 
 
 def _teacher(report: Report, spec: Mapping[str, object]) -> str:

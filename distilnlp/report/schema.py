@@ -104,6 +104,21 @@ class Fidelity(_Typed):
     kappa: float | None = None
 
 
+class Privacy(_Typed):
+    """What noisy votes promise of the rows of the teachers: ``(epsilon, delta)``-differential privacy.
+
+    Args:
+        epsilon, delta: infinite without noise.
+        sigma: of the noise, in votes; ``queries``: how many texts were asked about; ``teachers``: who voted.
+    """
+
+    epsilon: float
+    delta: float
+    sigma: float
+    queries: int
+    teachers: int
+
+
 class StageResult(_Typed):
     """One model of a run.
 
@@ -116,6 +131,7 @@ class StageResult(_Typed):
         metrics: all metrics there; ``extra``: the same on each further set.
         baseline: what needs no text, on the held-out examples.
         seconds, steps: of its training.
+        privacy: of the data of its teachers, where it learned from noisy votes.
         cost, fidelity: measured when the whole run is done.
         run: which run it is of, where several are shown together; never stored.
     """
@@ -133,6 +149,7 @@ class StageResult(_Typed):
     baseline: Baseline | None = None
     seconds: float | None = None
     steps: int | None = None
+    privacy: Privacy | None = None
     cost: Cost | None = None
     fidelity: Fidelity | None = None
     run: str | None = None

@@ -125,7 +125,8 @@ def combined_answers(members: Mapping[str, Predictions], combination: Combinatio
     """
     problem, data = task.problem, task.validation
     no_logits = problem.labels_itself or problem.vectors or problem.rows == "span"
-    if data is None or no_logits or combination.combine == "stochastic" or combination.reads_labels:
+    drawn = combination.combine in ("stochastic", "noisy_vote")
+    if data is None or no_logits or drawn or combination.reads_labels:
         return None
     (name, first), *others = members.items()
     matched = [first, *(first.matched(other, (name, of))[1] for of, other in others)]

@@ -30,6 +30,7 @@ from distilnlp.models.reading import remember_reading
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo, Needs
+from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, problem_of_config
 from distilnlp.recipe import LoraSpec
 from distilnlp.recipe.schema import SchemeSpec
@@ -364,13 +365,13 @@ class Models:
             members.append(member)
             other_tokens = other_tokens or differ
         scheme = stage.spec.scheme
-        with self._told_at(stage, ("teacher",), *(("teacher", key) for key in (scheme.settings if scheme else ()))):
+        keys = () if scheme is None else scheme.settings
+        with self._told_at(stage, ("teacher",), *(("teacher", key) for key in keys)):
             teacher = recorded or teacher_of(stage, members)
-            check_members(teacher, labelled=self.tasks[stage.name].is_labelled)
-            if scheme is not None and not members:
-                info: ModelInfo | None = TEACHERS.get(scheme.kind).info_of(own, ())
-            else:
-                info = None if teacher is None else teacher.info
+            check_members(teacher, self.tasks[stage.name].train, self.tasks[stage.name].problem)
+            if isinstance(teacher, Part):
+                teacher.accept(sketches[stage.name])
+        info = None if teacher is None else teacher.info
         objective = self._resolved(stage, own, info)
         needs = objective.needs_teacher()
         if isinstance(teacher, EnsembleTeacher):

@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
 
 from distilnlp.data import load_task
+from distilnlp.data.shards import shard_of
 from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError, RunError
 from distilnlp.problems import Problem
@@ -20,6 +22,7 @@ from distilnlp.run.folder import CARD, RunFolder
 from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
 from distilnlp.run.plan import Plan, StagePlan, make_plan
+from distilnlp.run.private import check_private
 from distilnlp.run.reading import check_reading
 from distilnlp.run.report import make_report, outsider_result
 from distilnlp.run.stage import train_stage
@@ -79,6 +82,7 @@ def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
     tasks = _load_tasks(plan)
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
+    check_private(plan, tasks)
     inputs = Inputs(place.path, plan, tasks)
     inputs.check(place.begun(plan.stages))
     models = Models(plan, tasks, place)
@@ -214,6 +218,9 @@ def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task])
         optional_labels=taught is not None,
         known=known,
     )
+    if data.shard is not None and task.train is not None:
+        place, count = data.shard
+        task = replace(task, train=shard_of(task.train, place, count, data.seed))
     check_thresholds(data, task)
     check_reading(data, task)
     return task

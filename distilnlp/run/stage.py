@@ -15,6 +15,7 @@ from distilnlp.run.evaluation import Answers, answer
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.plan import StagePlan
+from distilnlp.run.private import privacy_of
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
 from distilnlp.training.checkpoints import whole_checkpoint
@@ -64,6 +65,9 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
         result = _result(stage, task, answers, seconds, trainer.state.global_step)
         folder.finish(name, result, answers.predictions, answers.further)
         folder.drop_checkpoints(name)
+        if result.privacy is not None:
+            cost = result.privacy
+            say(f"{name}: {cost.queries} votes cost epsilon {cost.epsilon:.3f} at delta {cost.delta:g}")
         say(f"{name}: {_shown(task, answers)} after {seconds:.0f} s")
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the first process has written
 
@@ -124,4 +128,5 @@ def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, step
         baseline=answers.baseline,
         seconds=round(seconds, 1),
         steps=steps,
+        privacy=None if stage.spec.kind == "transform" else privacy_of(stage, task),
     )

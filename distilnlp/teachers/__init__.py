@@ -11,6 +11,7 @@ from distilnlp.teachers.peers import Peers
 from distilnlp.teachers.recorded import RecordedTeacher
 from distilnlp.teachers.scores import ScoringTeacher
 from distilnlp.teachers.snapshots import SnapshotTeacher
+from distilnlp.teachers.virtual import VirtualTeacher
 
 __all__ = [
     "TEACHERS",
@@ -28,6 +29,7 @@ __all__ = [
     "ScoringTeacher",
     "SnapshotTeacher",
     "Teacher",
+    "VirtualTeacher",
     "load_teacher",
     "register_teacher",
 ]

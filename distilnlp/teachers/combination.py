@@ -14,10 +14,11 @@ from torch import Tensor
 
 from distilnlp.errors import RequestError
 from distilnlp.problems import IGNORED, Problem
+from distilnlp.teachers.privacy import vote_epsilon
 
 __all__ = ["Combination", "Combine", "Weights"]
 
-Combine = Literal["logits", "probabilities", "stochastic"]
+Combine = Literal["logits", "probabilities", "stochastic", "noisy_vote"]
 Weights = list[float] | Literal["confidence", "loss"] | None
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Combination:
     - ``probabilities``: ``log sum_k w_k softmax(z_k)``; of several labels the log-odds of ``sum_k w_k sigmoid(z_k)``,
       each label by itself.
     - ``stochastic``: those of one teacher, drawn for each optimizer step with the probabilities ``w_k``.
+    - ``noisy_vote``: near certainty of the class with the most votes after Gaussian noise (see `noisy_vote`).
 
     Args:
         combine: which of these.
@@ -40,6 +42,8 @@ class Combination:
             ``w_k = c_k / sum c`` with ``c_k`` the largest probability of teacher k (of several labels, of the label
             holding or not); ``loss``, ``w = softmax(-l)`` with ``l_k`` its loss against the label (equal where a row
             has none). None: equal weights.
+        sigma: of ``noisy_vote``: the standard deviation of the noise, >= 0, in votes.
+        delta: of ``noisy_vote``: the delta at which its privacy is told, 0 < delta < 1; less than 1 / rows.
     Source: Hinton et al. 2015, arXiv:1503.02531, section 3 (means); Fukuda et al. 2017, "Efficient Knowledge
         Distillation from an Ensemble of Teachers", Interspeech (stochastic: there a teacher is drawn for each
         mini-batch, here for each optimizer step).
@@ -50,8 +54,11 @@ class Combination:
 
     combine: Combine = "logits"
     weights: Weights = None
+    sigma: float | None = None
+    delta: float = 1e-5
 
     def __post_init__(self) -> None:
+        self._check_vote()
         if isinstance(self.weights, list):
             wrong = [each for each in self.weights if not (math.isfinite(each) and each >= 0)]
             if wrong or not sum(self.weights) > 0:
@@ -65,6 +72,25 @@ class Combination:
                 " give a number for each teacher, or leave weights out",
                 ["weights"],
             )
+
+    def _check_vote(self) -> None:
+        votes = self.combine == "noisy_vote"
+        if votes and self.sigma is None:
+            raise RequestError(
+                "noisy_vote needs sigma, the standard deviation of the noise in votes, as 20", ["combine"]
+            )
+        if not votes and self.sigma is not None:
+            raise RequestError(f"sigma is for combine: noisy_vote; {self.combine} has no noise", ["sigma"])
+        if self.sigma is not None and not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise RequestError(f"sigma is a number of votes, 0 or more; got {self.sigma}", ["sigma"])
+        if votes and self.weights is not None:
+            raise RequestError("of noisy_vote every teacher has one vote: leave weights out", ["weights"])
+        if not 0 < self.delta < 1:
+            raise RequestError(f"delta lies between 0 and 1, as 1e-5; got {self.delta}", ["delta"])
+
+    def epsilon(self, queries: int) -> float:
+        """What so many votes cost (see `vote_epsilon`)."""
+        return vote_epsilon(queries, self.sigma or 0.0, self.delta)
 
     @property
     def reads_labels(self) -> bool:
@@ -102,6 +128,12 @@ class Combination:
                 f"{key}: {value} needs probabilities of classes or labels, and {problem.name} has none in a row of its"
                 f" own: {instead}",
                 [key],
+            )
+        if self.combine == "noisy_vote" and not (problem.exclusive_classes and problem.rows == "text"):
+            raise RequestError(
+                f"combine: noisy_vote needs one class for each text, and {problem.name} has none: use combine: logits,"
+                " which is not private",
+                ["combine"],
             )
         if self.reads_labels and not has_rows:
             raise RequestError(

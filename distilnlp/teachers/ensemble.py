@@ -17,6 +17,7 @@ from distilnlp.part import Part, Training
 from distilnlp.teachers.base import Cacheable, Teacher, register_teacher
 from distilnlp.teachers.combination import Combination, Combine, Weights
 from distilnlp.teachers.frozen import load_teacher
+from distilnlp.teachers.privacy import Noise, noisy_vote
 from distilnlp.typed import typed
 
 __all__ = ["EnsembleTeacher", "answering", "members_of"]
@@ -35,7 +36,9 @@ class EnsembleTeacher(Part):
     Args:
         members: the teachers by name (a model, a folder or a Hub id is loaded); or a sequence of teachers, each called
             as its `ModelInfo` says.
-        combine, weights: see `Combination`.
+        combine, weights, sigma, delta: see `Combination`.
+        noise_seed: of the noise of ``noisy_vote``, for a test: who knows it can take the noise off. None: it is drawn
+            from the operating system, and kept in checkpoints, so that a resumed training asks nothing anew.
     Raises:
         RequestError: two of one name; a member that follows the student; weights that cannot be.
     """
@@ -56,8 +59,12 @@ class EnsembleTeacher(Part):
         /,
         combine: Combine = "logits",
         weights: Weights = None,
+        sigma: float | None = None,
+        delta: float = 1e-5,
+        noise_seed: int | None = None,
     ) -> None:
-        self.combination = Combination(combine, weights)
+        self.combination = Combination(combine, weights, sigma, delta)
+        self._noise = Noise(noise_seed) if combine == "noisy_vote" else None
         self.members: dict[str, Teacher] = {}
         self.needs = Needs()
         self.device = torch.device("cpu")
@@ -117,6 +124,11 @@ class EnsembleTeacher(Part):
         for name in needs.members:
             if name not in self.members:
                 raise unknown("teacher", name, self.members)
+        if self._noise is not None and needs.members:
+            raise RequestError(
+                f"a term reads {next(iter(needs.members))} alone, and noisy_vote is private only where nothing but the"
+                " vote is read: leave 'teacher' out of the terms"
+            )
         idle = [name for name in self.members if not self.needs_of(name, needs)]
         if idle:
             raise RequestError(
@@ -156,7 +168,8 @@ class EnsembleTeacher(Part):
 
         None: its answers may not be kept, as they change, follow from the labels, or are of members alone.
         """
-        if self.combination.combine == "stochastic" or self.combination.reads_labels or self.needs.members:
+        changes = self.combination.combine in ("stochastic", "noisy_vote") or self.combination.reads_labels
+        if changes or self.needs.members:
             return None
         marks: list[str] = []
         for member in self.answering.values():
@@ -178,7 +191,11 @@ class EnsembleTeacher(Part):
             with torch.no_grad():
                 answers = [found[name].get_logits() for name in together]
                 labels = batch.get("labels") if self.combination.reads_labels else None
-                logits = self.combination.logits(answers, self.info.problem, labels, places)
+                if self._noise is not None:
+                    noise = self._noise.draw(batch, answers[0].shape[-1])
+                    logits = noisy_vote(answers, noise, self.combination.sigma or 0.0)
+                else:
+                    logits = self.combination.logits(answers, self.info.problem, labels, places)
             logits = logits if self._order is None else logits[..., self._order]
         return Outputs(
             logits=logits,
@@ -192,18 +209,25 @@ class EnsembleTeacher(Part):
     def attach(self, training: Training) -> None:
         """Begin to draw."""
         self._seed, self._steps = training.seed, 0
+        if self._noise is not None:
+            self._noise.share()
 
     def on_step(self, progress: float) -> None:
         """Count the step."""
         self._steps += 1
 
     def state(self) -> Mapping[str, Tensor]:
-        """The steps that are done, where they decide who is drawn."""
+        """The steps that are done, where they decide who is drawn; the key of the noise."""
+        if self._noise is not None:
+            return {"key": torch.tensor(list(self._noise.key), dtype=torch.uint8)}
         return {"steps": torch.tensor(self._steps)} if self.combination.combine == "stochastic" else {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on after so many steps."""
-        self._steps = int(state["steps"]) if state else 0
+        """Go on after so many steps, with the same noise."""
+        if self._noise is not None:
+            self._noise.key = bytes(state["key"].tolist())
+        elif state:
+            self._steps = int(state["steps"])
 
 
 def members_of(teacher: Any) -> dict[str, Any]:

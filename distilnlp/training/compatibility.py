@@ -22,7 +22,7 @@ from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, Problem, problem_of_config
-from distilnlp.teachers import EnsembleTeacher, FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher
+from distilnlp.teachers import EnsembleTeacher, FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher, VirtualTeacher
 from distilnlp.teachers.ensemble import answering, members_of
 
 __all__ = [
@@ -193,29 +193,34 @@ def models_of(teacher: object) -> list[nn.Module]:
     return [model for model in found if isinstance(model, nn.Module)]
 
 
-def check_members(teacher: object, texts: Sequence[str] = (), labelled: bool = True) -> None:
-    """What must hold among several teachers: they read the same tokens, and have the labels that they are weighed by.
+def check_members(teacher: object, data: Any, problem: Problem | None) -> None:
+    """What must hold of a teacher that is no model of its own, beside its sizes.
+
+    Several teachers read the same tokens; whoever reads labels has them.
 
     Args:
-        teacher: of any kind; one that is made of no other passes.
-        texts: a few real texts.
-        labelled: whether all training data have labels.
+        teacher: of any kind; a model passes.
+        data: for the training.
+        problem: the kind of task of the student; None where it is not known yet.
     Raises:
         RequestError: with the setting as its key where it is one.
     """
-    if not isinstance(teacher, EnsembleTeacher):
+    several = teacher if isinstance(teacher, EnsembleTeacher) else None
+    if several is not None:
+        (_, first), *others = ((name, each.tokenizer) for name, each in several.members.items())
+        for name, other in others:
+            differ = None if first is None or other is None else token_difference(first, other, text_sample(data))
+            if differ is not None:
+                raise RequestError(f"the teacher {name} reads other tokens than the first one: {differ}")
+    weighs, virtual = several is not None and several.combination.reads_labels, isinstance(teacher, VirtualTeacher)
+    if not (weighs or virtual) or (problem is not None and problem.labels_itself):
         return
-    (_, first), *others = ((name, each.tokenizer) for name, each in teacher.members.items())
-    for name, other in others:
-        difference = None if first is None or other is None else token_difference(first, other, texts)
-        if difference is not None:
-            raise RequestError(f"the teacher {name} reads other tokens than the first one: {difference}")
-    if teacher.combination.reads_labels and not labelled:
-        raise RequestError(
-            "weights: loss weighs teachers by the label of each example, and the training data have none: give"
-            " numbers, or leave weights out",
-            ["weights"],
-        )
+    without = rows_without_label(data) if virtual and has_labels(data) else 0
+    if without or not has_labels(data):
+        lacking = f"{without} of {len(data)} training rows" if without else "the training data"
+        what = "a virtual teacher knows nothing but labels" if virtual else "weights: loss weighs teachers by labels"
+        way_out = "learn from a model" if virtual else "give numbers, or leave weights out"
+        raise RequestError(f"{what}, and {lacking} have none: {way_out}", ["weights"] if weighs else ())
 
 
 def check_teacher(teacher: object) -> None:

@@ -25,7 +25,6 @@ from distilnlp.data.example_weights import scale_weights
 from distilnlp.data.inspect import (
     dataset_label_names,
     dataset_problem,
-    has_labels,
     text_sample,
     texts_alone,
     to_tokens,
@@ -166,8 +165,7 @@ class DistillationTrainer(Trainer):
         self._other_tokens = (
             None if teacher is None else compatibility.reads_other_tokens(kind, tokenizer, teacher.tokenizer, visible)
         )
-        labels_itself = own is not None and own.labels_itself
-        compatibility.check_members(teacher, text_sample(visible), labelled=labels_itself or has_labels(visible))
+        compatibility.check_members(teacher, visible, own)
         translated = TEACHER_TEXT in (getattr(visible, "column_names", None) or ())
         self._own_reader: Reader | None = None
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None

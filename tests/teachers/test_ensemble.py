@@ -201,7 +201,7 @@ def test_a_member_whose_labels_have_no_names_has_to_show_its_order(tmp_path: Pat
 
 def test_weights_by_loss_need_labels(tmp_path: Path) -> None:
     rows = dataset().remove_columns("label")
-    with pytest.raises(RequestError, match="weights: loss weighs teachers by the label of each example"):
+    with pytest.raises(RequestError, match="weights: loss weighs teachers by labels, and the training data have none"):
         make_trainer(
             tmp_path,
             teacher=two(weights="loss"),
