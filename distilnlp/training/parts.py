@@ -23,7 +23,8 @@ class Parts(TrainerCallback):
     Args:
         parts: attached in this order.
     Raises:
-        RequestError: two of one name, which would write one file.
+        RequestError: two of one name, which would write one file; one that leaves something beside the student, and
+            another that may give the student weights which that was not learned with.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -34,6 +35,12 @@ class Parts(TrainerCallback):
                 "own, of letters, digits and underscores"
             )
         self.parts = tuple(parts)
+        offering = [part.name for part in parts if type(part).candidates is not Part.candidates]
+        if offering and self.published:
+            raise RequestError(
+                f"{offering[0]} may give the student other weights when the training is over, and"
+                f" {self.published[0].name} leaves beside it what was learned with its own: leave one of the two out"
+            )
         self.attached = False
         self._begun: list[Part] = []
         self._model: nn.Module | None = None

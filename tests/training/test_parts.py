@@ -188,6 +188,19 @@ def test_the_part_of_the_guide_is_trained(tmp_path: Path) -> None:
     assert is_plain(student)
 
 
+def test_what_was_learned_beside_other_weights_is_not_left_beside_a_model(tmp_path: Path) -> None:
+    class Note(Watch):
+        def publish(self, folder: Path) -> None:
+            (folder / "note.txt").write_text("read me")
+
+    class Offer(Watch):
+        def candidates(self) -> Mapping[str, Mapping[str, Tensor]]:
+            return {}
+
+    with pytest.raises(RequestError, match="offer may give the student other weights"):
+        make_trainer(tmp_path, parts=[Note(), Offer("offer")])
+
+
 def test_an_optimizer_that_cannot_know_the_auxiliary_modules_is_refused(tmp_path: Path) -> None:
     """They are made when the training begins: it would leave them as they were drawn, and nobody would notice."""
     student = student_model(hidden=16)
