@@ -195,6 +195,7 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
         notes.append(
             f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
         )
+    notes += [_choice(row, rows) for row in rows if row.chosen is not None]
     answers = dict.fromkeys(row.baseline.answer for row in rows if row.baseline is not None)
     if answers:
         notes.append(f"baseline: {', or '.join(answers)}, whatever the text is.")
@@ -202,6 +203,14 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")
     return notes
+
+
+def _choice(row: StageResult, rows: Sequence[StageResult]) -> str:
+    """Which teacher was chosen for a model, and by what."""
+    if row.chosen is None:
+        return ""
+    scores = ", ".join(f"{one_line(name)} {score:.4f}" for name, score in row.chosen.scores.items())
+    return f"{_name(row, rows)}: taught by {one_line(row.chosen.teacher)}, as {row.chosen.by} is the best of {scores}."
 
 
 def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str]]:

@@ -14,6 +14,7 @@ from distilnlp.problems import Problem, get_problem
 __all__ = [
     "VERSION",
     "Baseline",
+    "Choice",
     "Cost",
     "Fidelity",
     "Kind",
@@ -104,6 +105,20 @@ class Fidelity(_Typed):
     kappa: float | None = None
 
 
+class Choice(_Typed):
+    """The teacher that was chosen by the scores of those that it, and others, have taught.
+
+    Args:
+        teacher: as the recipe names it.
+        by: the stage that scored best.
+        scores: of each stage, by its name.
+    """
+
+    teacher: str
+    by: str
+    scores: dict[str, float]
+
+
 class StageResult(_Typed):
     """One model of a run.
 
@@ -116,6 +131,7 @@ class StageResult(_Typed):
         metrics: all metrics there; ``extra``: the same on each further set.
         baseline: what needs no text, on the held-out examples.
         seconds, steps: of its training.
+        chosen: its teacher, where that was chosen in the run.
         cost, fidelity: measured when the whole run is done.
         run: which run it is of, where several are shown together; never stored.
     """
@@ -133,6 +149,7 @@ class StageResult(_Typed):
     baseline: Baseline | None = None
     seconds: float | None = None
     steps: int | None = None
+    chosen: Choice | None = None
     cost: Cost | None = None
     fidelity: Fidelity | None = None
     run: str | None = None
