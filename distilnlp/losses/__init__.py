@@ -31,6 +31,7 @@ from distilnlp.losses.relation.pkt import PKT
 from distilnlp.losses.relation.rkd import RKDAngle, RKDDistance
 from distilnlp.losses.relation.similarity_preserving import SimilarityPreserving
 from distilnlp.losses.response.annealing import AnnealingKD, TeacherAnnealing
+from distilnlp.losses.response.born_again import CWTM, DKPP
 from distilnlp.losses.response.cosine import Cosine
 from distilnlp.losses.response.dist import DIST
 from distilnlp.losses.response.divergence import Divergence, SoftCrossEntropy
@@ -60,8 +61,10 @@ __all__ = [
     "CKD",
     "CRD",
     "CWSM",
+    "CWTM",
     "DIST",
     "DKD",
+    "DKPP",
     "FLSW",
     "FSP",
     "IRG",

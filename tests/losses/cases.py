@@ -103,6 +103,8 @@ CASES = [
     Case("teacher_annealing", {"label_share": 0.3}, zero_at_equality=False),
     Case("annealing_kd", {"factor": 0.5}, zero_at_equality=False),
     Case("annealing_kd", {}, "regression"),
+    Case("cwtm", zero_at_equality=False),
+    Case("dkpp", {"temperature": 2.0}, zero_at_equality=False),
     Case("flsw", {"gamma": 1.5}, constants=True),
     Case("cwsm", constants=True),
     Case("hidden_state", {"layer_map": PAIRS}),
