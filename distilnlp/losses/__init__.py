@@ -47,6 +47,7 @@ from distilnlp.losses.response.label_aware import (
 )
 from distilnlp.losses.response.logit_mse import LogitMSE
 from distilnlp.losses.response.logit_standardization import LogitStandardization
+from distilnlp.losses.response.lwf import LWF
 from distilnlp.losses.response.margin_mse import MarginMSE
 from distilnlp.losses.response.response import Response
 from distilnlp.losses.response.rocket_launching import RocketLaunching
@@ -68,6 +69,7 @@ __all__ = [
     "FLSW",
     "FSP",
     "IRG",
+    "LWF",
     "MGSKD",
     "NST",
     "PKD",

@@ -277,6 +277,9 @@ class Stage(_Strict):
     pooling: PoolingName | None = Field(
         None, description="sentence embeddings: how the tokens of 'model' or 'from' become a vector, as for a teacher"
     )
+    labels: Literal["grow"] | None = Field(
+        None, description="grow: those of the model that it starts from, and after them the new ones of its data"
+    )
     objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
     parts: dict[str, dict[str, Any]] | None = Field(
         None, description="what else follows the training: part -> its settings"

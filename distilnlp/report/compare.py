@@ -195,6 +195,7 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
         notes.append(
             f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
         )
+    notes += [_memory(row, name, rows) for row in rows for name in row.retained]
     notes += [_choice(row, rows) for row in rows if row.chosen is not None]
     answers = dict.fromkeys(row.baseline.answer for row in rows if row.baseline is not None)
     if answers:
@@ -203,6 +204,16 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")
     return notes
+
+
+def _memory(row: StageResult, earlier: str, rows: Sequence[StageResult]) -> str:
+    """What a model has forgotten of an earlier task."""
+    kept = row.retained[earlier]
+    metric = next((_metric(each) for each in rows if each.stage == earlier and each.run == row.run), "score")
+    return (
+        f"{_name(row, rows)}: {metric} {kept.score:.3f} on the held-out examples of {one_line(earlier)}, which had"
+        f" {kept.was:.3f} ({kept.score - kept.was:+.3f})."
+    )
 
 
 def _choice(row: StageResult, rows: Sequence[StageResult]) -> str:

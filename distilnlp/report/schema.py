@@ -19,6 +19,7 @@ __all__ = [
     "Fidelity",
     "Kind",
     "Report",
+    "Retained",
     "Role",
     "StageResult",
     "again",
@@ -119,6 +120,18 @@ class Choice(_Typed):
     scores: dict[str, float]
 
 
+class Retained(_Typed):
+    """What a model that was trained further still knows of an earlier task.
+
+    Args:
+        score: of the earlier task's main metric, on its held-out examples, among all labels that the model has by now.
+        was: the score of the earlier stage's own model.
+    """
+
+    score: float
+    was: float
+
+
 class StageResult(_Typed):
     """One model of a run.
 
@@ -131,6 +144,7 @@ class StageResult(_Typed):
         metrics: all metrics there; ``extra``: the same on each further set.
         baseline: what needs no text, on the held-out examples.
         seconds, steps: of its training.
+        retained: earlier stage that it goes back to -> what it still knows of it, where its labels have grown.
         chosen: its teacher, where that was chosen in the run.
         cost, fidelity: measured when the whole run is done.
         run: which run it is of, where several are shown together; never stored.
@@ -150,6 +164,7 @@ class StageResult(_Typed):
     seconds: float | None = None
     steps: int | None = None
     chosen: Choice | None = None
+    retained: dict[str, Retained] = Field(default_factory=dict)
     cost: Cost | None = None
     fidelity: Fidelity | None = None
     run: str | None = None

@@ -25,8 +25,8 @@ from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
 from distilnlp.models.checks import check_fits, training_limit
 from distilnlp.models.heads import model_from_config
-from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
-from distilnlp.models.loading import load_config
+from distilnlp.models.labels import align_labels, keep_label_rows, label_names_of, label_order, relabel
+from distilnlp.models.loading import load_classifier, load_config
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.reading import remember_reading
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
@@ -171,9 +171,10 @@ class Models:
     def start(self, stage: StagePlan) -> PreTrainedModel:
         """The model that a stage begins to train: the same weights each time."""
         if self.plan.stage_of(stage.start) is not None:
-            made = self._made_of(stage, self._shortened(stage, stage.start, self._of_stage(stage.start, stage)))
+            base = self._grown(stage, self._of_stage(stage.start, stage))
+            made = self._made_of(stage, self._shortened(stage, stage.start, base))
         else:
-            base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
+            base = self._grown(stage, self.sources.start(stage.start, self.tasks[stage.name], stage.seed))
             made = self._made_of(stage, self._shortened(stage, stage.start, base))
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
@@ -259,6 +260,16 @@ class Models:
     def _of_stage(self, name: str, stage: StagePlan) -> PreTrainedModel:
         """What a finished stage has left, with a head for the task of the stage that goes on from it."""
         return start_for(self.folder.model(name), self.tasks[stage.name], stage.seed)
+
+    def _grown(self, stage: StagePlan, base: PreTrainedModel) -> PreTrainedModel:
+        """The start of a stage whose labels grow, with the rows of its head for the old ones; any other as it is."""
+        if stage.spec.labels != "grow":
+            return base
+        own = self.plan.stage_of(stage.start)
+        place = stage.start if own is None else self.folder.model(stage.start)
+        grown = plain_copy(base)
+        keep_label_rows(grown, load_classifier(place, require_head=True))
+        return grown
 
     @staticmethod
     def _for_task(model: PreTrainedModel, task: Task) -> PreTrainedModel:
@@ -460,9 +471,11 @@ class Models:
             return
         read = answering(teacher, needs)
         for name in names if "" in read else read:
+            count = members[name].info.num_logits
+            known = labels[:count] if objective.teacher_knows_first else labels
             with self._told_at(stage, ("teacher",)):
                 try:
-                    self._check_means(stage, name, labels, sketches)
+                    self._check_means(stage, name, known, sketches)
                 except RequestError as error:
                     raise RequestError(f"{name}: {error}" if len(members) > 1 else str(error), error.key) from error
 

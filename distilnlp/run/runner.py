@@ -8,6 +8,8 @@ from pathlib import Path
 from accelerate import PartialState
 
 from distilnlp.data import load_task
+from distilnlp.data.grow import grow_labels
+from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError, RunError
 from distilnlp.problems import Problem
@@ -216,7 +218,24 @@ def _load_tasks(plan: Plan) -> dict[str, Task]:
         if stage.teacher is None and stage.spec.kind == "train":
             # Without any label, what the loader says of data that should have some
             tasks[name] = tasks[name].labelled() if tasks[name].is_labelled else _load(stage.data, None, tasks)
+        if stage.spec.labels == "grow":
+            tasks[name] = _grown(plan, stage, tasks)
     return tasks
+
+
+def _grown(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task]) -> Task:
+    """The data of a stage whose labels go on from those of its start."""
+    here = ("stages", stage.name, "labels")
+    start = plan.stage_of(stage.start)
+    try:
+        if start is not None and start.data.task == stage.data.task and start.data.label == stage.data.label:
+            before, now = (read_label_names(each.data.label_names) for each in (start, stage))
+            if before is not None and now is not None and now[: len(before)] != before:
+                raise RequestError(f"an id of {stage.data.task} has one name in {start.name} and another here")
+        old = tasks[start.name].label_names if start is not None else head_of(stage.start)[1]
+        return grow_labels(tasks[stage.name], old)
+    except RequestError as error:
+        raise plan.recipe.error(here, f"stages.{stage.name}.labels: {error}") from error
 
 
 def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task]) -> Task:

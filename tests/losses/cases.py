@@ -103,6 +103,7 @@ CASES = [
     Case("teacher_annealing", {"label_share": 0.3}, zero_at_equality=False),
     Case("annealing_kd", {"factor": 0.5}, zero_at_equality=False),
     Case("annealing_kd", {}, "regression"),
+    Case("lwf", {"temperature": 2.0}),
     Case("cwtm", zero_at_equality=False),
     Case("dkpp", {"temperature": 2.0}, zero_at_equality=False),
     Case("flsw", {"gamma": 1.5}, constants=True),

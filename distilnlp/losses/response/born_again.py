@@ -69,7 +69,7 @@ class DKPP(ClassLoss):
     """``soft_target`` with the teacher's probabilities in disorder: all but the largest change their places.
 
     What the other classes are to each other is gone, and how sure the teacher is stays: the control for what is
-    learned from the likeness of classes. An example always has the same order, which follows from the teacher's answer.
+    learned from the likeness of classes. An example always has the same order, which its answer decides.
 
     Args:
         temperature: ``T`` > 0, dimensionless; the loss is multiplied by ``T^2``.
