@@ -21,8 +21,9 @@ def stages(ctx: typer.Context, incomplete: str) -> list[str]:
     from distilnlp.errors import DistilError
     from distilnlp.recipe import load_recipe
 
+    # An option that is being completed has no value yet, at which the parser stops: the recipe is among what is left.
     try:
-        names = load_recipe(str(ctx.params.get("recipe"))).stages
+        names = load_recipe(str(ctx.params.get("recipe") or next(iter(ctx.args), ""))).stages
     except DistilError:
         return []
     begun = re.match(r"(.*(?:,|\.\.))?", incomplete)

@@ -652,8 +652,8 @@ def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: li
         return
     dotted, stage = ".".join(map(str, path)), as_stage(model)
     if stage in recipe.stages:
-        what = "a stage" if stage == model else f"of the stage '{stage}',"
-        raise recipe.error(path, f"{dotted} is '{model}', {what} that does not come earlier")
+        of = "" if stage == model else "of "
+        raise recipe.error(path, f"{dotted} is '{model}', {of}a stage that does not come earlier")
     if "/" in model or os.path.exists(model):  # Path's raises for a long name
         return
     if checkpoint_step(model) is not None:

@@ -43,9 +43,13 @@ class SaveAtSteps(TrainerCallback):
 
     Args:
         steps: after which.
+    Raises:
+        RequestError: they are no whole numbers above 0.
     """
 
     def __init__(self, steps: Collection[int]) -> None:
+        if not isinstance(steps, Collection) or not all(type(step) is int and step > 0 for step in steps):
+            raise RequestError(f"keep_checkpoints is {steps!r}: steps are needed, whole numbers above 0")
         self.steps = frozenset(steps)
 
     def on_step_end(

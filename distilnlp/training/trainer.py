@@ -281,8 +281,9 @@ class DistillationTrainer(Trainer):
         self._epochs = EpochOfSampler()
         self._epochs.masks = self._make_masks(problem, tokenizer)
         self.add_callback(self._epochs)
-        self._kept_steps = frozenset(keep_checkpoints)
-        self.add_callback(checkpoints.SaveAtSteps(self._kept_steps))
+        saved = checkpoints.SaveAtSteps(keep_checkpoints)
+        self._kept_steps = saved.steps
+        self.add_callback(saved)
         self.add_callback(checkpoints.SaveWhenTheEpochIsOver())
         self.add_callback(self._parts)
 

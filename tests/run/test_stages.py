@@ -13,6 +13,7 @@ from distilnlp.report.schema import read_report, read_stage_result
 from distilnlp.run import run_recipe
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import make_plan
+from distilnlp.run.progress import StageProgress
 from distilnlp.training.trainer import DistillationTrainer
 from tests.killing import largest_difference as difference_of_files
 from tests.run.conftest import TRAINING
@@ -127,6 +128,29 @@ def test_fresh_deletes_nothing_that_the_selected_stages_need(chain, tmp_path):
     with pytest.raises(RequestError, match="with --fresh nothing is finished"):
         run(chain, tmp_path, stages="ta", fresh=True)
     assert RunFolder(tmp_path).is_finished("teacher")
+
+
+@pytest.mark.parametrize("broken", ["teacher", "ta", "student"])
+def test_a_chain_that_breaks_off_goes_on_in_the_stage_in_which_it_was(values, tmp_path, monkeypatch, broken):
+    """Its assistant learns from a checkpoint, which is written before the break or after it."""
+    whole = with_stages(values, ta=pupil("teacher@checkpoint-5", 2), student=pupil("ta@checkpoint-1", 1))
+    run(whole, tmp_path / "whole")
+    step_end = StageProgress.on_step_end
+
+    def break_at_4(self, args, state, control, **kwargs):
+        step_end(self, args, state, control, **kwargs)
+        if self.stage == broken and state.global_step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageProgress, "on_step_end", break_at_4)
+        with pytest.raises(KeyboardInterrupt):
+            run(whole, tmp_path / "broken")
+    said = run(whole, tmp_path / "broken")
+    assert any(line.startswith(broken) and line.endswith(", from checkpoint-2") for line in said)
+    for name in whole["stages"]:
+        assert largest_difference(tmp_path / "whole" / name, tmp_path / "broken" / name) == 0
+        assert checkpoints(tmp_path / "broken" / name) == []
 
 
 # ---- checkpoints that teach ----

@@ -21,7 +21,6 @@ from distilnlp.outputs import ModelInfo
 
 __all__ = ["CWTM", "DKPP", "permuted"]
 
-_BORN_AGAIN = ("Furlanello et al.", 2018, "Born-Again Neural Networks", "arXiv:1805.04770")
 _PRIME = 2**31 - 1
 
 
@@ -43,7 +42,12 @@ class CWTM(ResponseLoss):
 
     citations: ClassVar[tuple[Citation, ...]] = (
         Citation(
-            *_BORN_AGAIN, where="section 3.2", differs="Of tokens the weights are averaged over each text first."
+            "Furlanello et al.",
+            2018,
+            "Born-Again Neural Networks",
+            "arXiv:1805.04770",
+            where="section 3.2",
+            differs="Of tokens the weights are averaged over each text first.",
         ),
     )
 
@@ -82,7 +86,14 @@ class DKPP(ClassLoss):
     """
 
     citations: ClassVar[tuple[Citation, ...]] = (
-        Citation(*_BORN_AGAIN, where="section 3.2", differs="The divergence, where the paper has the cross-entropy."),
+        Citation(
+            "Furlanello et al.",
+            2018,
+            "Born-Again Neural Networks",
+            "arXiv:1805.04770",
+            where="section 3.2",
+            differs="The divergence, where the paper has the cross-entropy.",
+        ),
     )
 
     spans: ClassVar[bool] = False
