@@ -34,7 +34,7 @@ ALLOWED = {
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
-    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"},
+    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
     "hub": {"hub_token", "yaml_text", "recipe.names", "report"},
     "training": {
         "label_names",

@@ -22,8 +22,10 @@ __all__ = [
     "Label",
     "LabelNames",
     "Output",
+    "Plan",
     "ProblemType",
     "Set",
+    "Stages",
     "TaskName",
     "Text",
     "TextPair",
@@ -100,6 +102,15 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. stages.student.training.seed=1. Repeatable."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
+Stages = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STAGES",
+        help="Run only these, as a, a..b, a.., ..b or a,c; those that they are made of have to be finished.",
+        autocompletion=_complete.stages,
+    ),
+]
+Plan = Annotated[bool, typer.Option("--plan", help="Show which stage is made of what and taught by whom, and stop.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder, and start anew.")]
 AcceptWeakTeacher = Annotated[
     bool,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distilnlp.cli import _complete
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Set, Training
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Plan, Set, Stages, Training
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -25,7 +25,9 @@ def command(
     ],
     settings: Set = None,
     output: Output = None,
+    stages: Stages = None,
     dry_run: DryRun = False,
+    plan: Plan = False,
     fresh: Fresh = False,
     accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
@@ -37,11 +39,18 @@ def command(
     from distilnlp.recipe import load_recipe
 
     accepted = [ACCEPT] if accept_weak_teacher else []
-    start(load_recipe(recipe, [*(settings or ()), *accepted]), Training(output=output, dry_run=dry_run, fresh=fresh))
+    options = Training(output=output, dry_run=dry_run, fresh=fresh)
+    start(load_recipe(recipe, [*(settings or ()), *accepted]), options, stages=stages, only_plan=plan)
 
 
-def start(recipe: "Recipe", options: Training) -> Path | None:
-    """Check and run a recipe, as all commands that train do; the run's folder, or None after a dry run."""
+def start(recipe: "Recipe", options: Training, *, stages: str | None = None, only_plan: bool = False) -> Path | None:
+    """Check and run a recipe, as all commands that train do; the run's folder, or None where nothing is run.
+
+    Args:
+        recipe, options: of the command.
+        stages: the stages to run, as `--stages` says them; None: all.
+        only_plan: show which stage is made of what, and stop.
+    """
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
@@ -51,8 +60,14 @@ def start(recipe: "Recipe", options: Training) -> Path | None:
     if options.dry_run:
         typer.echo(recipe.to_yaml(), nl=False)
         return None
+    if only_plan:
+        from distilnlp.report.drawing import draw_line, draw_stages
+
+        for line in (draw_line(recipe.to_dict()), "", *draw_stages(recipe.to_dict())):
+            typer.echo(line)
+        return None
     from distilnlp.run import run_recipe
 
     folder = options.output or Path("runs") / recipe.name
-    run_recipe(plan, folder, fresh=options.fresh, say=typer.echo)
+    run_recipe(plan, folder, fresh=options.fresh, stages=stages, say=typer.echo)
     return folder

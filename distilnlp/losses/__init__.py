@@ -31,6 +31,7 @@ from distilnlp.losses.relation.pkt import PKT
 from distilnlp.losses.relation.rkd import RKDAngle, RKDDistance
 from distilnlp.losses.relation.similarity_preserving import SimilarityPreserving
 from distilnlp.losses.response.annealing import AnnealingKD, TeacherAnnealing
+from distilnlp.losses.response.born_again import CWTM, DKPP
 from distilnlp.losses.response.cosine import Cosine
 from distilnlp.losses.response.dist import DIST
 from distilnlp.losses.response.divergence import Divergence, SoftCrossEntropy
@@ -46,6 +47,7 @@ from distilnlp.losses.response.label_aware import (
 )
 from distilnlp.losses.response.logit_mse import LogitMSE
 from distilnlp.losses.response.logit_standardization import LogitStandardization
+from distilnlp.losses.response.lwf import LWF
 from distilnlp.losses.response.margin_mse import MarginMSE
 from distilnlp.losses.response.response import Response
 from distilnlp.losses.response.rocket_launching import RocketLaunching
@@ -60,11 +62,14 @@ __all__ = [
     "CKD",
     "CRD",
     "CWSM",
+    "CWTM",
     "DIST",
     "DKD",
+    "DKPP",
     "FLSW",
     "FSP",
     "IRG",
+    "LWF",
     "MGSKD",
     "NST",
     "PKD",

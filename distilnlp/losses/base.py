@@ -49,6 +49,7 @@ class Loss:
             as they are.
         weighs_examples: whether each example counts as often as ``student.weights`` says. Where the data have weights,
             a loss that does not know them is refused.
+        teacher_knows_first: whether the teacher may have fewer labels, the first of the student's.
         batch_dependent: whether examples are related to one another, so that micro-batches do not add up to one batch.
         read_once: settings that are read before the first step only, so that no schedule can change them.
         syncs_device: whether numbers are brought to the CPU, so that an accelerator is waited for once a step.
@@ -61,6 +62,7 @@ class Loss:
     uses_teacher: ClassVar[bool] = True
     by_token: ClassVar[bool] = True
     weighs_examples: ClassVar[bool] = False
+    teacher_knows_first: ClassVar[bool] = False
     batch_dependent: ClassVar[bool] = False
     read_once: ClassVar[frozenset[str]] = frozenset()
     syncs_device: ClassVar[bool] = False

@@ -253,6 +253,12 @@ class Objective:
             for term in self.terms
         )
 
+    @property
+    def teacher_knows_first(self) -> bool:
+        """Whether the teacher may have fewer labels than the student, the first of its own."""
+        readers = [term for term in self.terms if term.needs("teacher").logits]
+        return bool(readers) and all(term.loss.teacher_knows_first for term in readers)
+
     def make_modules(self, student: ModelInfo, teacher: ModelInfo | None) -> nn.ModuleDict:
         """The auxiliary modules, by term name; terms without one are absent."""
         modules = {term.name: term.loss.make_module(student, info_for(term, student, teacher)) for term in self.terms}

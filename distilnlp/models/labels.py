@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError
-from distilnlp.label_names import match_names
+from distilnlp.label_names import find_name, match_names
 from distilnlp.problems import DECISION_THRESHOLDS
 from distilnlp.typed import typed
 
@@ -15,6 +15,7 @@ __all__ = [
     "align_labels",
     "drop_thresholds",
     "fit_head",
+    "keep_label_rows",
     "label_names_of",
     "label_order",
     "relabel",
@@ -124,6 +125,29 @@ def fit_head(
         if last.bias is not None:
             last.bias.zero_()
     return True
+
+
+def keep_label_rows(model: PreTrainedModel, old: PreTrainedModel) -> None:
+    """Give the labels that a model had before its label set grew the rows of its head that they had.
+
+    Args:
+        model: changed in place; its labels are those of ``old`` and others.
+        old: as it was before.
+    Raises:
+        RequestError: a label of ``old`` is none of the model's; a head whose last layer is not linear.
+    """
+    before, now = label_names_of(old), label_names_of(model)
+    if before is None or now is None:
+        raise RequestError("labels without names cannot be told from new ones: write them into id2label of its config")
+    gone = [name for name in before if find_name(name, now) is None]
+    if gone:
+        raise RequestError(f"the label '{gone[0]}' is not among {', '.join(now)}, so that it cannot be kept")
+    rows = [now.index(find_name(name, now) or name) for name in before]
+    theirs, ours = _last_layer(old, len(before)), _last_layer(model, len(now))
+    with torch.no_grad():
+        ours.weight[rows] = theirs.weight.to(ours.weight)
+        if ours.bias is not None and theirs.bias is not None:
+            ours.bias[rows] = theirs.bias.to(ours.bias)
 
 
 def _last_layer(model: PreTrainedModel, labels: int) -> nn.Linear:

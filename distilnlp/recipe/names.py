@@ -1,8 +1,17 @@
 """Names of runs and of stages: each becomes a folder, so it is a name and never a path."""
 
+import re
 import unicodedata
 
-__all__ = ["NAME_RULE", "STAGE_RULE", "as_run_name", "is_run_name", "is_stage_name"]
+__all__ = [
+    "NAME_RULE",
+    "STAGE_RULE",
+    "as_run_name",
+    "as_stage",
+    "checkpoint_step",
+    "is_run_name",
+    "is_stage_name",
+]
 
 MOST_CHARACTERS, _MOST_BYTES = 100, 200  # a file system takes 255 bytes, and names beside it are made of this one
 NAME_RULE = (
@@ -11,6 +20,8 @@ NAME_RULE = (
 )
 STAGE_RULE = f"should be letters, digits, '-' and '_', at most {MOST_CHARACTERS}; it names a folder"
 _NEVER = set('/\\:*?"<>|')
+# No name of a stage has the sign @.
+_CHECKPOINT = re.compile(r"([^/@]+)@checkpoint-([1-9][0-9]{0,11})")
 # A folder of such a name cannot be copied to Windows, with any ending either.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{number}" for kind in ("com", "lpt") for number in range(1, 10))}
 
@@ -29,6 +40,18 @@ def is_run_name(name: str) -> bool:
 def is_stage_name(name: object) -> bool:
     """Whether it is a stage's name and no path: what stands in its place is deleted by ``--fresh``."""
     return isinstance(name, str) and _fits(name) and is_run_name(name) and _without(name, "-_").isalnum()
+
+
+def as_stage(name: str) -> str:
+    """The stage whose model is named: ``ta`` of ``ta`` and of ``ta@checkpoint-200``; any other name itself."""
+    found = _CHECKPOINT.fullmatch(name)
+    return name if found is None else found[1]
+
+
+def checkpoint_step(name: str) -> int | None:
+    """The step of a checkpoint of a stage: 200 of ``ta@checkpoint-200``; None of any other name."""
+    found = _CHECKPOINT.fullmatch(name)
+    return None if found is None else int(found[2])
 
 
 def as_run_name(text: str) -> str:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from distilnlp.errors import RequestError, nearest
 from distilnlp.problems import get_problem, list_problems
-from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, is_run_name, is_stage_name
+from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, as_stage, checkpoint_step, is_run_name, is_stage_name
 from distilnlp.recipe.source import Document
 from distilnlp.yaml_text import Path_, write_yaml
 
@@ -183,9 +183,14 @@ class LoraSpec(_Strict):
 
 
 class TeacherSpec(_Strict):
-    """A teacher with settings of its own: a model, or answers that are recorded in columns of the data."""
+    """A teacher with settings: a model, that of another stage, or answers recorded in columns of the data."""
 
-    model: str | None = Field(None, description="an earlier stage, a folder, or a model of the Hub")
+    model: str | None = Field(
+        None, description="an earlier stage or a checkpoint of it, a folder, or a model of the Hub"
+    )
+    of_best: list[str] | None = Field(
+        None, min_length=2, description="instead: the teacher of that one of these earlier stages that scores best"
+    )
     cache: CacheSpec | None = Field(None, description="of its answers; default: the recipe's")
     pooling: PoolingName | None = Field(
         None, description="sentence embeddings: how its tokens become a vector, where its folder does not say it"
@@ -268,15 +273,22 @@ class Stage(_Strict):
     train: bool | None = Field(None, description="false: the same as kind: transform")
     data: StageData | None = Field(None, description="other examples than the recipe's")
     problem: ProblemName | None = Field(None, description="the kind of task; default: that of the data")
-    model: str | None = Field(None, description="start from this model: an earlier stage, a folder, or one of the Hub")
+    model: str | None = Field(
+        None,
+        description="start from this model: an earlier stage, a checkpoint of it (stage@checkpoint-200), a folder, or"
+        " one of the Hub",
+    )
     student: StudentSpec | None = None
     teacher: AnyTeacher | None = Field(
         None,
-        description="an earlier stage, a folder, or a model of the Hub; a mapping with its settings; or several, an"
-        " ensemble",
+        description="an earlier stage, a checkpoint of it (stage@checkpoint-200), a folder, or a model of the Hub; a"
+        " mapping with its settings; or several, an ensemble",
     )
     pooling: PoolingName | None = Field(
         None, description="sentence embeddings: how the tokens of 'model' or 'from' become a vector, as for a teacher"
+    )
+    labels: Literal["grow"] | None = Field(
+        None, description="grow: those of the model that it starts from, and after them the new ones of its data"
     )
     objective: dict[str, dict[str, Any]] | None = Field(None, description="loss -> its weight and settings")
     parts: dict[str, dict[str, Any]] | None = Field(
@@ -319,19 +331,27 @@ class Stage(_Strict):
                 return self.teacher.kind
             told = ", ".join(f"{key}: {value}" for key, value in self.teacher.settings.items())
             return f"{self.teacher.kind} of {', '.join(self.teacher.models)}{f' ({told})' if told else ''}"
+        if self.of_best:
+            return f"the teacher of the best of {', '.join(self.of_best)}"
         return self.teacher.model if isinstance(self.teacher, TeacherSpec) else self.teacher
 
     @property
     def teaching_models(self) -> tuple[str, ...]:
-        """The stages, folders and Hub ids of all models that teach."""
+        """The stages, folders and Hub ids of all models that teach; none of a teacher ``of_best``."""
         if isinstance(self.teacher, SchemeSpec):
             return self.teacher.models
-        return () if self.taught_by is None or self.recorded is not None else (self.taught_by,)
+        nobody = self.taught_by is None or self.recorded is not None or self.of_best
+        return () if nobody else (str(self.taught_by),)
 
     @property
     def scheme(self) -> SchemeSpec | None:
         """The teacher, where it is no model of its own."""
         return self.teacher if isinstance(self.teacher, SchemeSpec) else None
+
+    @property
+    def of_best(self) -> tuple[str, ...]:
+        """The stages of which the best one's teacher teaches this one; none where it has a teacher of its own."""
+        return tuple((isinstance(self.teacher, TeacherSpec) and self.teacher.of_best) or ())
 
     @property
     def recorded(self) -> TeacherSpec | None:
@@ -584,19 +604,23 @@ def _check_stages(recipe: Recipe) -> None:
         if stage.scheme is not None:
             _check_members(recipe, (*here, "teacher", "of"), stage.scheme.of or ())
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
-        for path, model in (start, *(((*here, "teacher"), model) for model in stage.teaching_models)):
+        teachers = (*stage.teaching_models, *stage.of_best)
+        for path, model in (start, *(((*here, "teacher"), model) for model in teachers)):
             _check_reference(recipe, path, model, order[: order.index(name)])
+        for each in stage.of_best:
+            _check_candidate(recipe, (*here, "teacher", "of_best"), each)
 
 
 def _check_teacher(recipe: Recipe, here: Path_, teacher: TeacherSpec) -> None:
     """A teacher is a model or columns, and has the settings of what it is."""
     dotted = ".".join(map(str, here))
-    if teacher.model is None and teacher.column is None:
+    forms = [key for key in ("model", "column", "of_best") if getattr(teacher, key) is not None]
+    if not forms:
         raise recipe.error(here, f"{dotted} has no 'model' and no 'column': one of them is needed")
-    if teacher.model is not None and teacher.column is not None:
-        place = recipe.latest((*here, "model"), (*here, "column"))
-        raise recipe.error(place, f"{dotted} should have one of 'model' and 'column'")
-    if not teacher.columns and teacher.model is None:
+    if len(forms) > 1:
+        place = recipe.latest(*((*here, key) for key in forms))
+        raise recipe.error(place, f"{dotted} should have one of {' and '.join(map(repr, forms))}")
+    if forms == ["column"] and not teacher.columns:
         raise recipe.error((*here, "column"), f"{dotted}.column is an empty list: name at least one column")
     others = ("values", "labels", "confidence", "missing") if teacher.column is None else ("cache", "pooling")
     kind = "model" if teacher.column is None else "column"
@@ -623,13 +647,29 @@ def _check_members(recipe: Recipe, here: Path_, members: Sequence[str | TeacherS
         )
 
 
+def _check_candidate(recipe: Recipe, here: Path_, name: str) -> None:
+    """What a teacher is chosen by are stages, each of them taught by one model."""
+    stage = recipe.stages.get(name)
+    if stage is None or stage.scheme is not None or len(stage.teaching_models) != 1:
+        why = "is no stage" if stage is None else "is not taught by one model"
+        dotted = ".".join(map(str, here))
+        raise recipe.error(here, f"{dotted}: '{name}' {why}: name earlier stages, each with the teacher that it tries")
+
+
 def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: list[str]) -> None:
     """A name that is no earlier stage is a folder or a Hub id, unless it can only be a slip."""
-    if model is None or model in earlier or "/" in model or os.path.exists(model):  # Path's raises for a long name
+    if model is None or as_stage(model) in earlier:
         return
-    dotted = ".".join(map(str, path))
-    if model in recipe.stages:
-        raise recipe.error(path, f"{dotted} is '{model}', a stage that does not come earlier")
+    dotted, stage = ".".join(map(str, path)), as_stage(model)
+    if stage in recipe.stages:
+        of = "" if stage == model else "of "
+        raise recipe.error(path, f"{dotted} is '{model}', {of}a stage that does not come earlier")
+    if "/" in model or os.path.exists(model):  # Path's raises for a long name
+        return
+    if checkpoint_step(model) is not None:
+        close = nearest(stage, earlier)
+        hint = f"did you mean '{close}'?" if close else f"stages before it: {', '.join(earlier) or 'none'}"
+        raise recipe.error(path, f"{dotted} is '{model}': there is no stage '{stage}' before it; {hint}")
     close = nearest(model, earlier) or nearest(model, recipe.stages)
     # Hub ids without an owner have hyphens: bert-base-uncased
     if close and ("-" not in model or abs(len(close) - len(model)) <= 2):

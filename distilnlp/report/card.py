@@ -15,10 +15,11 @@ from distilnlp.report.card_data import (
     recorded_columns,
     redact,
     start_weights,
-    teacher_names,
+    taught_by,
     title,
 )
 from distilnlp.report.compare import footnotes, markdown_table, relative_lines, verdicts
+from distilnlp.report.drawing import draw_graph
 from distilnlp.report.escape import markdown, one_line, visible
 from distilnlp.report.schema import Privacy, Report, StageResult
 from distilnlp.yaml_text import write_yaml
@@ -154,7 +155,7 @@ def _lineage(report: Report, result: StageResult) -> str:
     facts = {
         "Start weights": ", ".join(_model(name) for name in starts),
         "Made from": _origin(report, part(spec, "student")),
-        "Teacher": _teacher(report, spec),
+        "Teacher": _teacher(report, spec, result),
         "Data": _data(report),
         "Objective": _objective(part(spec, "objective")),
         "Parts of its training": _objective(part(spec, "parts")),
@@ -162,6 +163,8 @@ def _lineage(report: Report, result: StageResult) -> str:
         "Training time": f"{result.seconds:.0f} s" if result.seconds else "",
     }
     lines = ["## Lineage", "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)]
+    if len(part(report.recipe, "stages")) > 1:
+        lines += ["", _fenced(draw_graph(report.recipe), "mermaid")]
     if report.recipe:
         text = write_yaml(publishable(report.recipe), width=80)
         body = _fenced(text, "yaml")
@@ -178,12 +181,14 @@ def _privacy(privacy: Privacy) -> str:
     )
 
 
-def _teacher(report: Report, spec: Mapping[str, object]) -> str:
-    columns, kind = recorded_columns(spec), part(spec, "teacher").get("kind")
+def _teacher(report: Report, spec: Mapping[str, object], result: StageResult) -> str:
+    if (chosen := result.chosen) is not None:
+        return f"{_of_stage(report, chosen.teacher)}, chosen by the scores of those that were taught by each candidate"
+    columns = recorded_columns(spec)
     if columns is not None:
         return f"answers recorded in the data (column {_code(columns)})"
-    models = " and ".join(_of_stage(report, name) for name in teacher_names(spec))
-    return " of ".join(filter(None, (None if kind is None else str(kind), models)))
+    how, names = taught_by(spec, part(report.recipe, "stages"))
+    return " ".join(filter(None, (markdown(how), ", ".join(_of_stage(report, name) for name in names))))
 
 
 def _origin(report: Report, student: Mapping[str, object]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from distilnlp.hub_token import is_secret_key, without_tokens
+from distilnlp.recipe.names import as_stage
 from distilnlp.report.escape import one_line
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
@@ -13,7 +14,17 @@ from distilnlp.report.scores import SCORES
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
-__all__ = ["card_data", "is_hub_id", "part", "publishable", "recipe_stage", "redact", "start_weights", "title"]
+__all__ = [
+    "card_data",
+    "is_hub_id",
+    "part",
+    "publishable",
+    "recipe_stage",
+    "redact",
+    "start_weights",
+    "taught_by",
+    "title",
+]
 
 GLUE_ID = "nyu-mll/glue"
 # Ids from before the Hub had owners; any other name without an owner is a folder.
@@ -87,7 +98,8 @@ def start_weights(report: Report, stage: str) -> list[str]:
             continue
         seen.add(name)
         spec = recipe_stage(report, name)
-        origins = [spec.get("model"), part(spec, "student").get("from"), *teacher_names(spec)]
+        teachers = taught_by(spec, part(report.recipe, "stages"))[1]
+        origins = [spec.get("model"), part(spec, "student").get("from"), *teachers]
         if spec:
             queue.extend(str(origin) for origin in origins if origin)
         elif name != stage:
@@ -98,18 +110,31 @@ def start_weights(report: Report, stage: str) -> list[str]:
 
 def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
-    return part(part(report.recipe, "stages"), stage)
+    return part(part(report.recipe, "stages"), as_stage(stage))
 
 
-def teacher_names(spec: Mapping[str, object]) -> list[str]:
-    """The models that teach a stage of a recipe, whether they stand there by name or with settings."""
+def taught_by(spec: Mapping[str, object], stages: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
+    """Who teaches a stage of a recipe: what to say before the models, and the models, by their names in the recipe.
+
+    Args:
+        spec: what the recipe says of the stage; ``stages``: of all.
+    Returns:
+        ``("", ("teacher",))``, ``("ensemble of", ("a", "b"))``, ``("average", ())``, ``("best of", ("a@checkpoint-2",
+        "a@checkpoint-4"))``, ``("column probs", ())``; ``("", ())`` without a teacher.
+    """
     teacher, settings = spec.get("teacher"), part(spec, "teacher")
-    if not settings:
-        return [str(teacher)] if teacher else []
-    members = settings.get("of")
-    named = members if isinstance(members, list) else [settings]
-    models = [each.get("model") if isinstance(each, Mapping) else each for each in named]
-    return [str(model) for model in models if model]
+    if (columns := recorded_columns(spec)) is not None:
+        return f"column {columns}", ()
+    if (kind := settings.get("kind")) is not None:
+        members = settings.get("of")
+        models = members if isinstance(members, list) else []
+        names = tuple(str(each.get("model") if isinstance(each, Mapping) else each) for each in models)
+        return f"{kind} of" if names else str(kind), names
+    if isinstance(tried := settings.get("of_best"), list):
+        found = [name for stage in tried for name in taught_by(part(stages, str(stage)), stages)[1]]
+        return "best of", tuple(dict.fromkeys(found))
+    name = settings.get("model") or teacher
+    return "", (str(name),) if name else ()
 
 
 def recorded_columns(spec: Mapping[str, object]) -> str | None:

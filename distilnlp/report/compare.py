@@ -195,6 +195,8 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
         notes.append(
             f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
         )
+    notes += [_memory(row, name, rows) for row in rows for name in row.retained]
+    notes += [_choice(row, rows) for row in rows if row.chosen is not None]
     answers = dict.fromkeys(row.baseline.answer for row in rows if row.baseline is not None)
     if answers:
         notes.append(f"baseline: {', or '.join(answers)}, whatever the text is.")
@@ -202,6 +204,24 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")
     return notes
+
+
+def _memory(row: StageResult, earlier: str, rows: Sequence[StageResult]) -> str:
+    """What a model has forgotten of an earlier task."""
+    kept = row.retained[earlier]
+    metric = next((_metric(each) for each in rows if each.stage == earlier and each.run == row.run), "score")
+    return (
+        f"{_name(row, rows)}: {metric} {kept.score:.3f} on the held-out examples of {one_line(earlier)}, which had"
+        f" {kept.was:.3f} ({kept.score - kept.was:+.3f})."
+    )
+
+
+def _choice(row: StageResult, rows: Sequence[StageResult]) -> str:
+    """Which teacher was chosen for a model, and by what."""
+    if row.chosen is None:
+        return ""
+    scores = ", ".join(f"{one_line(name)} {score:.4f}" for name, score in row.chosen.scores.items())
+    return f"{_name(row, rows)}: taught by {one_line(row.chosen.teacher)}, as {row.chosen.by} is the best of {scores}."
 
 
 def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str]]:

@@ -14,10 +14,12 @@ from distilnlp.problems import Problem, get_problem
 __all__ = [
     "VERSION",
     "Baseline",
+    "Choice",
     "Cost",
     "Fidelity",
     "Kind",
     "Report",
+    "Retained",
     "Role",
     "StageResult",
     "again",
@@ -119,6 +121,32 @@ class Privacy(_Typed):
     teachers: int
 
 
+class Choice(_Typed):
+    """The teacher that was chosen by the scores of those that it, and others, have taught.
+
+    Args:
+        teacher: as the recipe names it.
+        by: the stage that scored best.
+        scores: of each stage, by its name.
+    """
+
+    teacher: str
+    by: str
+    scores: dict[str, float]
+
+
+class Retained(_Typed):
+    """What a model that was trained further still knows of an earlier task.
+
+    Args:
+        score: of the earlier task's main metric, on its held-out examples, among all labels that the model has by now.
+        was: the score of the earlier stage's own model.
+    """
+
+    score: float
+    was: float
+
+
 class StageResult(_Typed):
     """One model of a run.
 
@@ -132,6 +160,8 @@ class StageResult(_Typed):
         baseline: what needs no text, on the held-out examples.
         seconds, steps: of its training.
         privacy: of the data of its teachers, where it learned from noisy votes.
+        retained: earlier stage that it goes back to -> what it still knows of it, where its labels have grown.
+        chosen: its teacher, where that was chosen in the run.
         cost, fidelity: measured when the whole run is done.
         run: which run it is of, where several are shown together; never stored.
     """
@@ -150,6 +180,8 @@ class StageResult(_Typed):
     seconds: float | None = None
     steps: int | None = None
     privacy: Privacy | None = None
+    chosen: Choice | None = None
+    retained: dict[str, Retained] = Field(default_factory=dict)
     cost: Cost | None = None
     fidelity: Fidelity | None = None
     run: str | None = None

@@ -4,7 +4,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from distilnlp.checksums import CHECKSUMS, flaw, write_checksums
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
-from distilnlp.recipe.names import is_stage_name
+from distilnlp.recipe.names import as_stage, checkpoint_step, is_stage_name
 from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
 from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
 from distilnlp.run.manifest import (
@@ -101,6 +101,29 @@ class RunFolder:
         """The folder of a stage."""
         return self.path / name
 
+    def model(self, name: str) -> Path:
+        """The folder of a stage's model, or of a checkpoint of it (``ta@checkpoint-200``)."""
+        step = checkpoint_step(name)
+        return self.stage(name) if step is None else self.stage(as_stage(name)) / f"checkpoint-{step}"
+
+    def check_model(self, name: str) -> None:
+        """Whether the model of a stage, or a checkpoint of it, is there as it was written.
+
+        Raises:
+            RequestError: it is not (says which).
+        """
+        place, stage = self.model(name), as_stage(name)
+        if checkpoint_step(name) is None:
+            if not self.is_finished(stage):
+                raise RequestError(f"the stage '{stage}' is not finished in {self.path}: run it first")
+            return
+        found = flaw(place) if place.is_dir() else "is not there"
+        if found is not None:
+            raise RequestError(
+                f"'{place}' {found}: the training of '{stage}' ended before it, or it was deleted when no stage needed"
+                f" it any more: start over with --fresh, or give another folder with --output"
+            )
+
     def is_finished(self, name: str) -> bool:
         """Whether all of a stage is there."""
         return (self.stage(name) / METRICS).is_file()
@@ -163,9 +186,14 @@ class RunFolder:
         path = self.path / REPORT
         return read_report(path) if path.is_file() else None
 
-    def drop_checkpoints(self, name: str) -> None:
-        """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them."""
-        drop_checkpoints(self.stage(name))
+    def drop_checkpoints(self, name: str, kept: Collection[int] = ()) -> None:
+        """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them.
+
+        Args:
+            name: of the stage.
+            kept: the steps of those that stay.
+        """
+        drop_checkpoints(self.stage(name), kept)
 
     def _old_recipe(self) -> dict[str, Any] | None:
         try:
@@ -263,7 +291,9 @@ def _inputs(recipe: Recipe) -> Iterator[tuple[Path_, str]]:
         start = stage.student.from_ if stage.student is not None else None
         teachers = ((("teacher",), name) for name in (stage.taught_by, *stage.teaching_models))
         models = ((("model",), stage.model), (("student", "from"), start), *teachers)
-        read += [(("stages", name, *keys), model) for keys, model in models if model not in recipe.stages]
+        read += [
+            (("stages", name, *keys), model) for keys, model in models if as_stage(model or "") not in recipe.stages
+        ]
     yield from ((path, value) for path, value in read if value)
 
 

@@ -46,11 +46,11 @@ class Inputs:
         self._models: dict[str, dict[str, str]] = {}
 
     def _of_stage(self, name: str) -> dict[str, Any]:
-        task, stage, stages = self._tasks[name], self._plan.stages[name], self._plan.stages
+        task, stage = self._tasks[name], self._plan.stages[name]
         if id(task) not in self._data:
             sets = {"train": task.train, "validation": task.validation, **task.extra}
             self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
-        outside = [each for each in (stage.start, *stage.teaching_models) if each not in stages]
+        outside = [each for each in (stage.start, *stage.teaching_models) if self._plan.stage_of(each) is None]
         for each in outside:
             if each not in self._models:
                 self._models[each] = model_digest(each)

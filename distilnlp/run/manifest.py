@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +115,12 @@ def stage_files(stage: Path) -> list[str]:
     return sorted(str(path.relative_to(stage)) for path in files if path.name[0] != "." and _FILE.fullmatch(path.name))
 
 
-def drop_checkpoints(stage: Path) -> None:
-    """Delete the checkpoints in the folder of a stage. Raises RequestError as `clear_stage`."""
+def drop_checkpoints(stage: Path, kept: Collection[int] = ()) -> None:
+    """Delete the checkpoints of a stage but for those of the ``kept`` steps. Raises RequestError as `clear_stage`."""
+    stay = {f"checkpoint-{step}" for step in kept}
     with _opened(stage) as folder:
         for entry in _entries(folder):
-            if re.fullmatch(_CHECKPOINT, entry.name):
+            if re.fullmatch(_CHECKPOINT, entry.name) and entry.name not in stay:
                 _delete_tree(folder, entry)
 
 

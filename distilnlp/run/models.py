@@ -1,6 +1,8 @@
 """The models of a run: what a stage starts from, who teaches it, and whether the two fit before any training."""
 
 import copy
+import itertools
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,8 +25,8 @@ from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.capture import model_info
 from distilnlp.models.checks import check_fits, training_limit
 from distilnlp.models.heads import model_from_config
-from distilnlp.models.labels import align_labels, label_names_of, label_order, relabel
-from distilnlp.models.loading import load_config
+from distilnlp.models.labels import align_labels, keep_label_rows, label_names_of, label_order, relabel
+from distilnlp.models.loading import load_classifier, load_config
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.reading import remember_reading
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
@@ -33,15 +35,19 @@ from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, problem_of_config
 from distilnlp.recipe import LoraSpec
+from distilnlp.recipe.names import checkpoint_step
 from distilnlp.recipe.schema import SchemeSpec
+from distilnlp.report.schema import Choice
+from distilnlp.report.scores import SCORES
 from distilnlp.run.evaluation import check_head, texts_of
 from distilnlp.run.folder import RunFolder
-from distilnlp.run.plan import Plan, StagePlan, loss_culprit
+from distilnlp.run.plan import Plan, StagePlan, loss_culprit, most_steps
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
 from distilnlp.teachers import TEACHERS, EnsembleTeacher, FrozenTeacher, RecordedTeacher, Teacher, load_teacher
 from distilnlp.teachers.ensemble import answering
+from distilnlp.training.checkpoints import whole_checkpoint
 from distilnlp.training.compatibility import (
     CONFIRM_BATCHES,
     check_members,
@@ -54,6 +60,8 @@ from distilnlp.training.own_tokens import check_compares
 from distilnlp.yaml_text import Path_
 
 __all__ = ["Models", "add_adapter", "shortened_config", "sketch_of", "teacher_of"]
+
+logger = logging.getLogger(__name__)
 
 
 # PEFT trains the head in full, and leaves it out of all-linear only where it answers for a text.
@@ -83,18 +91,18 @@ def add_adapter(model: PreTrainedModel, lora: LoraSpec) -> nn.Module:
         raise RequestError(f"lora: {error}", key=["lora", "target_modules"]) from error
 
 
-def teacher_of(stage: StagePlan, models: Sequence[FrozenTeacher]) -> Teacher | None:
+def teacher_of(stage: StagePlan, models: Mapping[str, FrozenTeacher]) -> Teacher | None:
     """Who teaches a stage: a model itself, or what is made of several, or follows the student.
 
     Args:
-        models: those of ``stage.teaching_models``.
+        models: those of ``stage.teaching_models``, by their names; of a teacher that is chosen, the one.
     """
     scheme = stage.spec.scheme
-    for name, model in zip(stage.teaching_models, models, strict=True):
+    for name, model in models.items():
         model.info = replace(model.info, name=name)  # what a recipe calls it
     if scheme is None:
-        return next(iter(models), None)
-    given = [tuple(models)] if TEACHERS.get(scheme.kind).of_others else []
+        return next(iter(models.values()), None)
+    given = [tuple(models.values())] if TEACHERS.get(scheme.kind).of_others else []
     made: Teacher = TEACHERS.make(scheme.kind, scheme.settings, *given)
     return made
 
@@ -147,25 +155,27 @@ class Models:
         self.folder = folder
         to_come = [stage for stage in plan.stages.values() if not folder.is_finished(stage.name)]
         names = [name for stage in to_come for name in (stage.start, *stage.teaching_models)]
+        outside = [name for name in names if plan.stage_of(name) is None]
         # The teachers from outside of which no stage reads the head, so that they need none; `check` finds them.
         self.bodies: set[str] = set()
-        self.sources = Sources(Counter(name for name in names if name not in plan.stages), plan.poolings)
+        self.sources = Sources(Counter(outside), plan.poolings)
         self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
     # ---- for a stage that is to be trained ----
 
     def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
         """The tokenizer of a stage, which is that of the model that it starts from, or of a folder or Hub id."""
-        while name in self.plan.stages:
-            name = self.plan.stages[name].start
+        while (stage := self.plan.stage_of(name)) is not None:
+            name = stage.start
         return self.sources.tokenizer(name)
 
     def start(self, stage: StagePlan) -> PreTrainedModel:
         """The model that a stage begins to train: the same weights each time."""
-        if stage.start in self.plan.stages:
-            made = self._made_of(stage, self._shortened(stage, stage.start, self._of_stage(stage.start, stage)))
+        if self.plan.stage_of(stage.start) is not None:
+            base = self._grown(stage, self._of_stage(stage.start, stage))
+            made = self._made_of(stage, self._shortened(stage, stage.start, base))
         else:
-            base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
+            base = self._grown(stage, self.sources.start(stage.start, self.tasks[stage.name], stage.seed))
             made = self._made_of(stage, self._shortened(stage, stage.start, base))
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
@@ -184,12 +194,35 @@ class Models:
         """Who teaches a stage."""
         if stage.recorded is not None:
             return self.recorded(stage)
-        return teacher_of(stage, [self._teaching(stage, name) for name in stage.teaching_models])
+        chosen = self.chosen_teacher(stage)
+        names = stage.teaching_models if chosen is None else (chosen.teacher,)
+        return teacher_of(stage, {name: self._teaching(stage, name) for name in names})
+
+    def chosen_teacher(self, stage: StagePlan) -> Choice | None:
+        """The teacher of the best of several stages, which are finished; None where a stage has its own.
+
+        Raises:
+            RequestError: their scores cannot be compared.
+        """
+        if not stage.candidates:
+            return None
+        results = {name: self.folder.result(name) for name in stage.candidates}
+        measured = {(each.held_out, each.main_metric) for each in results.values()}
+        scores = {name: each.score for name, each in results.items() if each.score is not None}
+        if len(measured) > 1 or len(scores) < len(results):
+            with self._told_at(stage, ("teacher",), ("teacher", "of_best")):
+                raise RequestError(
+                    f"{', '.join(results)} were not measured on the same labelled held-out examples, so that none is"
+                    " the best: give them the same data"
+                )
+        better = SCORES[str(self.tasks[next(iter(results))].main_metric)].higher_is_better
+        best = max(scores, key=lambda name: scores[name] if better else -scores[name])
+        return Choice(teacher=stage.candidates[best], by=best, scores=scores)
 
     def _teaching(self, stage: StagePlan, name: str) -> FrozenTeacher:
         """One of the models that teach a stage."""
-        if name in self.plan.stages:
-            found = load_teacher(self.folder.stage(name))
+        if self.plan.stage_of(name) is not None:
+            found = load_teacher(self.folder.model(name))
             shorter = self._shortened(stage, name, found.model)
             return found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
         model = self._shortened(stage, name, self.outsider(stage, name))
@@ -227,7 +260,17 @@ class Models:
 
     def _of_stage(self, name: str, stage: StagePlan) -> PreTrainedModel:
         """What a finished stage has left, with a head for the task of the stage that goes on from it."""
-        return start_for(self.folder.stage(name), self.tasks[stage.name], stage.seed)
+        return start_for(self.folder.model(name), self.tasks[stage.name], stage.seed)
+
+    def _grown(self, stage: StagePlan, base: PreTrainedModel) -> PreTrainedModel:
+        """The start of a stage whose labels grow, with the rows of its head for the old ones; any other as it is."""
+        if stage.spec.labels != "grow":
+            return base
+        own = self.plan.stage_of(stage.start)
+        place = stage.start if own is None else self.folder.model(stage.start)
+        grown = plain_copy(base)
+        keep_label_rows(grown, load_classifier(place, require_head=True))
+        return grown
 
     @staticmethod
     def _for_task(model: PreTrainedModel, task: Task) -> PreTrainedModel:
@@ -270,10 +313,49 @@ class Models:
             sketches[stage.name] = self._sketch(stage, sketches)
         self.bodies = self._find_bodies(sketches)
         for stage in self.plan.stages.values():
+            self._check_checkpoints(stage)
             self._check_as_it_is(stage)
             if stage.objective is not None:
                 self._check_objective(stage, sketches)
+        self._warn_of_sizes(sketches)
         return sketches
+
+    def _warn_of_sizes(self, sketches: Mapping[str, PreTrainedModel]) -> None:
+        """Say where a chain of assistants does not go down in size; one of models all alike has other reasons."""
+        sizes = {name: sketch.num_parameters() for name, sketch in sketches.items()}
+        for chain in self.plan.chains():
+            if len(chain) < 3 or len({sizes[name] for name in chain}) == 1:
+                continue
+            for above, below in itertools.pairwise(chain):
+                if sizes[below] >= sizes[above]:
+                    logger.warning(
+                        "%s has %d parameters, and its teacher %s %d: along a chain (%s) sizes should decrease",
+                        *(below, sizes[below], above, sizes[above], " -> ".join(chain)),
+                    )
+
+    def _check_checkpoints(self, stage: StagePlan) -> None:
+        """Whether the checkpoints that a stage names are there, or can still be written."""
+        if self.folder.is_finished(stage.name):
+            return
+        for path, model in stage.models:
+            step, made_by = checkpoint_step(model), self.plan.stage_of(model)
+            if step is None or made_by is None:
+                continue
+            with self._told_at(stage, path):
+                if self._is_past(made_by, step):
+                    self.folder.check_model(model)
+                most = most_steps(made_by, self.tasks[made_by.name])
+                if most is not None and most < step:
+                    raise RequestError(
+                        f"{model} can never be written: the stage '{made_by.name}' ends after {most} steps"
+                    )
+
+    def _is_past(self, stage: StagePlan, step: int) -> bool:
+        """Whether the training of a stage is over, or goes on after a step."""
+        if self.folder.is_finished(stage.name):
+            return True
+        last, _ = whole_checkpoint(self.folder.stage(stage.name), stage.arguments.world_size)
+        return last is not None and int(last.name.rpartition("-")[2]) >= step
 
     def _find_bodies(self, sketches: Mapping[str, PreTrainedModel]) -> set[str]:
         """The teachers from outside of which no stage reads the head, where a bare encoder can teach."""
@@ -286,7 +368,8 @@ class Models:
             infos = {}
             for each in stage.teaching_models:
                 with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                    known = model_info(sketches[each]) if each in sketches else None
+                    made_by = self.plan.stage_of(each)
+                    known = None if made_by is None else model_info(sketches[made_by.name])
                     infos[each] = replace(known or self._with_head(each, self.tasks[stage.name]), name=each)
             own, info, scheme = model_info(sketches[stage.name]), infos[name], stage.spec.scheme
             if scheme is not None:
@@ -297,9 +380,8 @@ class Models:
         return found - read
 
     def _taught_from_outside(self) -> list[tuple[str, StagePlan]]:
-        stages = self.plan.stages
-        taught = [(name, stage) for stage in stages.values() for name in stage.teaching_models]
-        return [(name, stage) for name, stage in taught if name not in stages]
+        taught = [(name, stage) for stage in self.plan.stages.values() for name in stage.teaching_models]
+        return [(name, stage) for name, stage in taught if self.plan.stage_of(name) is None]
 
     def _sketch(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> PreTrainedModel:
         """A model of the sizes and labels that the stage's will have; its weights are on no device."""
@@ -307,7 +389,7 @@ class Models:
             with torch.device("meta"):
                 return model_from_config(load_config(self.folder.stage(stage.name)))
         with self._told_at(stage, *_start_paths(stage)):
-            base = sketches.get(stage.start)
+            base = sketches.get(self.plan.model_name(stage.start))
             if base is None:
                 base = self.sources.start(stage.start, self.tasks[stage.name], stage.seed)
             with torch.device("meta"):
@@ -341,7 +423,8 @@ class Models:
             stage.name not in other.teaching_models for other in others
         )
         trained_or_made = stage.spec.kind == "train" or stage.spec.student is not None
-        if trained_or_made or only_a_start or stage.start in self.plan.stages or self.folder.is_finished(stage.name):
+        made_here = self.plan.stage_of(stage.start) is not None
+        if trained_or_made or only_a_start or made_here or self.folder.is_finished(stage.name):
             return
         task = self.tasks[stage.name]
         with self._told_at(stage, *_start_paths(stage)):
@@ -357,12 +440,17 @@ class Models:
             self._confirm_labels(stage, teacher, labels)
 
     def _check_objective(self, stage: StagePlan, sketches: Mapping[str, PreTrainedModel]) -> None:
+        """Whether the models that teach a stage can; of those of which one will be chosen, each alone."""
+        together = stage.teaching_models
+        for names in [(name,) for name in together] if stage.candidates else [together]:
+            self._check_taught(stage, names, sketches)
+
+    def _check_taught(self, stage: StagePlan, names: Sequence[str], sketches: Mapping[str, PreTrainedModel]) -> None:
         own, recorded = model_info(sketches[stage.name]), self.recorded(stage)
-        members, other_tokens = [], None
-        for name in stage.teaching_models:
+        members, other_tokens = {}, None
+        for name in names:
             with self._told_at(stage, ("teacher",), *_start_paths(stage)):
-                member, differ = self._check_reads(stage, name, sketches)
-            members.append(member)
+                members[name], differ = self._check_reads(stage, name, sketches)
             other_tokens = other_tokens or differ
         scheme = stage.spec.scheme
         keys = () if scheme is None else scheme.settings
@@ -383,10 +471,12 @@ class Models:
         if labels is None or not members:
             return
         read = answering(teacher, needs)
-        for name in stage.teaching_models if "" in read else read:
+        for name in names if "" in read else read:
+            count = members[name].info.num_logits
+            known = labels[:count] if objective.teacher_knows_first else labels
             with self._told_at(stage, ("teacher",)):
                 try:
-                    self._check_means(stage, name, labels, sketches)
+                    self._check_means(stage, name, known, sketches)
                 except RequestError as error:
                     raise RequestError(f"{name}: {error}" if len(members) > 1 else str(error), error.key) from error
 
@@ -397,7 +487,8 @@ class Models:
         other_tokens = self._other_tokens(stage, name)
         if other_tokens is None:
             check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
-        found = copy.deepcopy(sketches[name]) if name in sketches else self.outsider(stage, name)
+        own = self.plan.stage_of(name)
+        found = self.outsider(stage, name) if own is None else copy.deepcopy(sketches[own.name])
         teacher = FrozenTeacher(found, self.tokenizer(name))
         model, info = teacher.model, teacher.info
         if other_tokens is None:
@@ -412,10 +503,11 @@ class Models:
         self, stage: StagePlan, name: str, labels: tuple[str, ...], sketches: Mapping[str, PreTrainedModel]
     ) -> None:
         """Whether a model that teaches a stage has the labels of its data."""
-        if name not in sketches:
+        own = self.plan.stage_of(name)
+        if own is None:
             self._check_labels(stage, FrozenTeacher(self.outsider(stage, name), self.sources.tokenizer(name)), labels)
             return
-        names = label_names_of(sketches[name])
+        names = label_names_of(sketches[own.name])
         if names is not None:
             label_order(labels, names, "the data")
 

@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from transformers.training_args import TrainingArguments, trainer_log_levels
 
 from distilnlp.data.recorded import RecordedColumns
+from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.losses import HardLabel, Objective, list_losses
 from distilnlp.losses.base import Loss, loss_class
@@ -22,6 +24,7 @@ from distilnlp.losses.objective import says_schedule
 from distilnlp.part import Part
 from distilnlp.parts import PARTS
 from distilnlp.recipe import LARGEST_SEED, DataSpec, Recipe, Stage, unknown_key
+from distilnlp.recipe.names import as_stage, checkpoint_step
 from distilnlp.recipe.schema import TeacherSpec
 from distilnlp.registry import Registry
 from distilnlp.report.schema import Role
@@ -29,7 +32,16 @@ from distilnlp.run.environment import choose_precision
 from distilnlp.teachers import TEACHERS, CacheSettings
 from distilnlp.yaml_text import Path_
 
-__all__ = ["Plan", "StagePlan", "guilty_keys", "loss_culprit", "loss_settings", "make_plan", "training_arguments"]
+__all__ = [
+    "Plan",
+    "StagePlan",
+    "guilty_keys",
+    "loss_culprit",
+    "loss_settings",
+    "make_plan",
+    "most_steps",
+    "training_arguments",
+]
 
 _COUNT: dict[str, float] = {"gt": 0}
 _SEED: dict[str, float] = {"ge": 0, "lt": LARGEST_SEED}
@@ -84,6 +96,8 @@ class StagePlan:
         arguments: checked; `arguments_in` gives them with the stage's folder.
         cache: how the answers of its teacher are kept.
         recorded: where the teacher's answers stand in the data; None where it is a model, or there is none.
+        candidates: where its teacher is that of the best of several stages, these, each with its teacher.
+        checkpoints: the steps of those of its checkpoints that later stages name.
     """
 
     name: str
@@ -94,6 +108,8 @@ class StagePlan:
     arguments: TrainingArguments
     cache: CacheSettings
     recorded: RecordedColumns | None = None
+    candidates: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    checkpoints: frozenset[int] = frozenset()
 
     @property
     def start(self) -> str:
@@ -107,8 +123,19 @@ class StagePlan:
 
     @property
     def teaching_models(self) -> tuple[str, ...]:
-        """The stages, folders and Hub ids of the models that teach it: one, several, or none."""
-        return self.spec.teaching_models
+        """The stages, folders and Hub ids of the models that teach it, or of which one will: one, several, or none."""
+        return tuple(dict.fromkeys(self.candidates.values())) or self.spec.teaching_models
+
+    @property
+    def models(self) -> list[tuple[Path_, str]]:
+        """What it starts from and who teaches it, or may, with the keys that say it."""
+        start: Path_ = ("model",) if self.spec.student is None else ("student", "from")
+        return [(start, self.start), *((("teacher",), model) for model in self.teaching_models)]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it is made of: its start, the models that teach it, and the stages by which its teacher is chosen."""
+        return (self.start, *self.teaching_models, *self.candidates)
 
     def make_parts(self) -> list[Part]:
         """What else follows its training, made anew."""
@@ -148,9 +175,55 @@ class Plan:
     @property
     def reference_teacher(self) -> str | None:
         """Whom all are compared with: the teacher of the last stage that has one, else whose layers a student has."""
-        teachers = [s.teacher for s in self.stages.values() if s.recorded is not None or s.teaching_models]
-        makers = [s.start for s in self.stages.values() if s.spec.student is not None and s.start in self.stages]
-        return next(reversed(teachers or makers), None)
+        taught = [s for s in self.stages.values() if s.recorded is not None or s.teaching_models]
+        alone = [s.recorded is None and s.spec.scheme is None for s in taught]
+        teachers = [
+            self.model_name(s.teaching_models[-1]) if is_alone else str(s.teacher)
+            for s, is_alone in zip(taught, alone, strict=True)
+        ]
+        makers = [s for s in self.stages.values() if s.spec.student is not None and self.stage_of(s.start) is not None]
+        return next(reversed(teachers or [self.model_name(s.start) for s in makers]), None)
+
+    def stage_of(self, model: str) -> StagePlan | None:
+        """The stage that makes a model, or a checkpoint of it; None of a folder or Hub id."""
+        return self.stages.get(as_stage(model))
+
+    def model_name(self, model: str) -> str:
+        """The model that a name stands for: of a stage's checkpoint the stage, else itself."""
+        stage = self.stage_of(model)
+        return model if stage is None else stage.name
+
+    def chains(self) -> list[list[str]]:
+        """Who teaches whom, from the first teacher to the last student: the names of stages.
+
+        A stage that goes on from its own teacher is no step of a chain: it is the same model, taught further.
+        """
+        above = {
+            stage.name: next(
+                (
+                    maker.name
+                    for model in stage.teaching_models
+                    if (maker := self.stage_of(model)) is not None
+                    and (stage.spec.student is not None or self.model_name(stage.start) != maker.name)
+                ),
+                None,
+            )
+            for stage in self.stages.values()
+        }
+        chains = []
+        for name in (name for name in above if name not in above.values()):
+            chain: list[str] = []
+            last: str | None = name
+            while last is not None:
+                chain.append(last)
+                last = above[last]
+            chains.append(chain[::-1])
+        return chains
+
+    def checkpoints_needed(self, name: str, is_finished: Callable[[str], bool]) -> frozenset[int]:
+        """The steps of those checkpoints of a stage that a stage which is not finished needs."""
+        to_come = [each for each in self.stages.values() if not is_finished(each.name)]
+        return _named_checkpoints(name, to_come)
 
     @property
     def outsiders(self) -> dict[str, StagePlan]:
@@ -159,7 +232,7 @@ class Plan:
         for stage in self.stages.values():
             recorded = [] if stage.recorded is None else [str(stage.teacher)]
             for name in (*recorded, *stage.teaching_models):
-                if name not in self.stages:
+                if self.stage_of(name) is None:
                     found.setdefault(name, stage)
         return found
 
@@ -183,7 +256,7 @@ class Plan:
                 if pooling is None:
                     continue
                 dotted = ".".join(map(str, path))
-                if model in self.stages:
+                if self.stage_of(model) is not None:
                     raise self.recipe.error(path, f"{dotted}: {model} is a stage, whose start has a pooling already")
                 if found.setdefault(model, pooling) != pooling:
                     raise self.recipe.error(path, f"{dotted} is {pooling}, and elsewhere {model} has {found[model]}")
@@ -199,8 +272,8 @@ class Plan:
         return [
             each
             for each in self.stages.values()
-            if name in (each.teacher, *each.teaching_models)
-            or (trained and each.spec.student is not None and each.start == name)
+            if name in (each.teacher, *map(self.model_name, each.teaching_models))
+            or (trained and each.spec.student is not None and self.model_name(each.start) == name)
         ]
 
 
@@ -213,7 +286,50 @@ def make_plan(recipe: Recipe) -> Plan:
     """
     precision = choose_precision(recipe.precision)
     made = {name: _make_stage(recipe, name, precision) for name in recipe.written_stages()}
-    return Plan(recipe, precision, {name: made[name] for name in recipe.stages})
+    for name in recipe.written_stages():
+        for path, model in made[name].models:
+            _check_checkpoint(recipe, ("stages", name, *path), model, made.get(as_stage(model)))
+    stages = {
+        name: dataclasses.replace(made[name], checkpoints=_named_checkpoints(name, made.values()))
+        for name in recipe.stages
+    }
+    return Plan(recipe, precision, stages)
+
+
+def _named_checkpoints(name: str, stages: Iterable[StagePlan]) -> frozenset[int]:
+    """The steps of the checkpoints of a stage that others start from or are taught by."""
+    models = [model for stage in stages for _, model in stage.models if as_stage(model) == name]
+    return frozenset(step for model in models if (step := checkpoint_step(model)) is not None)
+
+
+def _check_checkpoint(recipe: Recipe, path: Path_, model: str, stage: StagePlan | None) -> None:
+    """Refuse a checkpoint that its stage can never write."""
+    step = checkpoint_step(model)
+    if step is None or stage is None:
+        return
+    why = None
+    if stage.spec.kind == "transform":
+        why = "is not trained, and so has no checkpoints"
+    elif stage.spec.lora is not None:
+        why = "trains adapters, and its checkpoints hold no whole model"
+    elif stage.arguments.save_strategy == "no":
+        why = "has save_strategy: no, and so writes no checkpoints: set save_strategy: steps"
+    elif 0 < stage.arguments.max_steps < step:
+        why = f"ends after {stage.arguments.max_steps} steps (max_steps)"
+    if why is not None:
+        raise recipe.error(path, f"{'.'.join(map(str, path))} is '{model}', and the stage '{stage.name}' {why}")
+
+
+def most_steps(stage: StagePlan, task: Task) -> int | None:
+    """How many steps a training can take at most; None where a row may be several inputs."""
+    arguments = stage.arguments
+    if arguments.max_steps > 0:
+        return int(arguments.max_steps)
+    if task.train is None or task.problem.rows not in ("text", "token") or stage.data.long == "windows":
+        return None
+    batches = math.ceil(len(task.train) / int(arguments.train_batch_size * arguments.world_size))
+    an_epoch = math.ceil(batches / int(arguments.gradient_accumulation_steps))
+    return math.ceil(float(arguments.num_train_epochs) * an_epoch)
 
 
 def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
@@ -231,6 +347,7 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
         objective=None if stage.objective is None else _make_objective(recipe, name, stage.objective),
         cache=CacheSettings(**recipe.cache_of(name).model_dump()),
         recorded=_recorded(recipe, name),
+        candidates={each: recipe.stages[each].teaching_models[0] for each in stage.of_best},
     )
 
 
@@ -251,7 +368,7 @@ def _role(recipe: Recipe, name: str) -> Role:
     students = [s for s in recipe.stages.values() if s.parts or set(s.objective or ()) - {HardLabel.name}]
     if any(stage is student for student in students):
         return "student"
-    needed = {name for other in students for name in (other.start, *other.teaching_models)}
+    needed = {as_stage(name) for other in students for name in (other.start, *other.teaching_models)}
     same_start = any((other.model, other.student) == (stage.model, stage.student) for other in students)
     return "control" if name not in needed and (stage.student is not None or same_start) else "teacher"
 

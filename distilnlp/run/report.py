@@ -1,12 +1,14 @@
 """A run's end: all its models side by side, in ``report.json`` and the model card."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from distilnlp.data.glue_table import GLUE, GLUE_ID
+from distilnlp.data.grow import grow_labels
 from distilnlp.data.task import Task
 from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class
@@ -15,9 +17,9 @@ from distilnlp.models.predictor import Predictor
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
-from distilnlp.report.schema import Cost, Fidelity, Report, StageResult, to_json
+from distilnlp.report.schema import Cost, Fidelity, Report, Retained, StageResult, to_json
 from distilnlp.run.environment import library_versions
-from distilnlp.run.evaluation import Answers, combined_answers, texts_of
+from distilnlp.run.evaluation import Answers, answer_of, combined_answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
 from distilnlp.run.models import sketch_of
 from distilnlp.run.plan import Plan, StagePlan
@@ -67,7 +69,13 @@ def make_report(
         main_metric=task.main_metric,
         teacher=_start_of(plan, teacher, no_model),
         stages=[
-            row.model_copy(update={"cost": costs.get(name), "fidelity": fidelities.get(name)})
+            row.model_copy(
+                update={
+                    "cost": costs.get(name),
+                    "fidelity": fidelities.get(name),
+                    "retained": _retained(name, plan, tasks, folder),
+                }
+            )
             for name, row in rows.items()
         ],
         recipe=recipe.to_dict(),
@@ -147,6 +155,21 @@ def _fidelities(
         logits = own.logits, theirs.logits
         examples = student.examples_of(own.labels, own.rows)
         found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, examples, texts))
+    return found
+
+
+def _retained(name: str, plan: Plan, tasks: Mapping[str, Task], folder: RunFolder) -> dict[str, Retained]:
+    """What a stage whose labels have grown still knows of the tasks of the stages that it goes back to."""
+    stage, found = plan.stages.get(name), {}
+    seen = {} if stage is None else {folder.result(name).held_out: name}
+    while stage is not None and stage.spec.labels == "grow" and (stage := plan.stage_of(stage.start)) is not None:
+        was = folder.result(stage.name)
+        if was.score is None or was.held_out in seen:
+            continue
+        seen[was.held_out] = stage.name
+        task = replace(grow_labels(tasks[stage.name], tasks[name].label_names), train=None, extra={})
+        answers = answer_of(str(folder.stage(name)), task, max_length=stage.data.max_length)
+        found[stage.name] = Retained(score=answers.metrics[task.main_metric], was=was.score)
     return found
 
 

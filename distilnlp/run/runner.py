@@ -2,19 +2,24 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
 
 from distilnlp.data import load_task
+from distilnlp.data.grow import grow_labels
+from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.shards import shard_of
 from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError, RunError
 from distilnlp.problems import Problem
 from distilnlp.recipe import DataSpec, Recipe
+from distilnlp.recipe.names import as_stage
+from distilnlp.recipe.selection import select_stages
 from distilnlp.report.compare import render_table
+from distilnlp.report.drawing import draw_line
 from distilnlp.report.schema import Report
 from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import Answers, answer_of, head_of, recorded_answers
@@ -25,7 +30,7 @@ from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.private import check_private
 from distilnlp.run.reading import check_reading
 from distilnlp.run.report import make_report, outsider_result
-from distilnlp.run.stage import train_stage
+from distilnlp.run.stage import drop_unneeded, train_stage
 from distilnlp.run.thresholds import check_thresholds
 from distilnlp.run.trial import try_stages
 from distilnlp.run.weak_teacher import weak_teacher
@@ -36,9 +41,14 @@ logger = logging.getLogger(__name__)
 
 
 def run_recipe(
-    recipe: Recipe | Plan, folder: str | Path, *, fresh: bool = False, say: Callable[[str], object] = logger.info
+    recipe: Recipe | Plan,
+    folder: str | Path,
+    *,
+    fresh: bool = False,
+    stages: str | None = None,
+    say: Callable[[str], object] = logger.info,
 ) -> Report | None:
-    """Run a recipe in a folder, or go on with it there, and return its report (None in all processes but the first).
+    """Run a recipe in a folder, or go on with it there, and return its report.
 
     Run it again after a break: finished stages are skipped, a broken one resumes from its last checkpoint, and the
     weights are those of a run without the break. All models are sketched, the objective is compared with them, every
@@ -48,19 +58,23 @@ def run_recipe(
         recipe: as `load_recipe` gives it, or the plan that `make_plan` has made of it.
         folder: where the stages, ``recipe.yaml``, ``environment.json``, ``report.json`` and ``README.md`` are written.
         fresh: delete what an earlier run has left in the folder.
+        stages: run only these (see `distilnlp.recipe.selection.select_stages`): ``a``, ``a..b``, ``a..``, ``..b``,
+            ``a,c``. What they are made of has to be finished or among them.
         say: shows one line of text to the user; by default it is logged.
     Returns:
-        What ``report.json`` holds.
+        What ``report.json`` holds; None while a stage is still to come, and in all processes but the first.
     Raises:
         RequestError: the recipe asks for what cannot be; the folder holds something else, or a run with other
-            settings (says which).
+            settings (says which); a stage that is to be run needs one that is not finished.
         RunError: the training failed; a teacher is not above the baseline, and the recipe does not accept that.
     """
     plan = recipe if isinstance(recipe, Plan) else make_plan(recipe)
     place = RunFolder(Path(folder))
+    chosen = tuple(plan.stages) if stages is None else select_stages(stages, tuple(plan.stages))
     if not _is_first_process():
-        _follow(plan, place)
+        _follow(plan, place, chosen)
         return None
+    _check_finished_before(chosen, plan, place, fresh=fresh)
     with place.claim(plan.recipe, describe_environment(plan), fresh=fresh):
         place.check_files(plan.stages)
         report = _old_report(plan, place)
@@ -69,7 +83,9 @@ def run_recipe(
             say(f"all stages of {place.path} are finished")
             _wait_for_everyone()
         else:
-            report = _run(plan, place, say)
+            report = _run(plan, place, chosen, say)
+        if report is None:
+            return None
         say("")
         say(render_table(report.stages))
         say("")
@@ -78,26 +94,46 @@ def run_recipe(
         return report
 
 
-def _run(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> Report:
+def _check_finished_before(chosen: Sequence[str], plan: Plan, place: RunFolder, *, fresh: bool) -> None:
+    """Whether the other stages that the chosen ones are made of are finished. Raises RequestError (says which)."""
+    for name in chosen:
+        if not fresh and place.is_finished(name):
+            continue
+        for needed in plan.stages[name].needs:
+            stage = plan.stage_of(needed)
+            if stage is None or stage.name in chosen or (place.is_finished(stage.name) and not fresh):
+                continue
+            why = "with --fresh nothing is finished" if fresh else f"it is not finished in {place.path}"
+            raise RequestError(
+                f"the stage '{name}' needs '{stage.name}', and {why}: run it too, with --stages {stage.name}..{name}"
+            )
+
+
+def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str], object]) -> Report | None:
     tasks = _load_tasks(plan)
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
+    say(f"plan  {draw_line(plan.recipe.to_dict())}")
     check_private(plan, tasks)
     inputs = Inputs(place.path, plan, tasks)
     inputs.check(place.begun(plan.stages))
     models = Models(plan, tasks, place)
     sketches = models.check()
     _wait_for_everyone()
-    try_stages(plan, tasks, models, sketches)
+    try_stages(plan, tasks, models, sketches, chosen)
     outside = _answers_of_outsiders(plan, tasks, models.bodies)
     for name, stage in plan.outsiders.items():
         if name in outside:  # the held-out examples of recorded answers may have none
             _stop_at(weak_teacher(name, plan, place, outsider_result(name, outside[name], tasks[stage.name])))
     inputs.keep()
     _wait_for_everyone()
-    for name, stage in plan.stages.items():
-        _run_stage(stage, tasks[name], models, place, say)
+    for name in chosen:
+        _run_stage(plan, name, tasks[name], models, place, say)
         _stop_at(weak_teacher(name, plan, place))
+    to_come = [name for name in plan.stages if not place.is_finished(name)]
+    if to_come:
+        say(f"still to come: {', '.join(to_come)}; the report is made when all stages are finished")
+        return None
     return make_report(plan, tasks, place, outside, say)
 
 
@@ -116,28 +152,30 @@ def _check_inputs_of_finished(plan: Plan, place: RunFolder, say: Callable[[str],
     Inputs(place.path, plan, tasks).check(list(plan.stages))
 
 
-def _run_stage(stage: StagePlan, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]) -> None:
-    if not place.is_finished(stage.name):
-        train_stage(stage, task, models, place, say)
+def _run_stage(
+    plan: Plan, name: str, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]
+) -> None:
+    if not place.is_finished(name):
+        train_stage(plan.stages[name], task, models, place, say)
         return
-    result = place.result(stage.name)
-    place.drop_checkpoints(stage.name)  # of a run that was killed between the last two steps of a stage
+    result = place.result(name)
+    drop_unneeded(plan, place)  # of a run that was killed between the last two steps of a stage
     score = "" if result.score is None else f", {task.main_metric} {result.score:.4f}"
-    say(f"{stage.name}: finished before{score}")
+    say(f"{name}: finished before{score}")
 
 
-def _follow(plan: Plan, place: RunFolder) -> None:
+def _follow(plan: Plan, place: RunFolder, chosen: Sequence[str]) -> None:
     """What the other processes of a distributed run do: the same trainings, no word and no report."""
     tasks = _load_tasks(plan)
     _wait_for_everyone()
     if _old_report(plan, place) is not None:
         return
     models = Models(plan, tasks, place)
-    try_stages(plan, tasks, models, models.check())
+    try_stages(plan, tasks, models, models.check(), chosen)
     _wait_for_everyone()
-    for name, stage in plan.stages.items():
+    for name in chosen:
         if not place.is_finished(name):
-            train_stage(stage, tasks[name], models, place, _say_nothing)
+            train_stage(plan.stages[name], tasks[name], models, place, _say_nothing)
         if weak_teacher(name, plan, place) is not None:
             return  # the first process says so
 
@@ -184,7 +222,24 @@ def _load_tasks(plan: Plan) -> dict[str, Task]:
         if stage.teacher is None and stage.spec.kind == "train":
             # Without any label, what the loader says of data that should have some
             tasks[name] = tasks[name].labelled() if tasks[name].is_labelled else _load(stage.data, None, tasks)
+        if stage.spec.labels == "grow":
+            tasks[name] = _grown(plan, stage, tasks)
     return tasks
+
+
+def _grown(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task]) -> Task:
+    """The data of a stage whose labels go on from those of its start."""
+    here = ("stages", stage.name, "labels")
+    start = plan.stage_of(stage.start)
+    try:
+        if start is not None and start.data.task == stage.data.task and start.data.label == stage.data.label:
+            before, now = (read_label_names(each.data.label_names) for each in (start, stage))
+            if before is not None and now is not None and now[: len(before)] != before:
+                raise RequestError(f"an id of {stage.data.task} has one name in {start.name} and another here")
+        old = tasks[start.name].label_names if start is not None else head_of(stage.start)[1]
+        return grow_labels(tasks[stage.name], old)
+    except RequestError as error:
+        raise plan.recipe.error(here, f"stages.{stage.name}.labels: {error}") from error
 
 
 def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task]) -> Task:
@@ -194,8 +249,8 @@ def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task])
         name = next(iter(() if taught is None else taught.teaching_models), None)
         if name is None:
             raise RequestError(f"{data.task}: no labels, and no teacher that would tell what they are")
-        if name in earlier:
-            return earlier[name].problem, earlier[name].label_names
+        if (stage := as_stage(name)) in earlier:
+            return earlier[stage].problem, earlier[stage].label_names
         return head_of(name)
 
     task = load_task(

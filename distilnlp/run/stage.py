@@ -10,18 +10,18 @@ from distilnlp.data.task import Task
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.predictor import Predictor
 from distilnlp.report.metrics import make_compute_metrics
-from distilnlp.report.schema import Kind, StageResult
+from distilnlp.report.schema import Choice, Kind, StageResult
 from distilnlp.run.evaluation import Answers, answer
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.models import Models, add_adapter
-from distilnlp.run.plan import StagePlan
+from distilnlp.run.plan import Plan, StagePlan
 from distilnlp.run.private import privacy_of
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
 from distilnlp.training.checkpoints import whole_checkpoint
 from distilnlp.training.trainer import DistillationTrainer
 
-__all__ = ["train_stage"]
+__all__ = ["drop_unneeded", "train_stage"]
 
 
 def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder, say: Callable[[str], object]) -> None:
@@ -36,7 +36,11 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     checkpoint, flaws = whole_checkpoint(place, stage.arguments.world_size)
     for flaw in flaws:
         say(f"{name}: {flaw}, so the stage {'goes on before it' if checkpoint else 'begins anew'}")
-    say(f"{name}: {_describe(stage, task)}{f', from {checkpoint.name}' if checkpoint else ''}")
+    for each in stage.needs:
+        if models.plan.stage_of(each) is not None:
+            folder.check_model(each)
+    chosen = models.chosen_teacher(stage)
+    say(f"{name}: {_describe(stage, task, chosen)}{f', from {checkpoint.name}' if checkpoint else ''}")
     if stage.arguments.save_only_model and stage.arguments.save_strategy != "no":
         say(f"{name}: save_only_model keeps no optimizer, so that after a break the stage begins anew")
     started = time.monotonic()
@@ -62,14 +66,20 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
         trainer.save_model(str(place / "adapter"))
     if trainer.is_world_process_zero():
         answers = answer(predictor, task)
-        result = _result(stage, task, answers, seconds, trainer.state.global_step)
+        result = _result(stage, task, answers, seconds, trainer.state.global_step, chosen)
         folder.finish(name, result, answers.predictions, answers.further)
-        folder.drop_checkpoints(name)
+        drop_unneeded(models.plan, folder)
         if result.privacy is not None:
             cost = result.privacy
             say(f"{name}: {cost.queries} votes cost epsilon {cost.epsilon:.3f} at delta {cost.delta:g}")
         say(f"{name}: {_shown(task, answers)} after {seconds:.0f} s")
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the first process has written
+
+
+def drop_unneeded(plan: Plan, folder: RunFolder) -> None:
+    """Delete the checkpoints of finished stages that no stage needs, or none needs any more."""
+    for name in filter(folder.is_finished, plan.stages):
+        folder.drop_checkpoints(name, plan.checkpoints_needed(name, folder.is_finished))
 
 
 def _shown(task: Task, answers: Answers) -> str:
@@ -97,11 +107,15 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         compute_metrics=make_compute_metrics(task.metrics, task.problem, label_names=lambda: task.label_names),
         cache=stage.cache,
         parts=stage.make_parts(),
+        keep_checkpoints=stage.checkpoints,
     )
 
 
-def _describe(stage: StagePlan, task: Task) -> str:
+def _describe(stage: StagePlan, task: Task, chosen: Choice | None) -> str:
     count = f"{len(task.train)} examples" if task.train is not None else "no examples"
+    if chosen is not None:
+        scores = ", ".join(f"{name} {score:.4f}" for name, score in chosen.scores.items())
+        return f"distilling from {chosen.teacher} on {count}, as {chosen.by} is the best of {scores}"
     if stage.teacher is not None:
         return f"distilling from {stage.teacher} on {count}"
     start = f"layers of {stage.start}" if stage.spec.student is not None else stage.start
@@ -112,7 +126,9 @@ def _describe(stage: StagePlan, task: Task) -> str:
     return f"training {start} on the labels of {count}{losses}"
 
 
-def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, steps: int) -> StageResult:
+def _result(
+    stage: StagePlan, task: Task, answers: Answers, seconds: float, steps: int, chosen: Choice | None
+) -> StageResult:
     trained: Kind = "finetune" if stage.teacher is None and not stage.spec.parts else "distill"
     return StageResult(
         stage=stage.name,
@@ -129,4 +145,5 @@ def _result(stage: StagePlan, task: Task, answers: Answers, seconds: float, step
         seconds=round(seconds, 1),
         steps=steps,
         privacy=None if stage.spec.kind == "transform" else privacy_of(stage, task),
+        chosen=chosen,
     )

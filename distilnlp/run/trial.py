@@ -6,7 +6,7 @@ import logging
 import random
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,13 @@ SCRATCH = ".trial.incomplete"
 _ROWS, _LETTERS = 2, 12
 
 
-def try_stages(plan: Plan, tasks: Mapping[str, Task], models: Models, sketches: Mapping[str, PreTrainedModel]) -> None:
+def try_stages(
+    plan: Plan,
+    tasks: Mapping[str, Task],
+    models: Models,
+    sketches: Mapping[str, PreTrainedModel],
+    names: Collection[str] | None = None,
+) -> None:
     """Let every stage that is still to be trained take one step on two rows, with its own training arguments.
 
     Optimizer, scheduler, evaluation, checkpoint and the way back to the best one are those of the training; the
@@ -53,12 +59,13 @@ def try_stages(plan: Plan, tasks: Mapping[str, Task], models: Models, sketches: 
         tasks: the data of each stage.
         models: give tokenizers; none of their models is used.
         sketches: as `Models.check` gives them.
+        names: of the stages; None: all.
     Raises:
         RequestError: a training argument that cannot be meant, with its key and the line of the recipe.
         RunError: a stage cannot take a step, whatever its arguments.
     """
     # In the order of `written_stages`: a mistake is told of the stage that it was written in.
-    stages = [plan.stages[name] for name in plan.recipe.written_stages()]
+    stages = [plan.stages[name] for name in plan.recipe.written_stages() if names is None or name in names]
     to_come = [each for each in stages if each.spec.kind == "train" and not models.folder.is_finished(each.name)]
     if not to_come:
         return
@@ -196,10 +203,12 @@ class _StandIns:
         """Who teaches it."""
         if stage.recorded is not None:
             return self.models.recorded(stage)
-        return teacher_of(stage, [self._model(stage, name, task) for name in stage.teaching_models])
+        names = stage.teaching_models[:1] if stage.candidates else stage.teaching_models
+        return teacher_of(stage, {name: self._model(stage, name, task) for name in names})
 
     def _model(self, stage: StagePlan, name: str, task: Task) -> FrozenTeacher:
-        real = self.sketches[name] if name in self.sketches else self.models.outsider(stage, name)
+        own = self.models.plan.stage_of(name)
+        real = self.models.outsider(stage, name) if own is None else self.sketches[own.name]
         config = shortened_config(stage, real.config)
         return FrozenTeacher(self._like(config, task), self.models.tokenizer(name))
 

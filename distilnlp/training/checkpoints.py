@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from distilnlp.errors import RequestError, RunError
 
 __all__ = [
     "STAGING",
+    "SaveAtSteps",
     "SaveWhenTheEpochIsOver",
     "best_before",
     "check_best",
@@ -35,6 +36,27 @@ logger = logging.getLogger(__name__)
 STAGING = ".incomplete"
 # What a training goes on with, besides the weights and the states of its parts.
 _NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+
+
+class SaveAtSteps(TrainerCallback):
+    """Has checkpoints written at given steps, whatever ``save_steps`` says.
+
+    Args:
+        steps: after which.
+    Raises:
+        RequestError: they are no whole numbers above 0.
+    """
+
+    def __init__(self, steps: Collection[int]) -> None:
+        if not isinstance(steps, Collection) or not all(type(step) is int and step > 0 for step in steps):
+            raise RequestError(f"keep_checkpoints is {steps!r}: steps are needed, whole numbers above 0")
+        self.steps = frozenset(steps)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step in self.steps:
+            control.should_save = True
 
 
 class SaveWhenTheEpochIsOver(TrainerCallback):
@@ -199,7 +221,11 @@ def staged_files(target: Path, writes: bool) -> Iterator[Path]:
 
 @contextmanager
 def staged_checkpoint(
-    state: TrainerState, args: TrainingArguments, run_dir: Path, wait_for_everyone: Callable[[], object]
+    state: TrainerState,
+    args: TrainingArguments,
+    run_dir: Path,
+    wait_for_everyone: Callable[[], object],
+    kept: Collection[int] = (),
 ) -> Iterator[None]:
     """The checkpoint that is written meanwhile appears in ``run_dir`` in one rename when it is whole, or never.
 
@@ -210,6 +236,7 @@ def staged_checkpoint(
         state, args: of the training.
         run_dir: where its checkpoints belong: ``args.output_dir``, or a folder in there for a trial of a search.
         wait_for_everyone: returns when every process has called it.
+        kept: the steps of checkpoints that stay, whatever ``save_total_limit`` is.
     Raises:
         RunError: the disk is full; what was written is removed.
     """
@@ -226,11 +253,13 @@ def staged_checkpoint(
         args.output_dir = place
     wait_for_everyone()
     with full_disk_is_named(run_dir):
-        _publish(state, args, written, run_dir)
+        _publish(state, args, written, run_dir, kept)
     wait_for_everyone()
 
 
-def _publish(state: TrainerState, args: TrainingArguments, written: Path, run_dir: Path) -> None:
+def _publish(
+    state: TrainerState, args: TrainingArguments, written: Path, run_dir: Path, kept: Collection[int]
+) -> None:
     """Rename a finished checkpoint into its place and delete those that ``save_total_limit`` makes superfluous.
 
     Each process holds the path of the best checkpoint, which was noted as the staged one.
@@ -246,17 +275,22 @@ def _publish(state: TrainerState, args: TrainingArguments, written: Path, run_di
     # One left by a run that was resumed from an earlier step.
     _delete(run_dir / name, staging)
     os.replace(written / name, run_dir / name)
-    for checkpoint in _superfluous(run_dir, name, args.save_total_limit, state.best_model_checkpoint):
+    for checkpoint in _superfluous(run_dir, name, args.save_total_limit, state.best_model_checkpoint, kept):
         _delete(checkpoint, staging)
     shutil.rmtree(staging)
 
 
-def _superfluous(run_dir: Path, last: str, limit: int | None, best: str | None) -> list[Path]:
+def _superfluous(
+    run_dir: Path, last: str, limit: int | None, best: str | None, kept: Collection[int] = ()
+) -> list[Path]:
     """The oldest checkpoints above the limit; the best one and the one just written stay in any case.
+
+    Those of the ``kept`` steps stay too, and are not counted.
 
     That is not the one of the highest step where the training went on from an earlier one than the last.
     """
-    found = [Path(path) for path in sort_checkpoints(str(run_dir))]
+    named = {run_dir / f"checkpoint-{step}" for step in kept} - {run_dir / last}
+    found = [path for path in map(Path, sort_checkpoints(str(run_dir))) if path not in named]
     if limit is None or limit <= 0:
         return []
     stay = {run_dir / last, Path(best or run_dir / last)}

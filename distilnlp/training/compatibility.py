@@ -452,7 +452,8 @@ def match_labels(
             continue
         reference = reference or member.label_names  # where nobody else tells, several teachers count as the first
         try:
-            order = label_order(reference, member.label_names, "the data" if data else "the student")
+            known = reference[: len(member.label_names)] if objective.teacher_knows_first else reference
+            order = label_order(known, member.label_names, "the data" if data else "the student")
         except RequestError as error:
             raise RequestError(f"{who}: {error}" if name else str(error), error.key) from error
         if order is not None:

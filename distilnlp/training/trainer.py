@@ -3,7 +3,7 @@
 import copy
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -95,6 +95,8 @@ class DistillationTrainer(Trainer):
             kind of the labels; several labels are decided by ``decision_thresholds`` of the student's config.
         keep_adapter: save LoRA adapters as such; by default `save_model` merges them into the weights.
         parts: what else follows the training (see `Part`).
+        keep_checkpoints: steps after which a checkpoint is written and stays, whatever ``args.save_steps`` and
+            ``args.save_total_limit`` are.
         cache: whether the teacher's answers are kept on disk and read from there from the second time on; default:
             where that pays (see `CacheSettings`).
         kwargs: passed on to Trainer (``model_init``, ``callbacks``, ``optimizers``, ...).
@@ -125,6 +127,7 @@ class DistillationTrainer(Trainer):
         keep_adapter: bool = False,
         cache: CacheSettings | None = None,
         parts: Sequence[Part] = (),
+        keep_checkpoints: Collection[int] = (),
         **kwargs: Any,
     ) -> None:
         arguments.check_types(model, objective, args, processing_class, max_length, cache, parts, compute_metrics)
@@ -276,6 +279,9 @@ class DistillationTrainer(Trainer):
         self._epochs = EpochOfSampler()
         self._epochs.masks = self._make_masks(problem, tokenizer)
         self.add_callback(self._epochs)
+        saved = checkpoints.SaveAtSteps(keep_checkpoints)
+        self._kept_steps = saved.steps
+        self.add_callback(saved)
         self.add_callback(checkpoints.SaveWhenTheEpochIsOver())
         self.add_callback(self._parts)
 
@@ -712,7 +718,8 @@ class DistillationTrainer(Trainer):
         """
         self._terms.check(self.state.global_step)
         run_dir = Path(self._get_output_dir(trial))  # nothing public tells the folder of a trial
-        with checkpoints.staged_checkpoint(self.state, self.args, run_dir, self.accelerator.wait_for_everyone):
+        everyone = self.accelerator.wait_for_everyone
+        with checkpoints.staged_checkpoint(self.state, self.args, run_dir, everyone, self._kept_steps):
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
                 folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"

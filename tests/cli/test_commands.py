@@ -80,6 +80,21 @@ def test_a_dry_run_prints_a_recipe_and_writes_nothing(capsys, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_plan_is_shown_and_nothing_is_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, *lines = output_of(capsys, "run", "schemes/teacher-assistant", "--plan").splitlines()
+    assert first.startswith("teacher -> ta -> student; ")
+    assert "student  2 layers of teacher, taught by ta" in lines
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_needs_another_first_is_refused_in_one_line(capsys, tmp_path):
+    assert main(["run", "schemes/teacher-assistant", "--stages", "ta", "-o", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert "the stage 'ta' needs 'teacher'" in captured.err
+    assert "--stages teacher..ta" in captured.err
+
+
 def test_finetune_makes_a_recipe_of_one_stage(capsys):
     recipe = dry(capsys, "finetune", "sst2", "--model", "org/m", "--lora", "--epochs", "2", "--seed", "5")
     assert recipe["name"] == "sst2-finetune"

@@ -205,6 +205,9 @@ def test_signals_that_somebody_ignores_or_handles_are_left_to_them(monkeypatch):
         ("distilnlp distill mrpc --student-l", ["--student-layers"]),
         ("distilnlp evaluate RUN/student mrpc --exit-thresholds 0,0.0", ["0,0.05"]),
         ("distilnlp predict RUN/student --exit-threshold 0.3", ["0.3"]),
+        ("distilnlp run schemes/route --stages an", ["anchor-1", "anchor-2"]),
+        ("distilnlp run schemes/route --stages teacher,anchor-1..st", ["teacher,anchor-1..student"]),
+        ("distilnlp run no-such-recipe --stages an", []),
     ],
 )
 def test_a_shell_completes_commands_options_and_what_is_known_by_name(

@@ -8,6 +8,7 @@ import torch
 from distilnlp import build_student
 from distilnlp.errors import RequestError
 from distilnlp.models import align_labels
+from distilnlp.models.labels import keep_label_rows
 from distilnlp.models.loading import load_classifier
 from tests.tiny import BACKBONES, tiny_model
 
@@ -72,3 +73,21 @@ def test_a_student_as_a_model_is_refused_where_it_counts_otherwise() -> None:
     assert build_student(teacher, student=spelt) is spelt
     with pytest.raises(RequestError, match="align_labels"):
         build_student(teacher, student=tiny_model("bert", label_names=["good", "bad"]))
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_labels_that_were_there_keep_their_rows_when_others_come(kind: str) -> None:
+    old = tiny_model(kind, label_names=["yes", "no"])
+    grown = tiny_model(kind, label_names=["No", "maybe", "Yes"])
+    grown.base_model.load_state_dict(old.base_model.state_dict())
+    for name, weight in old.state_dict().items():  # a head of several layers has the others as they were
+        if weight.shape == grown.state_dict()[name].shape:
+            grown.state_dict()[name].copy_(weight)
+    keep_label_rows(grown, old)
+    torch.testing.assert_close(logits(grown)[[2, 0]], logits(old))
+
+
+def test_a_label_that_is_gone_cannot_be_kept() -> None:
+    old, other = (tiny_model("bert", label_names=["yes", name]) for name in ("no", "maybe"))
+    with pytest.raises(RequestError, match="the label 'no' is not among"):
+        keep_label_rows(other, old)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from distilnlp.errors import RequestError
 from distilnlp.recipe import load_recipe
-from distilnlp.recipe.names import as_run_name, is_run_name, is_stage_name
+from distilnlp.recipe.names import as_run_name, as_stage, checkpoint_step, is_run_name, is_stage_name
 
 NOT_ONE_FOLDER = [
     "",
@@ -70,3 +70,20 @@ def test_a_name_that_the_file_gives_is_made_to_fit(tmp_path: Path):
     recipe = tmp_path / ".what: now?.yaml"
     recipe.write_text("extends: mrpc\n")
     assert load_recipe(recipe).name == "what- now-"
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "step"),
+    [
+        ("ta@checkpoint-200", "ta", 200),
+        ("ta", "ta", None),
+        ("ta@checkpoint-0", "ta@checkpoint-0", None),
+        ("ta@checkpoint-", "ta@checkpoint-", None),
+        ("ta@checkpoint-2.5", "ta@checkpoint-2.5", None),
+        ("runs/ta@checkpoint-200", "runs/ta@checkpoint-200", None),
+        ("a@b@checkpoint-200", "a@b@checkpoint-200", None),
+    ],
+)
+def test_a_checkpoint_is_named_by_its_stage_and_step(name: str, stage: str, step: int | None):
+    assert (as_stage(name), checkpoint_step(name)) == (stage, step)
+    assert is_stage_name(name) == (name == "ta")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from distilnlp.recipe import load_recipe, shipped_recipes
+from distilnlp.recipe.names import as_stage, checkpoint_step
 from distilnlp.run import run_recipe
 from tests.run.conftest import TRAINING
 
@@ -24,6 +25,10 @@ def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
         if spec.kind == "train":
             settings += [f"{here}.training.{key}={TRAINING[key]}" for key in TRAINING.keys() - {"report_to"}]
             settings.append(f"{here}.training.max_steps=2")
+        if spec.data is not None and spec.data.task is not None:  # whose words the tiny tokenizer does not know
+            settings.append(f"{here}.data.task={csv_file}")
+        if isinstance(spec.teacher, str) and checkpoint_step(spec.teacher) is not None:
+            settings.append(f"{here}.teacher={as_stage(spec.teacher)}@checkpoint-1")
     return settings
 
 

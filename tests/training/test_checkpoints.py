@@ -62,6 +62,19 @@ def test_a_full_disk_is_named_in_one_line_and_what_was_saved_before_is_whole(
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4", "checkpoint-6"}
 
 
+def test_the_checkpoints_that_are_to_be_kept_are_written_and_stay(tmp_path: Path) -> None:
+    args = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 1, "max_steps": 6}
+    make_trainer(tmp_path, args=args, keep_checkpoints=[1, 3, 6]).train()
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-3", "checkpoint-6"}
+    assert whole_checkpoint(tmp_path)[0] == tmp_path / "checkpoint-6"
+
+
+@pytest.mark.parametrize("steps", [200, "200", [0], [1.5], [True], ["2"]])
+def test_what_is_to_be_kept_are_steps(tmp_path: Path, steps: Any) -> None:
+    with pytest.raises(RequestError, match="keep_checkpoints"):
+        make_trainer(tmp_path, keep_checkpoints=steps)
+
+
 def test_a_checkpoint_is_deleted_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed while the one that is too many, or in the way, is deleted: no half one is left to be resumed."""
     seen: list[str] = []
