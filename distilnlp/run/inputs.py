@@ -50,7 +50,10 @@ class Inputs:
         if id(task) not in self._data:
             sets = {"train": task.train, "validation": task.validation, **task.extra}
             self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
-        outside = [each for each in (stage.start, *stage.teaching_models) if each not in stages]
+        writer = (
+            () if stage.data.generate is None or stage.data.generate.model is None else (stage.data.generate.model,)
+        )
+        outside = [each for each in (stage.start, *stage.teaching_models, *writer) if each not in stages]
         for each in outside:
             if each not in self._models:
                 self._models[each] = model_digest(each)
