@@ -10,29 +10,29 @@ from distilnlp.errors import RequestError, unknown
 
 __all__ = ["command"]
 
-KINDS = {"random-words": "random_words", "unigram": "unigram", "masked-lm": "masked_lm"}
+KINDS = {"random-words": "random_words", "unigram": "unigram", "masked-words": "masked_words"}
 
 
 def command(
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="A .txt, .jsonl, .csv or .parquet file to write the texts into.")
     ],
-    kind: Annotated[str, typer.Option(help="random-words, unigram or masked-lm.")] = "random-words",
+    kind: Annotated[str, typer.Option(help="random-words, unigram or masked-words.")] = "random-words",
     teacher: Annotated[
         str | None, typer.Option(help="Folder or Hub id of the model that will teach: its answers are counted.")
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Folder or Hub id whose vocabulary is drawn from. [default: the teacher]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="masked-lm: folder or Hub id of the model that writes.")] = None,
+    model: Annotated[str | None, typer.Option(help="masked-words: folder or Hub id of the model that writes.")] = None,
     count: Annotated[int, typer.Option(min=2, help="How many texts.")] = 2000,
     words: Annotated[str, typer.Option(metavar="A,B", help="Words of a text, the fewest and the most.")] = "5,30",
     counts: Annotated[
         str | None,
         typer.Option(help="unigram: a file of texts whose words are counted. [default: by vocabulary rank]"),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="masked-lm: of what is drawn.")] = 1.0,
-    passes: Annotated[int, typer.Option(min=1, help="masked-lm: in how many passes a text is filled.")] = 8,
+    temperature: Annotated[float, typer.Option(help="masked-words: of what is drawn.")] = 1.0,
+    passes: Annotated[int, typer.Option(min=1, help="masked-words: in how many passes a text is filled.")] = 8,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Two texts a row. [default: as the teacher reads them]")
     ] = False,

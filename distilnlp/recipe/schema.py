@@ -67,23 +67,28 @@ class _Strict(BaseModel):
 class GenerateSpec(_Strict):
     """Texts that are made for a stage with a teacher, in place of training examples, of which none is read."""
 
-    kind: Literal["random_words", "unigram", "masked_lm"] = Field(
+    kind: Literal["random_words", "unigram", "masked_words"] = Field(
         description="random_words: whole words of the vocabulary, all alike; unigram: as often as they are counted;"
-        " masked_lm: what a masked language model puts into blanks"
+        " masked_words: what a masked language model puts into blanks"
     )
     count: int = Field(2000, ge=2, le=10_000_000, description="how many texts")
     words: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
-        [5, 30], min_length=2, max_length=2, description="words of a text (masked_lm: tokens), the fewest and the most"
+        [5, 30],
+        min_length=2,
+        max_length=2,
+        description="words of a text (masked_words: tokens), the fewest and the most",
     )
     seed: int = Field(0, ge=0, lt=LARGEST_SEED, description="equal seeds give equal texts")
     counts: str | None = Field(
         None, description="unigram: a file of texts whose words are counted; default: by their place in the vocabulary"
     )
     model: str | None = Field(
-        None, description="masked_lm: the masked language model, an earlier stage, a folder, or a model of the Hub"
+        None, description="masked_words: the masked language model, an earlier stage, a folder, or a model of the Hub"
     )
-    temperature: float = Field(1.0, gt=0, description="masked_lm: of what is drawn; below 1 likelier words")
-    passes: int = Field(8, ge=1, le=1000, description="masked_lm: in how many passes the blanks of a text are filled")
+    temperature: float = Field(1.0, gt=0, description="masked_words: of what is drawn; below 1 likelier words")
+    passes: int = Field(
+        8, ge=1, le=1000, description="masked_words: in how many passes the blanks of a text are filled"
+    )
     balance: bool = Field(
         False, description="as many texts of each class as the teacher answers; what is too many is drawn anew"
     )
@@ -92,8 +97,8 @@ class GenerateSpec(_Strict):
     def _consistent(self) -> "GenerateSpec":
         if self.words[0] > self.words[1]:
             raise ValueError("words should be the fewest and then the most")
-        if (self.model is None) == (self.kind == "masked_lm"):
-            raise ValueError("kind masked_lm needs a 'model', and the other kinds have none")
+        if (self.model is None) == (self.kind == "masked_words"):
+            raise ValueError("kind masked_words needs a 'model', and the other kinds have none")
         if self.counts is not None and self.kind != "unigram":
             raise ValueError("'counts' is for kind unigram")
         return self

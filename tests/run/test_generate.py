@@ -96,14 +96,14 @@ def test_the_texts_are_the_same_in_another_run_and_kept_for_a_stage_that_goes_on
 def test_a_masked_model_of_an_earlier_stage_writes_the_texts(tmp_path, data, teacher) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(texts_alone(60)["text"]) + "\n")
-    values = recipe_values(data, teacher, kind="masked_lm", model="writer", passes=2)
+    values = recipe_values(data, teacher, kind="masked_words", model="writer", passes=2)
     writer = str(masked_folder(tmp_path / "masked", layers=1))
     values["stages"] = {
         "writer": {"data": {"task": str(texts)}, "problem": "masked_lm", "model": writer, "training": TRAINING},
         **values["stages"],
     }
     said = run(values, tmp_path / "run")
-    assert len(kept(tmp_path / "run")) == 24 and any("24 texts are made (masked_lm)" in line for line in said)
+    assert len(kept(tmp_path / "run")) == 24 and any("24 texts are made (masked_words)" in line for line in said)
 
 
 def test_balanced_texts_have_each_class_alike(tmp_path, teacher) -> None:
@@ -153,8 +153,8 @@ def test_pairs_and_their_file_are_as_the_teacher_reads_them(tmp_path, teacher) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "masked_lm"}, "needs a 'model'"),
-        ({"kind": "masked_lm", "model": "TEACHER"}, r"data.generate.model: .* a masked language model is needed"),
+        ({"kind": "masked_words"}, "needs a 'model'"),
+        ({"kind": "masked_words", "model": "TEACHER"}, r"data.generate.model: .* a masked language model is needed"),
         ({"counts": "x.txt"}, "'counts' is for kind unigram"),
         ({"words": [9, 3]}, "the fewest and then the most"),
         ({"kind": "random"}, "random_words"),
