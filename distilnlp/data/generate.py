@@ -48,12 +48,14 @@ class WordTable:
         """The whole words of a vocabulary, all alike.
 
         Args:
-            ranked: by their place in the vocabulary instead, as word frequencies fall (Zipf): most tokenizers are made
-                with the commoner pieces first.
+            ranked: by their place in the vocabulary instead, as word frequencies fall (Zipf), and without single signs:
+                most tokenizers are made with the commoner pieces first.
         Raises:
             RequestError: it has fewer than two whole words.
         """
         words = whole_words(tokenizer)
+        if ranked:  # single signs stand first in many vocabularies, however rare they are
+            words = [word for word in words if len(word) > 1]
         if len(words) < 2:
             raise RequestError(
                 f"the tokenizer has {len(words)} pieces that are whole words, and texts are drawn of them: count the"

@@ -33,6 +33,7 @@ def test_equal_seeds_give_equal_texts() -> None:
 def test_ranked_words_fall_as_zipf_says() -> None:
     table = WordTable.of_vocabulary(tiny_tokenizer(), ranked=True)
     assert table.shares[0] / table.shares[10] == pytest.approx(12.7 / 2.7)
+    assert "a" in VOCAB and "a" not in table.words
     assert table.shares.sum() == pytest.approx(1)
 
 
