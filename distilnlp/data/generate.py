@@ -48,7 +48,7 @@ class WordTable:
         """The whole words of a vocabulary, all alike.
 
         Args:
-            ranked: by their place in the vocabulary instead, as word frequencies fall (Zipf), and without single signs:
+            ranked: by their place in the vocabulary instead, as word frequencies fall (Zipf), without single signs:
                 most tokenizers are made with the commoner pieces first.
         Raises:
             RequestError: it has fewer than two whole words.

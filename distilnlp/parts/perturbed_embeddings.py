@@ -130,8 +130,9 @@ class PerturbedEmbeddings(Part):
         """Zeros of the shape of the word embeddings."""
         if self._words is None:
             raise RuntimeError("attach() the part before its first term")
-        width = self._words.weight.shape[-1]  # type: ignore[union-attr]
-        return torch.zeros(*step.batch["input_ids"].shape, int(width), device=step.batch["input_ids"].device)
+        weight = self._words.get_parameter("weight")  # (vocabulary, width)
+        ids = step.batch["input_ids"]
+        return torch.zeros(*ids.shape, weight.shape[-1], device=ids.device)
 
     def _answers(self, step: Pass, delta: Tensor) -> Tensor:
         """The student's logits of the texts moved by ``delta``."""

@@ -152,4 +152,5 @@ def _losses(task: Task, logits: NDArray[np.float32], labels: NDArray[np.generic]
     meant = torch.from_numpy(np.asarray(labels))
     rows = meant if meant.is_floating_point() else meant[:, None]
     found = task.problem.row_loss(torch.from_numpy(logits)[:, None], rows)
-    return found.double().numpy().reshape(len(logits), -1).mean(axis=-1)
+    losses: NDArray[np.float64] = found.double().numpy().reshape(len(logits), -1).mean(axis=-1)
+    return losses
