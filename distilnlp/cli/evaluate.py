@@ -1,7 +1,7 @@
 """``distilnlp evaluate``"""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,10 @@ def command(
             autocompletion=_complete.thresholds,
         ),
     ] = None,
+    attack: Annotated[
+        str | None, typer.Option(help="word-swaps: also measure on texts of which a few words are changed to mislead.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the attack's changes.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model on the held-out examples of TASK.
@@ -50,6 +54,8 @@ def command(
     several_thresholds = None if exit_thresholds is None else options.split_thresholds(exit_thresholds)
     if several_thresholds is not None and exit_threshold is not None:
         raise RequestError("--exit-thresholds measures at several and --exit-threshold at one: give one of the two")
+    if attack is not None and (exit_threshold is not None or exit_thresholds is not None):
+        raise RequestError("an attack is on the whole model: leave --exit-threshold and --exit-thresholds out")
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
@@ -57,6 +63,7 @@ def command(
     from distilnlp.data.load_measured import has_queries, load_pairs, load_queries
     from distilnlp.problems import get_problem
     from distilnlp.run import evaluate_model
+    from distilnlp.run.attack import attacked_scores
     from distilnlp.run.evaluation import columns_of, kind_of
     from distilnlp.run.exit_table import exit_rows, show_rows
     from distilnlp.run.vectors import gives_vectors
@@ -100,6 +107,9 @@ def command(
     results = evaluate_model(
         model, loaded, max_length=max_length, batch_size=batch_size, exit_threshold=exit_threshold
     )
+    if attack is not None:
+        settings: dict[str, Any] = {"seed": seed, "max_length": max_length, "batch_size": batch_size}
+        results["attacked"] = attacked_scores(model, loaded, attack, **settings)
     if as_json:
         typer.echo(json.dumps({"model": model, "task": loaded.name, "metrics": results}, indent=2))
         return

@@ -49,10 +49,19 @@ def command(
         typer.Option(help="With --by disagreement: a second model, to differ from --model."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the choice at random. [default: 0]")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="TEACHER is for entailment: the labels that each text is asked about."),
+    ] = None,
+    hypotheses: Annotated[
+        str | None,
+        typer.Option(help="What is true of a text with a label, {} for it. [default: 'This text is about {}.']"),
+    ] = None,
 ) -> None:
     """Write models' answers into a file to distil from.
 
-    The answers of one model, or the mean of several.
+    The answers of one model, or the mean of several. With --labels a model for entailment (NLI) answers without having
+    been trained on the task: each text is asked about once for each label.
 
     Learn from them with 'distill FILE --teacher-column probs'. After a break the same command goes on.
     """
@@ -72,6 +81,13 @@ def command(
     quiet_libraries()
     from distilnlp.run.choosing import Choice
     from distilnlp.run.label import label_data, stderr_line
+    from distilnlp.run.zero_shot import HYPOTHESIS, Hypotheses
+
+    asked = None
+    if labels is not None:
+        asked = Hypotheses(tuple(each.strip() for each in labels.split(",")), hypotheses or HYPOTHESIS)
+    elif hypotheses is not None:
+        raise RequestError("--hypotheses is about labels, and there are none: give them with --labels a,b,c")
 
     choice = None if budget is None else Choice(budget, by or "random", model, control, seed or 0)
     count = label_data(
@@ -88,6 +104,7 @@ def command(
         batch_size=batch_size,
         processes=processes,
         choice=choice,
+        hypotheses=asked,
         say=stderr_line,
     )
     new = "texts" if choice is None else "more texts"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datasets import ClassLabel, Dataset
 
@@ -41,12 +42,13 @@ class Official:
     dataset_id: str | None
 
 
-def load_named(name: str, data_dir: str | Path | None) -> Task:
+def load_named(name: str, data_dir: str | Path | None, *, unread: Any = None) -> Task:
     """A task of the tables by the name that it has there.
 
     Args:
         name: as `known_name` gives it.
         data_dir: of GLUE's tasks; None takes the environment variable ``DISTILNLP_DATA_DIR``, or else the Hub.
+        unread: what stands for the training rows, where nobody may look at them.
     Raises:
         RequestError: as `read_folder` and `read_hub`.
         RunError: as `read_packaged` and `read_hub`.
@@ -59,8 +61,9 @@ def load_named(name: str, data_dir: str | Path | None) -> Task:
         info = GLUE[name]
         data = read_folder(info, data_dir) if data_dir else _from_hub(info)
     matched = "validation_matched" in data.splits
-    train, validation = data.splits["train"], data.splits["validation_matched" if matched else "validation"]
-    note = overlap_note(text_hashes(train), text_hashes(validation))
+    train = data.splits["train"] if unread is None else unread
+    validation = data.splits["validation_matched" if matched else "validation"]
+    note = overlap_note(text_hashes(train), text_hashes(validation)) if unread is None else None
     if note:
         logger.warning("%s: %s", info.name, note)
     return Task(

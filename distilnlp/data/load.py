@@ -15,6 +15,7 @@ from distilnlp.data.glue import load_named
 from distilnlp.data.glue_table import known_name, task_names
 from distilnlp.data.hub import read_hub
 from distilnlp.data.label_sets import label_keys
+from distilnlp.data.load_generated import MakeTexts, load_generated
 from distilnlp.data.load_texts import load_raw, load_vectors
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.recorded import RecordedColumns
@@ -50,6 +51,7 @@ def load_task(
     recorded: RecordedColumns | None = None,
     optional_labels: bool = False,
     known: Known | None = None,
+    generated: MakeTexts | None = None,
 ) -> Task:
     """Load a task.
 
@@ -88,6 +90,8 @@ def load_task(
             where some have, the label of the others is -100 (classes), NaN (a number; of each text of a query) or
             null, they are trained on and never held out.
         known: gives the kind of task and the labels' names (of the teacher's head), for rows without labels.
+        generated: makes the texts to learn from, without labels, in place of training examples that are then not read
+            (see `load_generated`); ``max_train`` says nothing of them.
 
     Raises:
         RequestError: no such task, file or column; data that cannot be learned from; the Hub is switched off.
@@ -118,6 +122,9 @@ def load_task(
         max_validation=max_validation,
     )
     kind = find_problem(problem_type)
+    if generated is not None:
+        task = load_generated(name, data_dir, validation, replace(request, optional=True), generated)
+        return _limit(task, seed, None, max_validation)
     if request.translations and not (kind is not None and kind.taught_alone):
         raise RequestError(
             "translations are for sentence embeddings: add problem_type sentence_embedding (--problem-type), or leave "

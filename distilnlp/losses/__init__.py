@@ -6,6 +6,7 @@ from distilnlp.losses.attention.maps import AttentionProbabilities, AttentionSco
 from distilnlp.losses.attention.minilm import MiniLM, MiniLMv2
 from distilnlp.losses.base import Loss, get_loss, list_losses, loss_class, register_loss
 from distilnlp.losses.feature.attention_transfer import AttentionTransfer
+from distilnlp.losses.feature.discriminator import FeatureDiscriminator
 from distilnlp.losses.feature.factor_transfer import FactorTransfer
 from distilnlp.losses.feature.fsp import FSP
 from distilnlp.losses.feature.hidden_state import Embedding, HiddenState, HiddenStateCosine
@@ -33,6 +34,7 @@ from distilnlp.losses.relation.similarity_preserving import SimilarityPreserving
 from distilnlp.losses.response.annealing import AnnealingKD, TeacherAnnealing
 from distilnlp.losses.response.born_again import CWTM, DKPP
 from distilnlp.losses.response.cosine import Cosine
+from distilnlp.losses.response.discriminator import LogitDiscriminator
 from distilnlp.losses.response.dist import DIST
 from distilnlp.losses.response.divergence import Divergence, SoftCrossEntropy
 from distilnlp.losses.response.dkd import DKD
@@ -91,6 +93,7 @@ __all__ = [
     "Divergence",
     "Embedding",
     "FactorTransfer",
+    "FeatureDiscriminator",
     "HardLabel",
     "HiddenState",
     "HiddenStateCosine",
@@ -99,6 +102,7 @@ __all__ = [
     "Jacobian",
     "LabelSmoothing",
     "LayerLoss",
+    "LogitDiscriminator",
     "LogitMSE",
     "LogitStandardization",
     "Loss",

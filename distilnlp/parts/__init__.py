@@ -2,7 +2,18 @@
 
 from distilnlp.part import PARTS, Part, Pass, Training, register_part
 from distilnlp.parts.early_exits import EarlyExits
+from distilnlp.parts.perturbed_embeddings import PerturbedEmbeddings
 from distilnlp.parts.progressive import Progressive
 from distilnlp.parts.theseus import Theseus
 
-__all__ = ["PARTS", "EarlyExits", "Part", "Pass", "Progressive", "Theseus", "Training", "register_part"]
+__all__ = [
+    "PARTS",
+    "EarlyExits",
+    "Part",
+    "Pass",
+    "PerturbedEmbeddings",
+    "Progressive",
+    "Theseus",
+    "Training",
+    "register_part",
+]

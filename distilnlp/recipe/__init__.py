@@ -13,6 +13,7 @@ from distilnlp.recipe.names import as_run_name
 from distilnlp.recipe.schema import (
     LARGEST_SEED,
     DataSpec,
+    GenerateSpec,
     LoraSpec,
     Recipe,
     Stage,
@@ -26,6 +27,7 @@ from distilnlp.yaml_text import Path_
 __all__ = [
     "LARGEST_SEED",
     "DataSpec",
+    "GenerateSpec",
     "LoraSpec",
     "Recipe",
     "Stage",

@@ -29,6 +29,7 @@ __all__ = [
     "RESERVED",
     "CacheSpec",
     "DataSpec",
+    "GenerateSpec",
     "LoraSpec",
     "Recipe",
     "SchemeSpec",
@@ -61,6 +62,46 @@ LARGEST_SEED = 2**32
 class _Strict(BaseModel):
     # strict: 'yes' is no bool and '3' no int; extra: a misspelt key is an error, never ignored.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class GenerateSpec(_Strict):
+    """Texts that are made for a stage with a teacher, in place of training examples, of which none is read."""
+
+    kind: Literal["random_words", "unigram", "masked_words"] = Field(
+        description="random_words: whole words of the vocabulary, all alike; unigram: as often as they are counted;"
+        " masked_words: what a masked language model puts into blanks"
+    )
+    count: int = Field(2000, ge=2, le=10_000_000, description="how many texts")
+    words: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
+        [5, 30],
+        min_length=2,
+        max_length=2,
+        description="words of a text (masked_words: tokens), the fewest and the most",
+    )
+    seed: int = Field(0, ge=0, lt=LARGEST_SEED, description="equal seeds give equal texts")
+    counts: str | None = Field(
+        None, description="unigram: a file of texts whose words are counted; default: by their place in the vocabulary"
+    )
+    model: str | None = Field(
+        None, description="masked_words: the masked language model, an earlier stage, a folder, or a model of the Hub"
+    )
+    temperature: float = Field(1.0, gt=0, description="masked_words: of what is drawn; below 1 likelier words")
+    passes: int = Field(
+        8, ge=1, le=1000, description="masked_words: in how many passes the blanks of a text are filled"
+    )
+    balance: bool = Field(
+        False, description="as many texts of each class as the teacher answers; what is too many is drawn anew"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "GenerateSpec":
+        if self.words[0] > self.words[1]:
+            raise ValueError("words should be the fewest and then the most")
+        if (self.model is None) == (self.kind == "masked_words"):
+            raise ValueError("kind masked_words needs a 'model', and the other kinds have none")
+        if self.counts is not None and self.kind != "unigram":
+            raise ValueError("'counts' is for kind unigram")
+        return self
 
 
 class DataSpec(_Strict):
@@ -118,6 +159,9 @@ class DataSpec(_Strict):
     max_train: int | None = Field(None, ge=1, description="use at most so many training examples")
     max_validation: int | None = Field(None, ge=1, description="use at most so many held-out examples")
     seed: int = Field(0, ge=0, lt=LARGEST_SEED, description="of the held-out split, of max_train and of shards")
+    generate: GenerateSpec | None = Field(
+        None, description="make the training texts, without labels, and read none of the training examples"
+    )
 
     @field_validator("shard")
     @classmethod
@@ -603,12 +647,33 @@ def _check_stages(recipe: Recipe) -> None:
             _check_teacher(recipe, (*here, "teacher"), stage.teacher)
         if stage.scheme is not None:
             _check_members(recipe, (*here, "teacher", "of"), stage.scheme.of or ())
+        _check_generated(recipe, name, order[: order.index(name)])
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
         teachers = (*stage.teaching_models, *stage.of_best)
         for path, model in (start, *(((*here, "teacher"), model) for model in teachers)):
             _check_reference(recipe, path, model, order[: order.index(name)])
         for each in stage.of_best:
             _check_candidate(recipe, (*here, "teacher", "of_best"), each)
+
+
+def _check_generated(recipe: Recipe, name: str, earlier: list[str]) -> None:
+    """Texts that are made have no labels: a model has to answer them."""
+    stage, spec = recipe.stages[name], recipe.data_of(name).generate
+    if spec is None or stage.kind == "transform":
+        return
+    own: Path_ = ("stages", name, "data", "generate")
+    here = own if stage.data is not None and stage.data.generate is not None else ("data", "generate")
+    if not stage.teaching_models:
+        raise recipe.error(
+            here, f"stages.{name} learns from generated texts, which have no labels: give it a model as its teacher"
+        )
+    task = recipe.data_of(name).task
+    if spec.counts is not None and os.path.exists(task) and os.path.realpath(spec.counts) == os.path.realpath(task):
+        place = (*here, "counts")
+        raise recipe.error(
+            place, f"{'.'.join(map(str, place))} is the file of the training examples: none of them may be read"
+        )
+    _check_reference(recipe, (*here, "model"), spec.model, earlier)
 
 
 def _check_teacher(recipe: Recipe, here: Path_, teacher: TeacherSpec) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,12 @@ from distilnlp.errors import RequestError, RunError
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.problems import Problem, get_problem
 from distilnlp.run.evaluation import texts_of
+from distilnlp.run.zero_shot import Hypotheses, ZeroShot
 from distilnlp.whole_files import whole_file
 
-__all__ = ["PART_ROWS", "Answering", "Models"]
+__all__ = ["PART_ROWS", "Answerer", "Answering", "Models", "load_models"]
+
+Answerer = Predictor | ZeroShot
 
 PART_ROWS = 256  # texts that are answered before what they got is kept
 LOOK = 0.2  # seconds between two looks at what the processes have done
@@ -34,6 +38,7 @@ class Models:
         values: ``probabilities`` or ``logits``.
         max_length, batch_size: as for `Predictor`.
         asked: what kind of task they are asked about; None: their own.
+        hypotheses: where the models are for entailment and are asked about labels; else None.
     """
 
     names: tuple[str, ...]
@@ -43,11 +48,26 @@ class Models:
     max_length: int | None
     batch_size: int
     asked: Problem | None = None
+    hypotheses: Hypotheses | None = None
 
-    def load(self) -> list[Predictor]:
+    def load(self) -> list[Answerer]:
         """All of them."""
-        length, size = self.max_length, self.batch_size
-        return [Predictor.load(name, max_length=length, batch_size=size, problem=self.asked) for name in self.names]
+        return load_models(self.names, self.max_length, self.batch_size, self.asked, self.hypotheses)
+
+
+def load_models(
+    names: Sequence[str],
+    max_length: int | None,
+    batch_size: int,
+    asked: Problem | None = None,
+    hypotheses: Hypotheses | None = None,
+) -> list[Answerer]:
+    """Models that answer texts, each as `Models` says."""
+    settings: dict[str, Any] = {"max_length": max_length, "batch_size": batch_size, "problem": asked}
+    loaded = [Predictor.load(name, **settings) for name in names]
+    if hypotheses is None:
+        return [*loaded]
+    return [ZeroShot(each, hypotheses, name) for name, each in zip(names, loaded, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Answering:
         """The files, in the order of the texts."""
         return [self.folder / f"{start}.npy" for start in range(0, len(self.data), self.part_rows)]
 
-    def run(self, predictors: list[Predictor], processes: int, say: Callable[[str], object]) -> None:
+    def run(self, predictors: list[Answerer], processes: int, say: Callable[[str], object]) -> None:
         """Answer what has no answer yet.
 
         A part is answered alike in whichever process, so that their number changes nothing in the files.
@@ -103,7 +123,7 @@ class Answering:
                     process.terminate()
                 process.join()
 
-    def answer(self, number: int, predictors: Sequence[Predictor]) -> None:
+    def answer(self, number: int, predictors: Sequence[Answerer]) -> None:
         """Write the answers of one part, whole or not at all."""
         start = number * self.part_rows
         some = self.data.select(range(start, min(start + self.part_rows, len(self.data))))
@@ -162,7 +182,7 @@ def _answer_some(rank: int, answering: Answering, missing: Sequence[int], count:
 
 def _mean_answers(
     texts: Sequence[Text],
-    predictors: Sequence[Predictor],
+    predictors: Sequence[Answerer],
     orders: Sequence[Sequence[int]],
     problem: Problem,
     values: str,

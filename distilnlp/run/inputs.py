@@ -50,7 +50,10 @@ class Inputs:
         if id(task) not in self._data:
             sets = {"train": task.train, "validation": task.validation, **task.extra}
             self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
-        outside = [each for each in (stage.start, *stage.teaching_models) if self._plan.stage_of(each) is None]
+        generate = stage.data.generate
+        writer = () if generate is None or generate.model is None else (generate.model,)
+        models = (stage.start, *stage.teaching_models, *writer)
+        outside = [each for each in models if self._plan.stage_of(each) is None]
         for each in outside:
             if each not in self._models:
                 self._models[each] = model_digest(each)

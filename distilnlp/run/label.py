@@ -23,12 +23,12 @@ from distilnlp.data.request import Request
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
 from distilnlp.models.loading import load_config, model_files
-from distilnlp.models.predictor import Predictor
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import Problem, get_problem, problem_of_config
-from distilnlp.run.answering import PART_ROWS, Answering, Models
+from distilnlp.run.answering import PART_ROWS, Answerer, Answering, Models, load_models
 from distilnlp.run.choosing import Choice
 from distilnlp.run.inputs import data_digest
+from distilnlp.run.zero_shot import Hypotheses
 from distilnlp.whole_files import whole_file, write_text
 
 __all__ = ["WRITTEN", "label_data"]
@@ -56,6 +56,7 @@ def label_data(
     batch_size: int = 32,
     processes: int = 1,
     choice: Choice | None = None,
+    hypotheses: Hypotheses | None = None,
     say: Callable[[str], object],
 ) -> int:
     """Let a model, or several, answer the texts of a data set, and write the answers.
@@ -81,6 +82,7 @@ def label_data(
         processes: that answer at once, each with its own models and its share of the threads; the file is the same.
         choice: which texts are asked about, where not all are. The answers are then added to those that the output
             holds already, of which none is asked for again.
+        hypotheses: the labels, where the teachers are for entailment and are asked about each label of each text.
         say: shows one line to the user.
     Returns:
         How many texts were answered; those that were before are not counted.
@@ -110,15 +112,19 @@ def label_data(
         asked, values = RANKING, "logits"  # a score is no probability
         for name in teachers:
             _check_ranks(name)
-    settings: dict[str, Any] = {"max_length": max_length, "batch_size": batch_size, "problem": asked}
-    predictors = [Predictor.load(name, **settings) for name in teachers]
+    if hypotheses is not None and "text_pair" in data.column_names:
+        raise RequestError(
+            f"{source} has pairs of texts, and a hypothesis about a label takes the place of the second"
+        )
+    predictors = load_models(teachers, max_length, batch_size, asked, hypotheses)
     problem, names, orders = _one_head(teachers, predictors)
     _check_kind(data, problem, teachers[0], output)
-    for name, predictor in zip(teachers, predictors, strict=True):
+    for name, predictor in zip(teachers, predictors, strict=True) if hypotheses is None else ():
         check_parts(remembered_columns(predictor.backend.config), 1 + ("text_pair" in data.column_names), name)
     _check_fits(before, output, data, _column(problem, values), names)
-    folder = _parts_folder(output, _identity(data, teachers, values, max_length))
-    models = Models(tuple(teachers), problem.name, tuple(map(tuple, orders)), values, max_length, batch_size, asked)
+    folder = _parts_folder(output, _identity(data, teachers, values, max_length, hypotheses))
+    how = (values, max_length, batch_size, asked, hypotheses)
+    models = Models(tuple(teachers), problem.name, tuple(map(tuple, orders)), *how)
     answering = Answering(data, models, folder, PART_ROWS, "texts" if asked is None else "queries")
     answering.run(predictors, processes, say)
     _write(output, answering, _column(problem, values), names, before)
@@ -210,7 +216,7 @@ def _check_kind(data: Dataset, problem: Problem, name: str, output: Path) -> Non
 
 
 def _one_head(
-    teachers: Sequence[str], predictors: Sequence[Predictor]
+    teachers: Sequence[str], predictors: Sequence[Answerer]
 ) -> tuple[Problem, tuple[str, ...], list[list[int]]]:
     """The kind of task and the labels of the first model, and in which order each model has them."""
     first = predictors[0]
@@ -255,10 +261,13 @@ def _column(problem: Problem, values: str) -> str:
 # ---- what a killed call has left ----
 
 
-def _identity(data: Dataset, teachers: Sequence[str], values: str, max_length: int | None) -> str:
+def _identity(
+    data: Dataset, teachers: Sequence[str], values: str, max_length: int | None, hypotheses: Hypotheses | None
+) -> str:
     """A digest of all that the answers follow from."""
     files = {f"{name}/{file}": file_checksum(path) for name in teachers for file, path in model_files(name).items()}
-    said = json.dumps([files, list(teachers), values, max_length, len(data), PART_ROWS], sort_keys=True)
+    asked = None if hypotheses is None else [*hypotheses.labels, hypotheses.template]
+    said = json.dumps([files, list(teachers), values, max_length, len(data), PART_ROWS, asked], sort_keys=True)
     return hashlib.sha256(said.encode() + data_digest(data)).hexdigest()[:16]
 
 

@@ -34,6 +34,7 @@ _FILE = re.compile(
             *(rf"(?:{re.escape(name)}|\.{re.escape(name)}\.tmp)" for name in (*_NAMES, *_RESULTS)),
             SHARD.pattern,
             r"\.?predictions(?:-\w+)?\.parquet(?:\.tmp)?",
+            r"\.?generated\.parquet(?:\.tmp)?",
         )
     )
 )

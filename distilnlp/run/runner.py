@@ -10,6 +10,7 @@ from accelerate import PartialState
 
 from distilnlp.data import load_task
 from distilnlp.data.grow import grow_labels
+from distilnlp.data.load_generated import MakeTexts
 from distilnlp.data.read_labels import read_label_names
 from distilnlp.data.shards import shard_of
 from distilnlp.data.task import Task
@@ -24,6 +25,7 @@ from distilnlp.report.schema import Report
 from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import Answers, answer_of, head_of, recorded_answers
 from distilnlp.run.folder import CARD, RunFolder
+from distilnlp.run.generate import check_generated, stand_ins
 from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
 from distilnlp.run.plan import Plan, StagePlan, make_plan
@@ -216,9 +218,11 @@ def _load_tasks(plan: Plan) -> dict[str, Task]:
         ]
         teacher = stage if stage.teacher is not None else next(iter(taught), None)
         key = f"{wanted[name]} {None if teacher is None else teacher.recorded}"
-        if key not in loaded:
-            loaded[key] = _load(stage.data, teacher, tasks)
+        generated = stand_ins(plan, stage)
+        if key not in loaded or generated is not None:
+            loaded[key] = _load(stage.data, teacher, tasks, generated)
         tasks[name] = loaded[key]
+        check_generated(plan, stage, tasks)
         if stage.teacher is None and stage.spec.kind == "train":
             # Without any label, what the loader says of data that should have some
             tasks[name] = tasks[name].labelled() if tasks[name].is_labelled else _load(stage.data, None, tasks)
@@ -242,7 +246,9 @@ def _grown(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task]) -> Task:
         raise plan.recipe.error(here, f"stages.{stage.name}.labels: {error}") from error
 
 
-def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task]) -> Task:
+def _load(
+    data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task], generated: MakeTexts | None = None
+) -> Task:
     """The data of a stage, for itself or for one that is ``taught`` with the same data."""
 
     def known() -> tuple[Problem, tuple[str, ...] | None]:
@@ -272,6 +278,7 @@ def _load(data: DataSpec, taught: StagePlan | None, earlier: Mapping[str, Task])
         recorded=None if taught is None else taught.recorded,
         optional_labels=taught is not None,
         known=known,
+        generated=generated,
     )
     if data.shard is not None and task.train is not None:
         place, count = data.shard

@@ -13,6 +13,7 @@ from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Choice, Kind, StageResult
 from distilnlp.run.evaluation import Answers, answer
 from distilnlp.run.folder import RunFolder
+from distilnlp.run.generate import generated_texts
 from distilnlp.run.models import Models, add_adapter
 from distilnlp.run.plan import Plan, StagePlan
 from distilnlp.run.private import privacy_of
@@ -30,6 +31,7 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     Where its labels have decision thresholds, they are chosen after the training and saved with the model.
     """
     kept = None
+    task = generated_texts(stage, task, models, say)
     if stage.spec.kind == "train":
         task, kept = keep_rows(task, stage.data)
     name, place = stage.name, folder.stage(stage.name)

@@ -17,6 +17,7 @@ from distilnlp.losses import list_losses
 from distilnlp.recipe import load_recipe, shipped_recipes
 from tests.masked import masked_folder, texts_alone
 from tests.run.conftest import csv_file, start_weights
+from tests.tiny import tiny_model, tiny_tokenizer
 
 __all__ = ["csv_file", "start_weights"]  # fixtures
 
@@ -353,3 +354,33 @@ def test_quickstart_runs_offline_and_says_what_it_needs(capsys, monkeypatch):
     assert main(["quickstart"]) == 0
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     assert started[0].data.task == "found-or-written"
+
+
+def test_generate_and_label_make_data_where_there_are_none(capsys, tmp_path):
+    names = ("entailment", "neutral", "contradiction")
+    tiny_model("bert", label_names=names, problem_type="single_label_classification").save_pretrained(tmp_path / "nli")
+    tiny_tokenizer().save_pretrained(tmp_path / "nli")
+    texts, soft, nli = str(tmp_path / "texts.txt"), str(tmp_path / "soft.csv"), str(tmp_path / "nli")
+
+    shown = output_of(capsys, "generate", texts, "--tokenizer", nli, "--count", "6", "--words", "2,4")
+    assert shown == f"6 texts are made (random_words)\n6 texts in {texts}\n"
+    assert all(2 <= len(line.split()) <= 4 for line in Path(texts).read_text().splitlines())
+    output_of(capsys, "label", texts, "--teacher", nli, "--labels", "film, book", "-o", soft)
+    assert Path(soft).read_text().splitlines()[0] == "text,probs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "t.txt", "--kind", "words"], "random-words"),
+        (["generate", "t.txt", "--words", "3"], "two whole numbers"),
+        (["generate", "t.txt", "--words", "9,3"], "the fewest and then the most"),
+        (["generate", "t.txt", "--kind", "masked-words"], "needs a 'model'"),
+        (["generate", "t.txt"], "give --tokenizer or --teacher"),
+        (["generate", "t.txt", "--tokenizer", "x", "--balance"], "give one \\(--teacher\\)"),
+        (["label", "t.txt", "--teacher", "x", "-o", "o.csv", "--hypotheses", "a {}"], "give them with --labels"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(capsys, arguments, message):
+    assert main(arguments) == 2
+    assert re.search(message, capsys.readouterr().err)

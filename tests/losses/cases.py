@@ -131,6 +131,8 @@ CASES = [
     Case("cka", {"layer_map": PAIRS}),
     Case("attention_transfer", {"layer_map": PAIRS}),
     Case("vid", {"layer_map": PAIRS}, zero_at_equality=False),
+    Case("discriminator", {"hidden": 5}, zero_at_equality=False),
+    Case("feature_discriminator", {"layer_map": PAIRS, "hidden": 5}, zero_at_equality=False),
     Case("info_nce", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False),
     Case("info_nce", {"layer_map": PAIRS, "dimension": None, "queue": 6}, zero_at_equality=False, warm=True),
     Case("crd", {"layer_map": PAIRS, "temperature": 0.5, "dimension": 4}, zero_at_equality=False, warm=True),
