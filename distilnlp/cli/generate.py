@@ -41,9 +41,9 @@ def command(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal texts.")] = 0,
 ) -> None:
-    """Make texts to distil from where there are none: no training example is read.
+    """Make texts to distil from where there are none.
 
-    Learn from them with 'distill OUTPUT --teacher TEACHER', as from any texts without labels. The same command writes
+    No training example is read. Learn from them with 'distill OUTPUT --teacher TEACHER', as from any texts without labels. The same command writes
     the same texts. A recipe makes them itself with data.generate.
     """
     from distilnlp.cli._quiet import quiet_libraries

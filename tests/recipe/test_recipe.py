@@ -49,7 +49,7 @@ TEXT_ALONE = ("embeddings/", "entities/", "masked-lm/")
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in shipped_recipes() if not name.startswith(TEXT_ALONE) and "control" in load_recipe(name).stages],
+    [name for name in shipped_recipes() if not name.startswith((*TEXT_ALONE, "schemes/"))],
 )
 def test_the_control_is_the_student_without_its_teacher(name):
     """Of a recipe of two stages that learn, it takes as many epochs as both."""
@@ -61,6 +61,19 @@ def test_the_control_is_the_student_without_its_teacher(name):
     assert sum(stage.training["num_train_epochs"] for stage in taught) == control.training["num_train_epochs"]
     for stage in taught:
         assert {**stage.training, "num_train_epochs": 0} == {**control.training, "num_train_epochs": 0}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in shipped_recipes() if name.startswith("schemes/") and "control" in load_recipe(name).stages],
+)
+def test_the_control_of_a_scheme_starts_and_trains_as_its_last_student_and_has_nothing_of_the_scheme(name):
+    """Recipes that compare their stages with one another, or learn from texts without labels, have none."""
+    stages = load_recipe(name).stages
+    control, student = stages["control"], list(stages.values())[-1]
+    assert (control.model, control.student, control.training) == (student.model, student.student, student.training)
+    assert control.teacher is None and control.objective is None and control.parts is None
+    assert student.teacher is not None or student.parts is not None
 
 
 def test_a_null_said_again_stays_a_null(tmp_path):
