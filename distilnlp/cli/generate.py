@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Make texts to distil from where there are none.
 
-    No training example is read. Learn from them with 'distill OUTPUT --teacher TEACHER', as from any texts without labels. The same command writes
-    the same texts. A recipe makes them itself with data.generate.
+    No training example is read. Learn from them with 'distill OUTPUT --teacher TEACHER', as from any texts without
+    labels. The same command writes the same texts. A recipe makes them itself with data.generate.
     """
     from distilnlp.cli._quiet import quiet_libraries
 
