@@ -281,6 +281,19 @@ def test_attention_and_gradients_are_refused_by_name(name: str, tmp_path: Path) 
     assert caught.value.key == (name,)
 
 
+@pytest.mark.parametrize("theirs", [tiny_tokenizer, piece_tokenizer], ids=["its tokens", "others"])
+@pytest.mark.parametrize("name", ["classes", "words"])
+def test_a_teacher_without_names_shows_what_it_knows_in_its_own_tokens(name: str, theirs: Any, tmp_path: Path) -> None:
+    """One of random weights knows nothing, which is told of it whatever its tokens."""
+    kind = KINDS[name]
+    model = kind.model(4, 1, theirs())
+    model.config.id2label = {number: f"LABEL_{number}" for number in range(3)}
+    model.config.label2id = {label: number for number, label in model.config.id2label.items()}
+    trainer = make(tmp_path, kind, theirs=theirs, teacher=FrozenTeacher(model, theirs()))
+    with pytest.raises(RequestError, match=r"labels have no names.* on \d+ answers it is right"):
+        trainer.train()
+
+
 def test_other_tags_are_refused_by_name(tmp_path: Path) -> None:
     kind = KINDS["words"]
     teacher = kind.model(4, 1, piece_tokenizer())
