@@ -10,7 +10,7 @@ from distilnlp.losses.base import Batch, Loss, without_padding
 from distilnlp.outputs import Outputs, at_least_float32
 from distilnlp.problems import ALIGNMENT, IGNORED, TEACHER_ALIGNMENT
 
-__all__ = ["Comparable", "mean_pieces"]
+__all__ = ["Comparable", "at_students_tokens", "mean_pieces"]
 
 Sides = tuple[Outputs, Outputs | None, Batch]
 
@@ -71,20 +71,32 @@ class Comparable:
 
     @cached_property
     def _at_students_tokens(self) -> Sides:
-        own, theirs = self._alignments
-        same = (own[:, :, None] == theirs[:, None]) & (own >= 0)[:, :, None]  # (batch, tokens, teacher's tokens)
         if self.teacher is None or self.teacher.logits is None:
             return self.student, self.teacher, self.batch
-        logits = self.teacher.logits  # (batch, teacher's tokens, classes)
-        first = same.int().argmax(dim=-1)[..., None].expand(-1, -1, logits.shape[-1])
-        counts = same.any(dim=-1)  # (batch, tokens): a token of which the teacher has read nothing has no answer
+        logits, counts = at_students_tokens(self.teacher.logits, self.batch)
         labels = self.batch.get("labels")
         if "label_mask" in self.batch:
             counts = counts & self.batch["label_mask"].bool()
         elif labels is not None and labels.shape == counts.shape:
             counts = counts & (labels != IGNORED)
-        teacher = dataclasses.replace(self.teacher, logits=logits.gather(1, first))
+        teacher = dataclasses.replace(self.teacher, logits=logits)
         return self.student, teacher, {**self.batch, "label_mask": counts}
+
+
+def at_students_tokens(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What a teacher of other tokens says at each of the student's: that of its first token of the same piece.
+
+    Args:
+        logits: ``(batch, teacher's tokens, classes)``.
+        batch: with the alignment.
+    Returns:
+        ``(batch, student's tokens, classes)``; and of which of these the teacher has read anything,
+        ``(batch, student's tokens)``.
+    """
+    own, theirs = batch[ALIGNMENT], batch[TEACHER_ALIGNMENT]
+    same = (own[:, :, None] == theirs[:, None]) & (own >= 0)[:, :, None]  # (batch, tokens, teacher's tokens)
+    first = same.int().argmax(dim=-1)[..., None].expand(-1, -1, logits.shape[-1])
+    return logits.gather(1, first), same.any(dim=-1)
 
 
 def mean_pieces(states: Tensor, alignment: Tensor, pieces: int) -> Tensor:

@@ -14,8 +14,10 @@ from transformers import TrainingArguments
 
 from distilnlp.data.nested import flat_dataset
 from distilnlp.errors import RequestError
+from distilnlp.losses.alignment import at_students_tokens
 from distilnlp.outputs import Outputs
 from distilnlp.part import Part
+from distilnlp.problems import IGNORED, TEACHER_ALIGNMENT
 from distilnlp.teachers import Cacheable, CachedTeacher, CacheSettings, EnsembleTeacher, Teacher
 from distilnlp.teachers.cached import Autocast, Collate, cache_answers
 from distilnlp.teachers.ensemble import answering
@@ -53,10 +55,20 @@ def confirm_labels(
         return
     loader = DataLoader(data(), batch_size=args.train_batch_size, collate_fn=collate)
     batches = (send_to_device(batch, args.device) for batch in itertools.islice(loader, CONFIRM_BATCHES))
-    shown = (
-        (answers(teacher, batch).get_logits().cpu(), batch["labels"].cpu()) for batch in batches if "labels" in batch
-    )
+    shown = (_shown(answers(teacher, batch).get_logits(), batch) for batch in batches if "labels" in batch)
     confirm_label_order(shown, label_names, teacher.info.problem)
+
+
+def _shown(logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The answers to a batch and its labels; of a head by token one of each for every token that has a label."""
+    labels = batch["labels"]
+    if logits.ndim == 3:
+        known = labels != IGNORED
+        if TEACHER_ALIGNMENT in batch:
+            logits, read = at_students_tokens(logits, batch)
+            known = known & read
+        logits, labels = logits[known], labels[known]
+    return logits.cpu(), labels.cpu()
 
 
 def keep_answers(

@@ -182,6 +182,37 @@ def test_label_writes_what_distil_reads(capsys, tmp_path, teacher):
     assert same[0].model_dump() == pytest.approx(same[1].model_dump(), abs=1e-5)
 
 
+def test_a_student_chooses_what_its_teacher_is_asked_about_next(capsys, tmp_path, teacher):
+    file, output = tmp_path / "texts.txt", tmp_path / "soft.jsonl"
+    file.write_text("\n".join(texts()) + "\n")
+    ask = ["label", str(file), "--teacher", teacher, "-o", str(output)]
+    assert ran(capsys, *ask, "--budget", "24") == f"24 more texts with the answers of {teacher} in {output}\n"
+    learn = ["distill", str(output), "--teacher-column", "probs", "--student", teacher, *QUICK]
+    ran(capsys, *learn, "-o", str(tmp_path / "run"))
+    doubts = ["--budget", "30", "--by", "margin", "--model", str(tmp_path / "run" / "student")]
+    assert ran(capsys, *ask, *doubts).startswith("6 more texts")
+    assert ran(capsys, *ask, *doubts).startswith("0 more texts")
+    assert len(output.read_text().splitlines()) == 30
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "margin"], "choose the texts of a --budget"),
+        (["--budget", "3", "--by", "margin"], "give --model"),
+        (["--budget", "3", "--by", "margins"], "margin"),
+        (["--budget", "3", "--by", "margin", "--model", "m", "--seed", "1"], "--seed is of a choice at random"),
+    ],
+)
+def test_a_choice_that_cannot_be_meant_is_refused(capsys, tmp_path, teacher, options, message):
+    (tmp_path / "texts.txt").write_text("it\nthe film\n")
+    asked = ["label", str(tmp_path / "texts.txt"), "--teacher", teacher, *options]
+    assert main([*asked, "-o", str(tmp_path / "soft.jsonl")]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+    assert not (tmp_path / "soft.jsonl").exists()
+
+
 @pytest.fixture
 def parallel(tmp_path):
     path = tmp_path / "parallel.csv"

@@ -17,10 +17,11 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
 from distilnlp.parts import PARTS
-from distilnlp.teachers import CacheSettings, EMATeacher, Peers, layout
+from distilnlp.teachers import CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
-from tests.runs import all_losses, dataset, make_trainer, student_model, without_dropout
+from tests.runs import all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
+from tests.tiny import piece_tokenizer
 from tests.training import test_ranking as ranking
 from tests.training import test_retrieval as retrieval
 
@@ -44,6 +45,7 @@ OBJECTIVES = {
     "masked words": lambda: Objective(
         [(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, get_loss("hidden_state_cosine"))]
     ),
+    "other tokens": lambda: Objective([(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, HiddenState())]),
     "queue": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("crd", queue=16, dimension=8))]),
     "ranking": lambda: ranking.OBJECTIVE,
     "retrieval": lambda: retrieval.OBJECTIVE,
@@ -127,6 +129,8 @@ def train_tiny(
     The teacher may be one that ``follows`` the student: its ``average``, or ``peers``; ``part`` is one of `CHANGING`.
     Of an objective for queries the student is one that puts texts in order, which is measured at the end: `METRICS`.
 
+    The teacher of ``other tokens`` cuts words into pieces.
+
     The objective ``masked words`` is learned from texts alone, by models with a head for words; what both read is
     kept in `inputs_file`.
     """
@@ -144,6 +148,9 @@ def train_tiny(
     elif objective in STUDENTS:
         settings |= _of_queries(objective)
     else:
+        if objective == "other tokens":
+            pieces = piece_tokenizer()
+            settings["teacher"] = FrozenTeacher(teacher_model(vocab_size=len(pieces)), pieces)
         settings["model"] = student_model(dropout=dropout, **({"hidden": 16} if narrow else {}))
     trainer = make_trainer(
         place,

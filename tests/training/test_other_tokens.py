@@ -16,11 +16,12 @@ from transformers import BertTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from distilnlp.data.tokenize import tokenize
 from distilnlp.errors import RequestError
 from distilnlp.losses import HardLabel, HiddenState, Objective, Response, get_loss
+from distilnlp.models import load_classifier, load_tokenizer
 from distilnlp.models.heads import model_from_config
 from distilnlp.models.reading import remember_reading
 from distilnlp.part import Part
 from distilnlp.problems.reading import TextReader
-from distilnlp.teachers import CacheSettings, FrozenTeacher
+from distilnlp.teachers import CacheSettings, FrozenTeacher, load_teacher
 from distilnlp.training.trainer import DistillationTrainer
 from tests.runs import arguments, dataset, largest_difference, snapshot, without_dropout
 from tests.tiny import FILLER, VOCAB, byte_tokenizer, piece_tokenizer, tiny_model, tiny_tokenizer, toy_dataset
@@ -242,6 +243,33 @@ def test_a_stream_is_tokenised_for_both_as_it_is_read(tmp_path: Path) -> None:
     assert all(log["raw/hidden_state"] > 0 for log in trainer.state.log_history if "loss" in log)
 
 
+def test_the_lines_of_the_docs_make_a_student_with_a_vocabulary_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stand in docs/schemes/tokenizers.md; every token that both have starts as the teacher's."""
+    page = Path(__file__).parents[2] / "docs" / "schemes" / "tokenizers.md"
+    lines = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    kind, texts = KINDS["classes"], dataset()["text"][:]
+    kind.model(4, 1, piece_tokenizer()).save_pretrained("runs/reviews/teacher")
+    piece_tokenizer().save_pretrained("runs/reviews/teacher")
+    Path("texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    exec(lines, {})
+
+    ours = load_tokenizer("small")
+    student, teacher = load_classifier("small"), load_teacher("runs/reviews/teacher")
+    assert ours(texts[0])["input_ids"] != piece_tokenizer()(texts[0])["input_ids"]
+    weights = [model.get_input_embeddings().weight for model in (student, teacher.model)]
+    shared = piece_tokenizer().get_vocab().keys() & ours.get_vocab().keys()
+    assert len(shared) > 10
+    for token in shared:
+        place, other = (each.convert_tokens_to_ids(token) for each in (ours, piece_tokenizer()))
+        torch.testing.assert_close(weights[0][place], weights[1][other])
+    trainer = make(tmp_path / "run", kind, model=without_dropout(student), teacher=teacher, processing_class=ours)
+    trainer.train()
+    assert all(log["raw/hidden_state"] > 0 for log in trainer.state.log_history if "loss" in log)
+
+
 # ---- what cannot be ----
 
 
@@ -251,6 +279,19 @@ def test_attention_and_gradients_are_refused_by_name(name: str, tmp_path: Path) 
     with pytest.raises(RequestError, match=f"^{name} compares what the models have for each token") as caught:
         make(tmp_path, KINDS["classes"], objective=objective)
     assert caught.value.key == (name,)
+
+
+@pytest.mark.parametrize("theirs", [tiny_tokenizer, piece_tokenizer], ids=["its tokens", "others"])
+@pytest.mark.parametrize("name", ["classes", "words"])
+def test_a_teacher_without_names_shows_what_it_knows_in_its_own_tokens(name: str, theirs: Any, tmp_path: Path) -> None:
+    """One of random weights knows nothing, which is told of it whatever its tokens."""
+    kind = KINDS[name]
+    model = kind.model(4, 1, theirs())
+    model.config.id2label = {number: f"LABEL_{number}" for number in range(3)}
+    model.config.label2id = {label: number for number, label in model.config.id2label.items()}
+    trainer = make(tmp_path, kind, theirs=theirs, teacher=FrozenTeacher(model, theirs()))
+    with pytest.raises(RequestError, match=r"labels have no names.* on \d+ answers it is right"):
+        trainer.train()
 
 
 def test_other_tags_are_refused_by_name(tmp_path: Path) -> None:
