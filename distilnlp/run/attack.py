@@ -150,7 +150,7 @@ _CHANGES: tuple[Callable[[list[str], int, Neighbours, np.random.Generator], list
 def _losses(task: Task, logits: NDArray[np.float32], labels: NDArray[np.generic]) -> NDArray[np.float64]:
     """The task's own loss of each text, ``(texts,)``."""
     meant = torch.from_numpy(np.asarray(labels))
-    rows = meant if meant.is_floating_point() else meant[:, None]
+    rows = meant if meant.is_floating_point() or meant.ndim > 1 else meant[:, None]
     found = task.problem.row_loss(torch.from_numpy(logits)[:, None], rows)
     losses: NDArray[np.float64] = found.double().numpy().reshape(len(logits), -1).mean(axis=-1)
     return losses

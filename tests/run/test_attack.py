@@ -74,7 +74,8 @@ def test_what_cannot_be_misled_is_refused(model, csv_file, tmp_path) -> None:
     task = load_task(csv_file, validation=csv_file)
     with pytest.raises(RequestError, match="word-swaps"):
         attacked_scores(model, task, "word-swap")
-    (tmp_path / "words.jsonl").write_text('{"tokens": ["a", "b"], "tags": ["x", "y"]}\n' * 20)
+    rows = [f'{{"tokens": ["a", "b{row}"], "tags": ["x", "y"]}}\n' for row in range(20)]
+    (tmp_path / "words.jsonl").write_text("".join(rows))
     with pytest.raises(RequestError, match="one answer a text"):
         attacked_scores(model, load_task(tmp_path / "words.jsonl"), "word-swaps")
 
