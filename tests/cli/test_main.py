@@ -15,7 +15,19 @@ from distilnlp.cli import run as run_command
 from distilnlp.errors import RunError
 
 COMMANDS = (
-    *("quickstart", "finetune", "distill", "run", "evaluate", "predict", "label", "compare", "push", "convert"),
+    *(
+        "quickstart",
+        "finetune",
+        "distill",
+        "run",
+        "evaluate",
+        "predict",
+        "generate",
+        "label",
+        "compare",
+        "push",
+        "convert",
+    ),
     *("validate", "tasks", "losses", "recipes", "schema"),
 )
 

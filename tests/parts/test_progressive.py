@@ -119,7 +119,7 @@ def test_a_resumed_training_goes_on_in_its_stage(tmp_path: Path) -> None:
         ({"losses": {"soft_target": {}}}, "losses", "compares no mapped layers"),
         ({"losses": {"mobilebert": {"layer_map": "last"}}}, "losses", "give progressive one"),
         ({"losses": {"mobilebert": {"mean_factor": -1.0}}}, "losses", "at least 0"),
-        ({"layer_map": "sideways"}, "layer_map", "layer_map is 'sideways'"),
+        ({"layer_map": "sideways"}, "layer_map", "unknown layer map 'sideways'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], key: str, message: str) -> None:
