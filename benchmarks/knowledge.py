@@ -136,13 +136,17 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
     data = {"task": task_name, "max_train": rows, "max_validation": arguments.validation_rows}
     settings = [*(f"data.{key}={value}" for key, value in data.items()), f"seed={seed}"]
     written, plain = load_recipe(path).stages, load_recipe(f"methods/{PLAIN}", settings).stages
-    shares = "teacher" in written and not any("teacher@" in str(stage) for stage in written.values())
+    checkpoints = "@checkpoint-" in str(written)  # which the shared teacher has not kept
+    sharded = any(stage.data is not None and stage.data.shard is not None for stage in written.values())
+    shares = "teacher" in written and not checkpoints and not sharded
     if shares:  # whatever the recipe's own would be: one teacher for all
         settings += [f"stages.teacher.training.{key}={value}" for key, value in plain["teacher"].training.items()]
+    elif "teacher" in written:
+        settings.append(f"stages.teacher.data.max_train={arguments.teacher_rows}")
     for name, stage in written.items():  # the score of the last step is all that is asked for
-        if stage.kind == "train" and not stage.training.get("load_best_model_at_end"):
-            settings += [f"stages.{name}.training.eval_strategy=no"]
-            settings += [] if "teacher@" in str(written) else [f"stages.{name}.training.save_strategy=no"]
+        if stage.kind == "train" and stage.scheme is None:
+            settings.append(f"stages.{name}.training.eval_strategy=no")
+            settings += [] if checkpoints else [f"stages.{name}.training.save_strategy=no"]
     recipe = load_recipe(path, settings)
     if method == "teacher":
         folder, stages = teacher_folder(task_name).parent, ["teacher"]
