@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
         "a signal is tested as a user meets it: one line, an exit status, nothing left",
     ),
     "cli/_errors": ("cli/test_main.py", "an error is tested as a user meets it: one line and an exit status"),
+    "losses/discriminator": ("losses/response/test_discriminator.py", "the losses on logits and on features share it"),
     "part": ("training/test_parts.py", "what a part is shows in a training"),
     "data/custom": ("data/test_load.py", "all sources of data come through load_task, and the same holds for each"),
     "data/embedded": ("data/test_load.py", "as data/custom"),

@@ -98,7 +98,7 @@ SPAN = get_problem("question_answering")
 PLACES = torch.tensor([[0, 5], [1, 3], [4, 4], [0, 1]])
 # Whose rows of classes are no tokens, and cannot be.
 NO_SPANS = {
-    "discriminator",
+    *("cwtm", "discriminator", "dkpp", "lwf"),
     *("annealing_kd", "cosine", "dist", "label_smoothing", "logit_standardization", "margin_mse"),
     "rocket_launching",
 }

@@ -9,8 +9,8 @@ from distilnlp.citation import Citation
 from distilnlp.layer_map import LayerMap
 from distilnlp.losses.base import register_loss, valid_counts, without_padding
 from distilnlp.losses.checks import check_count, require_module, require_teacher
+from distilnlp.losses.discriminator import Discriminator
 from distilnlp.losses.layers import HiddenLayerLoss, check_widths
-from distilnlp.losses.response.discriminator import Discriminator
 from distilnlp.outputs import ModelInfo
 
 __all__ = ["FeatureDiscriminator"]

@@ -10,7 +10,7 @@ from distilnlp.citation import Citation
 from distilnlp.errors import RequestError
 from distilnlp.losses.base import Batch, Loss, register_loss
 from distilnlp.losses.checks import check_positive, require_teacher
-from distilnlp.losses.response.base import Head, ResponseLoss, check_exclusive, check_spans
+from distilnlp.losses.response.base import Head, ResponseLoss, check_exclusive, check_lists, check_spans
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = ["ULD"]
@@ -57,6 +57,7 @@ class ULD(ResponseLoss):
 
     def resolve(self, student: ModelInfo, teacher: ModelInfo | None) -> Loss:
         teacher = require_teacher(self.name, teacher)
+        check_lists(self.name, student.problem, self.lists)
         check_spans(self.name, student.problem, self.spans)
         check_exclusive(self.name, student)
         if student.problem.named_labels:

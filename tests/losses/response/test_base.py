@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distilnlp.errors import RequestError
 from distilnlp.losses import BernoulliSoftTarget, HardLabel, SoftTarget, get_loss
@@ -58,13 +58,21 @@ def logits(*shape: int) -> list[torch.Tensor]:
     return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in "st"]
 
 
+def module_of(case: Case) -> nn.Module | None:
+    """The auxiliary module of a loss between logits of three classes, where it has one."""
+    torch.manual_seed(0)
+    module = get_loss(case.name, **case.settings).make_module(case.info(), case.info())
+    return None if module is None else module.double()
+
+
 @every_loss
 def test_one_token_is_one_text(case: Case) -> None:
     student, teacher = logits(4, 3)
     labels = torch.tensor([0, 2, 1, 0])
-    loss = get_loss(case.name, **case.settings)
-    text = loss(Outputs(logits=student), Outputs(logits=teacher), {"labels": labels})
-    token = loss(Outputs(logits=student[:, None]), Outputs(logits=teacher[:, None]), {"labels": labels[:, None]})
+    loss, module = get_loss(case.name, **case.settings), module_of(case)
+    text = loss(Outputs(logits=student), Outputs(logits=teacher), {"labels": labels}, module)
+    by_token = Outputs(logits=student[:, None]), Outputs(logits=teacher[:, None])
+    token = loss(*by_token, {"labels": labels[:, None]}, module)
     torch.testing.assert_close(token, text)
 
 
@@ -73,16 +81,18 @@ def test_padding_and_tokens_without_a_label_do_not_count(case: Case) -> None:
     student, teacher = logits(2, 4, 3)
     labels = torch.tensor([[0, 2, 1, -100], [1, -100, 0, -100]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0]])
-    loss, values = get_loss(case.name, **case.settings), []
+    loss, module, values = get_loss(case.name, **case.settings), module_of(case), []
     for rubbish in (0.0, 1e4):
         changed = [out.masked_fill((labels == -100)[..., None], rubbish) for out in (student, teacher)]
         changed[0][..., 0] += rubbish * (labels == -100)
         outputs = [Outputs(logits=out, attention_mask=mask) for out in changed]
-        values.append(loss(*outputs, {"labels": labels}))
+        values.append(loss(*outputs, {"labels": labels}, module))
     torch.testing.assert_close(values[0], values[1])
     if not loss.batch_dependent:
         texts = [
-            loss(Outputs(logits=student[i][kept]), Outputs(logits=teacher[i][kept]), {"labels": labels[i][kept]})
+            loss(
+                Outputs(logits=student[i][kept]), Outputs(logits=teacher[i][kept]), {"labels": labels[i][kept]}, module
+            )
             for i, kept in enumerate(labels != -100)
         ]
         torch.testing.assert_close(values[0], torch.stack(texts).mean())

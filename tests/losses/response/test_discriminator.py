@@ -7,7 +7,7 @@ import torch
 
 from distilnlp.errors import RequestError
 from distilnlp.losses import Objective, get_loss
-from distilnlp.losses.response.discriminator import Discriminator
+from distilnlp.losses.discriminator import Discriminator
 from distilnlp.outputs import ModelInfo, Outputs
 from distilnlp.problems import get_problem
 from tests.losses.cases import random
