@@ -15,7 +15,9 @@ import distilnlp
 from distilnlp.cli import app
 from distilnlp.losses import base as losses_base
 from distilnlp.losses import list_losses, loss_class
-from distilnlp.recipe import load_recipe
+from distilnlp.parts import PARTS
+from distilnlp.recipe import load_recipe, shipped_recipes
+from distilnlp.teachers import TEACHERS
 from tests.losses import test_contract
 from tests.losses.cases import Case
 
@@ -226,3 +228,25 @@ def test_the_loss_of_the_guide_runs_and_keeps_the_contract(monkeypatch: pytest.M
 def test_every_public_name_is_in_the_docs() -> None:
     text = "\n".join(page.read_text("utf-8") for page in DOCS)
     assert [name for name in distilnlp.__all__ if name not in (*re.findall(r"\w+", text), "__version__")] == []
+
+
+KINDS = {"loss": list_losses, "teacher": TEACHERS.names, "part": PARTS.names, "recipe": lambda: [*shipped_recipes()]}
+
+
+def test_what_the_survey_is_here_exists() -> None:
+    """Losses, kinds of teachers, parts and recipes that its tables name; and every scheme stands there."""
+    text = (ROOT / "docs" / "survey.md").read_text(encoding="utf-8")
+    lists = re.findall(r"\b(loss|teacher|part|recipe)(?:e?s)?((?:,? ?(?:and|or)? ?`[^`]+`)+)", text)
+    named = {(kind, name) for kind, names in lists for name in re.findall(r"`([^`]+)`", names)}
+    assert len(named) > 60
+    assert {(kind, name) for kind, name in named if name not in KINDS[kind]()} == set()
+    schemes = {name for name in shipped_recipes() if name.startswith("schemes/")}
+    assert schemes - {name for kind, name in named if kind == "recipe"} == set()
+
+
+def test_every_scheme_is_in_the_table_of_when_to_use_it() -> None:
+    text = (ROOT / "docs" / "schemes.md").read_text(encoding="utf-8")
+    schemes = {name.removeprefix("schemes/") for name in shipped_recipes() if name.startswith("schemes/")}
+    when, measured = text.split("## What came out")
+    assert {name for name in schemes if f"`{name}`" not in when} == set()
+    assert {name for name in schemes if f"| `{name}` |" not in measured} == set()

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
-from distilnlp.models.capture import Capture, _called_layers, model_info
-from distilnlp.models.encoder import layer_stack
+from distilnlp.models.capture import Capture, model_info
+from distilnlp.models.encoder import called_layers, layer_stack
 from distilnlp.outputs import Needs, Outputs
 from tests.tiny import BACKBONES, tiny_model
 
@@ -192,7 +192,7 @@ def calls_of(model: PreTrainedModel) -> dict[str, int]:
 
         return hook
 
-    for layer in dict.fromkeys(_called_layers(model)):
+    for layer in dict.fromkeys(called_layers(model)):
         layer.register_forward_pre_hook(count("layers"))
     heads = [module for name, module in model.named_children() if name != model.base_model_prefix]
     poolers = [module for name, module in model.base_model.named_children() if name == "pooler"]
@@ -209,7 +209,7 @@ def gradients_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Ten
     """Central differences of each logit along one direction ``(batch, tokens, width)``, and that direction."""
     generator = torch.Generator().manual_seed(3)
     direction = torch.randn(3, 12, model.config.hidden_size, generator=generator, dtype=torch.float64)
-    first = _called_layers(model)[0]
+    first = called_layers(model)[0]
 
     def logits(step: float) -> Tensor:
         moved = False
