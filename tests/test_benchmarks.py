@@ -36,12 +36,20 @@ def test_peak_memory_is_what_was_taken_in_between() -> None:
 
 def test_the_leaderboard_compares_a_method_with_the_control_of_the_same_seeds() -> None:
     scores = {"t/control/1": 0.5, "t/control/2": 0.9, "t/pkd/1": 0.6, "t/rkd/1": 0.7, "t/rkd/2": 0.8, "u/pkd/1": 0.1}
-    runs = {key: {"metric": "f1", "score": score} for key, score in scores.items()}
+    runs: dict[str, dict[str, object]] = {
+        key: {"metric": "f1", "score": score, "seconds": 2.0 + 2 * key.endswith("2")} for key, score in scores.items()
+    }
+    runs["t/rkd/1"]["MB"] = 700  # runs of before it was measured have none
     rows = {row["method"]: row for row in knowledge.rows_of(runs, "t")}
     assert list(rows) == ["rkd", "control", "pkd"]
     assert (rows["pkd"]["over control"], rows["pkd"]["deviation"], rows["pkd"]["seeds"]) == (0.1, "-", 1)
     assert (rows["rkd"]["f1"], rows["rkd"]["over control"]) == (0.75, 0.05)
-    assert set(knowledge.METHODS) == {path.stem for path in (Path("tasks") / "methods").glob("[a-z]*.yaml")}
+    assert (rows["rkd"]["seconds"], rows["rkd"]["MB"], rows["pkd"]["MB"]) == (3, 700, "-")
+
+
+@pytest.mark.parametrize("family", ["methods", "schemes"])
+def test_a_leaderboard_is_of_all_recipes_of_a_family(family: str) -> None:
+    assert set(knowledge.members(family)) == {path.stem for path in (Path("tasks") / family).glob("[a-z]*.yaml")}
 
 
 def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
@@ -51,7 +59,7 @@ def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
 
     def pretend(*command: object) -> dict[str, object]:
         asked.append(command[1:])
-        return {"metric": "accuracy", "score": 0.5}
+        return {"metric": "accuracy", "score": 0.5, "seconds": 1.0, "MB": 10}
 
     monkeypatch.setattr(knowledge, "in_process", pretend)
     monkeypatch.setattr(knowledge, "SCRATCH", tmp_path)
@@ -60,8 +68,8 @@ def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
     knowledge.leaderboard(knowledge._parse(options.split()))
     assert asked == [
         ("--teacher-rows", 64, "--validation-rows", 32, "--teacher", "rte"),
-        ("--rows", 8, "--validation-rows", 32, "--one", "control", "rte", 1),
-        ("--rows", 8, "--validation-rows", 32, "--one", "hinton", "rte", 1),
+        ("--rows", 8, "--validation-rows", 32, "--family", "methods", "--one", "control", "rte", 1),
+        ("--rows", 8, "--validation-rows", 32, "--family", "methods", "--one", "hinton", "rte", 1),
     ]
 
 
