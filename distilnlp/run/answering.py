@@ -1,5 +1,6 @@
 """Lets models answer the texts of a data set part by part, in one process or in several; a break loses one part."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,8 @@ class Answering:
 
 def _answer_some(rank: int, answering: Answering, missing: Sequence[int], count: int, threads: int) -> None:
     """What one of ``count`` processes does: each takes every so-many-th part. It ends with the one that started it."""
+    # It is told by this signal that the command was killed, which whoever starts one in the background lets it ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(threads)
     predictors = answering.models.load()
     for number in missing[rank::count]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -155,11 +156,15 @@ def test_models_that_have_no_mean_are_refused(tmp_path, texts, teachers):
 # ---- several processes ----
 
 
+def _ignore_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def killed_by(folder, after, *settings):
-    """Start the command in a process of its own and kill it when so many parts are there; what is left."""
+    """Start the command as in the background, and kill it when so many parts are there; what is left."""
     command = [sys.executable, "-m", "distilnlp", "label", *settings]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_ignore_interrupts)
         while process.poll() is None and len(list(folder.glob(".soft.jsonl.parts/*.npy"))) < after:
             time.sleep(0.01)
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
