@@ -136,8 +136,8 @@ class Request:
         missing = any(name is not None and name not in names for name in (columns.text, columns.text_pair))
         if self.optional and self.text is None and columns.label is None and missing:
             request = replace(request, text=None, text_pair=None)
-        if request.recorded is not None and not request.recorded.are_in(names) and columns.label is not None:
-            return replace(request, recorded=None)
+        if request.recorded is not None and not request.recorded.are_in(names):
+            return replace(request, recorded=None, optional=request.optional and columns.label is not None)
         if self.optional and isinstance(columns.label, str) and columns.label not in names:
             return replace(request, label=None)
         return request

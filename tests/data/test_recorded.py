@@ -161,6 +161,19 @@ def test_a_held_out_file_may_have_labels_and_no_answers(tmp_path):
     assert task.validation["label"] == [1, 0] and TEACHER_LOGITS not in task.validation.column_names
 
 
+def test_of_rows_without_labels_the_held_out_file_may_have_labels_alone(tmp_path):
+    """What an API has answered about texts that nobody labelled is measured on the labelled rows that there are."""
+    file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, probs=mapping))
+    other = write(tmp_path / "dev.csv", rows(text=["one", "two"], label=["pos", "neg"]))
+    recorded = {"recorded": RecordedColumns(("probs",)), "optional_labels": True}
+    task = load_task(file, validation=other, **recorded)
+    assert "label" not in task.train.column_names and TEACHER_LOGITS in task.train.column_names
+    assert [task.label_names[label] for label in task.validation["label"]] == ["pos", "neg"]
+    neither = write(tmp_path / "texts.csv", rows(text=["one", "two"]))
+    with pytest.raises(RequestError, match=r"texts\.csv: no column with a common name for the label"):
+        load_task(file, validation=neither, **recorded)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
