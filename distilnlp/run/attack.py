@@ -10,13 +10,10 @@ from distilnlp.data.generate import whole_words
 from distilnlp.data.label_sets import label_array
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, unknown
-from distilnlp.models.backend import TorchBackend, best_device
-from distilnlp.models.labels import align_labels
-from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.models.predictor import Predictor
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import compute_scores
-from distilnlp.run.evaluation import check_head, texts_of
+from distilnlp.run.evaluation import predictor_for, texts_of
 
 __all__ = ["ATTACKS", "TRIES", "Neighbours", "attacked_scores", "swapped"]
 
@@ -63,13 +60,7 @@ def attacked_scores(
         raise RequestError(f"{attack} are for tasks with one answer a text or pair, and {task.name} is {problem.name}")
     if data is None or "label" not in data.column_names:
         raise RequestError(f"task {task.name} has no held-out examples with labels: there is nothing to mislead about")
-    model = load_classifier(name, require_head=True)
-    check_head(model.config, task, name)
-    if task.label_names is not None:
-        align_labels(model, task.label_names)
-    predictor = Predictor(
-        TorchBackend(model, best_device()), load_tokenizer(name), max_length=max_length, batch_size=batch_size
-    )
+    predictor, task = predictor_for(name, task, max_length=max_length, batch_size=batch_size)
     near = nearest_words(predictor)
     labels = label_array(data, problem)
     texts = [tuple(map(str, text)) for text in texts_of(data)]
@@ -81,8 +72,7 @@ def attacked_scores(
         losses = _losses(task, logits, labels)
         worse = losses > highest
         worst, highest = np.where(worse[:, None], logits, worst), np.maximum(losses, highest)
-    decided = problem.of_config(model.config)
-    decisions = Predictions.of(labels, worst, decided.thresholds).decisions(problem)
+    decisions = Predictions.of(labels, worst, predictor.problem.thresholds).decisions(problem)
     return compute_scores(task.metrics, decisions, labels, problem, logits=worst, names=task.label_names)
 
 

@@ -8,13 +8,14 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from distilnlp.data.shards import row_texts
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
 from distilnlp.models.predictor import Answered, Predictor
 from distilnlp.problems import Problem
 from distilnlp.run.evaluation import texts_of
 
-__all__ = ["WAYS", "Choice", "text_keys"]
+__all__ = ["WAYS", "Choice"]
 
 # Of each way, how many models it asks.
 WAYS = {"random": 0, "margin": 1, "entropy": 1, "disagreement": 2}
@@ -63,13 +64,13 @@ class Choice:
 
         Args:
             data: with the columns ``text`` and maybe ``text_pair``.
-            answered: the texts that have an answer, as `text_keys` gives them.
+            answered: the texts that have an answer, as `row_texts` gives them.
             max_length, batch_size: as for `Predictor`.
         Raises:
             RequestError: models that cannot answer the texts, that have no probabilities, or are of two kinds or for
                 other labels.
         """
-        keys = text_keys(data)
+        keys = row_texts(data)
         first: dict[Any, int] = {}
         for row, key in enumerate(keys):
             first.setdefault(key, row)
@@ -110,14 +111,6 @@ class Choice:
 
 
 _ASKED = ("no model", "one model, the student", "two models, student and control")
-
-
-def text_keys(data: Dataset) -> list[Any]:
-    """What each row asks, so that equal questions are seen: its text or words, and its pair."""
-    columns = [data[name] for name in ("text", "text_pair") if name in data.column_names]
-    return [
-        tuple(tuple(each) if isinstance(each, list) else each for each in row) for row in zip(*columns, strict=True)
-    ]
 
 
 def _check_kinds(names: Sequence[str], models: Sequence[Predictor], by: str) -> None:

@@ -306,7 +306,7 @@ def _answers_before(output: Path) -> list[dict[str, Any]]:
 
 
 def _key(record: Mapping[str, Any]) -> Any:
-    """As `text_keys`, of a row of the file."""
+    """As `row_texts`, of a row of the file."""
     found = [record[name] for name in ("text", _NAMES_OF_WORDS["text"], "text_pair") if record.get(name) is not None]
     return tuple(tuple(each) if isinstance(each, list) else each for each in found)
 
