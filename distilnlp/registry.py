@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from distilnlp.errors import RequestError, nearest, unknown
 
@@ -84,5 +84,5 @@ class Registry(Generic[T]):
         ]
         if missing:
             raise RequestError(f"{name} needs the setting '{missing[0]}'")
-        made: Any = cls
-        return made(*given, **settings)  # type: ignore[no-any-return]
+        made: Callable[..., T] = cls
+        return made(*given, **settings)

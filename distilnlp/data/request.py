@@ -66,18 +66,8 @@ class Request:
                 _check_trained(names, where, "label", *((own.label,) if isinstance(own.label, str) else own.label))
                 label = own.label
         recorded = () if self.recorded is None else self.answers_in(names, where)
-        if ranks:
-            return ranking_columns(
-                names,
-                where,
-                text=text,
-                text_pair=text_pair,
-                label=label,
-                weight=self.weight,
-                other=recorded,
-                optional=self.optional,
-            )
-        return find_columns(
+        find = ranking_columns if ranks else find_columns
+        return find(
             names,
             where,
             text=text,

@@ -259,11 +259,19 @@ class ResponseLoss(WeighsClasses):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
+        return self.combine(*self.rows(student, teacher, batch))
+
+    def rows(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor, Head]:
+        """The logits of both models, each ``(batch, rows, classes)``, and the head that they are of.
+
+        Raises:
+            RequestError: no teacher; unequal shapes; rows that the loss has no meaning for.
+        """
         teacher = require_teacher(self.name, teacher)
         head = Head(self.name, student, batch, self.spans, self.class_numbers, self.lists)
-        z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
+        z_s, z_t = head.rows(student), head.rows(teacher).detach()
         check_same_shape("logits", z_s, z_t)
-        return self.combine(z_s, z_t, head)
+        return z_s, z_t, head
 
 
 @dataclass(frozen=True)

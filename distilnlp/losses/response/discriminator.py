@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from distilnlp.citation import Citation
 from distilnlp.losses.base import Batch, register_loss
-from distilnlp.losses.checks import check_count, check_same_shape, require_module, require_teacher
+from distilnlp.losses.checks import check_count, require_module, require_teacher
 from distilnlp.losses.discriminator import Discriminator
-from distilnlp.losses.response.base import Head, ResponseLoss
+from distilnlp.losses.response.base import ResponseLoss
 from distilnlp.outputs import ModelInfo, Outputs
 
 __all__ = ["LogitDiscriminator"]
@@ -68,8 +68,5 @@ class LogitDiscriminator(ResponseLoss):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, module: nn.Module | None = None
     ) -> Tensor:
-        teacher = require_teacher(self.name, teacher)
-        head = Head(self.name, student, batch, self.spans, self.class_numbers, self.lists)
-        z_s, z_t = head.rows(student), head.rows(teacher).detach()  # (batch, rows, classes)
-        check_same_shape("logits", z_s, z_t)
+        z_s, z_t, head = self.rows(student, teacher, batch)
         return head.mean(require_module(self.name, module, Discriminator).both(z_s, z_t))
