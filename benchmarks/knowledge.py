@@ -127,7 +127,7 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
     from distilnlp.run.folder import RunFolder
     from distilnlp.run.models import Models
     from distilnlp.run.plan import make_plan
-    from distilnlp.run.runner import _load_tasks
+    from distilnlp.run.runner import load_tasks
     from distilnlp.run.stage import train_stage
 
     task_name = arguments.teacher or arguments.tasks[0]
@@ -160,7 +160,7 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
     if method != "teacher" and shares:
         (folder / "teacher").symlink_to(teacher_folder(task_name))
     plan = make_plan(recipe)
-    tasks = _load_tasks(plan)
+    tasks = load_tasks(plan)
     models = Models(plan, tasks, place)
     before = rss_mb()
     for name in stages:

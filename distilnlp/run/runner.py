@@ -37,7 +37,7 @@ from distilnlp.run.thresholds import check_thresholds
 from distilnlp.run.trial import try_stages
 from distilnlp.run.weak_teacher import weak_teacher
 
-__all__ = ["run_recipe"]
+__all__ = ["load_tasks", "run_recipe"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _check_finished_before(chosen: Sequence[str], plan: Plan, place: RunFolder, 
 
 
 def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str], object]) -> Report | None:
-    tasks = _load_tasks(plan)
+    tasks = load_tasks(plan)
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
     say(f"plan  {draw_line(plan.recipe.to_dict())}")
@@ -147,7 +147,7 @@ def _stop_at(weakness: str | None) -> None:
 def _check_inputs_of_finished(plan: Plan, place: RunFolder, say: Callable[[str], object]) -> None:
     """Whether a finished run is one of the data and models as they are now; where they are gone, that is said."""
     try:
-        tasks = _load_tasks(plan)
+        tasks = load_tasks(plan)
     except DistilError as error:
         say(f"whether the data are still what this run was made of is not known: {error}")
         return
@@ -168,7 +168,7 @@ def _run_stage(
 
 def _follow(plan: Plan, place: RunFolder, chosen: Sequence[str]) -> None:
     """What the other processes of a distributed run do: the same trainings, no word and no report."""
-    tasks = _load_tasks(plan)
+    tasks = load_tasks(plan)
     _wait_for_everyone()
     if _old_report(plan, place) is not None:
         return
@@ -204,7 +204,7 @@ def _old_report(plan: Plan, place: RunFolder) -> Report | None:
     return report if report is not None and finished and report.recipe == plan.recipe.to_dict() else None
 
 
-def _load_tasks(plan: Plan) -> dict[str, Task]:
+def load_tasks(plan: Plan) -> dict[str, Task]:
     """The data of each stage; what several have in common is loaded once.
 
     Only a stage with a teacher can do without labels; another one learns from the rows that have one.

@@ -26,7 +26,7 @@ def tried(values, tmp_path):
         settings = [f"stages.student.training.{each}" for each in training]
         settings += [f"{key.replace('__', '.')}={value}" for key, value in more.items()]
         plan = make_plan(make_recipe(values, name="films", settings=settings))
-        tasks = runner._load_tasks(plan)
+        tasks = runner.load_tasks(plan)
         models = Models(plan, tasks, RunFolder(tmp_path / "run"))
         trial.try_stages(plan, tasks, models, models.check())
 
