@@ -1,7 +1,7 @@
 """Short trainings of tiny models, the same for all tests of the trainer."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import ClassLabel, Dataset
@@ -13,6 +13,7 @@ from distilnlp.training.trainer import DistillationTrainer
 from tests.tiny import tiny_model, tiny_tokenizer, toy_dataset
 
 NAMES = ("bad", "good", "mixed")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def dataset(rows: int = 44, seed: int = 0, names: tuple[str, ...] = NAMES) -> Dataset:
@@ -30,7 +31,7 @@ def student_model(kind: str = "bert", dropout: bool = True, **changes: Any) -> P
     return model
 
 
-def without_dropout(model: nn.Module) -> nn.Module:
+def without_dropout(model: Model) -> Model:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -13,6 +13,7 @@ from distilnlp.errors import RequestError
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, SoftTarget
 from distilnlp.outputs import Needs
 from distilnlp.teachers import CacheSettings, EMATeacher, EnsembleTeacher, FrozenTeacher, RecordedTeacher, load_teacher
+from distilnlp.teachers.cached import Use
 from tests.runs import NAMES, dataset, largest_difference, make_trainer, snapshot, student_model, teacher_model
 from tests.tiny import tiny_tokenizer
 
@@ -75,7 +76,9 @@ def test_members_that_count_their_labels_otherwise_are_put_into_one_order(tmp_pa
     torch.testing.assert_close(answer(ours).get_logits(), answer(mixed).get_logits())
 
 
-def test_each_term_is_compared_with_the_teacher_that_it_names_and_only_that_is_captured(tmp_path: Path) -> None:
+def test_each_term_is_compared_with_the_teacher_that_it_names_and_only_that_is_captured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = EnsembleTeacher({"logits": loaded(layers=3, hidden=16), "features": loaded()}, weights=[1.0, 0.0])
     objective = Objective(
         [
@@ -89,7 +92,7 @@ def test_each_term_is_compared_with_the_teacher_that_it_names_and_only_that_is_c
     before = [snapshot(each.model) for each in (first, features)]
     asked: list[Needs] = []
     release = teacher.release
-    teacher.release = lambda: (asked.extend([first.needs, features.needs]), release())[0]  # type: ignore[method-assign]
+    monkeypatch.setattr(teacher, "release", lambda: (asked.extend([first.needs, features.needs]), release()))
     trainer.train()
     assert asked[0] == Needs(logits=True)
     assert not asked[1].logits and asked[1].hidden_states == {2, 4} and asked[1].attention
@@ -278,8 +281,9 @@ def test_recorded_answers_may_be_one_of_several() -> None:
 
 def test_its_answers_are_kept_as_one_and_train_the_same_student(tmp_path: Path) -> None:
     students = []
-    for use in ("never", "always"):
-        cache = CacheSettings(use=use, folder=str(tmp_path / "cache"))  # type: ignore[arg-type]
+    uses: tuple[Use, ...] = ("never", "always")
+    for use in uses:
+        cache = CacheSettings(use=use, folder=str(tmp_path / "cache"))
         trainer = make_trainer(tmp_path, teacher=two(combine="probabilities"), objective=LOGITS, cache=cache)
         trainer.train()
         students.append(trainer.student)

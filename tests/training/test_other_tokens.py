@@ -97,8 +97,7 @@ class Kind:
             remember_reading(config, self.reading)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model: PreTrainedModel = without_dropout(model_from_config(config))  # type: ignore[assignment]
-        return model
+            return without_dropout(model_from_config(config))
 
 
 ONE_LABEL = "single_label_classification"
@@ -162,10 +161,11 @@ def test_kept_answers_and_live_ones_train_alike_whatever_the_teacher_cuts(kind: 
     trained = []
     for use in ("never", "always"):
         trainer = make(tmp_path, kind, cache=CacheSettings(use=use), args={"num_train_epochs": 2})
-        before = snapshot(trainer.teacher.model)  # type: ignore[union-attr]
+        assert isinstance(trainer.teacher, FrozenTeacher)
+        before = snapshot(trainer.teacher.model)
         trainer.train()
         trained.append(trainer.student)
-        after = snapshot(trainer.teacher.model)  # type: ignore[union-attr]
+        after = snapshot(trainer.teacher.model)
         assert all(torch.equal(before[name], after[name]) for name in before)
     assert largest_difference(*trained) < 1e-6
 
@@ -194,7 +194,9 @@ def test_the_student_comes_nearer_to_a_teacher_of_other_tokens(kind: Kind, their
         assert logged[-1][name] < 0.9 * logged[0][name], name
 
 
-def test_a_student_without_the_teachers_states_learns_its_answers_exactly(tmp_path: Path) -> None:
+def test_a_student_without_the_teachers_states_learns_its_answers_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer to a text is that to the text, in the teacher's own tokens."""
     kind = KINDS["classes"]
     trainer = make(tmp_path, kind, objective=Objective([(1.0, get_loss("logit_mse"))]))
@@ -211,7 +213,7 @@ def test_a_student_without_the_teachers_states_learns_its_answers_exactly(tmp_pa
                 feed(teacher, batch, progress)
 
             if not seen:
-                hook.feed = fed  # type: ignore[method-assign]
+                monkeypatch.setattr(hook, "feed", fed)
 
     trainer.add_callback(Look())
     trainer.train()
