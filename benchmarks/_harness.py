@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results"  # of the CPU; those of a GPU are in ``gpu/`` there
 SCRATCH = ROOT / "runs" / "benchmarks"  # models and data of the benchmarks, and the results of --quick
 
 Row = Mapping[str, object]
@@ -62,6 +62,21 @@ def set_up(threads: int) -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+def device() -> str:
+    """What the models run on: ``cuda`` where there is a GPU (``CUDA_VISIBLE_DEVICES=`` hides it), else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def synchronize() -> None:
+    """Wait until a GPU has done what it was told to do; before a clock is read."""
+    if device() == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
 # ---- data and models ----
 
 
@@ -95,7 +110,7 @@ def make_tokenizer() -> Any:
 
 
 def make_trainer(make: Any = None, *, folder: str, training: Mapping[str, Any], **settings: Any) -> Any:
-    """A `DistillationTrainer` (or what ``make`` is) on the CPU that neither saves, nor reports, nor prints.
+    """A `DistillationTrainer` (or what ``make`` is) on the `device` that neither saves, nor reports, nor prints.
 
     Args:
         make: a subclass, or another Trainer; None for `DistillationTrainer`.
@@ -108,7 +123,8 @@ def make_trainer(make: Any = None, *, folder: str, training: Mapping[str, Any], 
     from distilnlp import DistillationTrainer
 
     quiet = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    arguments = TrainingArguments(folder, use_cpu=True, dataloader_pin_memory=False, **quiet, **training)
+    gpu = device() == "cuda"
+    arguments = TrainingArguments(folder, use_cpu=not gpu, dataloader_pin_memory=gpu, **quiet, **training)
     trainer = (make or DistillationTrainer)(args=arguments, **settings)
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -123,6 +139,7 @@ def timed(work: Callable[[], object]) -> Side:
     def side() -> float:
         start = time.perf_counter()
         work()
+        synchronize()
         return time.perf_counter() - start
 
     return side
@@ -209,7 +226,17 @@ def rss_mb(which: str = "VmRSS") -> float:
 
 
 def peak_growth_mb(work: Callable[[], object]) -> float:
-    """By how many MB the resident memory rose above its level at the start, at most, while ``work`` ran."""
+    """By how many MB the memory rose above its level at the start, at most, while ``work`` ran.
+
+    Of a GPU the memory of its tensors, else the resident memory of the process.
+    """
+    if device() == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - held) / 1e6
     # Sets the peak to the level of now. Elsewhere the peak is that of the whole process: do nothing large before.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -238,14 +265,21 @@ def _cell(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def results_folder(quick: bool = False) -> Path:
+    """Where results of this device belong."""
+    folder = SCRATCH / "results" if quick else RESULTS
+    return folder / "gpu" if device() == "cuda" else folder
+
+
 def write_results(name: str, arguments: argparse.Namespace, rows: Sequence[Row], **figures: object) -> Path:
     """Write ``results/<name>.json``: the table's rows, further figures, the arguments, the machine, the versions.
 
-    With ``--quick`` into the scratch folder, so that real results are not written over by a trial.
+    On a GPU ``results/gpu/<name>.json``. With ``--quick`` into the scratch folder, so that real results are not
+    written over by a trial.
     """
     from distilnlp.run.environment import library_versions
 
-    folder = SCRATCH / "results" if arguments.quick else RESULTS
+    folder = results_folder(arguments.quick)
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "benchmark": name,

@@ -33,6 +33,7 @@ from benchmarks._harness import (
     parse,
     print_table,
     ratio,
+    synchronize,
     write_results,
 )
 from distilnlp import Objective
@@ -71,6 +72,7 @@ class Taken(TrainerCallback):
 
     def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
         """An epoch has ended."""
+        synchronize()
         self.epochs.append(time.perf_counter() - self._since)
         self.processor.append(time.process_time() - self._processor_since)
 

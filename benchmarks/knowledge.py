@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._harness import (
-    RESULTS,
     ROOT,
     SCRATCH,
     Row,
@@ -38,7 +37,7 @@ from benchmarks._harness import (
     make_trainer,
     peak_growth_mb,
     print_table,
-    rss_mb,
+    results_folder,
     set_up,
 )
 
@@ -158,20 +157,23 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
     folder.mkdir(parents=True, exist_ok=True)
     place = RunFolder(folder)
     if method != "teacher" and shares:
-        (folder / "teacher").symlink_to(teacher_folder(task_name))
+        shutil.copytree(teacher_folder(task_name), folder / "teacher", copy_function=os.link)
     plan = make_plan(recipe)
     tasks = load_tasks(plan)
     models = Models(plan, tasks, place)
-    before = rss_mb()
-    for name in stages:
-        train_stage(plan.stages[name], tasks[name], models, place, lambda _: None)
+
+    def train_all() -> None:
+        for name in stages:
+            train_stage(plan.stages[name], tasks[name], models, place, lambda _: None)
+
+    memory = peak_growth_mb(train_all)
     made = [place.result(name) for name in stages]
     return {
         "metric": tasks[stages[-1]].main_metric,
         "score": made[-1].score,
         "seconds": sum(each.seconds or 0.0 for each in made),
         "steps": sum(each.steps or 0 for each in made),
-        "MB": round(rss_mb("VmHWM") - before),
+        "MB": round(memory),
     }
 
 
@@ -194,7 +196,7 @@ def leaderboard(arguments: argparse.Namespace) -> None:
     _make_all(arguments, [(method, task, seed) for seed in seeds for method in again for task in tasks])
     for task in tasks:
         print_table(f"{task}, {arguments.rows} training rows", rows_of(_read(family)["runs"], task, family))
-    print(f"\nwritten to {RESULTS / RESULT[family]}.json")
+    print(f"\nwritten to {results_folder() / RESULT[family]}.json")
 
 
 def _make_all(arguments: argparse.Namespace, wanted: Sequence[tuple[str, str, int]]) -> None:
@@ -328,7 +330,7 @@ def cost_rows(costs: Mapping[str, Mapping[str, float]]) -> list[Row]:
 
 
 def _read(family: str) -> dict[str, Any]:
-    path = RESULTS / f"{RESULT[family]}.json"
+    path = results_folder() / f"{RESULT[family]}.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {"benchmark": RESULT[family], "runs": {}, "costs": {}, **found}
 
@@ -341,10 +343,10 @@ def _write(family: str, **parts: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         figures[name] = dict(sorted({**figures[name], **part}.items()))
     figures |= {"machine": machine(), "versions": library_versions()}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    new = RESULTS / f"{RESULT[family]}.json.new"
+    results_folder().mkdir(parents=True, exist_ok=True)
+    new = results_folder() / f"{RESULT[family]}.json.new"
     new.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    new.replace(RESULTS / f"{RESULT[family]}.json")
+    new.replace(results_folder() / f"{RESULT[family]}.json")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Both sides: teacher and student, hidden states (squared error) and attention maps (KL) of the mapped layers, backward,
 an AdamW step, float32. The other side asks both models for ``output_attentions=True, output_hidden_states=True``, for
 which they need eager attention. Each measurement in a process of its own, in turns: by how much its resident memory
-grew, at most, over what it was with the models loaded.
+(on a GPU that of its tensors) grew, at most, over what it was with the models loaded.
 
 Goal: at most 0.6, with all layers mapped. Also how the peak grows with the number of layers mapped.
 """
@@ -19,6 +19,7 @@ from benchmarks._harness import (
     Spread,
     alternate,
     answer,
+    device,
     in_process,
     make_parser,
     make_tokenizer,
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             {"layers mapped": layers, "side": side, "peak MB": Spread.of(mb), f"x {OTHER}": ratio(mb, costs[OTHER])}
             for side, mb in costs.items()
         ]
-    print_table(f"growth of the resident memory in one step, batch {arguments.batch_size} x {arguments.length}", rows)
+    print_table(f"growth of the memory in one step, batch {arguments.batch_size} x {arguments.length}", rows)
     last = rows[-2][f"x {OTHER}"]
     assert isinstance(last, Spread)
     print(f"\ngoal, with all layers mapped: at most {GOAL}")
@@ -84,14 +85,14 @@ def measure(side: str, layers: int, batch_size: int, length: int, threads: int) 
     from distilnlp.models.loading import MINILM, load_classifier
 
     teacher = load_classifier(MINILM, label_names=("no", "yes"), problem="single_label_classification")
-    student = build_student(teacher, layers=3)
+    teacher, student = teacher.to(device()), build_student(teacher, layers=3).to(device())
     if side == OTHER:
         for model in (teacher, student):
             model.set_attn_implementation("eager")
     torch.manual_seed(0)
     tokens = torch.randint(1000, 20000, (batch_size, length))
     for model in (copy.deepcopy(teacher), copy.deepcopy(student)):  # warm-up, of what is loaded at the first use
-        model(input_ids=tokens[:1, :8]).logits.sum().backward()
+        model(input_ids=tokens[:1, :8].to(device())).logits.sum().backward()
     with tempfile.TemporaryDirectory() as folder:
         make = _distilnlp if side == OURS else _all_outputs
         answer(mb=peak_growth_mb(make(teacher, student, tokens, PAIRS[:layers], folder)))
@@ -125,6 +126,7 @@ def _all_outputs(teacher: Any, student: Any, tokens: Any, pairs: Pairs, folder: 
     teacher.eval().requires_grad_(False)
     student.train()
     optimizer = torch.optim.AdamW(student.parameters(), fused=True)
+    tokens = tokens.to(device())
 
     def step() -> None:
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
@@ -132,7 +134,7 @@ def _all_outputs(teacher: Any, student: Any, tokens: Any, pairs: Pairs, folder: 
         with torch.no_grad():
             taught = teacher(**inputs, **asked)
         learned = student(**inputs, **asked)
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=tokens.device)
         for s, t in pairs:
             hidden = (learned.hidden_states[s] - taught.hidden_states[t]).square().mean()
             log_p, log_q = (

@@ -26,6 +26,7 @@ from benchmarks._harness import (
     Row,
     Spread,
     alternate,
+    device,
     load_data,
     make_parser,
     make_student,
@@ -35,6 +36,7 @@ from benchmarks._harness import (
     parse,
     print_table,
     ratio,
+    synchronize,
     write_results,
 )
 from distilnlp import DistillationTrainer, Objective
@@ -58,6 +60,7 @@ class Steps:
 
     def end(self) -> None:
         """A step ends now."""
+        synchronize()
         self.ends.append(time.perf_counter())
         if len(self.ends) == 1:
             self.parts.clear()
@@ -70,10 +73,12 @@ class Steps:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """What runs inside belongs to the part ``name``."""
+        synchronize()
         start = time.perf_counter()
         try:
             yield
         finally:
+            synchronize()
             self.parts[name] += time.perf_counter() - start
 
     def profile(self) -> dict[str, float]:
@@ -106,10 +111,10 @@ def bare_loop(work: Work) -> Steps:
     """Train on all rows once."""
     steps = Steps()
     torch.manual_seed(work.seed)
-    student = copy.deepcopy(work.student).train()
+    student = copy.deepcopy(work.student).train().to(device())
     teacher = FrozenTeacher(work.teacher)
     objective = work.objective.resolve(model_info(student), teacher.info)
-    teacher.prepare(torch.device("cpu"), objective.needs_teacher())
+    teacher.prepare(torch.device(device()), objective.needs_teacher())
     capture = Capture(student, objective.needs_student())
     loader = DataLoader(
         work.data,
@@ -122,7 +127,7 @@ def bare_loop(work: Work) -> Steps:
     batches = iter(loader)
     for _ in range(len(loader)):
         with steps.part("data"):
-            batch = next(batches)
+            batch = {name: tensor.to(device()) for name, tensor in next(batches).items()}
             inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with steps.part("teacher forward"):
             taught = teacher(batch)
@@ -187,7 +192,7 @@ def trainer_side(work: Work, profiled: bool = False, **training: Any) -> Steps:
 
 
 class ProfiledTrainer(DistillationTrainer):
-    """The trainer with a clock around each part of a step. On the CPU, where a call has finished when it returns."""
+    """The trainer with a clock around each part of a step."""
 
     def profile_into(self, steps: Steps) -> None:
         """From now on."""
@@ -207,8 +212,10 @@ class ProfiledTrainer(DistillationTrainer):
         """Timed: what is neither the teacher's pass nor the losses is the student's."""
         others = ("teacher forward", "losses")
         before = sum(self.steps.parts[name] for name in others)
+        synchronize()
         start = time.perf_counter()
         loss = super().compute_loss(*args, **kwargs)
+        synchronize()
         seconds = time.perf_counter() - start
         self.steps.parts["student forward"] += seconds - (sum(self.steps.parts[name] for name in others) - before)
         return loss
@@ -217,12 +224,12 @@ class ProfiledTrainer(DistillationTrainer):
         """Timed."""
         optimizer = super().create_optimizer(*args, **kwargs)
         started: list[float] = []
-        optimizer.register_step_pre_hook(lambda *_: started.append(time.perf_counter()))
+        optimizer.register_step_pre_hook(lambda *_: started.append(_now()))
         optimizer.register_step_post_hook(lambda *_: self._optimized(started.pop()))
         return optimizer
 
     def _optimized(self, started: float) -> None:
-        self.steps.parts["optimizer"] += time.perf_counter() - started
+        self.steps.parts["optimizer"] += _now() - started
 
 
 class _TimedTeacher(FrozenTeacher):
@@ -243,6 +250,11 @@ class _TimedObjective(Objective):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.steps.part("losses"):
             return super().__call__(*args, **kwargs)
+
+
+def _now() -> float:
+    synchronize()
+    return time.perf_counter()
 
 
 def _timed(function: Callable[..., Any], steps: Steps, part: str) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._harness import RESULTS, SCRATCH, Row, answer, in_process, machine, print_table, set_up
+from benchmarks._harness import SCRATCH, Row, answer, in_process, machine, print_table, results_folder, set_up
 
 MODULE = "benchmarks.tasks"
 Runs = dict[str, dict[str, Any]]
@@ -238,7 +238,7 @@ def rows_of(runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 
 def _read() -> Runs:
-    path = RESULTS / "tasks.json"
+    path = results_folder() / "tasks.json"
     found: Runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else {}
     return found
 
@@ -253,10 +253,10 @@ def _write(runs: Runs) -> None:
         "machine": machine(),
         "versions": library_versions(),
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    new = RESULTS / "tasks.json.new"
+    results_folder().mkdir(parents=True, exist_ok=True)
+    new = results_folder() / "tasks.json.new"
     new.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    new.replace(RESULTS / "tasks.json")
+    new.replace(results_folder() / "tasks.json")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ turns, each run in a process of its own: tokenising, training, evaluation. The s
 time.
 
 distilnlp runs with its defaults, so its epochs after the first use the teacher's cache. Attention is compared as
-scores by distilnlp and the bare loop, as maps by the others, which get no scores from the models. On the CPU.
+scores by distilnlp and the bare loop, as maps by the others, which get no scores from the models.
 
 Goals, end to end: 6x TextBrewer as documented, 3x its best, 3x torchdistill, 3x the Trainer recipe, at no lower score.
 """

@@ -65,7 +65,7 @@ def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
 
     monkeypatch.setattr(knowledge, "in_process", pretend)
     monkeypatch.setattr(knowledge, "SCRATCH", tmp_path)
-    monkeypatch.setattr(knowledge, "RESULTS", tmp_path)
+    monkeypatch.setattr(knowledge, "results_folder", lambda: tmp_path)
     options = "--tasks rte --methods hinton --rows 8 --teacher-rows 64 --validation-rows 32 --seeds 1 --jobs 1"
     knowledge.leaderboard(knowledge._parse(options.split()))
     assert asked == [

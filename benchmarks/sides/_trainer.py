@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from benchmarks._harness import synchronize
 from benchmarks.sides._work import EVALUATION_BATCH, WARM_UP_SHARE, Job
 
 
@@ -22,6 +23,7 @@ class TimeEpochs(TrainerCallback):
 
     def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
         """The epoch has ended."""
+        synchronize()
         self.seconds.append(time.perf_counter() - self._start)
 
 

@@ -21,7 +21,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from benchmarks._harness import answer, rss_mb
+from benchmarks._harness import answer, device, rss_mb, synchronize
 
 Features = dict[str, list[int] | int]
 
@@ -76,10 +76,10 @@ def load_models(job: Job, attention: str = "sdpa") -> tuple[Any, Any, Any]:
     """Tokenizer, teacher (frozen, in evaluation mode) and student."""
     folder = Path(job.folder)
     teacher, student = (
-        AutoModelForSequenceClassification.from_pretrained(folder / name, attn_implementation=attention)
+        AutoModelForSequenceClassification.from_pretrained(folder / name, attn_implementation=attention).to(device())
         for name in ("teacher", "student")
     )
-    batch = torch.ones(8, 32, dtype=torch.long)
+    batch = torch.ones(8, 32, dtype=torch.long, device=device())
     for model in (copy.deepcopy(teacher), copy.deepcopy(student)):  # warm-up: threads, memory, kernels
         model(input_ids=batch).logits.sum().backward()
     return AutoTokenizer.from_pretrained(folder / "teacher"), teacher.eval().requires_grad_(False), student
@@ -142,6 +142,7 @@ class Clock:
 
     def lap(self, name: str) -> None:
         """The part ``name`` ends now."""
+        synchronize()
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
@@ -158,6 +159,7 @@ class Epochs:
         for epoch in range(epochs):
             start = time.perf_counter()
             yield epoch
+            synchronize()
             self.seconds.append(time.perf_counter() - start)
 
 
@@ -167,8 +169,8 @@ def predict(student: Any, batches: Iterator[Mapping[str, Tensor]]) -> dict[str, 
     predicted, labels = [], []
     with torch.no_grad():
         for batch in batches:
-            inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-            predicted.append(student(**inputs).logits.argmax(dim=-1))
+            inputs = {name: tensor.to(device()) for name, tensor in batch.items() if name != "labels"}
+            predicted.append(student(**inputs).logits.argmax(dim=-1).cpu())
             labels.append(batch["labels"])
     return score(torch.cat(predicted), torch.cat(labels))
 

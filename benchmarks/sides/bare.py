@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks._harness import device
 from benchmarks.sides._work import (
     Clock,
     Epochs,
@@ -81,9 +82,11 @@ def main(like_length: bool) -> None:
     student.train()
     for _ in epochs(job.epochs):
         for indices in order(job, train, like_length):
-            batch = collate(tokenizer, [train[i] for i in indices])
+            batch = {
+                name: tensor.to(device()) for name, tensor in collate(tokenizer, [train[i] for i in indices]).items()
+            }
             batch.pop("labels")
-            with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bf16"):
+            with torch.autocast(device(), torch.bfloat16, enabled=job.precision == "bf16"):
                 with torch.no_grad():
                     out_t = teacher(**batch, output_hidden_states=True)
                 out_s = student(**batch, output_hidden_states=True)

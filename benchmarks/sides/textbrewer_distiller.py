@@ -11,6 +11,7 @@ from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 from torch.utils.data import DataLoader
 from transformers import get_linear_schedule_with_warmup
 
+from benchmarks._harness import device
 from benchmarks.sides._work import (
     WARM_UP_SHARE,
     Clock,
@@ -65,7 +66,7 @@ def main(dynamic: bool) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         distiller = GeneralDistiller(
-            TrainingConfig(output_dir=folder, device="cpu"),
+            TrainingConfig(output_dir=folder, device=device()),
             # Its soft loss has no T^2.
             DistillationConfig(
                 temperature=job.temperature,

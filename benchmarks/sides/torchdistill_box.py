@@ -13,6 +13,7 @@ from torchdistill.losses.registry import register_low_level_loss
 from torchdistill.optim.registry import register_scheduler
 from transformers import get_linear_schedule_with_warmup
 
+from benchmarks._harness import device
 from benchmarks.sides._work import (
     WARM_UP_SHARE,
     Clock,
@@ -130,7 +131,7 @@ def main() -> None:
     train, validation = (tokenise(job, tokenizer, split) for split in ("train", "validation"))
     clock.lap("tokenise")
 
-    box = DistillationBox(teacher, student, {"train": train}, config(job), torch.device("cpu"), None, False, 1)
+    box = DistillationBox(teacher, student, {"train": train}, config(job), torch.device(device()), None, False, 1)
     for epoch in epochs(job.epochs):
         box.pre_epoch_process(epoch=epoch)
         for batch in box.train_data_loader:
