@@ -16,7 +16,7 @@ from distilnlp.problems.several_tasks import TASK_ID
 
 __all__ = ["SIZE_POWER", "TaskRows", "TaskSampler", "steps_of_tasks", "with_task_id"]
 
-# Of the size of a task, by which it is drawn: Clark et al. 2019, arXiv:1907.04829, section 3.1.
+# Of the size of a task, by which it is drawn: Clark et al. 2019, arXiv:1907.04829.
 SIZE_POWER = 0.75
 
 
