@@ -1,5 +1,6 @@
 """Examples of several tasks together: rows that say whose they are, and which task each optimizer step is of."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,13 +9,14 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
+from transformers import TrainingArguments
 
 from distilnlp.data.inspect import token_lengths
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.errors import RequestError
 from distilnlp.problems.several_tasks import TASK_ID
 
-__all__ = ["SIZE_POWER", "TaskRows", "TaskSampler", "steps_of_tasks", "with_task_id"]
+__all__ = ["SIZE_POWER", "TaskRows", "TaskSampler", "most_steps", "steps_of_tasks", "with_task_id"]
 
 # Of the size of a task, by which it is drawn: Clark et al. 2019, arXiv:1907.04829.
 SIZE_POWER = 0.75
@@ -56,15 +58,18 @@ class TaskRows(TorchDataset[dict[str, Any]]):
         return found
 
 
-def steps_of_tasks(sizes: Mapping[str, int], batch_size: int, power: float = SIZE_POWER) -> dict[str, int]:
+def steps_of_tasks(
+    sizes: Mapping[str, int], batch_size: int, power: float = SIZE_POWER, most: int | None = None
+) -> dict[str, int]:
     """How many optimizer steps of an epoch are of each task: by its size to a power, to the next whole number.
 
-    An epoch has as many steps as the rows of all tasks fill.
+    An epoch has as many steps as the rows of all tasks fill, unless the training ends before.
 
     Args:
         sizes: training rows of each task, 1 or more.
         batch_size: examples of one optimizer step.
         power: 1 takes tasks as often as they are large, 0 all alike.
+        most: steps of the whole training.
     Raises:
         RequestError: fewer rows in all than a step has; a task gets no step.
     """
@@ -73,7 +78,7 @@ def steps_of_tasks(sizes: Mapping[str, int], batch_size: int, power: float = SIZ
         raise RequestError(
             f"a step has {batch_size} examples and the tasks have {rows} together: take smaller batches"
         )
-    steps = rows // batch_size
+    steps = rows // batch_size if most is None else min(rows // batch_size, most)
     shares = np.array([float(size) for size in sizes.values()]) ** power
     exact = steps * shares / shares.sum()
     counts = np.floor(exact).astype(int)
@@ -83,9 +88,16 @@ def steps_of_tasks(sizes: Mapping[str, int], batch_size: int, power: float = SIZ
     if never is not None:
         raise RequestError(
             f"none of the {steps} steps of an epoch is of the task {never}, which has {sizes[never]} of"
-            f" {rows} rows: take smaller batches, a lower size_power, or more of its rows"
+            f" {rows} rows: take smaller batches, a lower size_power, more of its rows or more steps"
         )
     return dict(zip(sizes, counts.tolist(), strict=True))
+
+
+def most_steps(arguments: TrainingArguments, rows: int, batch_size: int) -> int:
+    """How many optimizer steps a training takes on so many rows, the last batch of an epoch left out."""
+    if arguments.max_steps > 0:
+        return int(arguments.max_steps)
+    return math.ceil(float(arguments.num_train_epochs) * (rows // batch_size))
 
 
 class TaskSampler(Sampler[int]):
@@ -104,6 +116,7 @@ class TaskSampler(Sampler[int]):
         batch_size: examples of one optimizer step.
         seed: with the epoch it fixes the order.
         power: of the sizes.
+        most: steps of the whole training, where that is less than an epoch: then each task has its share of those.
     Raises:
         RequestError: as `steps_of_tasks`.
     """
@@ -116,11 +129,12 @@ class TaskSampler(Sampler[int]):
         batch_size: int,
         seed: int = 0,
         power: float = SIZE_POWER,
+        most: int | None = None,
     ) -> None:
         self._lengths = {name: np.asarray(each, dtype=np.int32) for name, each in lengths.items()}
         sizes = {name: len(each) for name, each in self._lengths.items()}
         self.batch_size, self.seed = batch_size, seed
-        self.steps = steps_of_tasks(sizes, batch_size, power)
+        self.steps = steps_of_tasks(sizes, batch_size, power, most)
         self._starts = dict(zip(sizes, np.cumsum([0, *sizes.values()])[:-1].tolist(), strict=True))
         self.epoch = 0
 

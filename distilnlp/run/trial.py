@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
-from distilnlp.data.mixture import steps_of_tasks
+from distilnlp.data.mixture import most_steps, steps_of_tasks
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
@@ -134,7 +134,7 @@ def _check_steps(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task]) -> Non
     batch = int(arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size)
     sizes = {name: 0 if task.train is None else len(task.train) for name, task in tasks.items()}
     try:
-        steps_of_tasks(sizes, batch, stage.size_power)
+        steps_of_tasks(sizes, batch, stage.size_power, most_steps(arguments, sum(sizes.values()), batch))
     except RequestError as error:
         here = ("stages", stage.name)
         keys = ("per_device_train_batch_size", "gradient_accumulation_steps")

@@ -204,6 +204,8 @@ class TaskSides:
                 )
                 compatibility.match_labels(side.sketch, side.teacher, dataset_label_names(raw[name]), fixed)
             found[name] = OfTask(fixed, model_info(side.sketch), info)
+        if args.ddp_find_unused_parameters is None:
+            args.ddp_find_unused_parameters = True  # a projection for another task's teacher has no gradient
         return found
 
 

@@ -31,7 +31,7 @@ from distilnlp.data.inspect import (
     token_lengths,
     visible_part,
 )
-from distilnlp.data.mixture import SIZE_POWER, TaskRows, TaskSampler
+from distilnlp.data.mixture import SIZE_POWER, TaskRows, TaskSampler, most_steps
 from distilnlp.data.nested import flat_dataset, flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_mask, own_rows
@@ -479,7 +479,8 @@ class DistillationTrainer(Trainer):
         sampler: LengthBucketSampler | TaskSampler
         with self._reading_for_training():
             if isinstance(self.train_dataset, TaskRows):
-                sampler = TaskSampler(self.train_dataset.lengths, *self._batch_and_seed(), self.size_power)
+                most = most_steps(self.args, len(self.train_dataset), self._batch_and_seed()[0])
+                sampler = TaskSampler(self.train_dataset.lengths, *self._batch_and_seed(), self.size_power, most)
             elif lengths is None:
                 return super().get_train_dataloader()
             else:

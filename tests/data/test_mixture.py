@@ -83,6 +83,14 @@ def test_rows_know_their_task_and_keep_their_columns():
     assert list(loaded) == [0.5, 0]
 
 
+def test_a_training_that_ends_within_an_epoch_has_steps_of_every_task():
+    made = TaskSampler({name: np.full(size, 5) for name, size in SIZES.items()}, 8, most=12)
+    assert made.steps == {"large": 8, "middle": 3, "small": 1}
+    assert {task_of(row) for row in made} == {0, 1, 2}
+    with pytest.raises(RequestError, match="none of the 4 steps of an epoch is of the task small"):
+        steps_of_tasks(SIZES, 8, most=4)
+
+
 def test_a_task_that_would_never_be_drawn_is_refused():
     with pytest.raises(RequestError, match="none of the 4 steps of an epoch is of the task tiny, which has 2 of 402"):
         steps_of_tasks({"large": 400, "tiny": 2}, 100)
