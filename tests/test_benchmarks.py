@@ -51,7 +51,9 @@ def test_the_leaderboard_compares_a_method_with_the_control_of_the_same_seeds() 
 
 @pytest.mark.parametrize("family", ["methods", "schemes"])
 def test_a_leaderboard_is_of_all_recipes_of_a_family(family: str) -> None:
-    assert set(knowledge.members(family)) == {path.stem for path in (Path("tasks") / family).glob("[a-z]*.yaml")}
+    several = {"multi-task"}  # has tasks of its own, and no score on one that is given
+    written = {path.stem for path in (Path("tasks") / family).glob("[a-z]*.yaml")}
+    assert set(knowledge.members(family)) == written - several
 
 
 def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from distilnlp.models.labels import align_labels, label_names_of, label_order
     from distilnlp.models.loading import load_classifier, load_tokenizer
     from distilnlp.models.predictor import Predictor
+    from distilnlp.models.task_heads import join_tasks, split_task
 
 __all__ = [
     "Capture",
     "Predictor",
     "TorchBackend",
     "align_labels",
+    "join_tasks",
     "label_names_of",
     "label_order",
     "load_classifier",
     "load_tokenizer",
+    "split_task",
 ]
 
 _HOMES = {
@@ -29,10 +32,12 @@ _HOMES = {
     "Predictor": "predictor",
     "TorchBackend": "backend",
     "align_labels": "labels",
+    "join_tasks": "task_heads",
     "label_names_of": "labels",
     "label_order": "labels",
     "load_classifier": "loading",
     "load_tokenizer": "loading",
+    "split_task": "task_heads",
 }
 
 

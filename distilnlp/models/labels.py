@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from distilnlp.errors import RequestError
 from distilnlp.label_names import find_name, match_names
 from distilnlp.problems import DECISION_THRESHOLDS
+from distilnlp.problems.several_tasks import TASKS
 from distilnlp.typed import typed
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "keep_label_rows",
     "label_names_of",
     "label_order",
+    "last_layer",
     "relabel",
     "start_at_shares",
 ]
@@ -35,7 +37,7 @@ def _nameless(names: Sequence[str]) -> bool:
 
 
 def relabel(config: PreTrainedConfig, settings: Mapping[str, object]) -> PreTrainedConfig:
-    """Change the problem or the labels in a config, in place; decision thresholds for other ones are dropped.
+    """Change the problem or the labels in a config, in place; thresholds and tasks of other ones are dropped.
 
     Args:
         settings: fields and their values, as `Problem.config_settings` gives them.
@@ -45,6 +47,7 @@ def relabel(config: PreTrainedConfig, settings: Mapping[str, object]) -> PreTrai
         setattr(config, key, value)
     if before != (config.problem_type, list((config.id2label or {}).values())):
         drop_thresholds(config)
+        vars(config).pop(TASKS, None)
     return config
 
 
@@ -85,7 +88,7 @@ def start_at_shares(model: PreTrainedModel, positives: Sequence[int], rows: int)
         rows: how many there are.
     Source: Lin et al. 2017, arXiv:1708.02002, section 3.3.
     """
-    last = _last_layer(model, len(positives))
+    last = last_layer(model, len(positives))
     if last.bias is None:
         return
     shares = (torch.tensor(positives, dtype=torch.float64) + 1) / (rows + 2)
@@ -118,7 +121,7 @@ def fit_head(
         return False
     if keep:
         return False
-    last = _last_layer(model, len(label_names))
+    last = last_layer(model, len(label_names))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         last.weight.normal_(0.0, float(model.config.to_dict().get("initializer_range") or 0.02))
@@ -143,14 +146,14 @@ def keep_label_rows(model: PreTrainedModel, old: PreTrainedModel) -> None:
     if gone:
         raise RequestError(f"the label '{gone[0]}' is not among {', '.join(now)}, so that it cannot be kept")
     rows = [now.index(find_name(name, now) or name) for name in before]
-    theirs, ours = _last_layer(old, len(before)), _last_layer(model, len(now))
+    theirs, ours = last_layer(old, len(before)), last_layer(model, len(now))
     with torch.no_grad():
         ours.weight[rows] = theirs.weight.to(ours.weight)
         if ours.bias is not None and theirs.bias is not None:
             ours.bias[rows] = theirs.bias.to(ours.bias)
 
 
-def _last_layer(model: PreTrainedModel, labels: int) -> nn.Linear:
+def last_layer(model: PreTrainedModel, labels: int) -> nn.Linear:
     """The layer that gives the logits. Some models make it before their body, so the last one made may be another."""
     body = f"{model.base_model_prefix}."
     head = [part for name, part in model.named_modules() if isinstance(part, nn.Linear) and not name.startswith(body)]
@@ -160,7 +163,7 @@ def _last_layer(model: PreTrainedModel, labels: int) -> nn.Linear:
 
 
 def _reorder(model: PreTrainedModel, order: Sequence[int]) -> None:
-    rows, last = list(order), _last_layer(model, len(order))
+    rows, last = list(order), last_layer(model, len(order))
     with torch.no_grad():
         last.weight.copy_(last.weight[rows])
         if last.bias is not None:

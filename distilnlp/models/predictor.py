@@ -20,6 +20,7 @@ from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.exits import check_threshold
 from distilnlp.models.loading import exiting_backend, load_classifier, load_tokenizer
 from distilnlp.models.reading import reading_settings
+from distilnlp.models.task_heads import check_one_task
 from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
 from distilnlp.problems.base import check_finite
 from distilnlp.problems.reading import Encoded, Reader, Spans
@@ -119,6 +120,7 @@ class Predictor:
         if exit_threshold is not None:
             check_threshold(exit_threshold)
         model = load_classifier(name, problem=problem, require_head=True, pooling=pooling)
+        check_one_task(model.config, str(name))
         where = best_device() if device is None else device
         backend = TorchBackend(model, where)
         if exit_threshold is not None:

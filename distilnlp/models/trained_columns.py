@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 from distilnlp.errors import RequestError
 
-__all__ = ["TrainedColumns", "check_parts", "remember_columns", "remembered_columns"]
+__all__ = ["TrainedColumns", "check_parts", "forget_columns", "remember_columns", "remembered_columns"]
 
 KEY = "distilnlp_columns"
 LONGEST_NAME = 1000  # characters
@@ -35,6 +35,11 @@ def remember_columns(config: PreTrainedConfig, columns: TrainedColumns) -> None:
     """Put them into a model's config, which is saved with it as ``distilnlp_columns``."""
     label = list(columns.label) if isinstance(columns.label, tuple) else columns.label
     config.distilnlp_columns = {"text": columns.text, "text_pair": columns.text_pair, "label": label}
+
+
+def forget_columns(config: PreTrainedConfig) -> None:
+    """Take them out of a config, in place, because the model is to be another one."""
+    vars(config).pop(KEY, None)
 
 
 def remembered_columns(config: PreTrainedConfig) -> TrainedColumns | None:

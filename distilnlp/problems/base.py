@@ -236,6 +236,7 @@ class Problem:
         named_labels: whether its labels have names.
         several_labels: whether a text has a decision for each label, and not one in all.
         labels_itself: whether the texts are their own labels, so that their data have none.
+        of_data: whether data can be of this kind; not so of a model of several tasks, whose data are of one each.
         exclusive_classes: whether exactly one of the classes is right, so that a softmax over them means something.
         vectors: whether what a model gives for a text is its vector.
         taught_alone: whether it is learned from a teacher's answers to texts alone, whose labels nobody reads.
@@ -270,6 +271,7 @@ class Problem:
     named_labels: ClassVar[bool] = True
     several_labels: ClassVar[bool] = False
     labels_itself: ClassVar[bool] = False
+    of_data: ClassVar[bool] = True
     exclusive_classes: ClassVar[bool] = False
     vectors: ClassVar[bool] = False
     taught_alone: ClassVar[bool] = False
@@ -454,6 +456,10 @@ class Problem:
         Both as they are where each input has a row of its own.
         """
         return logits, batch
+
+    def of_batch(self, batch: Mapping[str, Tensor]) -> Problem:
+        """The kind of task that the rows of a batch are of; of a model of several tasks that of one."""
+        return self
 
     def learns_from(self, teacher: Problem) -> bool:
         """Whether the logits of a teacher of this kind mean what the own ones do."""
@@ -728,8 +734,8 @@ def register_problem(name: str) -> Callable[[ProblemClass], ProblemClass]:
 
 
 def list_problems() -> tuple[str, ...]:
-    """The names of all kinds, in the order of their registration."""
-    return tuple(_REGISTRY)
+    """The names of all kinds that data can be of, in the order of their registration."""
+    return tuple(name for name, problem in _REGISTRY.items() if problem.of_data)
 
 
 def get_problem(name: str | Problem) -> Problem:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from distilnlp.errors import RequestError, nearest
+from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.problems import get_problem, list_problems
 from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, as_stage, checkpoint_step, is_run_name, is_stage_name
 from distilnlp.recipe.source import Document
@@ -36,6 +37,7 @@ __all__ = [
     "Stage",
     "StageData",
     "StudentSpec",
+    "TaskData",
     "TeacherSpec",
     "recipe_schema",
     "unknown_key",
@@ -182,12 +184,26 @@ _OF_ONE_TASK = (
 _OF_LABELS = ("label", "label_names", "weight", "decision_thresholds", "pieces", "group_size", "without_relevant")
 
 
-class StageData(DataSpec):
-    """Other examples for one stage; what it does not say is as in the recipe's `data`."""
+class TaskData(DataSpec):
+    """The examples of one of several tasks; what it does not say is as in the stage's `data`, and in the recipe's."""
 
     task: str | None = Field(None, description="other data than the recipe's")  # type: ignore[assignment]
     seed: int | None = Field(  # type: ignore[assignment]
         None, ge=0, lt=LARGEST_SEED, description="of the held-out split and of max_train"
+    )
+
+
+class StageData(TaskData):
+    """Other examples for one stage; what it does not say is as in the recipe's `data`."""
+
+    tasks: dict[str, TaskData] | None = Field(
+        None, description="several tasks that one model learns together: name -> its data; 'task' is the name itself"
+    )
+    size_power: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="of several tasks: a step is of one of them, drawn by its size to this power; default: 0.75",
     )
 
 
@@ -234,6 +250,9 @@ class TeacherSpec(_Strict):
     )
     of_best: list[str] | None = Field(
         None, min_length=2, description="instead: the teacher of that one of these earlier stages that scores best"
+    )
+    by_task: "dict[str, AnyTeacher] | None" = Field(
+        None, description="instead, of a stage with several tasks: the teacher of each of them"
     )
     cache: CacheSpec | None = Field(None, description="of its answers; default: the recipe's")
     pooling: PoolingName | None = Field(
@@ -308,6 +327,9 @@ AnyTeacher = Annotated[
 ]
 
 
+TeacherSpec.model_rebuild()
+
+
 class Stage(_Strict):
     """One model of a run: trained on labels or on a teacher, or made of another without training."""
 
@@ -359,6 +381,8 @@ class Stage(_Strict):
             if not teacher:
                 raise ValueError("should have at least one teacher")
             teacher = teacher[0] if len(teacher) == 1 else {"kind": "ensemble", "of": teacher}
+        if isinstance(teacher, Mapping) and isinstance(members := teacher.get("by_task"), Mapping):
+            teacher = {**teacher, "by_task": {task: cls._one_teacher(each) for task, each in members.items()}}
         # A setting that is null says nothing, and is not written again.
         if isinstance(teacher, Mapping) and teacher.keys() <= TeacherSpec.model_fields.keys():
             said = {key for key, value in teacher.items() if value is not None}
@@ -370,6 +394,8 @@ class Stage(_Strict):
         """What to call the teacher: the stage, folder or Hub id that it is; else its column, or its kind."""
         if self.recorded is not None:
             return f"column {','.join(self.recorded.columns)}"
+        if self.by_task:
+            return ", ".join(f"{task}: {each.taught_by}" for task, each in self.by_task.items())
         if isinstance(self.teacher, SchemeSpec):
             if not self.teacher.models:
                 return self.teacher.kind
@@ -382,10 +408,31 @@ class Stage(_Strict):
     @property
     def teaching_models(self) -> tuple[str, ...]:
         """The stages, folders and Hub ids of all models that teach; none of a teacher ``of_best``."""
+        if self.by_task:
+            return tuple(dict.fromkeys(model for each in self.by_task.values() for model in each.teaching_models))
         if isinstance(self.teacher, SchemeSpec):
             return self.teacher.models
         nobody = self.taught_by is None or self.recorded is not None or self.of_best
         return () if nobody else (str(self.taught_by),)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskData]:
+        """The tasks that its model learns together; none where it learns one."""
+        return (self.data.tasks if self.data is not None else None) or {}
+
+    @property
+    def by_task(self) -> "dict[str, Stage]":
+        """The stage as it is for each task that has a teacher of its own; empty where its teacher is not by task."""
+        teachers = (self.teacher.by_task if isinstance(self.teacher, TeacherSpec) else None) or {}
+        return {task: self.model_copy(update={"teacher": each}) for task, each in teachers.items()}
+
+    def of_task(self, task: str) -> "Stage":
+        """The stage as it would be if its model learned one of its tasks alone."""
+        shared = {} if self.data is None else self.data.model_dump(exclude_none=True, exclude={"tasks", "size_power"})
+        own = self.tasks[task].model_dump(exclude_none=True)
+        data = StageData.model_validate({"task": task, **shared, **own})
+        found = self.by_task.get(task)
+        return self.model_copy(update={"data": data, "teacher": None if found is None else found.teacher})
 
     @property
     def scheme(self) -> SchemeSpec | None:
@@ -425,16 +472,37 @@ class Recipe(_Strict):
 
     def error(self, path: Path_, message: str) -> RequestError:
         """A `RequestError` that names the line that ``path`` was written at."""
-        return self._document.error(path, message)
+        return self._document.error(self._written(path), message)
 
     def latest(self, *paths: Path_) -> Path_:
         """Which of ``paths``, that together are a mistake, was written last: the one that a message should name."""
-        return self._document.latest(*paths)
+        written = [self._written(path) for path in paths]
+        return paths[written.index(self._document.latest(*written))]
+
+    def _written(self, path: Path_) -> Path_:
+        """Where a recipe says what is said of the model of one of several tasks: at the stage that trains it."""
+        owner = self.owners.get(str(path[1])) if len(path) > 1 and path[0] == "stages" else None
+        return path if owner is None else ("stages", owner[0], *path[2:])
+
+    @cached_property
+    def owners(self) -> Mapping[str, tuple[str, str]]:
+        """The models of the tasks of stages with several, ``student-mrpc``: stage and task of each."""
+        return {f"{name}-{task}": (name, task) for name, stage in self.stages.items() for task in stage.tasks}
+
+    def by_task(self) -> "Recipe":
+        """The same with a stage for each task in place of one with several: what each is alone, and is called."""
+        stages: dict[str, Stage] = {}
+        for name, stage in self.stages.items():
+            stages |= {f"{name}-{task}": stage.of_task(task) for task in stage.tasks} or {name: stage}
+        made = self.model_copy(update={"stages": stages})
+        vars(made)["owners"] = self.owners
+        return made
 
     def data_of(self, name: str) -> DataSpec:
         """The examples of a stage: its own, with what it does not say taken from the recipe's."""
         stage = self.stages[name]
-        own = {} if stage.data is None else stage.data.model_dump(exclude_none=True)
+        shared = {"tasks", "size_power"}
+        own = {} if stage.data is None else stage.data.model_dump(exclude_none=True, exclude=shared)
         base = self.data.model_dump()
         if own.get("task", self.data.task) != self.data.task:
             base = {key: value for key, value in base.items() if key not in _OF_ONE_TASK}
@@ -444,6 +512,14 @@ class Recipe(_Strict):
             if kind.labels_itself or kind.taught_alone:
                 base = {key: value for key, value in base.items() if key not in _OF_LABELS}
         return DataSpec.model_validate({**base, **own}) if own else self.data
+
+    def makes(self, model: str) -> bool:
+        """Whether a name is that of one of its stages, or of the model of one of several tasks."""
+        return model in self.stages or model in self.owners
+
+    def models_of(self, name: str) -> list[str]:
+        """What the models of a stage are called: as itself, or one for each of its tasks."""
+        return [f"{name}-{task}" for task in self.stages[name].tasks] or [name]
 
     def cache_of(self, name: str) -> CacheSpec:
         """How the answers of a stage's teacher are kept."""
@@ -461,7 +537,11 @@ class Recipe(_Strict):
     def written_stages(self) -> dict[str, Stage]:
         """The stages, those last that are `like` another: their mistakes are to be told where they were written."""
         copies = self._document.copies
-        return {name: self.stages[name] for name in sorted(self.stages, key=lambda name: name in copies)}
+
+        def is_copy(name: str) -> bool:
+            return self.owners.get(name, (name,))[0] in copies
+
+        return {name: self.stages[name] for name in sorted(self.stages, key=is_copy)}
 
     @classmethod
     def from_document(cls, document: Document) -> "Recipe":
@@ -616,6 +696,8 @@ def _check_stages(recipe: Recipe) -> None:
         raise recipe.error(("name",), f"name is {recipe.name!r}: {NAME_RULE}")
     order = list(recipe.stages)
     for name, stage in recipe.written_stages().items():
+        _check_tasks(recipe, name, stage)
+    for name, stage in recipe.written_stages().items():
         here: Path_ = ("stages", name)
         if not is_stage_name(name):
             raise recipe.error(here, f"stage name '{name}': {STAGE_RULE}")
@@ -643,17 +725,94 @@ def _check_stages(recipe: Recipe) -> None:
             if value is None:
                 message = f"stages.{name}.training.{key} is null: there is nothing of this name to remove"
                 raise recipe.error((*here, "training", key), message)
-        if isinstance(stage.teacher, TeacherSpec):
-            _check_teacher(recipe, (*here, "teacher"), stage.teacher)
-        if stage.scheme is not None:
-            _check_members(recipe, (*here, "teacher", "of"), stage.scheme.of or ())
-        _check_generated(recipe, name, order[: order.index(name)])
+        alone = {(*here, "teacher", "by_task", task): each for task, each in stage.by_task.items()}
+        for path, taught in ({(*here, "teacher"): stage} | alone).items():
+            if isinstance(taught.teacher, TeacherSpec):
+                _check_teacher(recipe, path, taught.teacher)
+            if taught.scheme is not None:
+                _check_members(recipe, (*path, "of"), taught.scheme.of or ())
+        before = order[: order.index(name)]
+        earlier = [model for stage_before in before for model in recipe.models_of(stage_before)]
+        _check_generated(recipe, name, earlier)
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
         teachers = (*stage.teaching_models, *stage.of_best)
         for path, model in (start, *(((*here, "teacher"), model) for model in teachers)):
-            _check_reference(recipe, path, model, order[: order.index(name)])
+            _check_reference(recipe, path, model, earlier)
         for each in stage.of_best:
             _check_candidate(recipe, (*here, "teacher", "of_best"), each)
+
+
+def _check_tasks(recipe: Recipe, name: str, stage: Stage) -> None:
+    """A stage with several tasks makes a model of each, and has a teacher for each or none."""
+    here: Path_ = ("stages", name)
+    where, given = f"stages.{name}", stage.by_task
+    if stage.data is not None and stage.data.tasks is None and stage.data.size_power is not None:
+        raise recipe.error(
+            (*here, "data", "size_power"), f"{where}.data.size_power is for several tasks: leave it out"
+        )
+    if stage.data is None or stage.data.tasks is None:
+        if given:
+            raise recipe.error(
+                (*here, "teacher", "by_task"),
+                f"{where}.teacher.by_task is for a stage with several tasks (data.tasks)",
+            )
+        return
+    place: Path_ = (*here, "data", "tasks")
+    if len(stage.tasks) < 2:
+        raise recipe.error(
+            place,
+            f"{where}.data.tasks has {', '.join(stage.tasks) or 'none'}: two or more are needed; of one write task",
+        )
+    for task in stage.tasks:
+        made = f"{name}-{task}"
+        if not is_stage_name(task) or not is_stage_name(made):
+            raise recipe.error((*place, task), f"task '{task}' of {where}: {STAGE_RULE}, as {made}")
+        if made in recipe.stages or recipe.owners[made] != (name, task):
+            raise recipe.error(
+                (*place, task), f"the model of the task '{task}' is called {made}, as a stage is already"
+            )
+    keys = ("task", "validation", "generate", "problem_type", "text", "text_pair", "label", "label_names")
+    for key in keys:
+        if getattr(stage.data, key) is not None:
+            raise recipe.error(
+                (*here, "data", key), f"{where}.data.{key} is of one task, and the stage has several: write it there"
+            )
+    for task, data in stage.tasks.items():
+        if data.generate is not None:
+            raise recipe.error((*place, task, "generate"), f"{where}: generated texts are for a stage with one task")
+        for key in ("max_length", "long", "join", "stride"):
+            if getattr(data, key) is not None:
+                raise recipe.error(
+                    (*place, task, key), f"{where}: one model reads the texts of all tasks alike: write data.{key}"
+                )
+    for key, reason in (
+        ("problem", "each task has a kind of its own"),
+        ("labels", "the labels of a task do not grow"),
+    ):
+        if getattr(stage, key) is not None:
+            raise recipe.error((*here, key), f"{where}.{key} is for one task: {reason}")
+    if stage.kind == "transform":
+        raise recipe.error(place, f"{where} is of kind transform, and several tasks are learned together by training")
+    if stage.teacher is not None and not given:
+        raise recipe.error(
+            (*here, "teacher"), f"{where} has several tasks and one teacher: give each its own, by_task"
+        )
+    for task in given:
+        if task not in stage.tasks:
+            raise recipe.error((*here, "teacher", "by_task", task), f"{where}: {unknown('task', task, stage.tasks)}")
+    lacking = next((task for task in stage.tasks if given and task not in given), None)
+    if lacking is not None:
+        raise recipe.error(
+            (*here, "teacher", "by_task"), f"{where}: the task {lacking} has no teacher: give each one, or none at all"
+        )
+    for task, each in given.items():
+        if each.teaching_models or each.recorded is not None:
+            continue
+        raise recipe.error(
+            (*here, "teacher", "by_task", task),
+            f"{where}: a task is taught by a model, by several, or by recorded answers;"
+            f" {each.taught_by or 'this'} is none of these",
+        )
 
 
 def _check_generated(recipe: Recipe, name: str, earlier: list[str]) -> None:
@@ -679,7 +838,7 @@ def _check_generated(recipe: Recipe, name: str, earlier: list[str]) -> None:
 def _check_teacher(recipe: Recipe, here: Path_, teacher: TeacherSpec) -> None:
     """A teacher is a model or columns, and has the settings of what it is."""
     dotted = ".".join(map(str, here))
-    forms = [key for key in ("model", "column", "of_best") if getattr(teacher, key) is not None]
+    forms = [key for key in ("model", "column", "of_best", "by_task") if getattr(teacher, key) is not None]
     if not forms:
         raise recipe.error(here, f"{dotted} has no 'model' and no 'column': one of them is needed")
     if len(forms) > 1:
@@ -726,7 +885,10 @@ def _check_reference(recipe: Recipe, path: Path_, model: str | None, earlier: li
     if model is None or as_stage(model) in earlier:
         return
     dotted, stage = ".".join(map(str, path)), as_stage(model)
-    if stage in recipe.stages:
+    if stage in recipe.stages and recipe.stages[stage].tasks:
+        made = ", ".join(recipe.models_of(stage))
+        raise recipe.error(path, f"{dotted} is '{model}', a stage of several tasks: name one of its models, {made}")
+    if stage in recipe.stages or stage in recipe.owners:
         of = "" if stage == model else "of "
         raise recipe.error(path, f"{dotted} is '{model}', {of}a stage that does not come earlier")
     if "/" in model or os.path.exists(model):  # Path's raises for a long name

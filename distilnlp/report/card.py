@@ -9,6 +9,7 @@ from distilnlp.errors import unknown
 from distilnlp.report.card_data import (
     card_data,
     is_hub_id,
+    learned_with,
     part,
     publishable,
     recipe_stage,
@@ -157,6 +158,7 @@ def _lineage(report: Report, result: StageResult) -> str:
         "Made from": _origin(report, part(spec, "student")),
         "Teacher": _teacher(report, spec, result),
         "Data": _data(report),
+        "Learned together with": ", ".join(map(_code, learned_with(report, stage))),
         "Objective": _objective(part(spec, "objective")),
         "Parts of its training": _objective(part(spec, "parts")),
         "Privacy": "" if result.privacy is None else _privacy(result.privacy),

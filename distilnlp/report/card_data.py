@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "card_data",
     "is_hub_id",
+    "learned_with",
     "part",
     "publishable",
     "recipe_stage",
@@ -110,7 +111,27 @@ def start_weights(report: Report, stage: str) -> list[str]:
 
 def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
-    return part(part(report.recipe, "stages"), as_stage(stage))
+    stages, name = part(report.recipe, "stages"), as_stage(stage)
+    if name in stages:
+        return part(stages, name)
+    # The model of one of several tasks: its stage, with the teacher of this task.
+    owner, task = _several(report, name)
+    spec = part(stages, owner)
+    return {**spec, "teacher": part(part(spec, "teacher"), "by_task").get(task)} if spec else {}
+
+
+def learned_with(report: Report, stage: str) -> list[str]:
+    """The tasks that a model has learned together with its own; none of the model of a stage with one task."""
+    owner, own = _several(report, stage)
+    tasks = part(part(part(part(report.recipe, "stages"), owner), "data"), "tasks")
+    return [task for task in tasks if task != own] if owner != stage else []
+
+
+def _several(report: Report, model: str) -> tuple[str, str]:
+    """The stage with several tasks that a model is of one of, and the task; else itself and nothing."""
+    stages = part(report.recipe, "stages")
+    found = [(owner, task) for owner in stages for task in part(part(part(stages, owner), "data"), "tasks")]
+    return next(((owner, task) for owner, task in found if f"{owner}-{task}" == model), (model, ""))
 
 
 def taught_by(spec: Mapping[str, object], stages: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
@@ -120,7 +141,8 @@ def taught_by(spec: Mapping[str, object], stages: Mapping[str, object]) -> tuple
         spec: what the recipe says of the stage; ``stages``: of all.
     Returns:
         ``("", ("teacher",))``, ``("ensemble of", ("a", "b"))``, ``("average", ())``, ``("best of", ("a@checkpoint-2",
-        "a@checkpoint-4"))``, ``("column probs", ())``; ``("", ())`` without a teacher.
+        "a@checkpoint-4"))``, ``("column probs", ())``, ``("one a task of", ("a", "b"))``; ``("", ())`` without a
+        teacher.
     """
     teacher, settings = spec.get("teacher"), part(spec, "teacher")
     if (columns := recorded_columns(spec)) is not None:
@@ -130,6 +152,9 @@ def taught_by(spec: Mapping[str, object], stages: Mapping[str, object]) -> tuple
         models = members if isinstance(members, list) else []
         names = tuple(str(each.get("model") if isinstance(each, Mapping) else each) for each in models)
         return f"{kind} of" if names else str(kind), names
+    if isinstance(each := settings.get("by_task"), Mapping):
+        found = [name for one in each.values() for name in taught_by({"teacher": one}, stages)[1]]
+        return "one a task of", tuple(dict.fromkeys(found))
     if isinstance(tried := settings.get("of_best"), list):
         found = [name for stage in tried for name in taught_by(part(stages, str(stage)), stages)[1]]
         return "best of", tuple(dict.fromkeys(found))

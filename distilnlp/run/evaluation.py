@@ -23,6 +23,7 @@ from distilnlp.models.exits import check_threshold
 from distilnlp.models.labels import align_labels, label_names_of
 from distilnlp.models.loading import exiting_backend, load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor
+from distilnlp.models.task_heads import check_one_task
 from distilnlp.models.trained_columns import check_parts, remembered_columns
 from distilnlp.problems import TEACHER_LOGITS, Problem, get_problem, problem_of_config, problem_of_queries
 from distilnlp.report.baseline import measure_baseline
@@ -228,6 +229,7 @@ def check_head(config: PreTrainedConfig, task: Task, name: str) -> None:
     """
     if task.problem.fits_head(config, task.label_names):
         return
+    check_one_task(config, name)
     own = problem_of_config(config)
     if own.auto_class != task.problem.auto_class:
         raise RequestError(

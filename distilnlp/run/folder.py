@@ -11,7 +11,7 @@ from typing import Any
 
 from distilnlp.checksums import CHECKSUMS, flaw, write_checksums
 from distilnlp.errors import RequestError
-from distilnlp.recipe import Recipe
+from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.recipe.names import as_stage, checkpoint_step, is_stage_name
 from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
 from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
@@ -68,12 +68,13 @@ class RunFolder:
             self._refuse_strangers()
         with self._lock():
             old = read_manifest(self.path) or Manifest((), ())
-            stages = tuple(dict.fromkeys([*recipe.stages, *old.stages]))
+            ours = (*recipe.stages, *recipe.owners)
+            stages = tuple(dict.fromkeys([*ours, *old.stages]))
             self._refuse_links(stages, fresh=fresh)
             self._refuse_inputs(recipe, stages)
             if fresh:
                 self._clear(old)
-                stages = tuple(recipe.stages)
+                stages = ours
             else:
                 self._refuse_other_recipe(recipe, old)
             write_manifest(self.path, Manifest(FILES, stages))
@@ -128,9 +129,9 @@ class RunFolder:
         """Whether all of a stage is there."""
         return (self.stage(name) / METRICS).is_file()
 
-    def begun(self, names: Iterable[str]) -> list[str]:
-        """Those of the stages of which something is there."""
-        return [name for name in names if self.stage(name).is_dir()]
+    def is_begun(self, name: str) -> bool:
+        """Whether anything of a stage is there."""
+        return self.stage(name).is_dir()
 
     def check_files(self, names: Iterable[str]) -> None:
         """Whether the files of the finished stages are those that were written.
@@ -164,18 +165,20 @@ class RunFolder:
         return read_predictions(predictions_file(self.stage(name)))
 
     def finish(
-        self, name: str, result: StageResult, predictions: Predictions, further: Mapping[str, Predictions]
+        self, name: str, result: StageResult, predictions: Predictions | None, further: Mapping[str, Predictions]
     ) -> None:
         """Keep what a stage answered and measured, which marks it as finished: the last thing that is written of it.
 
         Args:
             name: of the stage.
             result: what it measured.
-            predictions, further: its answers, on the held-out examples and on each further set.
+            predictions, further: its answers, on the held-out examples and on each further set; None of a stage whose
+                tasks are measured each by itself.
         """
         for other, answers in further.items():
             write_predictions(predictions_file(self.stage(name), other), answers)
-        write_predictions(predictions_file(self.stage(name)), predictions)
+        if predictions is not None:
+            write_predictions(predictions_file(self.stage(name)), predictions)
         metrics, place = to_json(result), self.stage(name)
         before = [each for each in stage_files(place) if each not in (CHECKSUMS, METRICS)]
         write_checksums(place, before, {METRICS: metrics.encode()})
@@ -284,16 +287,18 @@ class RunFolder:
 def _inputs(recipe: Recipe) -> Iterator[tuple[Path_, str]]:
     """All that a recipe may read from the disk: the path of each key, and what stands there."""
     read: list[tuple[Path_, str | None]] = []
-    for above, data in ((), recipe.data), *((("stages", name), stage.data) for name, stage in recipe.stages.items()):
+    said: list[tuple[Path_, DataSpec | None]] = [(("data",), recipe.data)]
+    for name, stage in recipe.stages.items():
+        said.append((("stages", name, "data"), stage.data))
+        said += [(("stages", name, "data", "tasks", task), data) for task, data in stage.tasks.items()]
+    for place, data in said:
         if data is not None:
-            read += [((*above, "data", key), getattr(data, key)) for key in ("task", "data_dir", "validation")]
+            read += [((*place, key), getattr(data, key)) for key in ("task", "data_dir", "validation")]
     for name, stage in recipe.stages.items():
         start = stage.student.from_ if stage.student is not None else None
         teachers = ((("teacher",), name) for name in (stage.taught_by, *stage.teaching_models))
         models = ((("model",), stage.model), (("student", "from"), start), *teachers)
-        read += [
-            (("stages", name, *keys), model) for keys, model in models if as_stage(model or "") not in recipe.stages
-        ]
+        read += [(("stages", name, *keys), model) for keys, model in models if not recipe.makes(as_stage(model or ""))]
     yield from ((path, value) for path, value in read if value)
 
 

@@ -30,6 +30,7 @@ from distilnlp.models.loading import load_classifier, load_config
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.reading import remember_reading
 from distilnlp.models.sentence_encoder import SENTENCE, SentenceEncoder, sentence_modules
+from distilnlp.models.task_heads import join_tasks, joined_config, split_task
 from distilnlp.models.trained_columns import TrainedColumns, remember_columns
 from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.part import Part
@@ -45,7 +46,15 @@ from distilnlp.run.plan import Plan, StagePlan, loss_culprit, most_steps
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
-from distilnlp.teachers import TEACHERS, EnsembleTeacher, FrozenTeacher, RecordedTeacher, Teacher, load_teacher
+from distilnlp.teachers import (
+    TEACHERS,
+    ByTaskTeacher,
+    EnsembleTeacher,
+    FrozenTeacher,
+    RecordedTeacher,
+    Teacher,
+    load_teacher,
+)
 from distilnlp.teachers.ensemble import answering
 from distilnlp.training.checkpoints import whole_checkpoint
 from distilnlp.training.compatibility import (
@@ -163,6 +172,23 @@ class Models:
 
     # ---- for a stage that is to be trained ----
 
+    def start_of_tasks(self, stage: StagePlan) -> PreTrainedModel:
+        """The model that a stage with several tasks begins to train: of each task what it would begin with alone."""
+        return join_tasks({task: self.start(self.plan.stages[name]) for task, name in stage.parts.items()})
+
+    def teacher_of_tasks(self, stage: StagePlan) -> ByTaskTeacher | None:
+        """Who teaches a stage with several tasks: for each its own."""
+        if stage.spec.teacher is None:
+            return None
+        return ByTaskTeacher({task: self.teacher(self.plan.stages[name]) for task, name in stage.parts.items()})
+
+    def of_task(self, stage: StagePlan) -> PreTrainedModel:
+        """The model of one of several tasks, which a finished training has left together with the others."""
+        task = self.plan.recipe.owners[stage.name][1]
+        made = split_task(load_classifier(self.folder.stage(stage.trained_as), require_head=True), task)
+        self._remember(stage, made)
+        return made
+
     def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
         """The tokenizer of a stage, which is that of the model that it starts from, or of a folder or Hub id."""
         while (stage := self.plan.stage_of(name)) is not None:
@@ -179,11 +205,15 @@ class Models:
             made = self._made_of(stage, self._shortened(stage, stage.start, base))
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
+        self._remember(stage, made)
+        return made
+
+    def _remember(self, stage: StagePlan, made: PreTrainedModel) -> None:
+        """Keep in a model's config what it is trained on, and how it reads."""
         columns = self.tasks[stage.name].columns
         if columns is not None:
             remember_columns(made.config, TrainedColumns(columns.text, columns.text_pair, columns.label))
         remember_reading(made.config, reading_of(stage.data, self.tasks[stage.name], made.config))
-        return made
 
     def recorded(self, stage: StagePlan) -> RecordedTeacher | None:
         """Who teaches a stage, where the answers stand in its data."""
@@ -318,6 +348,10 @@ class Models:
             if stage.objective is not None:
                 self._check_objective(stage, sketches)
         self._warn_of_sizes(sketches)
+        for stage in self.plan.together.values():
+            with self._told_at(stage, ("data", "tasks")), torch.device("meta"):
+                configs = {task: sketches[name].config for task, name in stage.parts.items()}
+                sketches[stage.name] = model_from_config(joined_config(configs))
         return sketches
 
     def _warn_of_sizes(self, sketches: Mapping[str, PreTrainedModel]) -> None:

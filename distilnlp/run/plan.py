@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, Validati
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.training_args import TrainingArguments, trainer_log_levels
 
+from distilnlp.data.mixture import SIZE_POWER
 from distilnlp.data.recorded import RecordedColumns
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, nearest, unknown
@@ -98,6 +99,10 @@ class StagePlan:
         recorded: where the teacher's answers stand in the data; None where it is a model, or there is none.
         candidates: where its teacher is that of the best of several stages, these, each with its teacher.
         checkpoints: the steps of those of its checkpoints that later stages name.
+        of: of the model of one of several tasks, which otherwise looks like a stage with that task alone: the stage
+            that trains it together with the others.
+        parts: of a stage with several tasks: the models of each, by the names of the tasks.
+        size_power: of such a stage, by which a step is of which task.
     """
 
     name: str
@@ -110,6 +115,14 @@ class StagePlan:
     recorded: RecordedColumns | None = None
     candidates: Mapping[str, str] = dataclasses.field(default_factory=dict)
     checkpoints: frozenset[int] = frozenset()
+    of: str | None = None
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    size_power: float = SIZE_POWER
+
+    @property
+    def trained_as(self) -> str:
+        """The stage whose training makes it: itself, or one with several tasks."""
+        return self.of or self.name
 
     @property
     def start(self) -> str:
@@ -160,12 +173,15 @@ class Plan:
     Args:
         recipe: where it comes from; knows the lines that its values were written at.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        stages: by name, in the order they run.
+        stages: by name, in the order they run: a model each, so that of a stage with several tasks there is one for
+            each task (`StagePlan.of`).
+        together: the stages with several tasks, by name.
     """
 
     recipe: Recipe
     precision: str
     stages: Mapping[str, StagePlan]
+    together: Mapping[str, StagePlan] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def last(self) -> StagePlan:
@@ -219,6 +235,10 @@ class Plan:
                 last = above[last]
             chains.append(chain[::-1])
         return chains
+
+    def begun(self, is_there: Callable[[str], bool]) -> list[str]:
+        """The stages of which something is there, be it no more than the training that makes them with others."""
+        return [name for name, stage in self.stages.items() if is_there(name) or is_there(stage.trained_as)]
 
     def checkpoints_needed(self, name: str, is_finished: Callable[[str], bool]) -> frozenset[int]:
         """The steps of those checkpoints of a stage that a stage which is not finished needs."""
@@ -285,15 +305,30 @@ def make_plan(recipe: Recipe) -> Plan:
             the recipe's file and line.
     """
     precision = choose_precision(recipe.precision)
-    made = {name: _make_stage(recipe, name, precision) for name in recipe.written_stages()}
-    for name in recipe.written_stages():
+    alone = recipe.by_task()
+    made = {name: _make_stage(alone, name, precision) for name in alone.written_stages()}
+    for name in alone.written_stages():
         for path, model in made[name].models:
             _check_checkpoint(recipe, ("stages", name, *path), model, made.get(as_stage(model)))
     stages = {
         name: dataclasses.replace(made[name], checkpoints=_named_checkpoints(name, made.values()))
-        for name in recipe.stages
+        for name in alone.stages
     }
-    return Plan(recipe, precision, stages)
+    together = {
+        name: _together(recipe, name, stages[recipe.models_of(name)[0]])
+        for name, stage in recipe.stages.items()
+        if stage.tasks
+    }
+    return Plan(recipe, precision, stages, together)
+
+
+def _together(recipe: Recipe, name: str, like: StagePlan) -> StagePlan:
+    """The stage that trains several tasks, made of that of one of them alone."""
+    stage, power = recipe.stages[name], SIZE_POWER
+    if stage.data is not None and stage.data.size_power is not None:
+        power = stage.data.size_power
+    parts = dict(zip(stage.tasks, recipe.models_of(name), strict=True))
+    return dataclasses.replace(like, name=name, spec=stage, of=None, parts=parts, size_power=power)
 
 
 def _named_checkpoints(name: str, stages: Iterable[StagePlan]) -> frozenset[int]:
@@ -308,7 +343,9 @@ def _check_checkpoint(recipe: Recipe, path: Path_, model: str, stage: StagePlan 
     if step is None or stage is None:
         return
     why = None
-    if stage.spec.kind == "transform":
+    if stage.of is not None:
+        why = f"is one of several tasks, and the checkpoints of {stage.of} hold them all"
+    elif stage.spec.kind == "transform":
         why = "is not trained, and so has no checkpoints"
     elif stage.spec.lora is not None:
         why = "trains adapters, and its checkpoints hold no whole model"
@@ -348,6 +385,7 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
         cache=CacheSettings(**recipe.cache_of(name).model_dump()),
         recorded=_recorded(recipe, name),
         candidates={each: recipe.stages[each].teaching_models[0] for each in stage.of_best},
+        of=recipe.owners[name][0] if name in recipe.owners else None,
     )
 
 

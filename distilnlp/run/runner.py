@@ -32,7 +32,7 @@ from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.private import check_private
 from distilnlp.run.reading import check_reading
 from distilnlp.run.report import make_report, outsider_result
-from distilnlp.run.stage import drop_unneeded, train_stage
+from distilnlp.run.stage import drop_unneeded, take_task, train_stage, train_together
 from distilnlp.run.thresholds import check_thresholds
 from distilnlp.run.trial import try_stages
 from distilnlp.run.weak_teacher import weak_teacher
@@ -72,13 +72,14 @@ def run_recipe(
     """
     plan = recipe if isinstance(recipe, Plan) else make_plan(recipe)
     place = RunFolder(Path(folder))
-    chosen = tuple(plan.stages) if stages is None else select_stages(stages, tuple(plan.stages))
+    named = tuple(plan.recipe.stages) if stages is None else select_stages(stages, tuple(plan.recipe.stages))
+    chosen = tuple(model for name in named for model in plan.recipe.models_of(name))
     if not _is_first_process():
         _follow(plan, place, chosen)
         return None
     _check_finished_before(chosen, plan, place, fresh=fresh)
     with place.claim(plan.recipe, describe_environment(plan), fresh=fresh):
-        place.check_files(plan.stages)
+        place.check_files([*plan.together, *plan.stages])
         report = _old_report(plan, place)
         if report is not None:
             _check_inputs_of_finished(plan, place, say)
@@ -118,7 +119,7 @@ def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str
     say(f"plan  {draw_line(plan.recipe.to_dict())}")
     check_private(plan, tasks)
     inputs = Inputs(place.path, plan, tasks)
-    inputs.check(place.begun(plan.stages))
+    inputs.check(plan.begun(place.is_begun))
     models = Models(plan, tasks, place)
     sketches = models.check()
     _wait_for_everyone()
@@ -130,7 +131,7 @@ def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str
     inputs.keep()
     _wait_for_everyone()
     for name in chosen:
-        _run_stage(plan, name, tasks[name], models, place, say)
+        _run_stage(plan, name, tasks, models, place, say)
         _stop_at(weak_teacher(name, plan, place))
     to_come = [name for name in plan.stages if not place.is_finished(name)]
     if to_come:
@@ -154,12 +155,27 @@ def _check_inputs_of_finished(plan: Plan, place: RunFolder, say: Callable[[str],
     Inputs(place.path, plan, tasks).check(list(plan.stages))
 
 
+def _train(
+    plan: Plan, name: str, tasks: Mapping[str, Task], models: Models, place: RunFolder, say: Callable[[str], object]
+) -> None:
+    """Train a stage; of one of several tasks the model that its training leaves, trained if it is not there yet."""
+    stage = plan.stages[name]
+    if stage.of is None:
+        train_stage(stage, tasks[name], models, place, say)
+        return
+    together = plan.together[stage.of]
+    if not place.is_finished(together.name):
+        train_together(together, tasks, models, place, say)
+    take_task(stage, tasks[name], models, place, say)
+
+
 def _run_stage(
-    plan: Plan, name: str, task: Task, models: Models, place: RunFolder, say: Callable[[str], object]
+    plan: Plan, name: str, tasks: Mapping[str, Task], models: Models, place: RunFolder, say: Callable[[str], object]
 ) -> None:
     if not place.is_finished(name):
-        train_stage(plan.stages[name], task, models, place, say)
+        _train(plan, name, tasks, models, place, say)
         return
+    task = tasks[name]
     result = place.result(name)
     drop_unneeded(plan, place)  # of a run that was killed between the last two steps of a stage
     score = "" if result.score is None else f", {task.main_metric} {result.score:.4f}"
@@ -177,7 +193,7 @@ def _follow(plan: Plan, place: RunFolder, chosen: Sequence[str]) -> None:
     _wait_for_everyone()
     for name in chosen:
         if not place.is_finished(name):
-            train_stage(plan.stages[name], tasks[name], models, place, _say_nothing)
+            _train(plan, name, tasks, models, place, _say_nothing)
         if weak_teacher(name, plan, place) is not None:
             return  # the first process says so
 

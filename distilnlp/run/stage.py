@@ -1,13 +1,16 @@
 """Trains one stage, or goes on with it, and writes what it measured."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
+from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from distilnlp.data.task import Task
-from distilnlp.models.backend import TorchBackend
+from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.predictor import Predictor
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Choice, Kind, StageResult
@@ -19,10 +22,10 @@ from distilnlp.run.plan import Plan, StagePlan
 from distilnlp.run.private import privacy_of
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
-from distilnlp.training.checkpoints import whole_checkpoint
+from distilnlp.training.checkpoints import staged_files, whole_checkpoint
 from distilnlp.training.trainer import DistillationTrainer
 
-__all__ = ["drop_unneeded", "train_stage"]
+__all__ = ["drop_unneeded", "held_out_of_tasks", "take_task", "tasks_of_stage", "train_stage", "train_together"]
 
 
 def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder, say: Callable[[str], object]) -> None:
@@ -35,37 +38,22 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     if stage.spec.kind == "train":
         task, kept = keep_rows(task, stage.data)
     name, place = stage.name, folder.stage(stage.name)
-    checkpoint, flaws = whole_checkpoint(place, stage.arguments.world_size)
-    for flaw in flaws:
-        say(f"{name}: {flaw}, so the stage {'goes on before it' if checkpoint else 'begins anew'}")
-    for each in stage.needs:
-        if models.plan.stage_of(each) is not None:
-            folder.check_model(each)
+    checkpoint = _checkpoint(stage, models, folder, say)
     chosen = models.chosen_teacher(stage)
-    say(f"{name}: {_describe(stage, task, chosen)}{f', from {checkpoint.name}' if checkpoint else ''}")
-    if stage.arguments.save_only_model and stage.arguments.save_strategy != "no":
-        say(f"{name}: save_only_model keeps no optimizer, so that after a break the stage begins anew")
+    say(f"{name}: {_describe(stage, _counted(task), chosen)}{f', from {checkpoint.name}' if checkpoint else ''}")
     started = time.monotonic()
     trainer = _make_trainer(stage, task, models, place)
-    progress = StageProgress(name)
-    trainer.add_callback(progress)
     if task.problem.labels_itself and not trainer.distillation_objective.needs_student().logits:
         say(f"{name}: no loss reads its head, which is not trained: {task.main_metric} says nothing of the model")
-    trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
-    try:
-        if stage.spec.kind == "train":
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    finally:
-        progress.close()
+    if stage.spec.kind == "train":
+        _train(trainer, name, checkpoint)
     seconds = time.monotonic() - started
     predictor = _predictor(trainer, models.tokenizer(name), stage.data.max_length)
     if stage.spec.kind == "train" and trainer.is_world_process_zero():  # which alone saves the config
         taught_by = getattr(getattr(trainer.teacher, "model", None), "config", None)
         set_thresholds(predictor, task, kept, stage.data, lambda line: say(f"{name}: {line}"), taught_by)
     trainer.save_model(str(place))
-    if stage.spec.lora is not None and stage.spec.lora.keep_adapter:
-        trainer.keep_adapter = True
-        trainer.save_model(str(place / "adapter"))
+    _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
         answers = answer(predictor, task)
         result = _result(stage, task, answers, seconds, trainer.state.global_step, chosen)
@@ -78,9 +66,142 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the first process has written
 
 
+def train_together(
+    stage: StagePlan,
+    tasks: Mapping[str, Task],
+    models: Models,
+    folder: RunFolder,
+    say: Callable[[str], object],
+) -> None:
+    """Train a stage with several tasks, from its start or its last checkpoint, save the model, mark it as finished.
+
+    Args:
+        stage: with several tasks.
+        tasks: the data of all stages, and so of the model of each task.
+        models, folder, say: as for `train_stage`.
+    """
+    name, place = stage.name, folder.stage(stage.name)
+    checkpoint = _checkpoint(stage, models, folder, say)
+    own = tasks_of_stage(stage, tasks)
+    learned = {task: keep_rows(each, models.plan.stages[stage.parts[task]].data)[0] for task, each in own.items()}
+    counts = " and ".join(_counted(each, task) for task, each in learned.items())
+    say(f"{name}: {_describe(stage, counts, None)}{f', from {checkpoint.name}' if checkpoint else ''}")
+    started = time.monotonic()
+    first, lora = next(iter(stage.parts.values())), stage.spec.lora
+    model = models.start_of_tasks(stage)
+    trainer = DistillationTrainer(
+        model=model if lora is None else add_adapter(model, lora),
+        teacher=models.teacher_of_tasks(stage),
+        objective=stage.objective,
+        args=stage.arguments_in(place),
+        train_dataset={task: each.train for task, each in learned.items() if each.train is not None},
+        eval_dataset=held_out_of_tasks({task: each.validation for task, each in own.items()}),
+        processing_class=models.tokenizer(first),
+        max_length=stage.data.max_length,
+        compute_metrics={task: _metrics_of(each) for task, each in own.items()},
+        cache=stage.cache,
+        parts=stage.make_parts(),
+        size_power=stage.size_power,
+    )
+    _train(trainer, name, checkpoint)
+    seconds = time.monotonic() - started
+    trainer.save_model(str(place))
+    _keep_adapter(trainer, stage, place)
+    if trainer.is_world_process_zero():
+        result = StageResult(
+            stage=name,
+            role=stage.role,
+            kind="finetune" if stage.spec.teacher is None and not stage.spec.parts else "distill",
+            held_out="",  # each task is measured by itself
+            seconds=round(seconds, 1),
+            steps=trainer.state.global_step,
+        )
+        folder.finish(name, result, None, {})
+        say(f"{name}: {len(own)} tasks trained together in {seconds:.0f} s")
+    trainer.accelerator.wait_for_everyone()
+
+
+def take_task(stage: StagePlan, task: Task, models: Models, folder: RunFolder, say: Callable[[str], object]) -> None:
+    """Save the model of one of several tasks as a plain one, measure it, and mark it as finished.
+
+    Args:
+        stage: of the model; the training that makes it is finished.
+        task: its data.
+        models, folder, say: as for `train_stage`.
+    """
+    state = PartialState()
+    if state.is_main_process:
+        folder.check_model(stage.trained_as)
+        trained, (task, kept) = folder.result(stage.trained_as), keep_rows(task, stage.data)
+        model, tokenizer = models.of_task(stage), models.tokenizer(stage.name)
+        backend = TorchBackend(model, best_device())
+        size = int(stage.arguments.eval_batch_size)
+        predictor = Predictor(backend, tokenizer, max_length=stage.data.max_length, batch_size=size)
+        half = torch.bfloat16 if stage.arguments.bf16 else torch.float16
+        mixed = stage.arguments.bf16 or stage.arguments.fp16
+        with torch.autocast(backend.device.type, dtype=half, enabled=mixed):  # as it was trained
+            set_thresholds(predictor, task, kept, stage.data, lambda line: say(f"{stage.name}: {line}"))
+            answers = answer(predictor, task)
+        with staged_files(folder.stage(stage.name), True) as place:
+            model.save_pretrained(place)
+            tokenizer.save_pretrained(place)
+        result = _result(stage, task, answers, trained.seconds or 0.0, trained.steps or 0, None)
+        folder.finish(stage.name, result, answers.predictions, answers.further)
+        drop_unneeded(models.plan, folder)
+        say(f"{stage.name}: {_shown(task, answers)}")
+    state.wait_for_everyone()
+
+
+def tasks_of_stage(stage: StagePlan, tasks: Mapping[str, Task]) -> dict[str, Task]:
+    """The data of a stage: of several tasks by their names, of one by an empty name.
+
+    Args:
+        tasks: the data of each model of the run.
+    """
+    return {task: tasks[name] for task, name in stage.parts.items()} or {"": tasks[stage.name]}
+
+
+def held_out_of_tasks(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What several tasks are measured on while they are trained: the held-out examples of those that have labels."""
+    return {task: each for task, each in data.items() if each is not None and "label" in each.column_names} or None
+
+
+def _metrics_of(task: Task) -> Any:
+    return make_compute_metrics(task.metrics, task.problem, label_names=lambda: task.label_names)
+
+
+def _checkpoint(stage: StagePlan, models: Models, folder: RunFolder, say: Callable[[str], object]) -> Path | None:
+    """The checkpoint that a stage goes on from; says what is wrong with others, and checks what it is made of."""
+    checkpoint, flaws = whole_checkpoint(folder.stage(stage.name), stage.arguments.world_size)
+    for flaw in flaws:
+        say(f"{stage.name}: {flaw}, so the stage {'goes on before it' if checkpoint else 'begins anew'}")
+    for each in stage.needs:
+        if models.plan.stage_of(each) is not None:
+            folder.check_model(each)
+    if stage.arguments.save_only_model and stage.arguments.save_strategy != "no":
+        say(f"{stage.name}: save_only_model keeps no optimizer, so that after a break the stage begins anew")
+    return checkpoint
+
+
+def _train(trainer: DistillationTrainer, name: str, checkpoint: Path | None) -> None:
+    progress = StageProgress(name)
+    trainer.add_callback(progress)
+    trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finally:
+        progress.close()
+
+
+def _keep_adapter(trainer: DistillationTrainer, stage: StagePlan, place: Path) -> None:
+    if stage.spec.lora is not None and stage.spec.lora.keep_adapter:
+        trainer.keep_adapter = True
+        trainer.save_model(str(place / "adapter"))
+
+
 def drop_unneeded(plan: Plan, folder: RunFolder) -> None:
     """Delete the checkpoints of finished stages that no stage needs, or none needs any more."""
-    for name in filter(folder.is_finished, plan.stages):
+    for name in filter(folder.is_finished, [*plan.together, *plan.stages]):
         folder.drop_checkpoints(name, plan.checkpoints_needed(name, folder.is_finished))
 
 
@@ -106,15 +227,19 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         eval_dataset=task.validation,
         processing_class=models.tokenizer(stage.name),
         max_length=stage.data.max_length,
-        compute_metrics=make_compute_metrics(task.metrics, task.problem, label_names=lambda: task.label_names),
+        compute_metrics=_metrics_of(task),
         cache=stage.cache,
         parts=stage.make_parts(),
         keep_checkpoints=stage.checkpoints,
     )
 
 
-def _describe(stage: StagePlan, task: Task, chosen: Choice | None) -> str:
-    count = f"{len(task.train)} examples" if task.train is not None else "no examples"
+def _counted(task: Task, name: str = "") -> str:
+    rows = "no examples" if task.train is None else f"{len(task.train)} examples"
+    return f"{rows} of {name}" if name else rows
+
+
+def _describe(stage: StagePlan, count: str, chosen: Choice | None) -> str:
     if chosen is not None:
         scores = ", ".join(f"{name} {score:.4f}" for name, score in chosen.scores.items())
         return f"distilling from {chosen.teacher} on {count}, as {chosen.by} is the best of {scores}"

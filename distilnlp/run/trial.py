@@ -6,8 +6,9 @@ import logging
 import random
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from transformers import (
 )
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
+from distilnlp.data.mixture import most_steps, steps_of_tasks
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
 from distilnlp.problems import Problem
 from distilnlp.run.models import Models, add_adapter, shortened_config, teacher_of
 from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
-from distilnlp.teachers import CacheSettings, FrozenTeacher, Teacher
+from distilnlp.run.stage import held_out_of_tasks, tasks_of_stage
+from distilnlp.teachers import ByTaskTeacher, CacheSettings, FrozenTeacher, Teacher
 from distilnlp.training.trainer import DistillationTrainer
 
 __all__ = ["SCRATCH", "try_stages"]
@@ -65,20 +68,26 @@ def try_stages(
         RunError: a stage cannot take a step, whatever its arguments.
     """
     # In the order of `written_stages`: a mistake is told of the stage that it was written in.
-    stages = [plan.stages[name] for name in plan.recipe.written_stages() if names is None or name in names]
+    stages = [
+        plan.together.get(name) or plan.stages[name]
+        for name in plan.recipe.written_stages()
+        if names is None or not {name, *plan.recipe.models_of(name)}.isdisjoint(names)
+    ]
     to_come = [each for each in stages if each.spec.kind == "train" and not models.folder.is_finished(each.name)]
     if not to_come:
         return
-    stand_ins = _StandIns(models, sketches)
+    stand_ins = _StandIns(models, sketches, tasks)
     with _nothing_remains(), _scratch(models.folder.path / SCRATCH) as scratch:
         for stage in to_come:
-            _check_best_metric(plan, stage, tasks[stage.name])
-            _try_stage(plan, stage, tasks[stage.name], stand_ins, scratch)
+            own = tasks_of_stage(stage, tasks)
+            _check_best_metric(plan, stage, own)
+            _check_steps(plan, stage, own)
+            _try_stage(plan, stage, own, stand_ins, scratch)
 
 
-def _try_stage(plan: Plan, stage: StagePlan, task: Task, stand_ins: "_StandIns", scratch: Path) -> None:
+def _try_stage(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task], stand_ins: "_StandIns", scratch: Path) -> None:
     def step(arguments: TrainingArguments) -> None:
-        _take_step(stage, _small(arguments, task, scratch), task, stand_ins)
+        _take_step(stage, _small(arguments, tasks, scratch), tasks, stand_ins)
 
     # The libraries raise whatever they like, and are given nothing here but what the recipe says.
     try:
@@ -104,35 +113,64 @@ def _try_stage(plan: Plan, stage: StagePlan, task: Task, stand_ins: "_StandIns",
         raise plan.recipe.error(place, f"{'.'.join(map(str, place))}: a step on two rows fails: {reason}") from error
 
 
-def _check_best_metric(plan: Plan, stage: StagePlan, task: Task) -> None:
+def _check_best_metric(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task]) -> None:
     """Whether what is to be the best by it is measured at all."""
     metric = stage.arguments.metric_for_best_model
-    measured = [*task.metrics, "loss"]
+    if stage.parts:
+        measured = [*(f"{name}_{each}" for name, task in tasks.items() for each in task.metrics), "mean", "loss"]
+    else:
+        measured = [*tasks[""].metrics, "loss"]
     if metric is None or metric.removeprefix("eval_") in measured:
         return
     place = ("stages", stage.name, "training", "metric_for_best_model")
     raise plan.recipe.error(place, f"{'.'.join(place)}: {unknown('metric', metric, measured)}")
 
 
-def _take_step(stage: StagePlan, arguments: TrainingArguments, task: Task, stand_ins: "_StandIns") -> None:
-    model, lora = stand_ins.student(stage, task), stage.spec.lora
+def _check_steps(plan: Plan, stage: StagePlan, tasks: Mapping[str, Task]) -> None:
+    """Whether each of several tasks is drawn at all."""
+    if not stage.parts:
+        return
+    arguments = stage.arguments
+    batch = int(arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size)
+    sizes = {name: 0 if task.train is None else len(task.train) for name, task in tasks.items()}
+    try:
+        steps_of_tasks(sizes, batch, stage.size_power, most_steps(arguments, sum(sizes.values()), batch))
+    except RequestError as error:
+        here = ("stages", stage.name)
+        keys = ("per_device_train_batch_size", "gradient_accumulation_steps")
+        place = plan.recipe.latest((*here, "data", "tasks"), *((*here, "training", key) for key in keys))
+        raise plan.recipe.error(place, f"stages.{stage.name}: {error}") from error
+
+
+def _take_step(
+    stage: StagePlan, arguments: TrainingArguments, tasks: Mapping[str, Task], stand_ins: "_StandIns"
+) -> None:
+    model, lora = stand_ins.student(stage), stage.spec.lora
     processes = PartialState().num_processes
+    train = {name: _few(task.labelled().train, processes, task.problem) for name, task in tasks.items()}
+    held_out = {name: _few(task.validation, processes, task.problem) for name, task in tasks.items()}
+    # Two rows may hold one class, of which not every metric can say something.
+    metrics: dict[str, Any] = {name: partial(_said, task.metrics) for name, task in tasks.items()}
+    several = bool(stage.parts)
     trainer = DistillationTrainer(
         model=model if lora is None else add_adapter(model, lora),
-        teacher=stand_ins.teacher(stage, task),
+        teacher=stand_ins.teacher(stage),
         objective=stage.objective,
         args=arguments,
-        train_dataset=_few(task.labelled().train, processes, task.problem),
-        eval_dataset=_few(task.validation, processes, task.problem),
-        processing_class=stand_ins.models.tokenizer(stage.name),
-        # Two rows may hold one class, of which not every metric can say something.
-        compute_metrics=lambda _: dict.fromkeys(task.metrics, 0.5),
+        train_dataset=train if several else train[""],
+        eval_dataset=held_out_of_tasks(held_out) if several else held_out[""],
+        processing_class=stand_ins.models.tokenizer(next(iter(stage.parts.values()), stage.name)),
+        compute_metrics=metrics if several else metrics[""],
         cache=CacheSettings(use="never"),
         parts=stage.make_parts(),
         callbacks=[_StopAfterOneStep()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+
+
+def _said(metrics: Sequence[str], _: object) -> dict[str, float]:
+    return dict.fromkeys(metrics, 0.5)
 
 
 class _StopAfterOneStep(TrainerCallback):
@@ -156,11 +194,11 @@ def _few(rows: Any, processes: int, problem: Problem) -> Any:
     return Dataset.from_dict(problem.shortened(few, _LETTERS), features=rows.features)
 
 
-def _small(arguments: TrainingArguments, task: Task, scratch: Path) -> TrainingArguments:
+def _small(arguments: TrainingArguments, tasks: Mapping[str, Task], scratch: Path) -> TrainingArguments:
     """The same arguments for two rows: everything that happens at some time happens at the first step."""
     small = copy.copy(arguments)
     small.output_dir = str(scratch)
-    small.max_steps = _steps(arguments, task)
+    small.max_steps = _steps(arguments, tasks)
     small.per_device_train_batch_size = min(_ROWS, arguments.per_device_train_batch_size)
     small.per_device_eval_batch_size = min(_ROWS, arguments.per_device_eval_batch_size)
     small.gradient_accumulation_steps = 1
@@ -178,29 +216,37 @@ def _small(arguments: TrainingArguments, task: Task, scratch: Path) -> TrainingA
     return small
 
 
-def _steps(arguments: TrainingArguments, task: Task) -> int:
+def _steps(arguments: TrainingArguments, tasks: Mapping[str, Task]) -> int:
     """About as many as the training will take, by which learning rates are scheduled."""
-    if arguments.max_steps > 0 or task.train is None:
+    rows = sum(len(task.train) for task in tasks.values() if task.train is not None)
+    if arguments.max_steps > 0 or not rows:
         return max(int(arguments.max_steps), 1)
     batch = int(arguments.train_batch_size) * int(arguments.gradient_accumulation_steps * arguments.world_size)
     epochs = float(arguments.num_train_epochs)
-    return max(1, round(epochs * max(1, len(task.train) // batch)))
+    return max(1, round(epochs * max(1, rows // batch)))
 
 
 class _StandIns:
     """Models of the real sizes, with random weights and the labels of the data."""
 
-    def __init__(self, models: Models, sketches: Mapping[str, PreTrainedModel]) -> None:
+    def __init__(self, models: Models, sketches: Mapping[str, PreTrainedModel], tasks: Mapping[str, Task]) -> None:
         self.models = models
         self.sketches = sketches
+        self.tasks = tasks
         self.made: dict[str, PreTrainedModel] = {}
 
-    def student(self, stage: StagePlan, task: Task) -> PreTrainedModel:
+    def student(self, stage: StagePlan) -> PreTrainedModel:
         """What the stage trains, before an adapter is put around it."""
-        return self._like(self.sketches[stage.name].config, task)
+        if stage.parts:
+            return model_from_config(copy.deepcopy(self.sketches[stage.name].config))
+        return self._like(self.sketches[stage.name].config, self.tasks[stage.name])
 
-    def teacher(self, stage: StagePlan, task: Task) -> Teacher | None:
+    def teacher(self, stage: StagePlan) -> Teacher | None:
         """Who teaches it."""
+        if stage.parts:
+            of_each = {task: self.teacher(self.models.plan.stages[name]) for task, name in stage.parts.items()}
+            return None if stage.spec.teacher is None else ByTaskTeacher(of_each)
+        task = self.tasks[stage.name]
         if stage.recorded is not None:
             return self.models.recorded(stage)
         names = stage.teaching_models[:1] if stage.candidates else stage.teaching_models

@@ -16,6 +16,7 @@ from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.heads import name_architecture
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import load_classifier, load_tokenizer, merge_adapter
+from distilnlp.models.task_heads import check_one_task
 from distilnlp.outputs import Needs, Outputs
 from distilnlp.typed import typed
 
@@ -99,4 +100,5 @@ def load_teacher(
     if not isinstance(model, str | Path):
         raise RequestError(f"a teacher is a folder, a Hub id or a model of transformers; got {type(model).__name__}")
     loaded = load_classifier(model, require_head=True)
+    check_one_task(loaded.config, str(model))
     return FrozenTeacher(loaded, tokenizer if tokenizer is not None else load_tokenizer(model))

@@ -1,6 +1,6 @@
 """What the trainer is given: types, settings and optimizers that would train nothing, or something else than asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "check_types",
     "classifier",
     "refuse_arguments",
+    "refuse_for_tasks",
     "refuse_sharding",
 ]
 
@@ -53,7 +54,8 @@ def check_types(
             raise RequestError(f"{name} is of type {type(value).__name__}: give {needed}")
     if max_length is not None and (not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 1):
         raise RequestError(f"max_length is {max_length!r}: give a number of tokens, 1 or more, or None")
-    if compute_metrics is not None and not callable(compute_metrics):
+    functions = list(compute_metrics.values()) if isinstance(compute_metrics, Mapping) else [compute_metrics]
+    if compute_metrics is not None and not all(each is None or callable(each) for each in functions):
         raise RequestError(
             f"compute_metrics is of type {type(compute_metrics).__name__}: give a function of an EvalPrediction, as "
             "make_compute_metrics makes"
@@ -148,3 +150,16 @@ def refuse_sharding(args: TrainingArguments, *, fsdp: bool, deepspeed: bool) -> 
             "encoder that has to be distilled fits on one device: use DistributedDataParallel (accelerate launch "
             "--multi_gpu)"
         )
+
+
+def refuse_for_tasks(args: TrainingArguments | None, parts: Sequence[Part]) -> None:
+    """Raise RequestError for what a training of several tasks cannot do."""
+    strategy = None if args is None else str(args.train_sampling_strategy)
+    if strategy is not None and not strategy.endswith("random"):
+        raise RequestError(
+            f"train_sampling_strategy is {strategy}, and with several tasks their sizes say which step is of which:"
+            " leave it out"
+        )
+    for part in parts:
+        if part.weight > 0 or part.uses_teacher or part.holds_teacher:
+            raise RequestError(f"{part.name} follows a model of one task, and the student has several: leave it out")

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_pt_utils import AcceleratorConfig, LengthGroupedSampler
 
 from distilnlp.data.collate import Masks
+from distilnlp.data.mixture import TaskSampler
 from distilnlp.data.sampler import LengthBucketSampler, bucket_stream
 from distilnlp.errors import RequestError
 
@@ -24,7 +25,7 @@ class EpochOfSampler(TrainerCallback):
     Accelerate does not reach the sampler when several processes resume within an epoch.
     """
 
-    sampler: LengthBucketSampler | None = None
+    sampler: LengthBucketSampler | TaskSampler | None = None
     masks: Masks | None = None
     _generator: torch.Generator | None = None
     _seed = 0

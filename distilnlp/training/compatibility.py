@@ -22,7 +22,15 @@ from distilnlp.models.labels import label_names_of, label_order
 from distilnlp.outputs import ModelInfo, Needs
 from distilnlp.part import Part
 from distilnlp.problems import TEACHER_TEXT, Problem, problem_of_config
-from distilnlp.teachers import EnsembleTeacher, FrozenTeacher, RecordedTeacher, ScoringTeacher, Teacher, VirtualTeacher
+from distilnlp.teachers import (
+    ByTaskTeacher,
+    EnsembleTeacher,
+    FrozenTeacher,
+    RecordedTeacher,
+    ScoringTeacher,
+    Teacher,
+    VirtualTeacher,
+)
 from distilnlp.teachers.ensemble import answering, members_of
 
 __all__ = [
@@ -188,8 +196,10 @@ def check_no_shared_weights(student: PreTrainedModel, teacher: object) -> None:
 
 def models_of(teacher: object) -> list[nn.Module]:
     """The models that answer, as far as they are there before the training."""
+    of_tasks = teacher.members.values() if isinstance(teacher, ByTaskTeacher) else [teacher]
+    members = [each for one in of_tasks for each in members_of(one).values()]
     # A teacher that follows the training has no model before it.
-    found = [None if isinstance(each, Part) else getattr(each, "model", None) for each in members_of(teacher).values()]
+    found = [None if isinstance(each, Part) else getattr(each, "model", None) for each in members]
     return [model for model in found if isinstance(model, nn.Module)]
 
 

@@ -19,7 +19,7 @@ from distilnlp.outputs import Outputs
 from distilnlp.problems import Problem
 from distilnlp.report.scores import compute_scores
 
-__all__ = ["joined_scores", "joins", "logits_alone", "measured"]
+__all__ = ["joined_scores", "joins", "logits_alone", "means_of_tasks", "measured"]
 
 Logits = Tensor | tuple[Tensor, ...]
 
@@ -37,6 +37,7 @@ def measured(problem: Problem, logits: Tensor, batch: Mapping[str, Tensor]) -> t
         the loss is no number for vectors that are learned without labels: what is no number is the best of nothing.
     """
     logits, batch = problem.scored(logits, batch)
+    problem = problem.of_batch(batch)
     loss = (
         logits.new_full((), torch.nan)
         if problem.taught_alone
@@ -60,6 +61,29 @@ def logits_alone(then: Callable[[Any, Any], Any] | None) -> Callable[[Logits, An
         return alone if then is None else then(alone, labels)
 
     return take
+
+
+def means_of_tasks(metrics: Mapping[str, float], tasks: Sequence[str], prefix: str) -> dict[str, float]:
+    """Of several tasks the mean of their losses and, where each has one, of their main scores, which come first.
+
+    Args:
+        metrics: of all, as Trainer calls them: ``eval_<task>_loss``, ``eval_<task>_accuracy``.
+        tasks: those that were measured.
+        prefix: ``eval``.
+    """
+    told = ("loss", "runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+    losses, scores = [], []
+    for task in tasks:
+        start = f"{prefix}_{task}_"
+        # Of names that begin alike, as `mnli` and `mnli_2`, the longer one has its own.
+        longer = tuple(f"{prefix}_{each}_" for each in tasks if each != task and f"{prefix}_{each}_".startswith(start))
+        own = {
+            k.removeprefix(start): v for k, v in metrics.items() if k.startswith(start) and not k.startswith(longer)
+        }
+        losses += [own["loss"]] if "loss" in own else []
+        scores += [value for name, value in own.items() if name not in told][:1]
+    means = {f"{prefix}_loss": losses, f"{prefix}_mean": scores}
+    return {name: sum(each) / len(each) for name, each in means.items() if len(each) == len(tasks)}
 
 
 def joins(problem: Problem, texts: Dataset, inputs: int) -> bool:

@@ -7,11 +7,13 @@ what its forward returns while it trains.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.losses import Objective
@@ -19,9 +21,24 @@ from distilnlp.models.capture import Capture, model_info
 from distilnlp.models.heads import head_logits
 from distilnlp.outputs import Answers, ModelInfo, Needs, Outputs
 from distilnlp.part import Part, Pass, Training
-from distilnlp.problems import problem_of_config
+from distilnlp.problems import Problem, problem_of_config
+from distilnlp.problems.several_tasks import SeveralTasks
 
-__all__ = ["ObjectiveHook"]
+__all__ = ["ObjectiveHook", "OfTask"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OfTask:
+    """What one of several tasks learns by.
+
+    Args:
+        objective: resolved.
+        student, teacher: the sizes of the model of this task alone, and of its teacher; None without one.
+    """
+
+    objective: Objective
+    student: ModelInfo
+    teacher: ModelInfo | None
 
 
 class ObjectiveHook(Part):
@@ -34,13 +51,21 @@ class ObjectiveHook(Part):
         objective: resolved.
         teacher: its sizes; None without one.
         parts: the others of the training, of which each that has a weight adds a term.
+        tasks: of a student of several tasks what each learns by and from, by name, in place of the first two.
     """
 
     name = "modules"  # and so the checkpoint's file is distilnlp_modules.safetensors
 
-    def __init__(self, objective: Objective, teacher: ModelInfo | None, parts: Sequence[Part] = ()) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        teacher: ModelInfo | None,
+        parts: Sequence[Part] = (),
+        tasks: Mapping[str, OfTask] = MappingProxyType({}),
+    ) -> None:
         self.objective = objective
         self.teacher = teacher
+        self.tasks = tasks
         self.parts = tuple(part for part in parts if part.weight > 0)
         self._freezes = any(part.freezes for part in parts)
         self._modules = nn.ModuleDict()
@@ -51,13 +76,17 @@ class ObjectiveHook(Part):
     def needs_student(self) -> Needs:
         """What the objective and the terms of the parts read of the student."""
         needs = self.objective.needs_student()
+        for each in self.tasks.values():
+            needs |= each.objective.needs_student()
         for part in self.parts:
             needs |= part.needs_student()
         return needs
 
     def needs_teacher(self) -> Needs:
-        """What they read of the teacher."""
-        needs = self.objective.needs_teacher()
+        """What they read of the teacher; of one of several tasks, under its name."""
+        needs = Needs(members={name: each.objective.needs_teacher() for name, each in self.tasks.items()})
+        if not self.tasks:
+            needs = self.objective.needs_teacher()
         for part in self.parts:
             needs |= part.needs_teacher()
         return needs
@@ -66,13 +95,27 @@ class ObjectiveHook(Part):
         """Hang capture and objective on the student. Raises RequestError for a layer that it has not."""
         with torch.random.fork_rng(devices=[]):  # a projection must not change the student's dropout
             torch.manual_seed(training.seed)
-            modules = self.objective.make_modules(model_info(training.student), self.teacher)
+            modules = self._make_modules(training.student)
         self.auxiliary_modules = self._modules = modules.to(training.device)
         self._capture = Capture(training.student, self.needs_student(), learns=not self._freezes)
         self._handles = [
             training.model.register_forward_pre_hook(self._before, with_kwargs=True),
             training.model.register_forward_hook(self._after),
         ]
+
+    def _make_modules(self, student: PreTrainedModel) -> nn.ModuleDict:
+        if not self.tasks:
+            return self.objective.make_modules(model_info(student), self.teacher)
+        made = {name: each.objective.make_modules(each.student, each.teacher) for name, each in self.tasks.items()}
+        return nn.ModuleDict({name: modules for name, modules in made.items() if len(modules)})
+
+    def _of_batch(self, problem: Problem, batch: Mapping[str, Tensor]) -> tuple[Objective, nn.ModuleDict]:
+        """What a batch is compared by."""
+        if not isinstance(problem, SeveralTasks):
+            return self.objective, self._modules
+        name = problem.task_of(batch).name
+        modules = self._modules[name] if name in self._modules else nn.ModuleDict()
+        return self.tasks[name].objective, cast("nn.ModuleDict", modules)
 
     def finish(self) -> None:
         """Leave the student as it was: no hook, its own attention function."""
@@ -103,11 +146,13 @@ class ObjectiveHook(Part):
             return output
         (fed, batch, progress), self._fed = self._fed, None
         problem = problem_of_config(self._capture.model.config)
+        objective, modules = self._of_batch(problem, batch)
         logits, batch = problem.scored(head_logits(output), batch)
         student = self._capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
-        student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch))
+        own = None if student.problem is None else problem.of_batch(batch)
+        student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch), problem=own)
         teacher = fed(student) if callable(fed) else fed
-        total, raw = self.objective(student, teacher, batch, self._modules, progress)
+        total, raw = objective(student, teacher, batch, modules, progress)
         values = list(raw.values())
         answer = teacher if isinstance(teacher, Outputs) else None
         alone = any(part.alone for part in self.parts)

@@ -31,6 +31,7 @@ from distilnlp.data.inspect import (
     token_lengths,
     visible_part,
 )
+from distilnlp.data.mixture import SIZE_POWER, TaskRows, TaskSampler, most_steps
 from distilnlp.data.nested import flat_dataset, flat_rows
 from distilnlp.data.sampler import LengthBucketSampler
 from distilnlp.data.teacher_inputs import TEACHER_INPUTS, own_dataset, own_mask, own_rows
@@ -49,6 +50,7 @@ from distilnlp.problems import ALIGNMENT, TEACHER_ALIGNMENT, TEACHER_TEXT, Probl
 from distilnlp.problems.base import label_feature
 from distilnlp.problems.masking import SHARE, Masking
 from distilnlp.problems.reading import Reader
+from distilnlp.problems.several_tasks import TASK_ID
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.teachers.ensemble import answering
@@ -56,10 +58,11 @@ from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
 from distilnlp.training.candidates import take_best
-from distilnlp.training.measuring import joined_scores, joins, logits_alone, measured
-from distilnlp.training.objective_hook import ObjectiveHook
+from distilnlp.training.measuring import joined_scores, joins, logits_alone, means_of_tasks, measured
+from distilnlp.training.objective_hook import ObjectiveHook, OfTask
 from distilnlp.training.own_tokens import aligns, answers_to, check_compares, check_parts_compare, own_reader
 from distilnlp.training.parts import Parts
+from distilnlp.training.task_sides import TaskSide, TaskSides
 from distilnlp.training.term_log import TermLog
 
 __all__ = ["DistillationTrainer"]
@@ -67,6 +70,7 @@ __all__ = ["DistillationTrainer"]
 logger = logging.getLogger(__name__)
 
 EVAL = "eval_dataset"
+Metrics = Callable[[EvalPrediction], dict[str, float]]
 
 
 class DistillationTrainer(Trainer):
@@ -88,15 +92,19 @@ class DistillationTrainer(Trainer):
             scaled to a mean of 1), or already tokenised: a `datasets.Dataset`, a DataFrame or a list of rows (see
             `as_dataset`). ``eval_dataset`` may be a dict of them; classes that it counts in another order are put into
             ours. Both may be streams (`datasets.IterableDataset`), for which ``args.max_steps`` says when training
-            ends.
+            ends. A student of several tasks (`join_tasks`) has a dict of data for both, by task, and a teacher for
+            each (`ByTaskTeacher`).
         processing_class: the student's tokenizer; default: the teacher's.
         max_length: tokens to which texts are truncated; default: what the tokenizer and the models take, 512 at most.
         compute_metrics: as for Trainer; default: accuracy, Pearson and Spearman, or average precision and F1, by the
-            kind of the labels; several labels are decided by ``decision_thresholds`` of the student's config.
+            kind of the labels; several labels are decided by ``decision_thresholds`` of the student's config. Of
+            several tasks a dict of them, by task.
         keep_adapter: save LoRA adapters as such; by default `save_model` merges them into the weights.
         parts: what else follows the training (see `Part`).
         keep_checkpoints: steps after which a checkpoint is written and stays, whatever ``args.save_steps`` and
             ``args.save_total_limit`` are.
+        size_power: of several tasks: an optimizer step is of one of them, as often as its size to this power says
+            (`distilnlp.data.mixture.TaskSampler`).
         cache: whether the teacher's answers are kept on disk and read from there from the second time on; default:
             where that pays (see `CacheSettings`).
         kwargs: passed on to Trainer (``model_init``, ``callbacks``, ``optimizers``, ...).
@@ -119,15 +127,16 @@ class DistillationTrainer(Trainer):
         teacher: Teacher | PreTrainedModel | str | Path | None = None,
         objective: Objective | None = None,
         args: TrainingArguments | None = None,
-        train_dataset: Dataset[Any] | None = None,
+        train_dataset: Dataset[Any] | Mapping[str, Dataset[Any]] | None = None,
         eval_dataset: Dataset[Any] | dict[str, Dataset[Any]] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         max_length: int | None = None,
-        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        compute_metrics: Metrics | Mapping[str, Metrics] | None = None,
         keep_adapter: bool = False,
         cache: CacheSettings | None = None,
         parts: Sequence[Part] = (),
         keep_checkpoints: Collection[int] = (),
+        size_power: float = SIZE_POWER,
         **kwargs: Any,
     ) -> None:
         arguments.check_types(model, objective, args, processing_class, max_length, cache, parts, compute_metrics)
@@ -137,15 +146,19 @@ class DistillationTrainer(Trainer):
         student = arguments.classifier(model)
         if student is not None and problem_of_config(student.config).apart:
             teacher = compatibility.scoring_teacher(teacher, processing_class)
+        self._sides = sides = TaskSides.of(student, teacher)
         self.teacher = teacher
         self.keep_adapter = keep_adapter
+        self.size_power = size_power
         self.cache = cache or CacheSettings()
         self._cached: CachedTeacher | None = None
         self._resumed: Path | None = None
         # Of the last training, where parts offered other weights than the student's own: how each scored, best first.
         self.candidate_scores: dict[str, float] = {}
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
-        train_dataset, eval_dataset = as_dataset(train_dataset, "train_dataset"), as_datasets(eval_dataset, EVAL)
+        train_dataset = (as_dataset if sides is None else as_datasets)(train_dataset, "train_dataset")
+        eval_dataset = as_datasets(eval_dataset, EVAL)
+        parts_of_data = None if sides is None else sides.named(train_dataset, "train_dataset", every=True)
         if isinstance(train_dataset, datasets.IterableDataset):
             prepare_for_stream(args)
         if args is not None:
@@ -156,7 +169,8 @@ class DistillationTrainer(Trainer):
         if own is not None and own.labels_itself:
             train_dataset, eval_dataset = texts_alone(train_dataset), texts_alone(eval_dataset)
         train_dataset = count_labels_as(train_dataset, None, "train_dataset", own)
-        visible = visible_part(train_dataset)
+        # Of several tasks each is looked at by itself.
+        visible = visible_part(train_dataset) if sides is None else None
         self.label_names_of_data = dataset_label_names(visible)
         self._label_names = self.label_names_of_data or (None if student is None else label_names_of(student))
         collates = tokenizer is not None and kwargs.get("data_collator") is None
@@ -169,6 +183,11 @@ class DistillationTrainer(Trainer):
             None if teacher is None else compatibility.reads_other_tokens(kind, tokenizer, teacher.tokenizer, visible)
         )
         compatibility.check_members(teacher, visible, own)
+        if sides is not None:
+            arguments.refuse_for_tasks(args, parts)
+            sides.check_tokens(tokenizer, parts_of_data)
+            if parts_of_data is not None:
+                sides.take_labels(parts_of_data)
         translated = TEACHER_TEXT in (getattr(visible, "column_names", None) or ())
         self._own_reader: Reader | None = None
         self._optimizer_is_given = kwargs.get("optimizers", (None, None))[0] is not None
@@ -190,24 +209,16 @@ class DistillationTrainer(Trainer):
         self._texts: WeakKeyDictionary[datasets.Dataset, datasets.Dataset] = WeakKeyDictionary()
         self._evaluated: Any = None
         eval_dataset = self._to_tokens(eval_dataset, EVAL)
-        problem = dataset_problem(visible if visible is not None else eval_dataset, own) or own
+        problem = (
+            own if sides is not None else dataset_problem(eval_dataset if visible is None else visible, own) or own
+        )
         super().__init__(
             model=model,
             args=args,
-            train_dataset=scale_weights(
-                to_tokens(
-                    train_dataset,
-                    self._makers,
-                    max_length,
-                    words=self._reads_words,
-                    teacher=self._own_reader,
-                    **self._read_as,
-                ),
-                "train_dataset",
-            ),
+            train_dataset=self._train_tokens(train_dataset),
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            compute_metrics=compute_metrics or self._metrics_of(problem, eval_dataset),
+            compute_metrics=self._metrics(compute_metrics, problem, eval_dataset),
             preprocess_logits_for_metrics=logits_alone(kwargs.pop("preprocess_logits_for_metrics", None)),
             **kwargs,
         )
@@ -225,6 +236,8 @@ class DistillationTrainer(Trainer):
             self.data_collator = make_collator(tokenizer, self.student.config.num_labels, padding, problem)
             if self._own_reader is not None:
                 self.data_collator = self.data_collator.with_teacher(self._own_reader.tokenizer)
+            if sides is not None:
+                self.data_collator = sides.collator(tokenizer)
         self.train_dataset = by_length(self.train_dataset, self.args, *self._batch_and_seed())
         self.model_accepts_loss_kwargs = False
         # It would look at the loss of every step, and so wait for the device, to hide a NaN that `TermLog` names.
@@ -239,10 +252,16 @@ class DistillationTrainer(Trainer):
         compatibility.check_no_shared_weights(self.student, teacher)
         compatibility.match_problem(self.student, dataset_problem(visible, own))
         # Not `objective`: hyperparameter_search keeps its own under that name.
-        self.distillation_objective = compatibility.resolve_objective(
-            objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher, following
-        )
-        compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
+        of_tasks: dict[str, OfTask] = {}
+        if sides is not None:
+            rows = self.train_dataset if isinstance(self.train_dataset, TaskRows) else TaskRows({})
+            of_tasks = sides.resolved(objective, parts_of_data or {}, rows, self.args, following)
+            self.distillation_objective = next(iter(of_tasks.values())).objective
+        else:
+            self.distillation_objective = compatibility.resolve_objective(
+                objective, self.student, info, self.train_dataset, self.args, self._label_names, teacher, following
+            )
+            compatibility.match_labels(self.student, teacher, self.label_names_of_data, self.distillation_objective)
         if self._other_tokens:
             makers = (tokenizer, teacher.tokenizer if teacher is not None else None)
             check_compares(
@@ -254,7 +273,7 @@ class DistillationTrainer(Trainer):
                 getattr(self.train_dataset, "column_names", None),
             )
             check_parts_compare(following, self._other_tokens)
-        elif teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
+        elif sides is None and teacher is not None and teacher.tokenizer is not None and tokenizer is not None:
             compatibility.check_same_tokens(tokenizer, teacher.tokenizer, text_sample(visible))
         # Of the first student, as Trainer's own list of columns is: between the trials of a search there is none.
         reads_words = self._reads_words or (problem is not None and problem.labels_itself)
@@ -266,13 +285,18 @@ class DistillationTrainer(Trainer):
             *self.label_names,
             *(["words"] if reads_words else []),
             *((*TEACHER_INPUTS, ALIGNMENT, TEACHER_ALIGNMENT) if self._other_tokens else ()),
+            *(() if sides is None else (TASK_ID,)),
         }
+        if sides is not None:  # an evaluation reads it too
+            self._signature_columns = cast("None", [*self._student_columns(), "label", "label_ids", "labels", TASK_ID])
         self._columns = sorted(read | self._student_columns() | (teacher.columns if teacher is not None else set()))
         self._label_names = self.label_names_of_data or label_names_of(self.student)
         self._check_class_ids(self.train_dataset, "train_dataset")
         self._check_class_ids(self.eval_dataset, EVAL)
-        self._terms = TermLog(self.distillation_objective, following)
-        self._hook = ObjectiveHook(self.distillation_objective, info, following)
+        # A term that becomes another loss from task to task, as `response` does, is logged as it was called.
+        logged = objective if sides is not None and objective is not None else self.distillation_objective
+        self._terms = TermLog(logged, following)
+        self._hook = ObjectiveHook(self.distillation_objective, info, following, of_tasks)
         # The teacher first, which may copy the student before anything hangs on it; the objective's hook, which
         # replaces what the student returns, last.
         self._parts = Parts([*following, self._hook])
@@ -378,6 +402,9 @@ class DistillationTrainer(Trainer):
             return
         needs = self._hook.needs_teacher()
         self.teacher.prepare(self.args.device, needs)
+        if self._sides is not None and isinstance(self.train_dataset, TaskRows):
+            self._sides.confirm_labels(self._hook.tasks, self.train_dataset, self.data_collator, self.args)
+            return
         if answering(self.teacher, needs):
             confirm_labels(
                 self.teacher,
@@ -449,10 +476,16 @@ class DistillationTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """As in Trainer, in batches of like length; with a cache each comes with the teacher's answers to it."""
         lengths = token_lengths(self.train_dataset) if self.args.train_sampling_strategy == "random" else None
+        sampler: LengthBucketSampler | TaskSampler
         with self._reading_for_training():
-            if lengths is None:
+            if isinstance(self.train_dataset, TaskRows):
+                most = most_steps(self.args, len(self.train_dataset), self._batch_and_seed()[0])
+                sampler = TaskSampler(self.train_dataset.lengths, *self._batch_and_seed(), self.size_power, most)
+            elif lengths is None:
                 return super().get_train_dataloader()
-            sampler = self._epochs.sampler = LengthBucketSampler(lengths, *self._batch_and_seed())
+            else:
+                sampler = LengthBucketSampler(lengths, *self._batch_and_seed())
+            self._epochs.sampler = sampler
             # Upstream's own get_train_dataloader is this call; a sampler of another kind has no public way in.
             data = cast("Dataset[Any]", self.train_dataset)
             return self._get_dataloader(data, "Training", self._train_batch_size, lambda _: sampler, is_training=True)
@@ -513,7 +546,13 @@ class DistillationTrainer(Trainer):
         else:
             eval_dataset = self._accepted(as_datasets(eval_dataset, EVAL), EVAL)
         self._evaluated = self._set_named(eval_dataset)
-        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        measured = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        sets = self.eval_dataset if eval_dataset is None else eval_dataset
+        if self._sides is None or not isinstance(sets, dict):
+            return measured
+        means = means_of_tasks(measured, list(sets), metric_key_prefix)
+        self.log(means)
+        return measured | means
 
     def _set_named(self, asked: Any) -> Any:
         """The evaluation set that is asked for: itself, one of several by its name, or the trainer's own."""
@@ -521,15 +560,36 @@ class DistillationTrainer(Trainer):
             return self.eval_dataset[asked] if isinstance(self.eval_dataset, dict) and asked else self.eval_dataset
         return asked
 
-    def _metrics_of(
-        self, problem: Problem | None, held_out: Any
-    ) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    def _metrics(self, given: Any, problem: Problem | None, held_out: Any) -> Metrics | None:
+        """What an evaluation is told by: what is given, else the scores of the kind of task; of several, of each."""
+        sides = self._sides
+        if sides is None:
+            return cast("Metrics | None", given) or self._metrics_of(problem, held_out)
+        own = {
+            name: (given or {}).get(name) or self._metrics_of(side.problem, (held_out or {}).get(name), side)
+            for name, side in sides.sides.items()
+        }
+
+        def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+            compute = own[list(own)[int(self._evaluated[0][TASK_ID])]]
+            return {} if compute is None else compute(prediction)
+
+        return compute_metrics
+
+    def _metrics_of(self, problem: Problem | None, held_out: Any, side: TaskSide | None = None) -> Metrics | None:
         """The scores that a kind of task is told by; of texts in windows, and of answers, those of joined inputs."""
         if problem is None:
             return None
         first = next(iter(held_out.values()), None) if isinstance(held_out, dict) else held_out
         metrics = problem.metrics_for(None, label_feature(getattr(first, "features", None) or {}))
-        plain = make_compute_metrics(metrics, problem, lambda: self.student.config, lambda: self._label_names)
+
+        def config() -> PreTrainedConfig:
+            return self.student.config if side is None else side.sketch.config
+
+        def names() -> tuple[str, ...] | None:
+            return self._label_names if side is None else side.label_names
+
+        plain = make_compute_metrics(metrics, problem, config, names)
 
         def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
             logits = prediction.predictions
@@ -540,9 +600,9 @@ class DistillationTrainer(Trainer):
             if texts is None or partial or not joins(problem, texts, len(logits)):
                 return {} if plain is None else plain(prediction)
             tokenizer = cast("PreTrainedTokenizerBase", self.processing_class)  # that has made the tokens
-            config, settings = self.student.config, self._read_as["settings"]
+            settings = self._read_as["settings"]
             return joined_scores(
-                np.asarray(logits), texts, tokenizer, self._max_length, problem, config, settings, self._label_names
+                np.asarray(logits), texts, tokenizer, self._max_length, problem, config(), settings, names()
             )
 
         return compute_metrics
@@ -573,7 +633,43 @@ class DistillationTrainer(Trainer):
         self._check_class_ids(dataset, argument)
         return dataset
 
+    def _train_tokens(self, dataset: Any) -> Any:
+        if self._sides is not None:
+            named = self._sides.named(dataset, "train_dataset", every=True)
+            return None if named is None else TaskRows(self._tokens_of_tasks(named, "train_dataset"))
+        tokens = to_tokens(
+            dataset,
+            self._makers,
+            self._max_length,
+            words=self._reads_words,
+            teacher=self._own_reader,
+            **self._read_as,
+        )
+        return scale_weights(tokens, "train_dataset")
+
+    def _tokens_of_tasks(self, data: Mapping[str, Any], argument: str) -> dict[str, Any]:
+        """The data of several tasks, tokenised each as its kind reads them."""
+        made = {}
+        for name, each in data.items():
+            made[name] = cast("TaskSides", self._sides).tokens(
+                each,
+                name,
+                self._makers,
+                self._max_length,
+                f"{argument}[{name!r}]",
+                words=self._reads_words and argument != EVAL,
+                held_out=argument == EVAL,
+            )
+            if argument == EVAL and made[name] is not each:
+                self._texts[made[name]] = each
+        return made
+
     def _to_tokens(self, dataset: Any, argument: str) -> Any:
+        if self._sides is not None:
+            if isinstance(dataset, datasets.Dataset) and TASK_ID in dataset.column_names:
+                return dataset
+            named = self._sides.named(dataset, argument, every=False)
+            return None if named is None else self._tokens_of_tasks(named, EVAL)
         if isinstance(dataset, dict):
             return {name: self._to_tokens(each, f"{argument}[{name!r}]") for name, each in dataset.items()}
         dataset = count_labels_as(dataset, self._label_names, argument, self._read_as["problem"])
@@ -583,6 +679,8 @@ class DistillationTrainer(Trainer):
         return tokens
 
     def _check_class_ids(self, dataset: Any, argument: str) -> None:
+        if self._sides is not None:
+            return  # each task's are looked at when they are tokenised
         if isinstance(dataset, dict):
             for name, each in dataset.items():
                 self._check_class_ids(each, f"{argument}[{name!r}]")

@@ -31,6 +31,7 @@ def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
             settings.append(f"{here}.training.max_steps=2")
         if spec.data is not None and spec.data.task is not None:  # whose words the tiny tokenizer does not know
             settings.append(f"{here}.data.task={csv_file}")
+        settings += [f"{here}.data.tasks.{task}.task={csv_file}" for task in spec.tasks]
         if isinstance(spec.teacher, str) and checkpoint_step(spec.teacher) is not None:
             settings.append(f"{here}.teacher={as_stage(spec.teacher)}@checkpoint-1")
     return settings
@@ -42,5 +43,6 @@ def test_a_scheme_runs_to_its_end(name: str, tmp_path: Path, start_weights: str,
     recipe = load_recipe(name, settings_for(name, start_weights, csv_file))
     report = run_recipe(recipe, tmp_path / "run")
     rows = {row.stage: row for row in report.stages}
-    assert recipe.stages.keys() <= rows.keys()
-    assert rows[list(recipe.stages)[-1]].score is not None
+    models = recipe.by_task().stages  # of a stage with several tasks one for each
+    assert models.keys() <= rows.keys()
+    assert rows[list(models)[-1]].score is not None

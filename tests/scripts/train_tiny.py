@@ -10,18 +10,29 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from datasets import ClassLabel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
+from distilnlp.losses import (
+    AttentionScores,
+    HardLabel,
+    HiddenState,
+    Objective,
+    Response,
+    Schedule,
+    SoftTarget,
+    get_loss,
+)
+from distilnlp.models.task_heads import join_tasks
 from distilnlp.parts import PARTS
-from distilnlp.teachers import CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
+from distilnlp.teachers import ByTaskTeacher, CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
-from tests.runs import all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
-from tests.tiny import piece_tokenizer
+from tests.runs import NAMES, all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
+from tests.tiny import piece_tokenizer, tiny_tokenizer, toy_dataset
 from tests.training import test_ranking as ranking
 from tests.training import test_retrieval as retrieval
 
@@ -46,6 +57,7 @@ OBJECTIVES = {
         [(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, get_loss("hidden_state_cosine"))]
     ),
     "other tokens": lambda: Objective([(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, HiddenState())]),
+    "several tasks": lambda: Objective([(1.0, HardLabel()), (1.0, Response()), (1.0, HiddenState())]),
     "queue": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("crd", queue=16, dimension=8))]),
     "ranking": lambda: ranking.OBJECTIVE,
     "retrieval": lambda: retrieval.OBJECTIVE,
@@ -63,6 +75,28 @@ CHANGING: dict[str, dict[str, object]] = {
 }
 # Students of queries with their texts, and their cross-encoder.
 STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}
+
+
+def _of_tasks() -> dict[str, Any]:
+    """Two tasks of other labels, each with a teacher of another width, so that each has a projection of its own."""
+    names = {"a": NAMES, "b": ("no", "yes")}
+    sizes = {"a": {}, "b": {"hidden": 24}}
+    tokenizer = tiny_tokenizer()
+    return {
+        "model": without_dropout(
+            join_tasks({name: student_model(hidden=16, label_names=own) for name, own in names.items()})
+        ),
+        "teacher": ByTaskTeacher(
+            {
+                name: FrozenTeacher(teacher_model(label_names=own, **sizes[name]), tokenizer)
+                for name, own in names.items()
+            }
+        ),
+        "train_dataset": {
+            "a": dataset(32),
+            "b": toy_dataset(24, seed=1, classes=2).cast_column("label", ClassLabel(names=list(names["b"]))),
+        },
+    }
 
 
 def _of_queries(student: str) -> dict[str, Any]:
@@ -130,7 +164,8 @@ def train_tiny(
     The teacher may be one that ``follows`` the student: its ``average``, or ``peers``; ``part`` is one of `CHANGING`.
     Of an objective for queries the student is one that puts texts in order, which is measured at the end: `METRICS`.
 
-    The teacher of ``other tokens`` cuts words into pieces.
+    ``several tasks`` are learned by one student from a teacher each. The teacher of ``other tokens`` cuts words into
+    pieces.
 
     The objective ``masked words`` is learned from texts alone, by models with a head for words; what both read is
     kept in `inputs_file`.
@@ -148,6 +183,8 @@ def train_tiny(
         inputs = _Inputs(teacher=settings["teacher"], student=settings["model"])
     elif objective in STUDENTS:
         settings |= _of_queries(objective)
+    elif objective == "several tasks":
+        settings |= _of_tasks()
     else:
         if objective == "other tokens":
             pieces = piece_tokenizer()
