@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
 from distilnlp.parts import PARTS
-from distilnlp.teachers import CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
+from distilnlp.teachers import Branches, CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
 from tests.runs import all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
@@ -42,6 +42,7 @@ OBJECTIVES = {
     ),
     "jacobian": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("jacobian", compare="norms"))]),
     "rocket": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("rocket_launching"))]),
+    "answers": lambda: Objective([(1.0, HardLabel()), (1.0, SoftTarget())]),
     "masked words": lambda: Objective(
         [(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, get_loss("hidden_state_cosine"))]
     ),
@@ -53,6 +54,7 @@ OBJECTIVES = {
 FOLLOWING = {
     "average": lambda: EMATeacher(decay=0.9),
     "peers": lambda: Peers([student_model(dropout=False, hidden=16, seed=3)]),
+    "branches": lambda: Branches(count=1),
 }
 # Parts that change a student while it learns: what each freezes, draws and trains has to be alike in all processes.
 CHANGING: dict[str, dict[str, object]] = {
