@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
 from distilnlp.parts import PARTS
-from distilnlp.teachers import Branches, CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
+from distilnlp.teachers import Branches, CacheSettings, EMATeacher, EnsembleTeacher, FrozenTeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
 from tests.runs import all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
@@ -55,11 +55,16 @@ FOLLOWING = {
     "average": lambda: EMATeacher(decay=0.9),
     "peers": lambda: Peers([student_model(dropout=False, hidden=16, seed=3)]),
     "branches": lambda: Branches(count=1),
+    # Which of the two is asked is drawn for each step: the same one in all processes.
+    "drawn": lambda: EnsembleTeacher(
+        {"one": teacher_model(), "two": teacher_model(seed=3, initializer_range=0.5)}, combine="stochastic"
+    ),
 }
 # Parts that change a student while it learns: what each freezes, draws and trains has to be alike in all processes.
 CHANGING: dict[str, dict[str, object]] = {
     "early_exits": {},
     "theseus": {"until": 0.6},
+    "perturbed_embeddings": {"steps": 2},
     # Not mobilebert: fresh LayerNorms have equal variances but for rounding, and |v_s - v_t| has a kink there.
     "progressive": {"losses": {"hidden_state": {}}},
 }
@@ -77,7 +82,7 @@ def _of_queries(student: str) -> dict[str, Any]:
 class _KeepWeights(TrainerCallback):
     """Notes the student, its auxiliary modules and its average at the end of the training, which takes them off."""
 
-    def __init__(self, teacher: EMATeacher | Peers | None) -> None:
+    def __init__(self, teacher: object) -> None:
         self.average = teacher if isinstance(teacher, EMATeacher) else None
         self.weights: dict[str, Tensor] = {}
 

@@ -17,7 +17,7 @@ from tests.scripts.train_tiny import CHANGING, FOLLOWING, METRICS, STUDENTS, inp
 
 ROOT = Path(__file__).parents[2]
 ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
-OF_FOLLOWING = {"branches": "answers"}  # the objective, where it is not `all`
+OF_FOLLOWING = {"branches": "answers", "drawn": "answers"}  # the objective, where it is not `all`
 ALIKE = ("scheduled", "jacobian", "rocket", "other tokens")
 MASKED = {"objective": "masked words", "rows": 114}  # 48 blocks: whole batches
 EPOCHS = 2
