@@ -128,18 +128,27 @@ class StagePlan:
 
     @property
     def models(self) -> list[tuple[Path_, str]]:
-        """What it starts from and who teaches it, or may, with the keys that say it."""
+        """What it starts from, who teaches it, or may, and what its parts work with, with the keys that say it."""
         start: Path_ = ("model",) if self.spec.student is None else ("student", "from")
-        return [(start, self.start), *((("teacher",), model) for model in self.teaching_models)]
+        taught: list[tuple[Path_, str]] = [(("teacher",), model) for model in self.teaching_models]
+        of_parts: list[tuple[Path_, str]] = [
+            (("parts", part, "model"), model) for part, model in self.spec.part_models.items()
+        ]
+        return [(start, self.start), *taught, *of_parts]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it is made of: its start, the models that teach it, and the stages by which its teacher is chosen."""
-        return (self.start, *self.teaching_models, *self.candidates)
+        """The models that it is made of, and the stages by which its teacher is chosen.
 
-    def make_parts(self) -> list[Part]:
-        """What else follows its training, made anew."""
-        return [PARTS.make(name, settings) for name, settings in (self.spec.parts or {}).items()]
+        Its start, the models that teach it, those that its parts work with, and the one that writes its texts.
+        """
+        writer = None if self.data.generate is None else self.data.generate.model
+        written = () if writer is None else (writer,)
+        return (self.start, *self.teaching_models, *self.candidates, *self.spec.part_models.values(), *written)
+
+    def make_part(self, name: str, *given: object) -> Part:
+        """A part that follows its training, made anew. ``given``: the model that it works with, and the tokenizer."""
+        return PARTS.make(name, _of_part(name, (self.spec.parts or {})[name]), *given)
 
     @property
     def seed(self) -> int:
@@ -337,7 +346,12 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
     _check_training(recipe, name, stage)
     _check_scheme(recipe, name, stage)
     for part, settings in (stage.parts or {}).items():
-        _check_made(recipe, ("stages", name, "parts"), PARTS, part, settings, (part,))
+        here = ("stages", name, "parts")
+        if part in PARTS.names() and PARTS.get(part).of_model and part not in stage.part_models:
+            place = recipe.latest((*here, part), (*here, part, "model"))
+            wanted = "give 'model', an earlier stage, a folder or a model of the Hub"
+            raise recipe.error(place, f"{'.'.join((*here, part))} works with a model: {wanted}")
+        _check_made(recipe, here, PARTS, part, _of_part(part, settings), (part,))
     return StagePlan(
         name=name,
         spec=stage,
@@ -349,6 +363,12 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
         recorded=_recorded(recipe, name),
         candidates={each: recipe.stages[each].teaching_models[0] for each in stage.of_best},
     )
+
+
+def _of_part(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a part itself, without the model that it works with, which others load."""
+    loaded = part in PARTS.names() and PARTS.get(part).of_model
+    return {key: value for key, value in settings.items() if not (loaded and key == "model")}
 
 
 def _recorded(recipe: Recipe, name: str) -> RecordedColumns | None:

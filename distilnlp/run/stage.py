@@ -108,7 +108,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         max_length=stage.data.max_length,
         compute_metrics=make_compute_metrics(task.metrics, task.problem, label_names=lambda: task.label_names),
         cache=stage.cache,
-        parts=stage.make_parts(),
+        parts=models.parts(stage),
         keep_checkpoints=stage.checkpoints,
     )
 

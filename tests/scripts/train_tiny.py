@@ -16,12 +16,12 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from distilnlp.losses import AttentionScores, HardLabel, HiddenState, Objective, Schedule, SoftTarget, get_loss
-from distilnlp.parts import PARTS
+from distilnlp.parts import PARTS, Part
 from distilnlp.teachers import Branches, CacheSettings, EMATeacher, EnsembleTeacher, FrozenTeacher, Peers, layout
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
 from tests.runs import all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
-from tests.tiny import piece_tokenizer
+from tests.tiny import piece_tokenizer, tiny_tokenizer
 from tests.training import test_ranking as ranking
 from tests.training import test_retrieval as retrieval
 
@@ -65,11 +65,18 @@ CHANGING: dict[str, dict[str, object]] = {
     "early_exits": {},
     "theseus": {"until": 0.6},
     "perturbed_embeddings": {"steps": 2},
+    "adversarial_text": {"generator_steps": 2, "student_steps": 2},
     # Not mobilebert: fresh LayerNorms have equal variances but for rounding, and |v_s - v_t| has a kink there.
     "progressive": {"losses": {"hidden_state": {}}},
 }
 # Students of queries with their texts, and their cross-encoder.
 STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}
+
+
+def _part(name: str) -> Part:
+    """One of `CHANGING`; one that is made of a model with one that writes."""
+    given = (masked_model(seed=7, initializer_range=0.3), tiny_tokenizer()) if PARTS.get(name).of_model else ()
+    return PARTS.make(name, CHANGING[name], *given)
 
 
 def _of_queries(student: str) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def train_tiny(
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
-        parts=[] if part is None else [PARTS.make(part, CHANGING[part])],
+        parts=[] if part is None else [_part(part)],
     )
     last = get_last_checkpoint(folder) if place.is_dir() else None
     with mock.patch.object(layout, "CHUNK_ROWS", 5):
