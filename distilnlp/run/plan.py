@@ -19,7 +19,7 @@ from distilnlp.data.recorded import RecordedColumns
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.losses import HardLabel, Objective, list_losses
-from distilnlp.losses.base import Loss, loss_class
+from distilnlp.losses.base import Loss, loss_class, loss_of_entry
 from distilnlp.losses.objective import says_schedule
 from distilnlp.part import Part
 from distilnlp.parts import PARTS
@@ -385,7 +385,9 @@ def _recorded(recipe: Recipe, name: str) -> RecordedColumns | None:
 def _role(recipe: Recipe, name: str) -> Role:
     """``student`` has losses beyond the labels; ``control`` starts as one and has none; the rest: ``teacher``."""
     stage = recipe.stages[name]
-    students = [s for s in recipe.stages.values() if s.parts or set(s.objective or ()) - {HardLabel.name}]
+    students = [
+        s for s in recipe.stages.values() if s.parts or {*map(loss_of_entry, s.objective or ())} - {HardLabel.name}
+    ]
     if any(stage is student for student in students):
         return "student"
     needed = {as_stage(name) for other in students for name in (other.start, *other.teaching_models)}
@@ -553,7 +555,7 @@ def loss_culprit(name: str, settings: Mapping[str, Any], use: Callable[[Loss], o
     """The settings of a loss without which it can be made and used; the library's message names none."""
 
     def make(values: Mapping[str, Any]) -> object:
-        return use(Objective.from_dict({name: {**values, "weight": 1.0}}).terms[0].loss)
+        return use(Objective.from_dict({loss_of_entry(name): {**values, "weight": 1.0}}).terms[0].loss)
 
     return guilty_keys(make, settings, (RequestError,))
 
@@ -561,19 +563,20 @@ def loss_culprit(name: str, settings: Mapping[str, Any], use: Callable[[Loss], o
 def _check_loss(recipe: Recipe, name: str, loss_name: str, settings: Mapping[str, Any]) -> None:
     """Names and types, which a loss does not check itself."""
     where, path = f"stages.{name}.objective", ("stages", name, "objective", loss_name)
-    if loss_name not in list_losses():
+    loss = loss_of_entry(loss_name)
+    if loss not in list_losses():
         problem = unknown_key(loss_name, where, list_losses()).replace("unknown key", "unknown loss")
         raise recipe.error(path, problem)
-    if recipe.stages[name].teacher is None and loss_class(loss_name).uses_teacher:
+    if recipe.stages[name].teacher is None and loss_class(loss).uses_teacher:
         place = recipe.latest(path, ("stages", name, "teacher"))
         raise recipe.error(place, f"{where} has {loss_name}, and stages.{name} has no 'teacher' to learn from")
-    hints = loss_settings(loss_class(loss_name))
+    hints = loss_settings(loss_class(loss))
     for key, value in settings.items():
         if key not in hints:
             raise recipe.error((*path, key), unknown_key(key, f"{where}.{loss_name}", list(hints)))
         if key == "teacher" and isinstance(value, str):
             _check_member(recipe, name, (*path, key), value)
-        if not says_schedule(value, loss_name, key):
+        if not says_schedule(value, loss, key):
             _check_type(recipe, (*path, key), f"{where}.{loss_name}.{key}", hints[key], value)
 
 
