@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from distilnlp.losses import Objective
 from distilnlp.outputs import ModelInfo, Needs, Outputs
@@ -86,6 +86,9 @@ class Part(Protocol):
         alone: whether in this pass its term alone trains the student; the objective is no more than measured.
         within: of a teacher that is a part: it is asked within the student's forward pass, as it has to be where it
             learns along.
+        of_model: whether its constructor takes, first and by position alone, a model and its tokenizer, both None
+            where they are not known yet; a recipe names the model in the part's settings, as ``model``.
+        own_tokenizer: that of such a model, where it reads and writes the student's tokens; None without one.
         one_answer: of a teacher that is a part: whether it gives one answer at every step. One that does not gives a
             tuple: of several answers each term is the mean, and where it has none (an empty tuple) the terms that
             read it count as 0; an objective that would train nothing then is refused.
@@ -99,6 +102,8 @@ class Part(Protocol):
     freezes: bool = False
     alone: bool = False
     within: bool = False
+    of_model: bool = False
+    own_tokenizer: PreTrainedTokenizerBase | None = None
     one_answer: bool = True
 
     def accept(self, student: PreTrainedModel) -> None:

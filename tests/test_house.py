@@ -65,7 +65,6 @@ TESTED_ELSEWHERE = {
     "report/from_training": ("training/test_publishing.py", "it reads a trainer, which is made there"),
     "run/evaluation": ("run/test_run.py", "needs a whole run: what it leaves, resumes and says"),
     "run/json_schema": ("cli/test_commands.py", "the schema is what `distilnlp schema` prints"),
-    "run/models": ("run/test_run.py", "as run/evaluation"),
     "run/progress": ("run/test_run.py", "as run/evaluation"),
     "run/report": ("run/test_run.py", "as run/evaluation"),
     "run/runner": ("run/test_run.py", "as run/evaluation"),

@@ -189,6 +189,13 @@ def list_losses() -> list[str]:
     return sorted(_REGISTRY)
 
 
+def loss_of_entry(name: str) -> str:
+    """The loss that an entry of a recipe's objective is of: ``hidden_state_2`` is one more ``hidden_state``."""
+    before, _, number = name.rpartition("_")
+    again = name not in _REGISTRY and before in _REGISTRY and number.isdecimal() and int(number) > 1
+    return before if again else name
+
+
 def loss_class(name: str) -> type[Loss]:
     """The class registered under ``name``. Raises RequestError with the nearest match."""
     if name not in _REGISTRY:

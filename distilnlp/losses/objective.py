@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distilnlp.errors import RequestError, listed, unknown
 from distilnlp.losses.alignment import Comparable
-from distilnlp.losses.base import Batch, Loss, get_loss, loss_class
+from distilnlp.losses.base import Batch, Loss, get_loss, loss_class, loss_of_entry
 from distilnlp.losses.checks import check_positive
 from distilnlp.losses.response.hard_label import HardLabel
 from distilnlp.losses.schedule import Schedule
@@ -98,20 +98,20 @@ class Objective:
     ) -> None:
         named: list[Term] = []
         for weight, loss, *rest in terms:
-            teacher, settings = _told(loss, rest[0] if rest else {})
+            count = sum(term.loss.name == loss.name for term in named)
+            name = loss.name if count == 0 else f"{loss.name}_{count + 1}"
+            teacher, settings = _told(name, loss, rest[0] if rest else {})
             ends = {"start": weight.start, "end": weight.last} if isinstance(weight, Schedule) else {"": weight}
             for end, value in ends.items():
                 if value != 0 or isinstance(value, bool):
-                    key = [loss.name, "weight", *([end] if end else [])]
-                    check_positive(f"the weight of {loss.name}", value, key)
+                    key = [name, "weight", *([end] if end else [])]
+                    check_positive(f"the weight of {name}", value, key)
             if all(value == 0 for value in ends.values()):
                 continue
             try:
                 loss = _checked(loss, settings)
             except RequestError as error:
-                raise error.under(loss.name) from error
-            count = sum(term.loss.name == loss.name for term in named)
-            name = loss.name if count == 0 else f"{loss.name}_{count + 1}"
+                raise error.under(name) from error
             weight = weight if isinstance(weight, Schedule) else float(weight)
             named.append(Term(name, weight, loss, settings, teacher))
         if not named:
@@ -124,12 +124,18 @@ class Objective:
     def from_dict(cls, spec: Mapping[str, Mapping[str, object]]) -> "Objective":
         """From a recipe's mapping: loss name to its settings, ``weight`` (1.0 where absent) and ``teacher``.
 
-        A weight, or a setting that is a float, may be a `Schedule` or the mapping of one.
+        A weight, or a setting that is a float, may be a `Schedule` or the mapping of one. A loss that stands in it
+        twice has a number the second time, ``hidden_state_2``, by which it is logged too.
         """
         terms: list[TermSpec] = []
+        said: list[str] = []
         for name, settings in spec.items():
             try:
-                terms.append(_term_of(name, settings))
+                loss = loss_of_entry(name)
+                said.append(loss)
+                if name != loss and name != f"{loss}_{said.count(loss)}":
+                    raise RequestError(f"{name} is one more {loss}, and {said.count(loss) - 1} stand before it")
+                terms.append(_term_of(loss, settings))
             except RequestError as error:
                 raise error.under(name) from error
         return cls(terms)
@@ -379,16 +385,16 @@ def _outputs_for(term: Term, teacher: Outputs | None) -> Outputs | None:
     return teacher if term.teacher is None else teacher.members[term.teacher]
 
 
-def _told(loss: Loss, told: Mapping[str, Schedule | str]) -> tuple[str | None, dict[str, Schedule]]:
+def _told(name: str, loss: Loss, told: Mapping[str, Schedule | str]) -> tuple[str | None, dict[str, Schedule]]:
     """The teacher's name and the schedules in the third place of a term."""
     rest = {key: value for key, value in told.items() if key != TEACHER}
     teacher = told.get(TEACHER)
     if teacher is not None and not (isinstance(teacher, str) and loss.uses_teacher):
         why = "it compares with no teacher" if isinstance(teacher, str) else "the name of one is needed"
-        raise RequestError(f"the teacher of {loss.name} is {teacher!r}, and {why}", [loss.name, TEACHER])
+        raise RequestError(f"the teacher of {name} is {teacher!r}, and {why}", [name, TEACHER])
     wrong = next((key for key, value in rest.items() if not isinstance(value, Schedule)), None)
     if wrong is not None:
-        raise RequestError(f"{wrong} of {loss.name} is {rest[wrong]!r}: a Schedule is needed", [loss.name, wrong])
+        raise RequestError(f"{wrong} of {name} is {rest[wrong]!r}: a Schedule is needed", [name, wrong])
     return teacher, {key: value for key, value in rest.items() if isinstance(value, Schedule)}
 
 

@@ -1,11 +1,24 @@
 """Where the parts of an encoder are, for any encoder of transformers: its embeddings and its stack of layers."""
 
-from torch import nn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
 
-__all__ = ["base_model", "called_layers", "count_parameters", "embeddings", "layer_prefix", "layer_stack"]
+__all__ = [
+    "base_model",
+    "called_layers",
+    "count_parameters",
+    "embeddings",
+    "layer_prefix",
+    "layer_stack",
+    "moved_words",
+    "word_table",
+]
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
@@ -47,6 +60,26 @@ def embeddings(model: PreTrainedModel) -> nn.Module:
     if found is None:
         raise RequestError(f"{type(model).__name__} has no embeddings module: an encoder such as BERT is needed")
     return found
+
+
+@contextmanager
+def moved_words(model: PreTrainedModel, delta: Tensor) -> Iterator[None]:
+    """While it holds, ``delta``, ``(batch, tokens, width of a word vector)``, is added to the word embeddings."""
+
+    def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return output + delta.to(output.dtype)
+
+    handle = model.get_input_embeddings().register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def word_table(model: PreTrainedModel) -> Tensor:
+    """The vectors of the words, ``(vocabulary, width of a word vector)``."""
+    words: nn.Module = model.get_input_embeddings()
+    return words.get_parameter("weight")
 
 
 def base_model(model: nn.Module) -> PreTrainedModel:

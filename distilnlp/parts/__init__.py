@@ -1,6 +1,7 @@
 """The parts that a recipe names: each changes what a student learns, or the student itself, while it trains."""
 
 from distilnlp.part import PARTS, Part, Pass, Training, register_part
+from distilnlp.parts.adversarial_text import AdversarialText
 from distilnlp.parts.early_exits import EarlyExits
 from distilnlp.parts.perturbed_embeddings import PerturbedEmbeddings
 from distilnlp.parts.progressive import Progressive
@@ -8,6 +9,7 @@ from distilnlp.parts.theseus import Theseus
 
 __all__ = [
     "PARTS",
+    "AdversarialText",
     "EarlyExits",
     "Part",
     "Pass",

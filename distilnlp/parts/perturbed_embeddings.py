@@ -3,17 +3,16 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
 from distilnlp.losses import Loss, get_loss
 from distilnlp.models.capture import model_info
+from distilnlp.models.encoder import moved_words, word_table
 from distilnlp.models.heads import head_logits
 from distilnlp.outputs import Needs, Outputs
 from distilnlp.part import Part, Pass, Training, register_part
@@ -72,7 +71,7 @@ class PerturbedEmbeddings(Part):
         self.steps = steps
         self.step_size = 1.5 * self.epsilon / steps if step_size is None else float(step_size)
         self._loss: Loss = get_loss("response", temperature=temperature)
-        self._words: nn.Module | None = None
+        self._student: PreTrainedModel | None = None
         self._columns: frozenset[str] = frozenset()
 
     def accept(self, student: PreTrainedModel) -> None:
@@ -94,13 +93,13 @@ class PerturbedEmbeddings(Part):
         return Needs(logits=True)
 
     def attach(self, training: Training) -> None:
-        """Find the word embeddings."""
-        self._words = training.student.get_input_embeddings()
+        """Note whose word embeddings are moved."""
+        self._student = training.student
         self._columns = frozenset(inspect.signature(training.student.forward).parameters) - {"labels"}
 
     def finish(self) -> None:
         """Let go of the student."""
-        self._words = None
+        self._student = None
 
     def term(self, step: Pass) -> Tensor:
         """The loss of the moved texts, ``()``."""
@@ -128,32 +127,20 @@ class PerturbedEmbeddings(Part):
 
     def _still(self, step: Pass) -> Tensor:
         """Zeros of the shape of the word embeddings."""
-        if self._words is None:
-            raise RuntimeError("attach() the part before its first term")
-        weight = self._words.get_parameter("weight")  # (vocabulary, width)
         ids = step.batch["input_ids"]
-        return torch.zeros(*ids.shape, weight.shape[-1], device=ids.device)
+        return torch.zeros(*ids.shape, word_table(self._attached).shape[-1], device=ids.device)
 
     def _answers(self, step: Pass, delta: Tensor) -> Tensor:
         """The student's logits of the texts moved by ``delta``."""
         inputs: Mapping[str, Tensor] = {name: step.batch[name] for name in step.batch if name in self._columns}
-        with self._moved(delta):
+        with moved_words(self._attached, delta):
             return head_logits(step.model(**inputs))
 
-    @contextmanager
-    def _moved(self, delta: Tensor) -> Iterator[None]:
-        """While it holds, ``delta`` is added to the word embeddings."""
-        if self._words is None:
+    @property
+    def _attached(self) -> PreTrainedModel:
+        if self._student is None:
             raise RuntimeError("attach() the part before its first term")
-
-        def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            return output + delta.to(output.dtype)
-
-        handle = self._words.register_forward_hook(add)
-        try:
-            yield
-        finally:
-            handle.remove()
+        return self._student
 
     def _compared(self, step: Pass, logits: Tensor) -> Tensor:
         moved: Outputs = dataclasses.replace(step.student, logits=logits)

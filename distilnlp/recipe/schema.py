@@ -435,6 +435,12 @@ class Stage(_Strict):
         return self.model_copy(update={"data": data, "teacher": None if found is None else found.teacher})
 
     @property
+    def part_models(self) -> dict[str, str]:
+        """The stage, folder or Hub id of the model that a part works with, by the part's name."""
+        named = {part: settings.get("model") for part, settings in (self.parts or {}).items()}
+        return {part: model for part, model in named.items() if isinstance(model, str)}
+
+    @property
     def scheme(self) -> SchemeSpec | None:
         """The teacher, where it is no model of its own."""
         return self.teacher if isinstance(self.teacher, SchemeSpec) else None
@@ -736,7 +742,8 @@ def _check_stages(recipe: Recipe) -> None:
         _check_generated(recipe, name, earlier)
         start = ((*here, "student", "from"), stage.student.from_) if stage.student else ((*here, "model"), stage.model)
         teachers = (*stage.teaching_models, *stage.of_best)
-        for path, model in (start, *(((*here, "teacher"), model) for model in teachers)):
+        others = [((*here, "parts", part, "model"), model) for part, model in stage.part_models.items()]
+        for path, model in (start, *(((*here, "teacher"), model) for model in teachers), *others):
             _check_reference(recipe, path, model, earlier)
         for each in stage.of_best:
             _check_candidate(recipe, (*here, "teacher", "of_best"), each)

@@ -52,7 +52,7 @@ class Inputs:
             self._data[id(task)] = {key: data_entry(task, data) for key, data in sets.items() if data is not None}
         generate = stage.data.generate
         writer = () if generate is None or generate.model is None else (generate.model,)
-        models = (stage.start, *stage.teaching_models, *writer)
+        models = (stage.start, *stage.teaching_models, *writer, *stage.spec.part_models.values())
         outside = [each for each in models if self._plan.stage_of(each) is None]
         for each in outside:
             if each not in self._models:

@@ -39,7 +39,9 @@ def full_schema() -> dict[str, Any]:
         for name in list_losses()
     }
     for key, properties in (("training", training), ("objective", losses)):
-        body = {"type": "object", "additionalProperties": False, "properties": properties}
+        body: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
+        if key == "objective":  # one more of a loss
+            body["patternProperties"] = {f"^{name}_[1-9][0-9]*$": loss for name, loss in losses.items()}
         stage[key] = {"anyOf": [body, {"type": "null"}]}
     numbers = {key: {"type": "number"} for key in ("start", "end", "until", "warmup")}
     schema["$defs"]["Schedule"] = {

@@ -4,7 +4,7 @@ import copy
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -60,6 +60,7 @@ from distilnlp.training.checkpoints import whole_checkpoint
 from distilnlp.training.compatibility import (
     CONFIRM_BATCHES,
     check_members,
+    check_part_tokens,
     check_same_tokens,
     check_terms,
     confirm_label_order,
@@ -228,6 +229,37 @@ class Models:
         names = stage.teaching_models if chosen is None else (chosen.teacher,)
         return teacher_of(stage, {name: self._teaching(stage, name) for name in names})
 
+    def parts(self, stage: StagePlan, load: Callable[[str], PreTrainedModel] | None = None) -> list[Part]:
+        """What else follows the training of a stage, with the models that it works with.
+
+        Args:
+            load: gives one of these by its name; default: from its folder, or the stage that is finished.
+        """
+
+        def given(part: str) -> tuple[object, ...]:
+            name = stage.spec.part_models.get(part)
+            return () if name is None else ((load or self._as_it_is)(name), self.tokenizer(name))
+
+        return [stage.make_part(part, *given(part)) for part in stage.spec.parts or {}]
+
+    def _as_it_is(self, name: str) -> PreTrainedModel:
+        """A model with its own head: of a stage that is finished, or from outside."""
+        return load_classifier(self.folder.model(name) if self.plan.stage_of(name) else name, require_head=True)
+
+    def config_of(self, name: str, sketches: Mapping[str, PreTrainedModel]) -> PreTrainedConfig:
+        """The config of a model, before it is there."""
+        own = self.plan.stage_of(name)
+        return load_config(name) if own is None else sketches[own.name].config
+
+    def _check_part(self, stage: StagePlan, part: str, name: str, sketches: Mapping[str, PreTrainedModel]) -> None:
+        """Whether the model that a part works with is one for it, and reads the tokens of the student."""
+        with self._told_at(stage, ("parts", part), ("parts", part, "model")):
+            with torch.device("meta"):
+                model = model_from_config(copy.deepcopy(self.config_of(name, sketches)))
+            made = stage.make_part(part, model, self.tokenizer(name))
+            made.accept(sketches[stage.name])
+            check_part_tokens(made, self.tokenizer(stage.name))
+
     def chosen_teacher(self, stage: StagePlan) -> Choice | None:
         """The teacher of the best of several stages, which are finished; None where a stage has its own.
 
@@ -347,6 +379,8 @@ class Models:
             self._check_as_it_is(stage)
             if stage.objective is not None:
                 self._check_objective(stage, sketches)
+            for part, name in stage.spec.part_models.items():
+                self._check_part(stage, part, name, sketches)
         self._warn_of_sizes(sketches)
         for stage in self.plan.together.values():
             with self._told_at(stage, ("data", "tasks")), torch.device("meta"):

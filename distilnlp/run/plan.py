@@ -20,7 +20,7 @@ from distilnlp.data.recorded import RecordedColumns
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.losses import HardLabel, Objective, list_losses
-from distilnlp.losses.base import Loss, loss_class
+from distilnlp.losses.base import Loss, loss_class, loss_of_entry
 from distilnlp.losses.objective import says_schedule
 from distilnlp.part import Part
 from distilnlp.parts import PARTS
@@ -141,18 +141,27 @@ class StagePlan:
 
     @property
     def models(self) -> list[tuple[Path_, str]]:
-        """What it starts from and who teaches it, or may, with the keys that say it."""
+        """What it starts from, who teaches it, or may, and what its parts work with, with the keys that say it."""
         start: Path_ = ("model",) if self.spec.student is None else ("student", "from")
-        return [(start, self.start), *((("teacher",), model) for model in self.teaching_models)]
+        taught: list[tuple[Path_, str]] = [(("teacher",), model) for model in self.teaching_models]
+        of_parts: list[tuple[Path_, str]] = [
+            (("parts", part, "model"), model) for part, model in self.spec.part_models.items()
+        ]
+        return [(start, self.start), *taught, *of_parts]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it is made of: its start, the models that teach it, and the stages by which its teacher is chosen."""
-        return (self.start, *self.teaching_models, *self.candidates)
+        """The models that it is made of, and the stages by which its teacher is chosen.
 
-    def make_parts(self) -> list[Part]:
-        """What else follows its training, made anew."""
-        return [PARTS.make(name, settings) for name, settings in (self.spec.parts or {}).items()]
+        Its start, the models that teach it, those that its parts work with, and the one that writes its texts.
+        """
+        writer = None if self.data.generate is None else self.data.generate.model
+        written = () if writer is None else (writer,)
+        return (self.start, *self.teaching_models, *self.candidates, *self.spec.part_models.values(), *written)
+
+    def make_part(self, name: str, *given: object) -> Part:
+        """A part that follows its training, made anew. ``given``: the model that it works with, and the tokenizer."""
+        return PARTS.make(name, _of_part(name, (self.spec.parts or {})[name]), *given)
 
     @property
     def seed(self) -> int:
@@ -374,7 +383,12 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
     _check_training(recipe, name, stage)
     _check_scheme(recipe, name, stage)
     for part, settings in (stage.parts or {}).items():
-        _check_made(recipe, ("stages", name, "parts"), PARTS, part, settings, (part,))
+        here = ("stages", name, "parts")
+        if part in PARTS.names() and PARTS.get(part).of_model and part not in stage.part_models:
+            place = recipe.latest((*here, part), (*here, part, "model"))
+            wanted = "give 'model', an earlier stage, a folder or a model of the Hub"
+            raise recipe.error(place, f"{'.'.join((*here, part))} works with a model: {wanted}")
+        _check_made(recipe, here, PARTS, part, _of_part(part, settings), (part,))
     return StagePlan(
         name=name,
         spec=stage,
@@ -387,6 +401,12 @@ def _make_stage(recipe: Recipe, name: str, precision: str) -> StagePlan:
         candidates={each: recipe.stages[each].teaching_models[0] for each in stage.of_best},
         of=recipe.owners[name][0] if name in recipe.owners else None,
     )
+
+
+def _of_part(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a part itself, without the model that it works with, which others load."""
+    loaded = part in PARTS.names() and PARTS.get(part).of_model
+    return {key: value for key, value in settings.items() if not (loaded and key == "model")}
 
 
 def _recorded(recipe: Recipe, name: str) -> RecordedColumns | None:
@@ -403,7 +423,9 @@ def _recorded(recipe: Recipe, name: str) -> RecordedColumns | None:
 def _role(recipe: Recipe, name: str) -> Role:
     """``student`` has losses beyond the labels; ``control`` starts as one and has none; the rest: ``teacher``."""
     stage = recipe.stages[name]
-    students = [s for s in recipe.stages.values() if s.parts or set(s.objective or ()) - {HardLabel.name}]
+    students = [
+        s for s in recipe.stages.values() if s.parts or {*map(loss_of_entry, s.objective or ())} - {HardLabel.name}
+    ]
     if any(stage is student for student in students):
         return "student"
     needed = {as_stage(name) for other in students for name in (other.start, *other.teaching_models)}
@@ -571,7 +593,7 @@ def loss_culprit(name: str, settings: Mapping[str, Any], use: Callable[[Loss], o
     """The settings of a loss without which it can be made and used; the library's message names none."""
 
     def make(values: Mapping[str, Any]) -> object:
-        return use(Objective.from_dict({name: {**values, "weight": 1.0}}).terms[0].loss)
+        return use(Objective.from_dict({loss_of_entry(name): {**values, "weight": 1.0}}).terms[0].loss)
 
     return guilty_keys(make, settings, (RequestError,))
 
@@ -579,19 +601,20 @@ def loss_culprit(name: str, settings: Mapping[str, Any], use: Callable[[Loss], o
 def _check_loss(recipe: Recipe, name: str, loss_name: str, settings: Mapping[str, Any]) -> None:
     """Names and types, which a loss does not check itself."""
     where, path = f"stages.{name}.objective", ("stages", name, "objective", loss_name)
-    if loss_name not in list_losses():
+    loss = loss_of_entry(loss_name)
+    if loss not in list_losses():
         problem = unknown_key(loss_name, where, list_losses()).replace("unknown key", "unknown loss")
         raise recipe.error(path, problem)
-    if recipe.stages[name].teacher is None and loss_class(loss_name).uses_teacher:
+    if recipe.stages[name].teacher is None and loss_class(loss).uses_teacher:
         place = recipe.latest(path, ("stages", name, "teacher"))
         raise recipe.error(place, f"{where} has {loss_name}, and stages.{name} has no 'teacher' to learn from")
-    hints = loss_settings(loss_class(loss_name))
+    hints = loss_settings(loss_class(loss))
     for key, value in settings.items():
         if key not in hints:
             raise recipe.error((*path, key), unknown_key(key, f"{where}.{loss_name}", list(hints)))
         if key == "teacher" and isinstance(value, str):
             _check_member(recipe, name, (*path, key), value)
-        if not says_schedule(value, loss_name, key):
+        if not says_schedule(value, loss, key):
             _check_type(recipe, (*path, key), f"{where}.{loss_name}.{key}", hints[key], value)
 
 

@@ -11,7 +11,7 @@ from distilnlp.data.glue_table import GLUE, GLUE_ID
 from distilnlp.data.grow import grow_labels
 from distilnlp.data.task import Task
 from distilnlp.losses import list_losses
-from distilnlp.losses.base import loss_class
+from distilnlp.losses.base import loss_class, loss_of_entry
 from distilnlp.models.loading import resolve_model
 from distilnlp.models.predictor import Predictor
 from distilnlp.report.card import render_card
@@ -213,6 +213,6 @@ def _text_columns(task: Task) -> list[str]:
 
 def _sources(plan: Plan) -> dict[str, str]:
     """Where each loss of the plan was published."""
-    used = {name for stage in plan.stages.values() for name in stage.spec.objective or {}}
+    used = {loss_of_entry(name) for stage in plan.stages.values() for name in stage.spec.objective or {}}
     losses = {name: loss_class(name) for name in list_losses() if name in used}
     return {name: " ".join(map(str, cls.citations)) or cls.uncited for name, cls in losses.items()}

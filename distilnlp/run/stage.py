@@ -229,7 +229,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         max_length=stage.data.max_length,
         compute_metrics=_metrics_of(task),
         cache=stage.cache,
-        parts=stage.make_parts(),
+        parts=models.parts(stage),
         keep_checkpoints=stage.checkpoints,
     )
 

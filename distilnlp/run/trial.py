@@ -31,6 +31,7 @@ from distilnlp.data.mixture import most_steps, steps_of_tasks
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.models.heads import model_from_config
+from distilnlp.part import Part
 from distilnlp.problems import Problem
 from distilnlp.run.models import Models, add_adapter, shortened_config, teacher_of
 from distilnlp.run.plan import Plan, StagePlan, guilty_keys, training_arguments
@@ -162,7 +163,7 @@ def _take_step(
         processing_class=stand_ins.models.tokenizer(next(iter(stage.parts.values()), stage.name)),
         compute_metrics=metrics if several else metrics[""],
         cache=CacheSettings(use="never"),
-        parts=stage.make_parts(),
+        parts=stand_ins.parts(stage),
         callbacks=[_StopAfterOneStep()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -252,6 +253,10 @@ class _StandIns:
         names = stage.teaching_models[:1] if stage.candidates else stage.teaching_models
         return teacher_of(stage, {name: self._model(stage, name, task) for name in names})
 
+    def parts(self, stage: StagePlan) -> list[Part]:
+        """What else follows its training."""
+        return self.models.parts(stage, lambda name: self._random(self.models.config_of(name, self.sketches)))
+
     def _model(self, stage: StagePlan, name: str, task: Task) -> FrozenTeacher:
         own = self.models.plan.stage_of(name)
         real = self.models.outsider(stage, name) if own is None else self.sketches[own.name]
@@ -263,9 +268,12 @@ class _StandIns:
         if task.problem.fits_head(own, task.label_names):
             for key, value in task.problem.config_settings(task.label_names).items():
                 setattr(own, key, value)
-        key = own.to_json_string()
+        return self._random(own)
+
+    def _random(self, config: PreTrainedConfig) -> PreTrainedModel:
+        key = config.to_json_string()
         if key not in self.made:  # stages are often alike, and random weights take longer than a copy
-            self.made[key] = model_from_config(own)
+            self.made[key] = model_from_config(copy.deepcopy(config))
         return copy.deepcopy(self.made[key])
 
 

@@ -3,6 +3,7 @@
 from distilnlp.teachers.average import AverageTeacher, EMATeacher
 from distilnlp.teachers.base import TEACHERS, Cacheable, Teacher, register_teacher
 from distilnlp.teachers.best import BestTeacher
+from distilnlp.teachers.branches import Branches
 from distilnlp.teachers.by_task import ByTaskTeacher
 from distilnlp.teachers.cached import CachedTeacher, CacheSettings
 from distilnlp.teachers.combination import Combination
@@ -18,6 +19,7 @@ __all__ = [
     "TEACHERS",
     "AverageTeacher",
     "BestTeacher",
+    "Branches",
     "ByTaskTeacher",
     "CacheSettings",
     "Cacheable",

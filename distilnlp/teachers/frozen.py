@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
 from distilnlp.models.capture import Capture, model_info
-from distilnlp.models.heads import name_architecture
+from distilnlp.models.heads import head_logits, name_architecture
 from distilnlp.models.labels import label_names_of
 from distilnlp.models.loading import load_classifier, load_tokenizer, merge_adapter
 from distilnlp.models.task_heads import check_one_task
@@ -70,6 +70,17 @@ class FrozenTeacher:
     def reorder_labels(self, order: tuple[int, ...]) -> None:
         """From now on give logit ``order[i]`` as the i-th (the student's label order)."""
         self._order = list(order)
+
+    def answer(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Its logits, in the student's order; gradients go through them to what the inputs were made of.
+
+        Args:
+            inputs: of texts that may be others than the batch's; what it does not read is left out.
+        """
+        self.model.eval()
+        known = {name: tensor for name, tensor in inputs.items() if name in self.columns and name != "labels"}
+        logits = head_logits(self.model(**known))
+        return logits if self._order is None else logits[..., self._order]
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
         """The outputs for a batch, whatever else is in it, without any gradient."""

@@ -37,6 +37,7 @@ __all__ = [
     "CONFIRM_BATCHES",
     "check_members",
     "check_no_shared_weights",
+    "check_part_tokens",
     "check_same_tokens",
     "check_teacher",
     "check_terms",
@@ -70,6 +71,17 @@ def check_same_tokens(
     difference = token_difference(student, teacher, texts)
     if difference is not None:
         raise RequestError(difference)
+
+
+def check_part_tokens(part: Part, student: PreTrainedTokenizerBase | None, texts: Sequence[str] = ()) -> None:
+    """Raise RequestError for a part whose own model reads other tokens than the student."""
+    if part.own_tokenizer is None or student is None:
+        return
+    difference = token_difference(student, part.own_tokenizer, texts) or token_difference(part.own_tokenizer, student)
+    if difference is not None:
+        raise RequestError(
+            f"the model of {part.name} does not read the student's tokens: {difference.replace('teacher', 'model')}"
+        )
 
 
 def token_difference(

@@ -85,8 +85,13 @@ def check_compares(
 
 
 def check_parts_compare(parts: Iterable[Part], why: str) -> None:
-    """Raise RequestError for a part that reads a teacher's layers, whose tokens are not the student's."""
+    """Raise RequestError for a part that reads the layers of a teacher with other tokens, or writes texts for it."""
     for part in parts:
+        if part.own_tokenizer is not None:
+            raise RequestError(
+                f"the part {part.name} writes texts that student and teacher read, and they have other tokens ({why}):"
+                " leave it out, or take a teacher with the student's tokenizer"
+            )
         if part.weight > 0 and part.needs_teacher().layers:
             raise RequestError(
                 f"the part {part.name} reads the layers of a teacher that reads other tokens ({why}): leave it out, or"

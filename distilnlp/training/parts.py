@@ -24,7 +24,7 @@ class Parts(TrainerCallback):
         parts: attached in this order.
     Raises:
         RequestError: two of one name, which would write one file; one that leaves something beside the student, and
-            another that may give the student weights which that was not learned with.
+            another that may give the student weights which that was not learned with; two that freeze weights.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -35,6 +35,12 @@ class Parts(TrainerCallback):
                 "own, of letters, digits and underscores"
             )
         self.parts = tuple(parts)
+        freezing = [part.name for part in parts if part.freezes]
+        if len(freezing) > 1:
+            raise RequestError(
+                f"{' and '.join(freezing)} take weights of the student out of the training, and each would undo what"
+                " the other does: leave one of them out"
+            )
         offering = [part.name for part in parts if type(part).candidates is not Part.candidates]
         if offering and self.published:
             raise RequestError(

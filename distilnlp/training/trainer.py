@@ -246,6 +246,7 @@ class DistillationTrainer(Trainer):
         following: list[Part] = [*([teacher] if isinstance(teacher, Part) else []), *parts]
         for part in following:
             part.accept(self.student)
+            compatibility.check_part_tokens(part, tokenizer, text_sample(visible))
         info = teacher.info if teacher is not None else None
         for part in following:
             part.meet(info)

@@ -124,3 +124,33 @@ def test_an_objective_that_trains_nothing_without_the_teacher_says_so(terms: lis
     with pytest.raises(RequestError, match="nothing would be trained: add hard_label"):
         Objective(terms).check_trains_alone()
     Objective([(0.1, HardLabel()), *terms]).check_trains_alone()
+
+
+def test_a_recipe_says_a_loss_twice_by_a_number_and_each_names_its_teacher() -> None:
+    spec = {
+        "hidden_state": {"teacher": "large"},
+        "soft_target": {},
+        "hidden_state_2": {"teacher": "small", "weight": 2.0},
+    }
+    made = Objective.from_dict(spec)
+    assert [(term.name, term.loss.name, term.teacher, term.weight) for term in made] == [
+        ("hidden_state", "hidden_state", "large", 1.0),
+        ("soft_target", "soft_target", None, 1.0),
+        ("hidden_state_2", "hidden_state", "small", 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "key"),
+    [
+        ({"hidden_state_2": {}}, ["hidden_state_2"]),
+        ({"hidden_state": {}, "hidden_state_3": {}}, ["hidden_state_3"]),
+        ({"hidden_state": {}, "hidden_state_2": {"weight": -1.0}}, ["hidden_state_2", "weight"]),
+        ({"soft_target": {}, "soft_target_2": {"temperature": 0.0}}, ["soft_target_2", "temperature"]),
+        ({"hard_label": {}, "hard_label_2": {"teacher": "large"}}, ["hard_label_2", "teacher"]),
+    ],
+)
+def test_an_entry_that_is_wrong_is_told_by_its_own_name(spec: dict, key: list[str]) -> None:
+    with pytest.raises(RequestError) as caught:
+        Objective.from_dict(spec)
+    assert [*caught.value.key] == key

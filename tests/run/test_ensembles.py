@@ -161,3 +161,53 @@ def test_members_that_do_not_fit_are_told_before_anything_is_trained(
         run_recipe(make_recipe(several, name="films"), tmp_path / "run")
     assert told in str(caught.value)
     assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_two_terms_of_one_loss_compare_with_two_teachers(several: dict[str, Any], tmp_path: Path) -> None:
+    student = several["stages"]["student"]
+    student["objective"] |= {
+        "hidden_state": {"teacher": "teacher", "weight": 0.5},
+        "hidden_state_2": {"teacher": "small", "weight": 0.25},
+    }
+    recipe = make_recipe(several, name="films")
+    terms = {term.name: (term.teacher, term.weight) for term in make_plan(recipe).stages["student"].objective or ()}
+    assert terms["hidden_state"] == ("teacher", 0.5) and terms["hidden_state_2"] == ("small", 0.25)
+    report = run_recipe(recipe, tmp_path / "run", say=lambda line: None)
+    assert report is not None and report.stages[-1].score is not None
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "`hidden_state` (teacher teacher, weight 0.5), `hidden_state_2` (teacher small, weight 0.25)" in card
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        (
+            {"hidden_state_2": {"teacher": "small"}},
+            "objective.hidden_state_2: hidden_state_2 is one more hidden_state",
+        ),
+        (
+            {"hidden_state": {"teacher": "teacher"}, "hidden_state_2": {"teacher": "smal"}},
+            "stages.student.objective.hidden_state_2.teacher: unknown teacher 'smal': did you mean 'small'?",
+        ),
+        (
+            {"hidden_state": {"teacher": "teacher"}, "hidden_state_2": {"techer": "small"}},
+            "unknown key 'techer' in stages.student.objective.hidden_state_2",
+        ),
+        ({"hidden_stat_2": {}}, "unknown loss 'hidden_stat_2'"),
+    ],
+)
+def test_a_second_term_of_a_loss_is_checked_as_the_first(several: dict[str, Any], objective: Any, told: str) -> None:
+    several["stages"]["student"]["objective"] = {"soft_target": {}, **objective}
+    with pytest.raises(RequestError) as caught:
+        make_plan(make_recipe(several, name="films"))
+    assert told in str(caught.value)
+
+
+def test_peers_are_made_of_no_other_teacher(several: dict[str, Any]) -> None:
+    """A recipe's peers are made of the student; models of one's own are given in Python."""
+    several["stages"]["student"]["teacher"] = {"kind": "peers", "of": ["teacher", "small"]}
+    del several["stages"]["student"]["objective"]["hidden_state"]
+    with pytest.raises(
+        RequestError, match=r"stages.student.teacher.of: peers is made of no other teacher: leave 'of'"
+    ):
+        make_plan(make_recipe(several, name="films"))

@@ -1,6 +1,7 @@
 """Tasks one after the other with labels that grow: what is kept, what is forgotten, what is refused."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,61 @@ def test_labels_that_are_numbers_do_not_grow(tasks, tmp_path):
         tasks["stages"][name]["data"] = {"task": str(path)}
     with pytest.raises(RequestError, match="are numbers, which may mean something else"):
         run_recipe(make_recipe(tasks, name="lifelong"), tmp_path / "run")
+
+
+def tagged(path: Path, kinds: dict[str, int]) -> str:
+    """Sentences of tagged words: those of some classes are entities of a kind, all others are none."""
+    lines = []
+    for row in range(60):
+        entities = [(kind, CLASS_WORDS[place][row % 5]) for kind, place in kinds.items()]
+        words = [("the", "O"), ("film", "O"), ("was", "O"), *((word, f"B-{kind}") for kind, word in entities)]
+        words = words[row % 3 :] + words[: row % 3] + [("very", "O")] * (row % 7)
+        tokens, tags = zip(*words, strict=True)
+        lines.append(json.dumps({"tokens": tokens, "tags": tags}))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def tags(tmp_path: Path, start_weights: str) -> dict[str, Any]:
+    """Praise and blame, and in a later task colours besides; that one says its tags in another order."""
+    first = tagged(tmp_path / "first.jsonl", {"praise": 0, "blame": 1})
+    second = tagged(tmp_path / "second.jsonl", {"colour": 2, "blame": 1})
+    later = {"model": "first", "data": {"task": second}, "labels": "grow", "training": SHORT}
+    stages = {
+        "first": {"model": start_weights, "training": SHORT},
+        "second": {**later, "teacher": "first", "objective": LWF},
+    }
+    return {"data": {"task": first, "max_length": 24}, "precision": "fp32", "accept_weak_teacher": True} | {
+        "stages": stages
+    }
+
+
+def test_tags_of_words_grow_too(tags, tmp_path):
+    run_recipe(make_recipe(tags, name="lifelong"), tmp_path / "run", say=lambda line: None)
+    first = load_classifier(tmp_path / "run" / "first", require_head=True)
+    second = load_classifier(tmp_path / "run" / "second", require_head=True)
+    old, new = (list(model.config.id2label.values()) for model in (first, second))
+    assert sorted(old) == ["B-blame", "B-praise", "O"] and new == [*old, "B-colour"]
+    rows = {row.stage: row for row in read_report(tmp_path / "run" / "report.json").stages}
+    earlier = grow_labels(load_task(tags["data"]["task"]), new)
+    expected = answer_of(str(tmp_path / "run" / "second"), earlier, max_length=24).metrics
+    kept = rows["second"].retained["first"]
+    assert kept.score == expected[earlier.main_metric] and kept.was == rows["first"].score
+    assert rows["second"].task == "second" and rows["second"].score is not None
+
+
+def test_a_tag_of_words_stands_for_the_same_words_after_it_has_grown(tags):
+    task = load_task(tags["stages"]["second"]["data"]["task"])
+    grown = grow_labels(task, ["B-praise", "O", "B-blame"])
+    assert grown.label_names == ("B-praise", "O", "B-blame", "B-colour")
+    for was, now in zip(task.train["label"], grown.train["label"], strict=True):
+        assert [task.label_names[tag] for tag in was] == [grown.label_names[tag] for tag in now]
+
+
+def test_tags_do_not_grow_from_classes_of_texts(tags, tasks, tmp_path):
+    tags["stages"]["first"] = tasks["stages"]["first"] | {"data": {"task": tasks["data"]["task"]}}
+    with pytest.raises(RequestError) as caught:
+        run_recipe(make_recipe(tags, name="lifelong"), tmp_path / "run", say=lambda line: None)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "run").glob("*/model.safetensors"))

@@ -27,8 +27,17 @@ from distilnlp.losses import (
     get_loss,
 )
 from distilnlp.models.task_heads import join_tasks
-from distilnlp.parts import PARTS
-from distilnlp.teachers import ByTaskTeacher, CacheSettings, EMATeacher, FrozenTeacher, Peers, layout
+from distilnlp.parts import PARTS, Part
+from distilnlp.teachers import (
+    Branches,
+    ByTaskTeacher,
+    CacheSettings,
+    EMATeacher,
+    EnsembleTeacher,
+    FrozenTeacher,
+    Peers,
+    layout,
+)
 from distilnlp.training.trainer import DistillationTrainer
 from tests.masked import masked_model, texts_alone
 from tests.runs import NAMES, all_losses, dataset, make_trainer, student_model, teacher_model, without_dropout
@@ -53,6 +62,7 @@ OBJECTIVES = {
     ),
     "jacobian": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("jacobian", compare="norms"))]),
     "rocket": lambda: Objective([(1.0, HardLabel()), (1.0, get_loss("rocket_launching"))]),
+    "answers": lambda: Objective([(1.0, HardLabel()), (1.0, SoftTarget())]),
     "masked words": lambda: Objective(
         [(1.0, HardLabel()), (1.0, SoftTarget()), (1.0, get_loss("hidden_state_cosine"))]
     ),
@@ -65,11 +75,18 @@ OBJECTIVES = {
 FOLLOWING = {
     "average": lambda: EMATeacher(decay=0.9),
     "peers": lambda: Peers([student_model(dropout=False, hidden=16, seed=3)]),
+    "branches": lambda: Branches(count=1),
+    # Which of the two is asked is drawn for each step: the same one in all processes.
+    "drawn": lambda: EnsembleTeacher(
+        {"one": teacher_model(), "two": teacher_model(seed=3, initializer_range=0.5)}, combine="stochastic"
+    ),
 }
 # Parts that change a student while it learns: what each freezes, draws and trains has to be alike in all processes.
 CHANGING: dict[str, dict[str, object]] = {
     "early_exits": {},
     "theseus": {"until": 0.6},
+    "perturbed_embeddings": {"steps": 2},
+    "adversarial_text": {"generator_steps": 2, "student_steps": 2},
     # Not mobilebert: fresh LayerNorms have equal variances but for rounding, and |v_s - v_t| has a kink there.
     "progressive": {"losses": {"hidden_state": {}}},
 }
@@ -99,6 +116,12 @@ def _of_tasks() -> dict[str, Any]:
     }
 
 
+def _part(name: str) -> Part:
+    """One of `CHANGING`; one that is made of a model with one that writes."""
+    given = (masked_model(seed=7, initializer_range=0.3), tiny_tokenizer()) if PARTS.get(name).of_model else ()
+    return PARTS.make(name, CHANGING[name], *given)
+
+
 def _of_queries(student: str) -> dict[str, Any]:
     """16 queries of 2 to 5 texts; the 7 that are held out divide into no even parts."""
     held_out = ranking.queries(7)
@@ -109,7 +132,7 @@ def _of_queries(student: str) -> dict[str, Any]:
 class _KeepWeights(TrainerCallback):
     """Notes the student, its auxiliary modules and its average at the end of the training, which takes them off."""
 
-    def __init__(self, teacher: EMATeacher | Peers | None) -> None:
+    def __init__(self, teacher: object) -> None:
         self.average = teacher if isinstance(teacher, EMATeacher) else None
         self.weights: dict[str, Tensor] = {}
 
@@ -197,7 +220,7 @@ def train_tiny(
         cache=CacheSettings(use="always", folder=cache) if cache is not None else None,
         args=args or {},
         callbacks=[keep],
-        parts=[] if part is None else [PARTS.make(part, CHANGING[part])],
+        parts=[] if part is None else [_part(part)],
     )
     last = get_last_checkpoint(folder) if place.is_dir() else None
     with mock.patch.object(layout, "CHUNK_ROWS", 5):

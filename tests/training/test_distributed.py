@@ -17,6 +17,7 @@ from tests.scripts.train_tiny import CHANGING, FOLLOWING, METRICS, STUDENTS, inp
 
 ROOT = Path(__file__).parents[2]
 ADAMW = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
+OF_FOLLOWING = {"branches": "answers", "drawn": "answers"}  # the objective, where it is not `all`
 ALIKE = ("scheduled", "jacobian", "rocket", "other tokens", "several tasks")
 MASKED = {"objective": "masked words", "rows": 114}  # 48 blocks: whole batches
 EPOCHS = 2
@@ -34,7 +35,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"folder": "projected", "dropout": False, "args": {**half, "save_strategy": "epoch"}},
         {"folder": "no logits", "dropout": False, "objective": "no logits", "args": half},
         {"folder": "cached", "dropout": False, "cache": "answers", "args": half},
-        *({"folder": name, "dropout": False, "follows": name, "args": half} for name in FOLLOWING),
+        *(
+            {
+                "folder": name,
+                "dropout": False,
+                "follows": name,
+                "objective": OF_FOLLOWING.get(name, "all"),
+                "args": half,
+            }
+            for name in FOLLOWING
+        ),
         *({"folder": name, "dropout": False, "objective": name, "args": half} for name in ALIKE),
         *({"folder": name, "dropout": False, "narrow": False, "part": name, "args": half} for name in CHANGING),
         {"folder": "queue", "dropout": False, "objective": "queue", "args": half},
@@ -125,7 +135,7 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     train_tiny(
         str(tmp_path),
         dropout=False,
-        objective=name if name in (*ALIKE, "no logits") else "all",
+        objective=name if name in (*ALIKE, "no logits") else OF_FOLLOWING.get(name, "all"),
         cache=str(tmp_path / "answers") if name == "cached" else None,
         follows=name if name in FOLLOWING else None,
         args={"per_device_train_batch_size": 8},
@@ -134,7 +144,8 @@ def test_two_processes_equal_one_at_the_same_global_batch(
     learned = load_file(weights_file(runs / name))
     assert any("distilnlp_modules" in key for key in learned) == (name not in ("jacobian", *FOLLOWING))
     assert any(key.startswith("average.") for key in learned) == (name == "average")
-    assert any("distilnlp_peers" in key for key in learned) == (name == "peers")
+    for several in ("peers", "branches"):
+        assert any(f"distilnlp_{several}" in key for key in learned) == (name == several)
     largest = difference(weights_file(runs / name), weights_file(tmp_path))
     record_property("largest difference of any parameter", largest)
     print(f"\n1 against 2 processes, {name}: largest difference of any parameter {largest:.3g}")

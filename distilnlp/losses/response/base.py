@@ -261,6 +261,11 @@ class ResponseLoss(WeighsClasses):
     ) -> Tensor:
         return self.combine(*self.rows(student, teacher, batch))
 
+    def between(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """The loss, ``()``, with a gradient for both models, where the teacher's is otherwise cut off."""
+        z_s, _, head = self.rows(student, teacher, batch)
+        return self.combine(z_s, head.rows(teacher), head)
+
     def rows(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor, Head]:
         """The logits of both models, each ``(batch, rows, classes)``, and the head that they are of.
 
