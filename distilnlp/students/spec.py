@@ -8,7 +8,7 @@ from distilnlp.errors import RequestError, nearest
 from distilnlp.models.labels import drop_thresholds
 from distilnlp.students.architectures import converted_config, field_name
 
-__all__ = ["group_of", "student_config"]
+__all__ = ["group_of", "is_narrower", "student_config"]
 
 # What the teacher decides, with the way to say it differently where there is one.
 FIXED = {
@@ -55,6 +55,12 @@ def student_config(
     for name, value in _with_heads(config, changes).items():
         setattr(config, name, value)
     return config
+
+
+def is_narrower(changes: Mapping[str, object]) -> bool:
+    """Whether changes to a config are about how many heads, feed-forward units or dimensions there are."""
+    fields = ("hidden_size", "intermediate_size")
+    return any(field in changes or field_name(field, "distilbert") in changes for field in fields)
 
 
 def group_of(layer: int, config: PreTrainedConfig) -> int:

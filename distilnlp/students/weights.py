@@ -1,7 +1,7 @@
 """The weights that a student starts with: the teacher's, under the student's names, cut to the student's shapes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,15 +15,20 @@ from distilnlp.students.width import cut
 
 __all__ = ["copy_weights"]
 
+# The part of a weight, by its name in the student, that has the student's shape.
+Cut = Callable[[str, Tensor, tuple[int, ...]], Tensor]
+
 
 @torch.no_grad()
-def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, kept: Sequence[int]) -> None:
+def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, kept: Sequence[int], narrowed: Cut = cut) -> None:
     """Fill ``student`` from ``teacher``: layer j from the teacher's layer ``kept[j - 1]``, all else from its namesake.
 
     The teacher is only read and shares no memory with the student afterwards. Where shapes are equal the weights are
     the teacher's bit for bit, with two exceptions: position embeddings that take up DistilBERT's missing token types
     (`architectures`), and the first layer of a ModernBERT student that was not the teacher's first (`_without_norm`).
 
+    Args:
+        narrowed: gives the part of a weight that a narrower student has; by default the leading one.
     Raises:
         RequestError: head sizes differ, the student is larger than the teacher, or a weight has no namesake.
     """
@@ -44,7 +49,7 @@ def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, kept: Seque
         if kind != "albert":  # whose layers are one and the same
             source = _in_teacher(source, own_prefix, prefix, kept)
         if source in found:
-            weight.copy_(cut(name, found[source], tuple(weight.shape)))
+            weight.copy_(narrowed(name, found[source], tuple(weight.shape)))
         elif not (is_projection(name) or (across and is_classifier(source))):
             raise RequestError(
                 f"the {own_kind} student's {name} has no counterpart in {type(teacher).__name__}: "
