@@ -203,8 +203,11 @@ class StudentSpec(_Strict):
         None,
         description="which heads, feed-forward units and dimensions a narrower student keeps; default: the leading",
     )
-    importance_texts: int | None = Field(
-        None, ge=1, description="how many of the training texts importance is measured on; default: 256"
+    texts: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the training texts importance is measured on, or an embedding_size made for;"
+        " default: 256",
     )
     config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")
     architecture: str | None = Field(None, description="model_type, where it is not that of 'from'")
@@ -215,8 +218,9 @@ class StudentSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "StudentSpec":
-        if self.importance_texts is not None and "importance" not in (self.layer_map, self.choose):
-            raise ValueError("'importance_texts' is for layer_map or choose 'importance'")
+        measured = "importance" in (self.layer_map, self.choose) or "embedding_size" in (self.config or {})
+        if self.texts is not None and not measured:
+            raise ValueError("'texts' is for layer_map or choose 'importance', and for an embedding_size")
         return self
 
 

@@ -291,7 +291,8 @@ class Models:
         """The student of a stage, made of ``base``; itself where the stage makes none.
 
         Args:
-            texts: that importance is measured on; None: of a sketch, which has the same sizes whatever matters most.
+            texts: that importance is measured on, and low ranks are made for; None: of a sketch, whose sizes do not
+                depend on them.
         """
         spec = stage.spec.student
         if spec is None:
@@ -301,10 +302,12 @@ class Models:
         batches = None
         if IMPORTANCE in (layer_map, choose):
             check_measured(base.config, spec.layers, layer_map, choose, spec.config, spec.architecture, spec.init)
-            if texts is not None:
-                batches = self._batches(stage, base, texts)
-            else:
-                layer_map, choose = (None if each == IMPORTANCE else each for each in (layer_map, choose))
+        low_rank = "embedding_size" in (spec.config or {}) and spec.init == "teacher"
+        if texts is not None and (low_rank or IMPORTANCE in (layer_map, choose)):
+            batches = self._batches(stage, base, texts)
+        elif texts is None:
+            layer_map, choose = (None if each == IMPORTANCE else each for each in (layer_map, choose))
+            batches = [] if low_rank else None
         return build_student(
             base,
             layers=spec.layers,
@@ -323,7 +326,7 @@ class Models:
         spec = stage.spec.student
         if task.train is None:
             raise RequestError("importance is measured on training texts, and there are none")
-        wanted = _TEXTS_OF_IMPORTANCE if spec is None or spec.importance_texts is None else spec.importance_texts
+        wanted = _TEXTS_OF_IMPORTANCE if spec is None or spec.texts is None else spec.texts
         chosen = np.random.default_rng(0).permutation(len(task.train))[:wanted]
         predictor = Predictor(TorchBackend(model), self.tokenizer(stage.name), max_length=stage.data.max_length)
         texts = texts_of(task.train.select(np.sort(chosen)))

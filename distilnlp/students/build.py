@@ -16,8 +16,9 @@ from distilnlp.problems import problem_of_config
 from distilnlp.students.choice import Choice, check_measured
 from distilnlp.students.importance import important_layers, measure_importance
 from distilnlp.students.layers import IMPORTANCE, kept_layers
+from distilnlp.students.low_rank import is_low_rank
 from distilnlp.students.projection import project
-from distilnlp.students.spec import student_config
+from distilnlp.students.spec import student_config, wide_config
 from distilnlp.students.weights import copy_weights
 from distilnlp.typed import typed
 
@@ -71,7 +72,8 @@ def build_student(
             ``"leading"`` (also None): the leading rows and columns of every weight, and so the leading heads, each
             whole, which are cut off and not chosen; ``"importance"``: those of each layer (dimensions: of all layers)
             that matter most on ``batches``, see `measure_importance`.
-        batches: inputs of the teacher, on which importance is measured: some hundred texts.
+        batches: inputs of the teacher, some hundred texts: importance is measured on them, and embeddings of a lower
+            rank are made for their tokens.
         architecture: ``model_type`` of the student where it is not the teacher's; `architectures` says what carries
             over between which.
         dimension: of a sentence encoder, how many numbers the student's vector has; None: as many as the teacher's.
@@ -82,8 +84,8 @@ def build_student(
         init: ``"teacher"`` copies weights; ``"random"`` only takes over sizes and labels.
         seed: for weights that are not copied; torch's global random state is left as it was.
     Raises:
-        RequestError: layers, sizes or architectures that do not fit, unknown names, or a ``student`` with other labels
-            or together with the arguments that it replaces.
+        RequestError: layers, sizes or architectures that do not fit, no texts where they are needed, unknown names, or
+            a ``student`` with other labels or together with the arguments that it replaces.
     """
     if init not in INITS:
         raise unknown("init", init, INITS)
@@ -98,24 +100,27 @@ def build_student(
                 "architecture, dimension, choose, batches and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
-    measured = IMPORTANCE in (layer_map, choose)
-    if measured:
+    if IMPORTANCE in (layer_map, choose):
         check_measured(model.config, layers, layer_map, choose, config, architecture, init)
-    if measured == (batches is None):
-        what = "is measured on them: give inputs of the teacher" if measured else "is not asked for: leave them out"
-        raise RequestError(f"batches are for layer_map and choose 'importance', which {what}")
+    elif batches is not None and "embedding_size" not in (config or {}):
+        raise RequestError("batches are for 'importance' and for an embedding_size: leave them out")
     kept = _kept(layers, layer_map, model, batches or ())
     settings = student_config(model.config, kept, config or {}, architecture)
+    if init == "teacher" and batches is None and is_low_rank(settings, model.config):
+        raise RequestError(
+            f"an embedding_size of {settings.embedding_size} is made for the tokens of texts: give batches, inputs of "
+            "the teacher (an empty list: for all tokens alike)"
+        )
     project(settings, model.config, dimension)
     settings.distilnlp_kept_layers = list(kept) if init == "teacher" else None
     made = _fresh(type(model), settings, model.config, seed)
     if init == "teacher" and choose == IMPORTANCE:
-        wide = _fresh(type(model), student_config(model.config, kept, {}, architecture), model.config, seed)
-        copy_weights(model, wide, kept)
+        wide = _fresh(type(model), wide_config(model.config, kept, settings, config or {}), model.config, seed)
+        copy_weights(model, wide, kept, batches=batches or ())
         chosen = Choice(wide, settings, measure_importance(wide, batches or (), seed=seed))
         copy_weights(wide, made, range(1, len(kept) + 1), chosen)
     elif init == "teacher":
-        copy_weights(model, made, kept)
+        copy_weights(model, made, kept, batches=batches or ())
     made.eval()
     return made
 

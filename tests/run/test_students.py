@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, pipeline
 
 from distilnlp.data import load_task
 from distilnlp.errors import RequestError
@@ -28,7 +28,7 @@ def test_a_recipe_of_students_runs_to_its_end(name: str, tmp_path: Path, start_w
 
 def smaller(name: str) -> list[str]:
     """The sizes of a student of a tiny teacher, 32 wide with 64 feed-forward units."""
-    sizes = {"intermediate_size": 24, "hidden_size": 16}
+    sizes = {"intermediate_size": 24, "hidden_size": 16, "embedding_size": 12, "num_hidden_groups": 1}
     return [
         f"stages.{stage}.student.config.{key}={sizes[key]}"
         for stage, spec in load_recipe(name).stages.items()
@@ -71,8 +71,8 @@ def test_heads_that_differ_in_number_are_compared_as_before(values: dict[str, An
         ({"config": None}, r"stages.student: choose .importance. has nothing to choose from"),
         ({"layers": None}, "as many layers as 'layers' says"),
         ({"init": "random"}, "init 'random' keeps none"),
-        ({"layer_map": None, "choose": None, "importance_texts": 9}, "'importance_texts' is for"),
-        ({"importance_texts": 0}, "importance_texts"),
+        ({"layer_map": None, "choose": None, "texts": 9}, "'texts' is for"),
+        ({"texts": 0}, "texts"),
     ],
 )
 def test_what_cannot_be_chosen_is_told_before_anything_is_trained(
@@ -91,7 +91,7 @@ def test_importance_is_measured_on_texts_that_the_stage_learns_from(
     monkeypatch.setattr(
         "distilnlp.students.build.important_layers", lambda model, count, batches: _noted(seen, batches)
     )
-    values = pruned(values, choose=None, importance_texts=7)
+    values = pruned(values, choose=None, texts=7)
     run_recipe(make_recipe(values, name="films"), tmp_path / "run")
     assert [len(batch["input_ids"]) for batch in seen] == [7]
     train = load_task(csv_file).train
@@ -112,3 +112,21 @@ def test_importance_is_measured_on_texts_that_the_stage_learns_from(
 def _noted(seen: list[Any], batches: Any) -> tuple[int, ...]:
     seen[:] = batches
     return (1, 3)
+
+
+def test_a_student_of_another_architecture_reads_the_teachers_tokens(values: dict[str, Any], tmp_path: Path) -> None:
+    """The rank is made for the texts of the stage; the folder has all that a pipeline needs."""
+    values["stages"]["student"]["student"] = {
+        "from": "teacher",
+        "layers": 2,
+        "architecture": "albert",
+        "config": {"embedding_size": 12, "num_hidden_groups": 1},
+        "texts": 20,
+    }
+    values["stages"]["student"]["objective"]["attention_scores"] = {}
+    del values["stages"]["control"]
+    run_recipe(make_recipe(values, name="films"), tmp_path / "run")
+    answer = pipeline("text-classification", str(tmp_path / "run" / "student"))("the film was good")
+    assert answer[0]["label"] in ("good", "bad")
+    student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "student")
+    assert (student.config.model_type, student.config.embedding_size) == ("albert", 12)
