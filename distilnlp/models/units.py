@@ -1,14 +1,16 @@
 """Where the heads and the feed-forward units of an encoder's layers are: which rows and columns are one of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
 from distilnlp.models.encoder import called_layers
 
-__all__ = ["STACKED", "UnitNames", "own_layers", "unit_names"]
+__all__ = ["STACKED", "UnitNames", "cut_units", "feed_forward", "own_layers", "unit_names"]
 
 # Linear layers of ModernBERT that hold several matrices, one on top of the other.
 STACKED = {"attn.Wqkv": 3, "mlp.Wi": 2}
@@ -75,3 +77,40 @@ def unit_names(kind: str) -> UnitNames:
 def own_layers(model: PreTrainedModel) -> list[nn.Module]:
     """The layers in the order they run; one that is called many times (ALBERT) stands there once."""
     return list(dict.fromkeys(called_layers(model)))
+
+
+def feed_forward(model: PreTrainedModel, layer: nn.Module) -> tuple[nn.Linear, nn.Linear]:
+    """The linear layer that gives a layer's feed-forward units what they read, and the one that reads them.
+
+    Raises:
+        RequestError: an architecture whose parts are not known, or adapters in their place.
+    """
+    names = unit_names(model.config.model_type)
+    into, out = layer.get_submodule(names.units_in), layer.get_submodule(names.units_out)
+    if not (type(into) is nn.Linear and type(out) is nn.Linear):
+        raise RequestError(
+            f"the feed-forward units of {type(model).__name__} are behind adapters ({type(out).__name__}), and their "
+            "own weights are not trained: leave lora out"
+        )
+    return into, out
+
+
+@torch.no_grad()
+def cut_units(model: PreTrainedModel, kept: Sequence[Tensor]) -> None:
+    """Leave a model, in place, so many feed-forward units in each layer, which it is a plain model with.
+
+    Args:
+        kept: of each of `own_layers` the units that stay, ascending, in all layers as many.
+    """
+    for layer, units in zip(own_layers(model), kept, strict=True):
+        into, out = feed_forward(model, layer)
+        count = out.in_features
+        parts = into.out_features // count
+        rows = torch.cat([units + part * count for part in range(parts)])
+        into.weight = nn.Parameter(into.weight[rows].clone(), requires_grad=into.weight.requires_grad)
+        if into.bias is not None:
+            into.bias = nn.Parameter(into.bias[rows].clone(), requires_grad=into.bias.requires_grad)
+        out.weight = nn.Parameter(out.weight[:, units].clone(), requires_grad=out.weight.requires_grad)
+        into.out_features, out.in_features = len(rows), len(units)
+    field = "hidden_dim" if model.config.model_type == "distilbert" else "intermediate_size"
+    setattr(model.config, field, len(kept[0]))

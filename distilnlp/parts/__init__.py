@@ -4,6 +4,7 @@ from distilnlp.part import PARTS, Part, Pass, Training, register_part
 from distilnlp.parts.early_exits import EarlyExits
 from distilnlp.parts.perturbed_embeddings import PerturbedEmbeddings
 from distilnlp.parts.progressive import Progressive
+from distilnlp.parts.pruning import Pruning
 from distilnlp.parts.theseus import Theseus
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Pass",
     "PerturbedEmbeddings",
     "Progressive",
+    "Pruning",
     "Theseus",
     "Training",
     "register_part",

@@ -29,9 +29,11 @@ def test_a_recipe_of_students_runs_to_its_end(name: str, tmp_path: Path, start_w
 def smaller(name: str) -> list[str]:
     """The sizes of a student of a tiny teacher, 32 wide with 64 feed-forward units."""
     sizes = {"intermediate_size": 24, "hidden_size": 16, "embedding_size": 12, "num_hidden_groups": 1}
-    return [
+    stages = load_recipe(name).stages.items()
+    pruned = [f"stages.{stage}.parts.pruning.intermediate_size=24" for stage, spec in stages if spec.parts]
+    return pruned + [
         f"stages.{stage}.student.config.{key}={sizes[key]}"
-        for stage, spec in load_recipe(name).stages.items()
+        for stage, spec in stages
         for key in (() if spec.student is None else spec.student.config or {})
         if key in sizes
     ]
