@@ -11,7 +11,7 @@ from distilnlp.models.units import STACKED, own_layers, unit_names
 from distilnlp.students.architectures import field_name
 from distilnlp.students.importance import Importance
 from distilnlp.students.layers import IMPORTANCE
-from distilnlp.students.spec import is_narrower
+from distilnlp.students.spec import is_narrower, shares_layers
 from distilnlp.students.width import check_smaller
 
 __all__ = ["Choice", "check_measured"]
@@ -36,8 +36,8 @@ def check_measured(
     """
     if layer_map == IMPORTANCE and not isinstance(layers, int):
         raise RequestError("layer_map 'importance' chooses as many layers as 'layers' says: give a number")
-    if layer_map == IMPORTANCE and teacher.model_type == "albert":
-        raise RequestError("the layers of an ALBERT are one and the same: leave layer_map 'importance' out")
+    if layer_map == IMPORTANCE and shares_layers(teacher):
+        raise RequestError("the teacher's layers share their weights, so that none matters most: leave layer_map out")
     if init != "teacher":
         raise RequestError(f"importance says which weights of the teacher are kept, and init '{init}' keeps none")
     if choose != IMPORTANCE:

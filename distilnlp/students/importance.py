@@ -89,7 +89,7 @@ def important_layers(model: PreTrainedModel, count: int, batches: Batches) -> tu
     model.
 
     Args:
-        model: with layers of their own (not ALBERT's, which are one).
+        model: whose layers have weights of their own.
         count: how many are left, 1 to those that there are.
         batches: as for `measure_importance`.
     Source: Peer et al. 2021, "Greedy layer pruning", arXiv:2105.14839, who measure the task's score instead.
@@ -119,6 +119,8 @@ def _keep(model: PreTrainedModel, stack: nn.ModuleList, layers: Sequence[nn.Modu
     del stack[:]
     stack.extend(layers)
     model.config.num_hidden_layers = len(layers)
+    if model.config.model_type == "albert":
+        model.config.num_hidden_groups = len(layers)
 
 
 def _checked(batches: Batches) -> Batches:

@@ -10,7 +10,7 @@ from distilnlp.models.labels import drop_thresholds
 from distilnlp.students.architectures import converted_config, field_name
 from distilnlp.students.low_rank import BEFORE_NORM, has_map
 
-__all__ = ["group_ends", "is_narrower", "student_config", "wide_config"]
+__all__ = ["group_ends", "is_narrower", "shares_layers", "student_config", "wide_config"]
 
 # What the teacher decides, with the way to say it differently where there is one.
 FIXED = {
@@ -55,7 +55,7 @@ def student_config(
     config.num_hidden_layers = len(kept)
     if config.model_type == "modernbert":
         config.layer_types = [teacher.layer_types[layer - 1] for layer in kept]
-    if config.model_type == "albert" and teacher.model_type != "albert":
+    if config.model_type == "albert" and not shares_layers(teacher):
         config.num_hidden_groups = len(kept)  # a group for each layer: nothing is shared
     for name, value in _with_heads(config, changes).items():
         try:
@@ -72,6 +72,11 @@ def is_narrower(changes: Mapping[str, object]) -> bool:
     """Whether changes to a config are about how many heads, feed-forward units or dimensions there are."""
     fields = ("hidden_size", "intermediate_size")
     return any(field in changes or field_name(field, "distilbert") in changes for field in fields)
+
+
+def shares_layers(config: PreTrainedConfig) -> bool:
+    """Whether several layers are one and the same, as an ALBERT's are that has fewer groups than layers."""
+    return config.model_type == "albert" and config.num_hidden_groups < config.num_hidden_layers
 
 
 def group_of(layer: int, config: PreTrainedConfig) -> int:
@@ -116,7 +121,7 @@ def _check_groups(teacher: PreTrainedConfig, student: PreTrainedConfig, kept: Se
         raise RequestError(
             f"num_hidden_groups is {groups!r}: {len(kept)} layers share 1 to {len(kept)} groups of weights"
         )
-    if teacher.model_type != "albert":
+    if not shares_layers(teacher):
         return
     if any(group_of(own, student) != group_of(layer, teacher) for own, layer in enumerate(kept, start=1)):
         raise RequestError(

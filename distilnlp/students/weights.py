@@ -12,7 +12,7 @@ from distilnlp.models.encoder import layer_prefix
 from distilnlp.students.architectures import common_name, converted_weights, is_classifier
 from distilnlp.students.low_rank import factorised
 from distilnlp.students.projection import is_projection
-from distilnlp.students.spec import group_ends
+from distilnlp.students.spec import group_ends, shares_layers
 from distilnlp.students.width import cut
 
 __all__ = ["copy_weights"]
@@ -57,7 +57,7 @@ def copy_weights(
     state = student.state_dict()
     for name, weight in state.items():
         source = common_name(name, own_kind) if across else name
-        if kind != "albert":  # whose layers are one and the same
+        if not shares_layers(teacher.config):
             source = _in_teacher(source, own_prefix, prefix, origins)
         if source in found:
             weight.copy_(narrowed(name, found[source], tuple(weight.shape)))

@@ -161,3 +161,22 @@ def test_groups_that_cannot_be_are_refused(groups: object, message: str) -> None
 def test_masked_words_are_not_for_an_albert_of_another_kind(kind: str) -> None:
     with pytest.raises(RequestError, match="head for masked words reads"):
         build_student(masked_model(kind), architecture="albert")
+
+
+def test_an_albert_whose_layers_are_its_own_is_cut_like_any_other() -> None:
+    """Such as a student with embeddings of a lower rank that teaches a smaller one."""
+    teacher = teacher_of("bert")
+    assistant = build_student(teacher, architecture="albert")
+    for layers in ([1, 4], [2], [1, 2, 3, 4]):
+        small = build_student(assistant, layers=layers)
+        torch.testing.assert_close(logits(small), logits(build_student(teacher, layers=layers)), atol=1e-5, rtol=1e-4)
+        assert small.config.num_hidden_groups == len(layers)
+    inputs = [batch()]
+    chosen = [
+        build_student(each, layers=2, layer_map="importance", batches=inputs).config.distilnlp_kept_layers
+        for each in (teacher, assistant)
+    ]
+    assert chosen[0] == chosen[1]
+    assert (assistant.config.num_hidden_layers, assistant.config.num_hidden_groups) == (4, 4)
+    shared = build_student(assistant, config={"num_hidden_groups": 2})
+    assert len(layer_stack(shared)) == 2

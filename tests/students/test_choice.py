@@ -8,14 +8,19 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from distilnlp.errors import RequestError
+from distilnlp.models.backend import TorchBackend
+from distilnlp.models.heads import model_from_config
+from distilnlp.models.predictor import Predictor
 from distilnlp.models.units import own_layers, unit_names
+from distilnlp.problems import get_problem, list_problems
 from distilnlp.students import build_student
 from distilnlp.students.choice import Choice
 from distilnlp.students.importance import Importance
 from distilnlp.students.spec import student_config
 from distilnlp.students.weights import copy_weights
+from tests.models.test_sentence_encoder import tiny_encoder
 from tests.students.test_build import batch, logits, teacher_of
-from tests.tiny import BACKBONES
+from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
 
 
 def chosen_student(teacher: PreTrainedModel, importance: Importance, **config: int) -> PreTrainedModel:
@@ -166,7 +171,7 @@ def test_what_cannot_be_chosen_is_refused(wanted: dict[str, object], message: st
 
 
 def test_architectures_whose_parts_cannot_be_chosen_are_refused_by_name() -> None:
-    with pytest.raises(RequestError, match="layers of an ALBERT are one and the same"):
+    with pytest.raises(RequestError, match="layers share their weights, so that none matters most"):
         build_student(teacher_of("albert"), layers=2, layer_map="importance", batches=[batch()])
     with pytest.raises(RequestError, match="layers of mpnet share a table"):
         build_student(mpnet(), config={"hidden_size": 16}, choose="importance", batches=[batch()])
@@ -204,3 +209,41 @@ def test_deberta_of_the_first_version_keeps_whole_heads() -> None:
     assert torch.equal(narrow.pos_proj.weight, wide.pos_proj.weight.view(4, 8, 32)[[1, 3], :, :16].flatten(0, 1))
     answers: Tensor = student(**batch()).logits
     assert torch.isfinite(answers).all()
+
+
+TEXTS_OF = {
+    "token_classification": [(["the", "good", "film"],), (["a", "bad", "book", "we"],)],
+    "question_answering": [("the film", "good film it was"), ("a book", "we saw the book")],
+    "ranking": [("the film", ["good film", "bad book"]), ("a book", ["we saw it", "fine meal"])],
+    "retrieval": [("the film", ["good film", "bad book"]), ("a book", ["we saw it", "fine meal"])],
+}
+
+
+@pytest.mark.parametrize("name", list_problems())
+def test_importance_is_measured_for_every_kind_of_task(name: str) -> None:
+    """By what its head gives: rows of classes of texts or of tokens, places, or vectors."""
+    problem = get_problem(name)
+    if problem.vectors:
+        model: PreTrainedModel = tiny_encoder()
+        model.config.problem_type = name
+    else:
+        config = tiny_model("bert").config
+        for key, value in problem.config_settings(("a", "b") if problem.named_labels else None).items():
+            setattr(config, key, value)
+        model = model_from_config(config).eval()
+    predictor = Predictor(TorchBackend(model), tiny_tokenizer(), max_length=32)
+    inputs = [predictor.encode(TEXTS_OF.get(name, [("the good film",), ("a bad book we saw",)]))]
+    sizes = {"intermediate_size": 24, "hidden_size": 16}
+    choices = {"layers": 1, "layer_map": "importance", "choose": "importance", "batches": inputs}
+    student = build_student(model, config=sizes, **choices)
+    assert type(student) is type(model)
+    assert TorchBackend(student)(inputs[0]).shape == TorchBackend(model)(inputs[0]).shape
+    if problem.labels_itself:  # whose head reads the table of words
+        return
+    half = build_student(model, layers=1)
+    same, low = (
+        build_student(model, layers=1, architecture="albert", config={"embedding_size": size}, batches=inputs)
+        for size in (32, 12)
+    )
+    torch.testing.assert_close(TorchBackend(same)(inputs[0]), TorchBackend(half)(inputs[0]), atol=1e-5, rtol=1e-4)
+    assert low.get_input_embeddings().weight.shape[1] == 12
