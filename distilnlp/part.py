@@ -83,6 +83,7 @@ class Part(Protocol):
         holds_teacher: whether it works with the teacher itself, which need not be asked for that.
         freezes: whether it takes weights of the student out of the training, for a time or altogether. Then hidden
             states without a gradient are no mistake.
+        reshapes: whether `finish` leaves a student with fewer weights than it was trained with.
         alone: whether in this pass its term alone trains the student; the objective is no more than measured.
         within: of a teacher that is a part: it is asked within the student's forward pass, as it has to be where it
             learns along.
@@ -100,6 +101,7 @@ class Part(Protocol):
     uses_teacher: bool = False
     holds_teacher: bool = False
     freezes: bool = False
+    reshapes: bool = False
     alone: bool = False
     within: bool = False
     of_model: bool = False

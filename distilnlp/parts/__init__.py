@@ -5,6 +5,7 @@ from distilnlp.parts.adversarial_text import AdversarialText
 from distilnlp.parts.early_exits import EarlyExits
 from distilnlp.parts.perturbed_embeddings import PerturbedEmbeddings
 from distilnlp.parts.progressive import Progressive
+from distilnlp.parts.pruning import Pruning
 from distilnlp.parts.theseus import Theseus
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Pass",
     "PerturbedEmbeddings",
     "Progressive",
+    "Pruning",
     "Theseus",
     "Training",
     "register_part",

@@ -212,8 +212,18 @@ class StudentSpec(_Strict):
 
     from_: str = Field(alias="from", description="an earlier stage, a folder, or a model of the Hub")
     layers: int | list[int] | None = Field(None, description="how many layers, or which (1-based)")
-    layer_map: Literal["uniform", "skip", "first", "last", "cadence"] | None = Field(
+    layer_map: Literal["uniform", "skip", "first", "last", "cadence", "importance"] | None = Field(
         None, description="which layers are copied, where 'layers' is a number; default: uniform"
+    )
+    choose: Literal["leading", "importance"] | None = Field(
+        None,
+        description="which heads, feed-forward units and dimensions a narrower student keeps; default: the leading",
+    )
+    texts: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the training texts importance is measured on, or an embedding_size made for;"
+        " default: 256",
     )
     config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")
     architecture: str | None = Field(None, description="model_type, where it is not that of 'from'")
@@ -221,6 +231,13 @@ class StudentSpec(_Strict):
     dimension: int | None = Field(
         None, ge=1, description="sentence embeddings: numbers of a vector; the teacher's are reduced to them by PCA"
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StudentSpec":
+        measured = "importance" in (self.layer_map, self.choose) or "embedding_size" in (self.config or {})
+        if self.texts is not None and not measured:
+            raise ValueError("'texts' is for layer_map or choose 'importance', and for an embedding_size")
+        return self
 
 
 class CacheSpec(_Strict):

@@ -46,6 +46,8 @@ from distilnlp.run.plan import Plan, StagePlan, loss_culprit, most_steps
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
 from distilnlp.students import build_student
+from distilnlp.students.choice import check_measured
+from distilnlp.students.layers import IMPORTANCE
 from distilnlp.teachers import (
     TEACHERS,
     ByTaskTeacher,
@@ -125,6 +127,8 @@ def sketch_of(scheme: SchemeSpec) -> Any:
 
 # Texts whose vectors tell which directions to keep: more change nothing.
 _TEXTS_OF_COMPONENTS = 10_000
+# How many of them importance is measured on, where a recipe does not say it.
+_TEXTS_OF_IMPORTANCE = 256
 
 
 def shortened_config(stage: StagePlan, config: PreTrainedConfig) -> PreTrainedConfig:
@@ -196,14 +200,19 @@ class Models:
             name = stage.start
         return self.sources.tokenizer(name)
 
-    def start(self, stage: StagePlan) -> PreTrainedModel:
-        """The model that a stage begins to train: the same weights each time."""
+    def start(self, stage: StagePlan, task: Task | None = None) -> PreTrainedModel:
+        """The model that a stage begins to train: the same weights each time.
+
+        Args:
+            task: with the texts that it will be trained on, where those that the plan knows of stand for them.
+        """
+        texts = task or self.tasks[stage.name]
         if self.plan.stage_of(stage.start) is not None:
             base = self._grown(stage, self._of_stage(stage.start, stage))
-            made = self._made_of(stage, self._shortened(stage, stage.start, base))
+            made = self._made_of(stage, self._shortened(stage, stage.start, base), texts)
         else:
             base = self._grown(stage, self.sources.start(stage.start, self.tasks[stage.name], stage.seed))
-            made = self._made_of(stage, self._shortened(stage, stage.start, base))
+            made = self._made_of(stage, self._shortened(stage, stage.start, base), texts)
             made = self._for_task(plain_copy(made) if made is base else made, self.tasks[stage.name])
             self.sources.used(stage.start)
         self._remember(stage, made)
@@ -340,21 +349,51 @@ class Models:
         model.config.problem_type = task.problem.name  # type: ignore[assignment]  # theirs lists three kinds
         return model if task.label_names is None else align_labels(model, task.label_names)
 
-    @staticmethod
-    def _made_of(stage: StagePlan, base: PreTrainedModel) -> PreTrainedModel:
+    def _made_of(self, stage: StagePlan, base: PreTrainedModel, texts: Task | None = None) -> PreTrainedModel:
+        """The student of a stage, made of ``base``; itself where the stage makes none.
+
+        Args:
+            texts: that importance is measured on, and low ranks are made for; None: of a sketch, whose sizes do not
+                depend on them.
+        """
         spec = stage.spec.student
         if spec is None:
             return base
+        layer_map: str | None = spec.layer_map
+        choose: str | None = spec.choose
+        batches = None
+        if IMPORTANCE in (layer_map, choose):
+            check_measured(base.config, spec.layers, layer_map, choose, spec.config, spec.architecture, spec.init)
+        low_rank = "embedding_size" in (spec.config or {}) and spec.init == "teacher"
+        if texts is not None and (low_rank or IMPORTANCE in (layer_map, choose)):
+            batches = self._batches(stage, base, texts)
+        elif texts is None:
+            layer_map, choose = (None if each == IMPORTANCE else each for each in (layer_map, choose))
+            batches = [] if low_rank else None
         return build_student(
             base,
             layers=spec.layers,
-            layer_map=spec.layer_map,
+            layer_map=layer_map,
             config=spec.config,
             architecture=spec.architecture,
             dimension=spec.dimension,
             init=spec.init,
+            choose=choose,
+            batches=batches,
             seed=stage.seed,
         )
+
+    def _batches(self, stage: StagePlan, model: PreTrainedModel, task: Task) -> list[dict[str, torch.Tensor]]:
+        """Inputs of a model: some of the texts that a stage learns from, the same each time."""
+        spec = stage.spec.student
+        if task.train is None:
+            raise RequestError("importance is measured on training texts, and there are none")
+        wanted = _TEXTS_OF_IMPORTANCE if spec is None or spec.texts is None else spec.texts
+        chosen = np.random.default_rng(0).permutation(len(task.train))[:wanted]
+        predictor = Predictor(TorchBackend(model), self.tokenizer(stage.name), max_length=stage.data.max_length)
+        texts = texts_of(task.train.select(np.sort(chosen)))
+        size = predictor.batch_size
+        return [predictor.encode(texts[start : start + size]) for start in range(0, len(texts), size)]
 
     # ---- before the first stage ----
 

@@ -217,7 +217,7 @@ def _predictor(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase,
 
 
 def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> DistillationTrainer:
-    model, lora = models.start(stage), stage.spec.lora
+    model, lora = models.start(stage, task), stage.spec.lora
     return DistillationTrainer(
         model=model if lora is None else add_adapter(model, lora),
         teacher=models.teacher(stage),

@@ -10,6 +10,10 @@ epsilon of DistilBERT's norms, which is 1e-12 always (1e-5 in RoBERTa's checkpoi
 - the classifier between encoder and logits: dense, then tanh in BERT and the RoBERTas, gelu in ELECTRA, relu in
   DistilBERT. It is copied where the function is the same, and new (random) otherwise;
 - the head for masked words is one function in all of them, and copied.
+
+ALBERT's layers compute the same too, once it has a group for each of them (``num_hidden_groups``); its embeddings have
+a linear map behind them (`low_rank`). So a student can be an ALBERT, but for the head for masked words, and no student
+of another kind is made of one.
 """
 
 import torch
@@ -18,7 +22,15 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from distilnlp.errors import RequestError, unknown
 
-__all__ = ["COPYABLE", "common_name", "converted_config", "converted_weights", "field_name", "is_classifier"]
+__all__ = [
+    "COPYABLE",
+    "INTO",
+    "common_name",
+    "converted_config",
+    "converted_weights",
+    "field_name",
+    "is_classifier",
+]
 
 HEAD_ACTIVATION = {
     "bert": "tanh",
@@ -27,8 +39,10 @@ HEAD_ACTIVATION = {
     "camembert": "tanh",
     "electra": "gelu",
     "distilbert": "relu",
+    "albert": "tanh",
 }
-COPYABLE = tuple(HEAD_ACTIVATION)
+INTO = tuple(HEAD_ACTIVATION)
+COPYABLE = tuple(kind for kind in INTO if kind != "albert")
 POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")
 
 DISTILBERT_FIELDS = {
@@ -104,6 +118,19 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ffn.lin2", "output.dense"),
         ("output_layer_norm", "output.LayerNorm"),
     ),
+    "albert": (
+        ("classifier", "head.out"),
+        ("albert.pooler", "head.dense"),
+        ("albert.", ""),
+        ("encoder.albert_layer_groups", "encoder.layer"),
+        (".albert_layers.0", ""),
+        ("attention.LayerNorm", "attention.output.LayerNorm"),
+        ("attention.dense", "attention.output.dense"),
+        *((f"attention.{name}", f"attention.self.{name}") for name in ("query", "key", "value")),
+        ("ffn_output", "output.dense"),
+        (".ffn.", ".intermediate.dense."),
+        ("full_layer_layer_norm", "output.LayerNorm"),
+    ),
 }
 POSITIONS = "embeddings.position_embeddings.weight"
 TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
@@ -132,8 +159,8 @@ def converted_config(teacher: PreTrainedConfig, kind: str) -> PreTrainedConfig:
     Raises:
         RequestError: no copy is possible between the two.
     """
-    if kind not in COPYABLE:
-        raise unknown("architecture to copy into", kind, COPYABLE)
+    if kind not in INTO:
+        raise unknown("architecture to copy into", kind, INTO)
     projected = teacher.model_type == "electra" and teacher.embedding_size != teacher.hidden_size
     if teacher.model_type not in COPYABLE or projected:
         reason = "its embeddings are projected to the layers' width" if projected else "its layers compute otherwise"
@@ -147,8 +174,12 @@ def converted_config(teacher: PreTrainedConfig, kind: str) -> PreTrainedConfig:
     fields["max_position_embeddings"] += _position_offset(kind, teacher) - _position_offset(
         teacher.model_type, teacher
     )
-    if kind == "electra":
+    if kind in ("electra", "albert"):
         fields["embedding_size"] = fields["hidden_size"]
+    if kind == "albert":
+        fields["classifier_dropout_prob"] = fields.pop("classifier_dropout", None)
+        if fields["classifier_dropout_prob"] is None:
+            fields["classifier_dropout_prob"] = fields["hidden_dropout_prob"]
     if teacher.model_type == "distilbert":
         fields |= {"type_vocab_size": 2, "layer_norm_eps": 1e-12}
     if kind == "distilbert":

@@ -6,21 +6,26 @@ from os import PathLike
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
 from distilnlp.models.heads import model_from_config, name_architecture
 from distilnlp.problems import problem_of_config
-from distilnlp.students.layers import kept_layers
+from distilnlp.students.choice import Choice, check_measured
+from distilnlp.students.importance import important_layers, measure_importance
+from distilnlp.students.layers import IMPORTANCE, kept_layers
+from distilnlp.students.low_rank import is_low_rank
 from distilnlp.students.projection import project
-from distilnlp.students.spec import student_config
+from distilnlp.students.spec import student_config, wide_config
 from distilnlp.students.weights import copy_weights
 from distilnlp.typed import typed
 
-__all__ = ["INITS", "HoldsModel", "build_student"]
+__all__ = ["CHOICES", "INITS", "HoldsModel", "build_student"]
 
 INITS = ("teacher", "random")
+CHOICES = ("leading", "importance")
 
 
 @runtime_checkable
@@ -47,6 +52,8 @@ def build_student(
     dimension: int | None = None,
     student: str | PathLike[str] | PreTrainedModel | None = None,
     init: str = "teacher",
+    choose: str | None = None,
+    batches: Sequence[Mapping[str, Tensor]] | None = None,
     seed: int = 0,
 ) -> PreTrainedModel:
     """A student for ``teacher``: some of its layers, a narrower copy, another architecture, or a checkpoint.
@@ -59,49 +66,77 @@ def build_student(
         teacher: a model, an object with one as ``.model``, or a folder or Hub id.
         layers: how many layers, chosen by ``layer_map``; or which, counted from 1; None keeps all.
         layer_map: ``"uniform"`` (also None), ``"skip"``, ``"first"``, ``"last"`` or ``"cadence"``: see
-            `kept_layers`.
-        config: fields of the student's config that differ, such as ``{"hidden_size": 384}``. A narrower student gets
-            the leading rows and columns of every weight, and so the leading heads, each whole. That is a cut, not a
-            choice of the best ones: expect it to need more training than copied layers.
+            `kept_layers`; ``"importance"``: those that matter most on ``batches``, see `important_layers`.
+        config: fields of the student's config that differ, such as ``{"hidden_size": 384}``.
+        choose: which heads, feed-forward units and dimensions of the hidden states a narrower student keeps:
+            ``"leading"`` (also None): the leading rows and columns of every weight, and so the leading heads, each
+            whole, which are cut off and not chosen; ``"importance"``: those of each layer (dimensions: of all layers)
+            that matter most on ``batches``, see `measure_importance`.
+        batches: inputs of the teacher, some hundred texts: importance is measured on them, and embeddings of a lower
+            rank are made for their tokens.
         architecture: ``model_type`` of the student where it is not the teacher's; `architectures` says what carries
             over between which.
         dimension: of a sentence encoder, how many numbers the student's vector has; None: as many as the teacher's.
             Where its hidden states are narrower than that, a linear map is learned that is kept in the model. Where
             it is smaller than the teacher's, give a teacher whose vectors are reduced (`SentenceEncoder.reduced`).
         student: a folder or Hub id to load with the teacher's labels, or a model to use as it is, in place of all
-            the arguments above.
+            the other arguments.
         init: ``"teacher"`` copies weights; ``"random"`` only takes over sizes and labels.
         seed: for weights that are not copied; torch's global random state is left as it was.
     Raises:
-        RequestError: layers, sizes or architectures that do not fit, unknown names, or a ``student`` with other labels
-            or together with the arguments that it replaces.
+        RequestError: layers, sizes or architectures that do not fit, no texts where they are needed, unknown names, or
+            a ``student`` with other labels or together with the arguments that it replaces.
     """
     if init not in INITS:
         raise unknown("init", init, INITS)
+    if choose not in (None, *CHOICES):
+        raise unknown("choose", choose, CHOICES)
     model = _teacher_model(teacher)
     if student is not None:
-        if (layers, layer_map, config, architecture, dimension, init) != (*(None,) * 5, "teacher"):
+        others = (layers, layer_map, config, architecture, dimension, choose, batches, init)
+        if others != (*(None,) * 7, "teacher"):
             raise RequestError(
                 "a student given by name or as a model is taken whole: leave out layers, layer_map, config, "
-                "architecture, dimension and init, or leave out student"
+                "architecture, dimension, choose, batches and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
-    kept = _kept(layers, layer_map, model.config.num_hidden_layers, getattr(model.config, "layer_types", None))
+    if IMPORTANCE in (layer_map, choose):
+        check_measured(model.config, layers, layer_map, choose, config, architecture, init)
+    elif batches is not None and "embedding_size" not in (config or {}):
+        raise RequestError("batches are for 'importance' and for an embedding_size: leave them out")
+    kept = _kept(layers, layer_map, model, batches or ())
     settings = student_config(model.config, kept, config or {}, architecture)
+    if init == "teacher" and batches is None and is_low_rank(settings, model.config):
+        raise RequestError(
+            f"an embedding_size of {settings.embedding_size} is made for the tokens of texts: give batches, inputs of "
+            "the teacher (an empty list: for all tokens alike)"
+        )
     project(settings, model.config, dimension)
     settings.distilnlp_kept_layers = list(kept) if init == "teacher" else None
     made = _fresh(type(model), settings, model.config, seed)
-    if init == "teacher":
-        copy_weights(model, made, kept)
+    if init == "teacher" and choose == IMPORTANCE:
+        wide = _fresh(type(model), wide_config(model.config, kept, settings, config or {}), model.config, seed)
+        copy_weights(model, wide, kept, batches=batches or ())
+        chosen = Choice(wide, settings, measure_importance(wide, batches or (), seed=seed))
+        copy_weights(wide, made, range(1, len(kept) + 1), chosen)
+    elif init == "teacher":
+        copy_weights(model, made, kept, batches=batches or ())
     made.eval()
     return made
 
 
 def _kept(
-    layers: int | Sequence[int] | None, layer_map: str | None, depth: int, types: Sequence[str] | None
+    layers: int | Sequence[int] | None,
+    layer_map: str | None,
+    model: PreTrainedModel,
+    batches: Sequence[Mapping[str, Tensor]],
 ) -> tuple[int, ...]:
+    depth, types = model.config.num_hidden_layers, getattr(model.config, "layer_types", None)
     if layers is None or isinstance(layers, int):
-        return kept_layers(layer_map or "uniform", layers, depth, types)
+        if layer_map != IMPORTANCE:
+            return kept_layers(layer_map or "uniform", layers, depth, types)
+        every = kept_layers("first", layers, depth)  # as many as asked for, if there are
+        return important_layers(model, len(every), batches)
     if layer_map is not None:
         raise RequestError(f"layers {list(layers)} are a choice already: leave out layer_map '{layer_map}'")
     return kept_layers(layers, None, depth)

@@ -6,9 +6,10 @@ from itertools import pairwise
 from distilnlp.errors import RequestError, unknown
 from distilnlp.layer_map import uniform_layers
 
-__all__ = ["KEEP_MAPS", "kept_layers"]
+__all__ = ["IMPORTANCE", "KEEP_MAPS", "kept_layers"]
 
 KEEP_MAPS = ("uniform", "skip", "first", "last", "cadence")
+IMPORTANCE = "importance"  # the layers that matter most on some texts: no map of numbers, see `important_layers`
 
 
 def kept_layers(
@@ -38,7 +39,7 @@ def kept_layers(
     if not isinstance(layers, str):
         return _checked(tuple(layers), student_layers, teacher_layers)
     if layers not in KEEP_MAPS:
-        raise unknown("layer map", layers, KEEP_MAPS)
+        raise unknown("layer map", layers, (*KEEP_MAPS, IMPORTANCE))
     count = teacher_layers if student_layers is None else student_layers
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= teacher_layers:
         raise RequestError(

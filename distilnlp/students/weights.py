@@ -1,7 +1,7 @@
 """The weights that a student starts with: the teacher's, under the student's names, cut to the student's shapes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,20 +10,34 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_prefix
 from distilnlp.students.architectures import common_name, converted_weights, is_classifier
+from distilnlp.students.low_rank import factorised
 from distilnlp.students.projection import is_projection
+from distilnlp.students.spec import group_ends, shares_layers
 from distilnlp.students.width import cut
 
 __all__ = ["copy_weights"]
 
+# The part of a weight, by its name in the student, that has the student's shape.
+Cut = Callable[[str, Tensor, tuple[int, ...]], Tensor]
+
 
 @torch.no_grad()
-def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, kept: Sequence[int]) -> None:
+def copy_weights(
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    kept: Sequence[int],
+    narrowed: Cut = cut,
+    batches: Sequence[Mapping[str, Tensor]] = (),
+) -> None:
     """Fill ``student`` from ``teacher``: layer j from the teacher's layer ``kept[j - 1]``, all else from its namesake.
 
     The teacher is only read and shares no memory with the student afterwards. Where shapes are equal the weights are
     the teacher's bit for bit, with two exceptions: position embeddings that take up DistilBERT's missing token types
     (`architectures`), and the first layer of a ModernBERT student that was not the teacher's first (`_without_norm`).
 
+    Args:
+        narrowed: gives the part of a weight that a narrower student has; by default the leading one.
+        batches: inputs whose tokens tell which directions embeddings of a lower rank keep.
     Raises:
         RequestError: head sizes differ, the student is larger than the teacher, or a weight has no namesake.
     """
@@ -38,13 +52,15 @@ def copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, kept: Seque
         found = converted_weights(found, teacher.config, student.config)
         prefix = common_name(prefix, kind)
         own_prefix = common_name(own_prefix, own_kind)
+    found = factorised(found, teacher.config, student.config, batches)
+    origins = kept if own_kind != "albert" else [kept[layer - 1] for layer in group_ends(student.config)]
     state = student.state_dict()
     for name, weight in state.items():
         source = common_name(name, own_kind) if across else name
-        if kind != "albert":  # whose layers are one and the same
-            source = _in_teacher(source, own_prefix, prefix, kept)
+        if not shares_layers(teacher.config):
+            source = _in_teacher(source, own_prefix, prefix, origins)
         if source in found:
-            weight.copy_(cut(name, found[source], tuple(weight.shape)))
+            weight.copy_(narrowed(name, found[source], tuple(weight.shape)))
         elif not (is_projection(name) or (across and is_classifier(source))):
             raise RequestError(
                 f"the {own_kind} student's {name} has no counterpart in {type(teacher).__name__}: "

@@ -3,11 +3,18 @@
 from torch import Tensor
 
 from distilnlp.errors import RequestError
+from distilnlp.models.units import STACKED
 
-__all__ = ["cut"]
+__all__ = ["check_smaller", "cut"]
 
-# Linear layers of ModernBERT that hold several matrices, one on top of the other: each is cut on its own.
-STACKED = {"attn.Wqkv": 3, "mlp.Wi": 2}
+
+def check_smaller(name: str, weight: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse a student that is larger than its teacher in some dimension. Raises RequestError."""
+    if weight.dim() != len(shape) or any(new > old for new, old in zip(shape, weight.shape, strict=True)):
+        raise RequestError(
+            f"the student's {name} is {list(shape)} and the teacher's {list(weight.shape)}: a student cut from its "
+            "teacher cannot be larger; ask for smaller sizes, or init='random'"
+        )
 
 
 def cut(name: str, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -23,11 +30,7 @@ def cut(name: str, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     Raises:
         RequestError: the student is larger than the teacher in some dimension.
     """
-    if weight.dim() != len(shape) or any(new > old for new, old in zip(shape, weight.shape, strict=True)):
-        raise RequestError(
-            f"the student's {name} is {list(shape)} and the teacher's {list(weight.shape)}: a student cut from its "
-            "teacher cannot be larger; ask for smaller sizes, or init='random'"
-        )
+    check_smaller(name, weight, shape)
     parts = next((parts for part, parts in STACKED.items() if part in name), 1)
     stacked = weight.unflatten(0, (parts, -1))  # (parts, rows, ...)
     kept = (slice(None), slice(shape[0] // parts), *(slice(size) for size in shape[1:]))

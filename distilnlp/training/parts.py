@@ -24,7 +24,8 @@ class Parts(TrainerCallback):
         parts: attached in this order.
     Raises:
         RequestError: two of one name, which would write one file; one that leaves something beside the student, and
-            another that may give the student weights which that was not learned with; two that freeze weights.
+            another that may give the student weights which that was not learned with, or that do not fit it any more;
+            two that freeze weights.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -46,6 +47,12 @@ class Parts(TrainerCallback):
             raise RequestError(
                 f"{offering[0]} may give the student other weights when the training is over, and"
                 f" {self.published[0].name} leaves beside it what was learned with its own: leave one of the two out"
+            )
+        reshaping = [part.name for part in parts if part.reshapes]
+        if offering and reshaping:
+            raise RequestError(
+                f"{reshaping[0]} leaves a student with fewer weights, and {offering[0]} may give it others as they "
+                "were before: leave one of the two out"
             )
         self.attached = False
         self._begun: list[Part] = []

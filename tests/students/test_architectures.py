@@ -6,6 +6,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
+from distilnlp.losses import HiddenState
+from distilnlp.models.capture import model_info
+from distilnlp.models.encoder import layer_stack
 from distilnlp.students import build_student
 from distilnlp.students.architectures import COPYABLE, HEAD_ACTIVATION
 from tests.masked import masked_model
@@ -94,8 +97,9 @@ def test_layers_that_compute_otherwise_are_refused(kind: str) -> None:
         RequestError, match=rf"{kind} teacher cannot be copied into a bert student.*leave the architect"
     ):
         build_student(teacher_of(kind, layers=2), architecture="bert")
-    with pytest.raises(RequestError, match=f"unknown architecture to copy into '{kind}'"):
-        build_student(teacher_of("bert", layers=2), architecture=kind)
+    if kind != "albert":  # which can be made of others
+        with pytest.raises(RequestError, match=f"unknown architecture to copy into '{kind}'"):
+            build_student(teacher_of("bert", layers=2), architecture=kind)
 
 
 def test_a_bare_encoder_gets_a_new_classifier() -> None:
@@ -104,3 +108,75 @@ def test_a_bare_encoder_gets_a_new_classifier() -> None:
     student = build_student(teacher, architecture="distilbert")
     torch.testing.assert_close(hidden(student), hidden(teacher), atol=1e-5, rtol=1e-4)
     assert logits(student).shape == (3, len(LABELS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_albert_with_a_group_for_each_layer_computes_the_same(kind: str) -> None:
+    """Layers, embeddings, and the head where it is the same function."""
+    teacher = teacher_of(kind)
+    student = build_student(teacher, layers=[1, 2, 4], architecture="albert")
+    assert (student.config.num_hidden_groups, student.config.distilnlp_kept_layers) == (3, [1, 2, 4])
+    same = build_student(teacher, layers=[1, 2, 4])
+    torch.testing.assert_close(hidden(student), hidden(same), atol=1e-5, rtol=1e-4)
+    if HEAD_ACTIVATION[kind] == HEAD_ACTIVATION["albert"]:
+        torch.testing.assert_close(logits(student), logits(same), atol=1e-5, rtol=1e-4)
+
+
+def test_layers_that_share_their_weights_are_stored_once_and_begin_with_the_last_of_each_group() -> None:
+    teacher = teacher_of("bert")
+    student, alone = (
+        build_student(teacher, architecture="albert", config={"num_hidden_groups": groups}) for groups in (2, 4)
+    )
+    assert (student.config.num_hidden_layers, len(layer_stack(student))) == (4, 2)
+    a_layer = sum(parameter.numel() for parameter in teacher.bert.encoder.layer[0].parameters())
+    assert alone.num_parameters() - student.num_parameters() == 2 * a_layer
+    for group, layer in enumerate((2, 4)):
+        found = student.albert.encoder.albert_layer_groups[group].albert_layers[0].ffn.weight
+        assert torch.equal(found, teacher.bert.encoder.layer[layer - 1].intermediate.dense.weight)
+    # As a BERT in which the layers are these four: 2, 2, 4, 4.
+    layers = teacher.bert.encoder.layer
+    for own, other in ((0, 1), (2, 3)):
+        layers[own].load_state_dict(layers[other].state_dict())
+    torch.testing.assert_close(logits(student), logits(teacher), atol=1e-5, rtol=1e-4)
+
+
+def test_layers_that_share_their_weights_learn_from_a_layer_each() -> None:
+    teacher = teacher_of("bert")
+    student = build_student(teacher, architecture="albert", config={"num_hidden_groups": 2})
+    pairs = HiddenState().resolve(model_info(student), model_info(teacher)).pairs
+    assert tuple(pairs) == ((1, 1), (2, 2), (3, 3), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"), [(0, "whole number from 1"), (5, "1 to 4 groups"), (1.5, "whole number from 1")]
+)
+def test_groups_that_cannot_be_are_refused(groups: object, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        build_student(teacher_of("bert"), architecture="albert", config={"num_hidden_groups": groups})
+    with pytest.raises(RequestError, match="use num_hidden_groups"):
+        build_student(teacher_of("bert"), architecture="albert", config={"inner_group_num": 2})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masked_words_are_not_for_an_albert_of_another_kind(kind: str) -> None:
+    with pytest.raises(RequestError, match="head for masked words reads"):
+        build_student(masked_model(kind), architecture="albert")
+
+
+def test_an_albert_whose_layers_are_its_own_is_cut_like_any_other() -> None:
+    """Such as a student with embeddings of a lower rank that teaches a smaller one."""
+    teacher = teacher_of("bert")
+    assistant = build_student(teacher, architecture="albert")
+    for layers in ([1, 4], [2], [1, 2, 3, 4]):
+        small = build_student(assistant, layers=layers)
+        torch.testing.assert_close(logits(small), logits(build_student(teacher, layers=layers)), atol=1e-5, rtol=1e-4)
+        assert small.config.num_hidden_groups == len(layers)
+    inputs = [batch()]
+    chosen = [
+        build_student(each, layers=2, layer_map="importance", batches=inputs).config.distilnlp_kept_layers
+        for each in (teacher, assistant)
+    ]
+    assert chosen[0] == chosen[1]
+    assert (assistant.config.num_hidden_layers, assistant.config.num_hidden_groups) == (4, 4)
+    shared = build_student(assistant, config={"num_hidden_groups": 2})
+    assert len(layer_stack(shared)) == 2

@@ -67,3 +67,17 @@ def test_cut_names_what_is_too_large() -> None:
         cut("pooler", torch.zeros(2, 2), (3, 2))
     with pytest.raises(RequestError, match="cannot be larger"):
         cut("pooler", torch.zeros(2), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("intermediate_size", 0, "intermediate_size is 0: a whole number from 1"),
+        ("intermediate_size", 1.5, r"intermediate_size is 1\.5: a whole number from 1"),
+        ("num_attention_heads", True, "num_attention_heads is True: a whole number from 1"),
+        ("hidden_dropout_prob", "none", "'hidden_dropout_prob' cannot be 'none'"),
+    ],
+)
+def test_a_size_that_is_none_is_told_in_one_line(field: str, value: object, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        build_student(teacher_of("bert"), config={field: value})
