@@ -43,6 +43,8 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
             folder.check_model(each)
     chosen = models.chosen_teacher(stage)
     say(f"{name}: {_describe(stage, task, chosen)}{f', from {checkpoint.name}' if checkpoint else ''}")
+    if (vocabulary := models.vocabularies.told(stage)) is not None:
+        say(f"{name}: {vocabulary}")
     if stage.arguments.save_only_model and stage.arguments.save_strategy != "no":
         say(f"{name}: save_only_model keeps no optimizer, so that after a break the stage begins anew")
     started = time.monotonic()

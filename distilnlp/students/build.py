@@ -15,6 +15,7 @@ from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
 from distilnlp.students.projection import project
 from distilnlp.students.spec import student_config
+from distilnlp.students.vocabulary import Vocabulary
 from distilnlp.students.weights import copy_weights
 from distilnlp.typed import typed
 
@@ -45,6 +46,7 @@ def build_student(
     config: Mapping[str, object] | None = None,
     architecture: str | None = None,
     dimension: int | None = None,
+    vocabulary: Vocabulary | None = None,
     student: str | PathLike[str] | PreTrainedModel | None = None,
     init: str = "teacher",
     seed: int = 0,
@@ -68,6 +70,8 @@ def build_student(
         dimension: of a sentence encoder, how many numbers the student's vector has; None: as many as the teacher's.
             Where its hidden states are narrower than that, a linear map is learned that is kept in the model. Where
             it is smaller than the teacher's, give a teacher whose vectors are reduced (`SentenceEncoder.reduced`).
+        vocabulary: the tokens that the student reads (`trim_vocabulary`), and its tokenizer; None: all of the
+            teacher's. It has the teacher's rows of embeddings for them, and of a head over the vocabulary.
         student: a folder or Hub id to load with the teacher's labels, or a model to use as it is, in place of all
             the arguments above.
         init: ``"teacher"`` copies weights; ``"random"`` only takes over sizes and labels.
@@ -80,12 +84,14 @@ def build_student(
         raise unknown("init", init, INITS)
     model = _teacher_model(teacher)
     if student is not None:
-        if (layers, layer_map, config, architecture, dimension, init) != (*(None,) * 5, "teacher"):
+        if (layers, layer_map, config, architecture, dimension, vocabulary, init) != (*(None,) * 6, "teacher"):
             raise RequestError(
                 "a student given by name or as a model is taken whole: leave out layers, layer_map, config, "
-                "architecture, dimension and init, or leave out student"
+                "architecture, dimension, vocabulary and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
+    if vocabulary is not None:
+        model = vocabulary.model(model)
     kept = _kept(layers, layer_map, model.config.num_hidden_layers, getattr(model.config, "layer_types", None))
     settings = student_config(model.config, kept, config or {}, architecture)
     project(settings, model.config, dimension)

@@ -16,7 +16,7 @@ FIXED = {
     "n_layers": "use layers=",
     "model_type": "use architecture=",
     "layer_types": "they follow the kept layers",
-    "vocab_size": "the student reads the teacher's tokens",
+    "vocab_size": "use vocabulary=",
     "pad_token_id": "the student reads the teacher's tokens",
     "id2label": "the student has the teacher's labels",
     "label2id": "the student has the teacher's labels",
