@@ -13,6 +13,7 @@ from distilnlp.data.text_files import LineFile
 from distilnlp.data.tokenize import reader_for
 from distilnlp.errors import RequestError
 from distilnlp.models.checks import training_limit
+from distilnlp.models.word_models import WORD_MODELS
 from distilnlp.problems import TEACHER_TEXT
 from distilnlp.recipe.schema import VocabularySpec
 from distilnlp.run.folder import RunFolder
@@ -51,7 +52,9 @@ class Vocabularies:
         return self._sources.tokenizer(name)
 
     def make(self, stage: StagePlan, config: PreTrainedConfig) -> Vocabulary | None:
-        """The vocabulary of a stage's student; None where it is its teacher's. It is made once.
+        """The vocabulary of a stage's student; None where it is its teacher's, and nothing counts its tokens.
+
+        It is made once.
 
         Args:
             config: of the model that the stage starts from.
@@ -59,10 +62,15 @@ class Vocabularies:
             RequestError: texts that are not there, a token that there is not.
         """
         spec = _spec(stage)
-        if spec is None:
+        of_words = stage.spec.student is not None and stage.spec.student.architecture in WORD_MODELS
+        if spec is None and not of_words:
             return None
         if stage.name not in self._made:
-            self._made[stage.name] = self._new(stage, spec, config)
+            if spec is None:
+                whole = self.tokenizer(stage.start)
+                self._made[stage.name] = Vocabulary.whole_of(whole, self._needed(stage, whole, config))
+            else:
+                self._made[stage.name] = self._new(stage, spec, config)
         return self._made[stage.name]
 
     def _new(self, stage: StagePlan, spec: VocabularySpec, config: PreTrainedConfig) -> Vocabulary:
@@ -92,7 +100,8 @@ class Vocabularies:
             trimmed = self._sources.tokenizer(str(self._folder.model(stage.name)))
             ids = whole.get_vocab()
             kept = sorted(trimmed.get_vocab().items(), key=lambda item: item[1])
-            self._made[stage.name] = Vocabulary(trimmed, tuple(ids[token] for token, _ in kept), whole)
+            order = tuple(ids[token] for token, _ in kept)
+            self._made[stage.name] = Vocabulary(trimmed, order, whole, (0,) * len(order))
         return self._made[stage.name]
 
     def check_teacher(self, stage: StagePlan, teacher: str, config: PreTrainedConfig) -> None:

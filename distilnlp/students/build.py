@@ -1,5 +1,6 @@
 """`build_student`: a plain transformers model made from a teacher."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -11,12 +12,14 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
 from distilnlp.models.heads import model_from_config, name_architecture
+from distilnlp.models.word_models import WORD_MODELS
 from distilnlp.problems import problem_of_config
 from distilnlp.students.layers import kept_layers
 from distilnlp.students.projection import project
 from distilnlp.students.spec import student_config
 from distilnlp.students.vocabulary import Vocabulary
 from distilnlp.students.weights import copy_weights
+from distilnlp.students.word_students import build_word_student
 from distilnlp.typed import typed
 
 __all__ = ["INITS", "HoldsModel", "build_student"]
@@ -90,8 +93,13 @@ def build_student(
                 "architecture, dimension, vocabulary and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
-    if vocabulary is not None:
-        model = vocabulary.model(model)
+    if architecture in WORD_MODELS:
+        if layer_map is not None or not (layers is None or isinstance(layers, int)):
+            raise RequestError(
+                f"a {architecture} student has none of the teacher's layers: leave out layer_map and a list of layers"
+            )
+        project(copy.deepcopy(model.config), model.config, dimension)  # says what is wrong with it
+        return build_word_student(model, architecture, vocabulary, layers=layers, config=config, init=init, seed=seed)
     kept = _kept(layers, layer_map, model.config.num_hidden_layers, getattr(model.config, "layer_types", None))
     settings = student_config(model.config, kept, config or {}, architecture)
     project(settings, model.config, dimension)
@@ -100,7 +108,7 @@ def build_student(
     if init == "teacher":
         copy_weights(model, made, kept)
     made.eval()
-    return made
+    return made if vocabulary is None else vocabulary.model(made)
 
 
 def _kept(

@@ -54,11 +54,26 @@ class Vocabulary:
         tokenizer: the trimmed one; its ids are the places in ``kept``.
         kept: the ids that its tokens have in ``whole``, ascending.
         whole: the tokenizer that it was made of.
+        counts: how often the texts that it was made of have each of its tokens.
     """
 
     tokenizer: PreTrainedTokenizerBase
     kept: tuple[int, ...]
     whole: PreTrainedTokenizerBase
+    counts: tuple[int, ...]
+
+    @classmethod
+    def whole_of(
+        cls, tokenizer: PreTrainedTokenizerBase, counts: Mapping[int, int] = MappingProxyType({})
+    ) -> "Vocabulary":
+        """All tokens of a tokenizer.
+
+        Args:
+            tokenizer: which is not changed, and is that of the vocabulary too.
+            counts: how often texts have which id.
+        """
+        kept = tuple(range(1 + max(tokenizer.get_vocab().values())))
+        return cls(tokenizer, kept, tokenizer, tuple(counts.get(each, 0) for each in kept))
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -143,8 +158,7 @@ def _of_text(counts: Counter[int], tokenizer: PreTrainedTokenizerBase) -> tuple[
 
 def _rows_of(model: PreTrainedModel) -> int:
     """How many token ids a model has embeddings for."""
-    weight = model.get_input_embeddings().weight
-    return len(weight) if isinstance(weight, Tensor) else 0
+    return len(model.get_input_embeddings().get_parameter("weight"))
 
 
 def _rows(name: str, weight: Tensor, like: Tensor, kept: Sequence[int], moved: int, padding: int | None) -> Tensor:
@@ -218,4 +232,4 @@ def trim_vocabulary(
             break
         kept = grown
     order = tuple(sorted(kept))
-    return Vocabulary(source.trimmed(order), order, tokenizer)
+    return Vocabulary(source.trimmed(order), order, tokenizer, tuple(counts[each] for each in order))
