@@ -70,6 +70,7 @@ TESTED_ELSEWHERE = {
     "run/runner": ("run/test_run.py", "as run/evaluation"),
     "run/stage": ("run/test_run.py", "as run/evaluation"),
     "students/spec": ("students/test_build.py", "a spec is tested by the student that it gives"),
+    "students/tokenizer_json": ("students/test_vocabulary.py", "a tokenizer is trimmed to what is to be kept"),
     "students/weights": ("students/test_build.py", "as students/spec"),
     "teachers/base": ("teachers/test_cached.py", "an interface"),
     "run/answering": ("run/test_label.py", "what answers texts is seen in the file that is written of it"),

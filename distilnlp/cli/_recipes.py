@@ -21,6 +21,7 @@ _NAMES = {
     "per_device_train_batch_size": "batch-size",
     "layers": "student-layers",
     "from": "teacher",
+    "size": "student-vocabulary",
     "column": "teacher-column",
     "translations": "translation",
 }

@@ -45,6 +45,13 @@ def command(
     student_layers: Annotated[
         int | None, typer.Option(min=1, help="Make the student of so many of the teacher's layers.")
     ] = None,
+    student_vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="needed|TOKENS",
+            help="Keep the tokens that the training texts need, or so many of them at most; with --student-layers.",
+        ),
+    ] = None,
     student: Annotated[str | None, typer.Option(help="Folder or Hub id that the student starts from instead.")] = None,
     finetune_teacher: Annotated[
         bool, typer.Option("--finetune-teacher", help="Fine-tune TEACHER on TASK first, as a stage of its own.")
@@ -112,6 +119,8 @@ def command(
             )
     if kind is not None and kind.taught_alone and finetune_teacher:
         raise RequestError("no labels teach vectors: leave out --finetune-teacher, and give a sentence encoder")
+    if student_vocabulary is not None:
+        own = _with_vocabulary(own, student_vocabulary)
     stages = {**stages, "student": {**own, "training": options.training, "objective": objective}}
     if not control:
         stages["control"] = None
@@ -171,6 +180,21 @@ def _live(
         "student": {"from": source, "layers": student_layers} if student is None else Remove(),
         "model": student,
     }
+
+
+def _with_vocabulary(own: dict[str, Any], vocabulary: str) -> dict[str, Any]:
+    """What the student's stage says, with the vocabulary that its student keeps."""
+    if vocabulary != "needed" and not (vocabulary.isdecimal() and int(vocabulary)):
+        raise RequestError(
+            f"--student-vocabulary is '{vocabulary}': say needed (all tokens that the training texts need), or how"
+            " many of them at most"
+        )
+    if not isinstance(own["student"], dict):
+        raise RequestError(
+            "--student-vocabulary keeps some tokens of the model that the student is made of: give --student-layers"
+        )
+    kept = {} if vocabulary == "needed" else {"size": int(vocabulary)}
+    return {**own, "student": {**own["student"], "vocabulary": kept}}
 
 
 def _check_temperature(task: str, temperature: float | None, problem_type: str | None) -> None:

@@ -162,6 +162,8 @@ class Objective:
         terms: list[TermSpec] = []
         for term in self.terms:
             try:
+                if student.heads == 0:
+                    _check_reads_no_blocks(term, student, info_for(term, student, teacher))
                 loss = term.loss.resolve(student, info_for(term, student, teacher))
                 _check_words(loss)
                 if teacher is not None and teacher.layers == 0 and term.teacher is None:
@@ -361,6 +363,47 @@ def info_for(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> Model
     if teacher is None or teacher.layers > 0:
         return teacher
     return dataclasses.replace(teacher, layers=student.layers, width=student.width, heads=student.heads)
+
+
+def _check_reads_no_blocks(term: Term, student: ModelInfo, teacher: ModelInfo | None) -> None:
+    """Raise RequestError for a term that reads what a student without attention has not.
+
+    Args:
+        student: of no heads: recurrent layers over a table of embeddings; or of no layers either, whose only state is
+            the mean of a text's rows.
+    """
+    if teacher is None or not term.loss.uses_teacher:
+        return
+    depth = student.layers or teacher.layers
+    try:
+        loss = term.loss.resolve(
+            dataclasses.replace(student, heads=teacher.heads, width=teacher.width, layers=depth), teacher
+        )
+    except RequestError:
+        return  # which is told of the student itself
+    needs = loss.needs_student()
+    lacks = "attention" if needs.attention or needs.values else "gradients" if needs.input_gradients else None
+    if lacks is None and student.layers == 0 and needs.layers:
+        lacks = "layers" if loss.by_token or not _resolves(term.loss, student, teacher) else None
+        if lacks is None and dataclasses.asdict(loss).get("pooling") != "mean":
+            raise RequestError(
+                f"{term.name} compares the state of the first token, and {student.name} has one of the whole text"
+                " alone: set pooling: mean",
+                ["pooling"],
+            )
+    if lacks is not None:
+        raise RequestError(
+            f"{term.name} compares {lacks}, and {student.name} has none: leave {term.name} out, or take losses between"
+            " logits or one vector a text (response, cosine, rkd_distance)"
+        )
+
+
+def _resolves(loss: Loss, student: ModelInfo, teacher: ModelInfo) -> bool:
+    try:
+        loss.resolve(student, teacher)
+    except RequestError:
+        return False
+    return True
 
 
 def _check_only_logits(term: Term, teacher: ModelInfo) -> None:

@@ -27,6 +27,7 @@ from transformers import (
 from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_prefix
 from distilnlp.models.heads import head_logits
+from distilnlp.models.word_models import WORD_MODELS
 from distilnlp.problems import problem_of_config
 
 __all__ = [
@@ -301,8 +302,9 @@ def check_sizes(config: PreTrainedConfig, path: str) -> None:
         if value is None:
             return None
         most = MOST_LAYERS if name == "num_hidden_layers" else LARGEST
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise RequestError(f"{path} has {name} {value!r:.40}: a whole number from 1 to {most} is needed")
+        least = 0 if config.model_type in WORD_MODELS and name in ("num_hidden_layers", "num_attention_heads") else 1
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise RequestError(f"{path} has {name} {value!r:.40}: a whole number from {least} to {most} is needed")
         return value
 
     hidden, _, heads, _, vocabulary = (size(name) for name in SIZES)
@@ -393,7 +395,8 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
         RequestError: it cannot, or does not answer with as many finite numbers as it has labels.
     """
     config = model.config
-    token = int(config.pad_token_id == 0 and getattr(config, "vocab_size", None) != 1)
+    unread = {config.pad_token_id, *(config.to_dict().get("special_token_ids") or ())}
+    token = next((each for each in range(getattr(config, "vocab_size", None) or 1) if each not in unread), 0)
     limit = _positions(config)
     if limit is not None and limit < 1:
         raise RequestError(f"{name} has positions for {limit} tokens (max_position_embeddings): copy its config again")

@@ -7,6 +7,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from distilnlp.models import word_models  # noqa: F401 - registers its models
 from distilnlp.problems import Problem, problem_of_config
 
 __all__ = ["head_logits", "model_class", "model_from_config", "name_architecture"]

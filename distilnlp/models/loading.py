@@ -54,6 +54,7 @@ __all__ = [
     "local_folder",
     "merge_adapter",
     "model_files",
+    "read_tokenizer",
     "resolve_model",
 ]
 
@@ -138,10 +139,14 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
         if (folder / file).is_file():
             read_json(folder / file)
     with _told("tokenizer", name):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, use_fast=True, trust_remote_code=False
-        )
+        tokenizer = read_tokenizer(folder)
         check_tokenizer_alone(tokenizer, str(name))
+    return tokenizer
+
+
+def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer in a folder of its own, which is not checked."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     return tokenizer
 
 

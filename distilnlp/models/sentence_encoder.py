@@ -26,6 +26,7 @@ from distilnlp.models.sentence_modules import (
     read_modules,
     write_modules,
 )
+from distilnlp.models.word_models import StaticConfig
 from distilnlp.problems import Problem, get_problem, problem_of_vectors
 
 __all__ = ["SENTENCE", "SentenceEncoder", "SentenceOutput", "describe_vectors", "sentence_modules"]
@@ -211,7 +212,11 @@ class SentenceEncoder(PreTrainedModel):
             here = f"dense.{place}."
             weights.append({name.removeprefix(here): each for name, each in state.items() if name.startswith(here)})
         similarity = reading_settings(self.config).get("similarity", self.sentence.similarity)
-        write_modules(folder, replace(self.sentence, similarity=similarity), self.config.hidden_size, weights)
+        modules, static = (
+            replace(self.sentence, similarity=similarity),
+            self.config.model_type == StaticConfig.model_type,
+        )
+        write_modules(folder, modules, self.config.hidden_size, weights, static=static)
 
 
 def describe_vectors(

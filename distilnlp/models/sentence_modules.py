@@ -33,6 +33,7 @@ __all__ = [
 MODULES = "modules.json"
 _ENCODER = "sentence_bert_config.json"
 _PROMPTS = "config_sentence_transformers.json"
+STATIC = "StaticEmbedding"  # the module in place of encoder and pooling
 
 # What a Dense module has to read, as its config says it.
 _OF_SENTENCE = re.compile("sentence_embedding")
@@ -153,19 +154,21 @@ def read_modules(folder: Path, hidden: int) -> SentenceModules | None:
         return None
     listed = read_json_list(path)
     kinds = [_kind(path, each) for each in listed]
-    if [kind for kind, _ in kinds[:2]] != ["Transformer", "Pooling"]:
+    static = [kind for kind, _ in kinds[:1]] == [STATIC]
+    if not static and [kind for kind, _ in kinds[:2]] != ["Transformer", "Pooling"]:
         raise RequestError(
             f"{path} lists {', '.join(kind for kind, _ in kinds) or 'no modules'}: a Transformer and a Pooling are "
-            "needed first"
+            f"needed first, or a {STATIC}"
         )
     if kinds[0][1]:
         raise RequestError(f"{path} has the encoder in the folder '{kinds[0][1]}': one in the folder itself is needed")
     modules = replace(
-        _pooling(folder / kinds[1][1] / "config.json", hidden),
+        SentenceModules() if static else _pooling(folder / kinds[1][1] / "config.json", hidden),
         max_tokens=_max_tokens(folder),
         similarity=_similarity(folder),
     )
-    for place, (kind, name) in enumerate(kinds[2:], start=2):
+    first = 1 if static else 2
+    for place, (kind, name) in enumerate(kinds[first:], start=first):
         if kind == "Normalize" and place == len(kinds) - 1:
             modules = replace(modules, normalize=True)
         elif kind == "Dense":
@@ -205,7 +208,12 @@ def dense_weights(folder: Path) -> list[dict[str, Tensor]]:
 
 
 def write_modules(
-    folder: Path, modules: SentenceModules, hidden: int, weights: Sequence[Mapping[str, Tensor]]
+    folder: Path,
+    modules: SentenceModules,
+    hidden: int,
+    weights: Sequence[Mapping[str, Tensor]],
+    *,
+    static: bool = False,
 ) -> None:
     """Write what `SentenceTransformer(folder)` needs beside the encoder; in the form that every version of it reads.
 
@@ -214,19 +222,23 @@ def write_modules(
         modules: what to write.
         hidden: width of the encoder's hidden states.
         weights: of each linear map: ``linear.weight``, maybe ``linear.bias`` and ``residual.weight``.
+        static: whether the encoder is a table whose rows' mean is the vector, which sentence-transformers has a module
+            of its own for.
     """
-    names = ["", "1_Pooling", *dense_folders(modules)]
-    kinds = ["Transformer", "Pooling", *["Dense"] * len(modules.dense)]
+    before = {"": STATIC} if static else {"": "Transformer", "1_Pooling": "Pooling"}
+    names = [*before, *dense_folders(modules)]
+    kinds = [*before.values(), *["Dense"] * len(modules.dense)]
     if modules.normalize:
         names.append(f"{len(names)}_Normalize")
         kinds.append("Normalize")
     for name in names:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    in_order = [*modules.pooling] == sorted(modules.pooling, key=POOLINGS.index)
-    flags = {flag: name in modules.pooling for flag, name in _FLAGS.items()}
-    said = flags if in_order else {"pooling_mode": [*modules.pooling]}  # which older versions do not know
-    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": hidden, **said})
-    for name, spec, tensors in zip(names[2:], modules.dense, weights, strict=False):
+    if not static:
+        in_order = [*modules.pooling] == sorted(modules.pooling, key=POOLINGS.index)
+        flags = {flag: name in modules.pooling for flag, name in _FLAGS.items()}
+        said = flags if in_order else {"pooling_mode": [*modules.pooling]}  # which older versions do not know
+        _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": hidden, **said})
+    for name, spec, tensors in zip(names[len(before) :], modules.dense, weights, strict=False):
         own = {
             "in_features": spec.in_features,
             "out_features": spec.out_features,

@@ -39,6 +39,7 @@ __all__ = [
     "StudentSpec",
     "TaskData",
     "TeacherSpec",
+    "VocabularySpec",
     "recipe_schema",
     "unknown_key",
 ]
@@ -207,6 +208,16 @@ class StageData(TaskData):
     )
 
 
+class VocabularySpec(_Strict):
+    """Which of its teacher's tokens a student keeps: passed to `distilnlp.students.trim_vocabulary`."""
+
+    data: bool = Field(True, description="keep the tokens that the training texts need")
+    texts: str | list[str] | None = Field(None, description="text files; the tokens of their lines are kept too")
+    tokens: str | list[str] | None = Field(None, description="further tokens, or a text file with one a line")
+    min_count: int = Field(1, ge=1, description="leave out tokens that the texts have less often")
+    size: int | None = Field(None, ge=1, description="how many tokens at most; the commonest are kept")
+
+
 class StudentSpec(_Strict):
     """How the student is made out of another model: passed to `distilnlp.build_student`."""
 
@@ -230,6 +241,9 @@ class StudentSpec(_Strict):
     init: Literal["teacher", "random"] = Field("teacher", description="copy weights, or start from random ones")
     dimension: int | None = Field(
         None, ge=1, description="sentence embeddings: numbers of a vector; the teacher's are reduced to them by PCA"
+    )
+    vocabulary: VocabularySpec | None = Field(
+        None, description="keep some tokens of 'from' only; {} keeps those that the training texts need"
     )
 
     @model_validator(mode="after")

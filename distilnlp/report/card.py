@@ -9,6 +9,7 @@ from distilnlp.errors import unknown
 from distilnlp.report.card_data import (
     card_data,
     is_hub_id,
+    is_ours,
     learned_with,
     part,
     publishable,
@@ -112,15 +113,23 @@ model = SentenceTransformer(name)
 vectors = model.encode(["A first text.", "A second text."])
 {problem.card_code()}
 ```"""
+    imported = f"from transformers import {problem.auto_class}, AutoTokenizer"
+    loaded = f"AutoTokenizer.from_pretrained(name)\nmodel = {problem.auto_class}.from_pretrained(name).eval()"
+    told = ""
+    if is_ours(report, stage):
+        told = (
+            "\nThe architecture is one of distilnlp's own (`pip install distilnlp`); it runs no code of this folder.\n"
+        )
+        imported = "from distilnlp.models import load_classifier, load_tokenizer"
+        loaded = "load_tokenizer(name)\nmodel = load_classifier(name)"
     return f"""## How to use
-
+{told}
 ```python
 import torch
-from transformers import {problem.auto_class}, AutoTokenizer
+{imported}
 
 {named}
-tokenizer = AutoTokenizer.from_pretrained(name)
-model = {problem.auto_class}.from_pretrained(name).eval()
+tokenizer = {loaded}
 
 inputs = tokenizer({texts}, truncation=True{limit}, return_tensors="pt")
 with torch.no_grad():

@@ -45,6 +45,7 @@ from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit, most_steps
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
+from distilnlp.run.vocabulary import Vocabularies
 from distilnlp.students import build_student
 from distilnlp.students.choice import check_measured
 from distilnlp.students.layers import IMPORTANCE
@@ -173,6 +174,7 @@ class Models:
         # The teachers from outside of which no stage reads the head, so that they need none; `check` finds them.
         self.bodies: set[str] = set()
         self.sources = Sources(Counter(outside), plan.poolings)
+        self.vocabularies = Vocabularies(plan, tasks, folder, self.sources)
         self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
     # ---- for a stage that is to be trained ----
@@ -195,10 +197,8 @@ class Models:
         return made
 
     def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
-        """The tokenizer of a stage, which is that of the model that it starts from, or of a folder or Hub id."""
-        while (stage := self.plan.stage_of(name)) is not None:
-            name = stage.start
-        return self.sources.tokenizer(name)
+        """The tokenizer of a stage, or of a folder or Hub id."""
+        return self.vocabularies.tokenizer(name)
 
     def start(self, stage: StagePlan, task: Task | None = None) -> PreTrainedModel:
         """The model that a stage begins to train: the same weights each time.
@@ -295,11 +295,14 @@ class Models:
         if self.plan.stage_of(name) is not None:
             found = load_teacher(self.folder.model(name))
             shorter = self._shortened(stage, name, found.model)
-            return found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
-        model = self._shortened(stage, name, self.outsider(stage, name))
-        teacher = FrozenTeacher(model, self.sources.tokenizer(name))
-        self.sources.used(name)
-        return teacher
+            whole = found if shorter is found.model else FrozenTeacher(shorter, found.tokenizer)
+        else:
+            whole = FrozenTeacher(
+                self._shortened(stage, name, self.outsider(stage, name)), self.sources.tokenizer(name)
+            )
+            self.sources.used(name)
+        vocabulary = self.vocabularies.teaching(stage, name)
+        return whole if vocabulary is None else FrozenTeacher(vocabulary.model(whole.model), vocabulary.tokenizer)
 
     def _shortened(self, stage: StagePlan, name: str, model: PreTrainedModel) -> PreTrainedModel:
         """A sentence encoder whose vectors are as short as the stage's student wants them; any other as it is."""
@@ -377,6 +380,7 @@ class Models:
             config=spec.config,
             architecture=spec.architecture,
             dimension=spec.dimension,
+            vocabulary=self.vocabularies.make(stage, base.config),
             init=spec.init,
             choose=choose,
             batches=batches,
@@ -591,12 +595,18 @@ class Models:
         self, stage: StagePlan, name: str, sketches: Mapping[str, PreTrainedModel]
     ) -> tuple[FrozenTeacher, str | None]:
         """A model that teaches a stage, perhaps without weights, and why it reads other tokens, where it may."""
-        other_tokens = self._other_tokens(stage, name)
-        if other_tokens is None:
+        self.vocabularies.check_teacher(stage, name, sketches[stage.name].config)
+        vocabulary = self.vocabularies.teaching(stage, name)
+        other_tokens = None if vocabulary is not None else self._other_tokens(stage, name)
+        if vocabulary is None and other_tokens is None:
             check_same_tokens(self.tokenizer(stage.name), self.tokenizer(name))
         own = self.plan.stage_of(name)
         found = self.outsider(stage, name) if own is None else copy.deepcopy(sketches[own.name])
-        teacher = FrozenTeacher(found, self.tokenizer(name))
+        if vocabulary is None:
+            teacher = FrozenTeacher(found, self.tokenizer(name))
+        else:
+            with torch.device("meta"):
+                teacher = FrozenTeacher(vocabulary.model(found), vocabulary.tokenizer)
         model, info = teacher.model, teacher.info
         if other_tokens is None:
             training_limit([model.config], self.tokenizer(stage.name), stage.data.max_length)
@@ -689,7 +699,8 @@ def _start_paths(stage: StagePlan) -> list[Path_]:
     """Where a recipe says what a stage starts from."""
     spec = stage.spec.student
     keys = spec.model_dump(by_alias=True) if spec is not None else {}
-    return [("model",), ("student",), *(("student", key) for key in keys)]
+    inner = [("vocabulary", key) for key in keys.get("vocabulary") or ()]
+    return [("model",), ("student",), *(("student", key) for key in keys), *(("student", *path) for path in inner)]
 
 
 def _relabelled(model: PreTrainedModel, task: Task) -> PreTrainedModel:

@@ -41,6 +41,8 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     checkpoint = _checkpoint(stage, models, folder, say)
     chosen = models.chosen_teacher(stage)
     say(f"{name}: {_describe(stage, _counted(task), chosen)}{f', from {checkpoint.name}' if checkpoint else ''}")
+    if (vocabulary := models.vocabularies.told(stage)) is not None:
+        say(f"{name}: {vocabulary}")
     started = time.monotonic()
     trainer = _make_trainer(stage, task, models, place)
     if task.problem.labels_itself and not trainer.distillation_objective.needs_student().logits:

@@ -260,8 +260,11 @@ class _StandIns:
     def _model(self, stage: StagePlan, name: str, task: Task) -> FrozenTeacher:
         own = self.models.plan.stage_of(name)
         real = self.models.outsider(stage, name) if own is None else self.sketches[own.name]
-        config = shortened_config(stage, real.config)
-        return FrozenTeacher(self._like(config, task), self.models.tokenizer(name))
+        model = self._like(shortened_config(stage, real.config), task)
+        vocabulary = self.models.vocabularies.teaching(stage, name)
+        if vocabulary is not None:
+            return FrozenTeacher(vocabulary.model(model), vocabulary.tokenizer)
+        return FrozenTeacher(model, self.models.tokenizer(name))
 
     def _like(self, config: PreTrainedConfig, task: Task) -> PreTrainedModel:
         own = copy.deepcopy(config)

@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.models.word_models import WORD_MODELS
 
 __all__ = [
     "COPYABLE",
@@ -160,7 +161,7 @@ def converted_config(teacher: PreTrainedConfig, kind: str) -> PreTrainedConfig:
         RequestError: no copy is possible between the two.
     """
     if kind not in INTO:
-        raise unknown("architecture to copy into", kind, INTO)
+        raise unknown("architecture to copy into", kind, (*INTO, *WORD_MODELS))
     projected = teacher.model_type == "electra" and teacher.embedding_size != teacher.hidden_size
     if teacher.model_type not in COPYABLE or projected:
         reason = "its embeddings are projected to the layers' width" if projected else "its layers compute otherwise"

@@ -1,5 +1,6 @@
 """`build_student`: a plain transformers model made from a teacher."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -12,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
 from distilnlp.models.heads import model_from_config, name_architecture
+from distilnlp.models.word_models import WORD_MODELS
 from distilnlp.problems import problem_of_config
 from distilnlp.students.choice import Choice, check_measured
 from distilnlp.students.importance import important_layers, measure_importance
@@ -19,7 +21,9 @@ from distilnlp.students.layers import IMPORTANCE, kept_layers
 from distilnlp.students.low_rank import is_low_rank
 from distilnlp.students.projection import project
 from distilnlp.students.spec import student_config, wide_config
+from distilnlp.students.vocabulary import Vocabulary
 from distilnlp.students.weights import copy_weights
+from distilnlp.students.word_students import build_word_student
 from distilnlp.typed import typed
 
 __all__ = ["CHOICES", "INITS", "HoldsModel", "build_student"]
@@ -50,6 +54,7 @@ def build_student(
     config: Mapping[str, object] | None = None,
     architecture: str | None = None,
     dimension: int | None = None,
+    vocabulary: Vocabulary | None = None,
     student: str | PathLike[str] | PreTrainedModel | None = None,
     init: str = "teacher",
     choose: str | None = None,
@@ -79,6 +84,8 @@ def build_student(
         dimension: of a sentence encoder, how many numbers the student's vector has; None: as many as the teacher's.
             Where its hidden states are narrower than that, a linear map is learned that is kept in the model. Where
             it is smaller than the teacher's, give a teacher whose vectors are reduced (`SentenceEncoder.reduced`).
+        vocabulary: the tokens that the student reads (`trim_vocabulary`), and its tokenizer; None: all of the
+            teacher's. It has the teacher's rows of embeddings for them, and of a head over the vocabulary.
         student: a folder or Hub id to load with the teacher's labels, or a model to use as it is, in place of all
             the other arguments.
         init: ``"teacher"`` copies weights; ``"random"`` only takes over sizes and labels.
@@ -93,13 +100,24 @@ def build_student(
         raise unknown("choose", choose, CHOICES)
     model = _teacher_model(teacher)
     if student is not None:
-        others = (layers, layer_map, config, architecture, dimension, choose, batches, init)
-        if others != (*(None,) * 7, "teacher"):
+        others = (layers, layer_map, config, architecture, dimension, vocabulary, choose, batches, init)
+        if others != (*(None,) * 8, "teacher"):
             raise RequestError(
                 "a student given by name or as a model is taken whole: leave out layers, layer_map, config, "
-                "architecture, dimension, choose, batches and init, or leave out student"
+                "architecture, dimension, vocabulary, choose, batches and init, or leave out student"
             )
         return _given_student(student, model.config, seed)
+    if architecture in WORD_MODELS:
+        if layer_map is not None or not (layers is None or isinstance(layers, int)):
+            raise RequestError(
+                f"a {architecture} student has none of the teacher's layers: leave out layer_map and a list of layers"
+            )
+        if choose is not None or batches is not None:
+            raise RequestError(
+                f"a {architecture} student has none of the teacher's layers: leave out choose and batches"
+            )
+        project(copy.deepcopy(model.config), model.config, dimension)  # says what is wrong with it
+        return build_word_student(model, architecture, vocabulary, layers=layers, config=config, init=init, seed=seed)
     if IMPORTANCE in (layer_map, choose):
         check_measured(model.config, layers, layer_map, choose, config, architecture, init)
     elif batches is not None and "embedding_size" not in (config or {}):
@@ -122,7 +140,7 @@ def build_student(
     elif init == "teacher":
         copy_weights(model, made, kept, batches=batches or ())
     made.eval()
-    return made
+    return made if vocabulary is None else vocabulary.model(made)
 
 
 def _kept(

@@ -19,7 +19,7 @@ FIXED = {
     "model_type": "use architecture=",
     "layer_types": "they follow the kept layers",
     "inner_group_num": "use num_hidden_groups",
-    "vocab_size": "the student reads the teacher's tokens",
+    "vocab_size": "use vocabulary=",
     "pad_token_id": "the student reads the teacher's tokens",
     "id2label": "the student has the teacher's labels",
     "label2id": "the student has the teacher's labels",

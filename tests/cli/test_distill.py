@@ -244,3 +244,41 @@ WRONG = {
 def test_translations_that_cannot_be_meant_are_told_in_one_line(capsys, tmp_path, parallel, said, told):
     asked = ("distill", parallel, *VECTORS, "--student-layers", "1", "--text", "en", *said)
     assert told in refused(capsys, tmp_path, *asked)
+
+
+@pytest.mark.parametrize(("said", "most"), [("needed", 47), ("20", 20)])
+def test_a_student_keeps_the_tokens_that_its_texts_need(capsys, tmp_path, teacher, said, most):
+    (tmp_path / "texts.txt").write_text("\n".join(texts()) + "\n")
+    arguments = ["distill", str(tmp_path / "texts.txt"), "--teacher", teacher, *QUICK, "--student-vocabulary", said]
+    if said != "needed":
+        arguments += ["--set", "stages.student.objective.attention_scores=null"]
+    out = ran(capsys, *arguments, "-o", str(tmp_path / "run"))
+    size = int(re.search(r"^student: vocabulary of (\d+) of 47 tokens", out, re.M)[1])
+    assert size < 47 and size <= most
+    answers = ran(capsys, "predict", str(tmp_path / "run" / "student"), "--text", "the film was good")
+    assert any(name in answers for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--student-layers", "1", "--student-vocabulary", "some"], "--student-vocabulary is 'some': say needed"),
+        (["--student-layers", "1", "--student-vocabulary", "0"], "--student-vocabulary is '0': say needed"),
+        (
+            ["--student-layers", "1", "--student-vocabulary", "3", *QUICK],
+            "--student-vocabulary 3: stages.student: a vocabulary of 3 tokens is too small",
+        ),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_made_is_refused(capsys, tmp_path, teacher, arguments, message):
+    (tmp_path / "texts.txt").write_text("\n".join(texts()) + "\n")
+    assert message in refused(
+        capsys, tmp_path, "distill", str(tmp_path / "texts.txt"), "--teacher", teacher, *arguments
+    )
+
+
+def test_only_a_student_made_of_its_teacher_keeps_some_of_its_tokens(capsys, tmp_path, teacher):
+    (tmp_path / "texts.txt").write_text("\n".join(texts()) + "\n")
+    arguments = ["distill", str(tmp_path / "texts.txt"), "--teacher", teacher, "--student", teacher]
+    told = refused(capsys, tmp_path, *arguments, "--student-vocabulary", "needed")
+    assert "give --student-layers" in told

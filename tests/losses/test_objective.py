@@ -6,9 +6,19 @@ import pytest
 import torch
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, Schedule, SoftTarget, get_loss, register_loss
+from distilnlp.losses import (
+    HardLabel,
+    HiddenState,
+    LogitMSE,
+    Objective,
+    Schedule,
+    SoftTarget,
+    get_loss,
+    list_losses,
+    register_loss,
+)
 from distilnlp.losses.base import Loss
-from distilnlp.outputs import Needs
+from distilnlp.outputs import ModelInfo, Needs
 from tests.losses.cases import Case, outputs
 
 BATCH = {"labels": torch.tensor([0, 1, 2, 0])}
@@ -154,3 +164,32 @@ def test_an_entry_that_is_wrong_is_told_by_its_own_name(spec: dict, key: list[st
     with pytest.raises(RequestError) as caught:
         Objective.from_dict(spec)
     assert [*caught.value.key] == key
+
+
+def resolved(name: str, student: ModelInfo, teacher: ModelInfo) -> Objective | RequestError:
+    try:
+        return Objective([(1.0, get_loss(name))]).resolve(student, teacher)
+    except RequestError as error:
+        return error
+
+
+@pytest.mark.parametrize("name", list_losses())
+def test_every_loss_is_taken_by_a_student_without_layers_or_refused_by_name(name):
+    """Such a student has logits and one state a text, and nothing of it may be compared that it has not."""
+    teacher = ModelInfo("teacher", 6, 384, 12, 3)
+    for student in (ModelInfo("table", 0, 256, 0, 3), ModelInfo("lstm", 1, 300, 0, 3)):
+        found = resolved(name, student, teacher)
+        if isinstance(found, RequestError):
+            assert name in str(found) or found.key[0] == name
+            continue
+        needs = found.needs_student()
+        assert not needs.attention and not needs.values and not needs.input_gradients
+        assert max(needs.layers, default=0) <= student.layers
+        assert student.layers or not needs.layers or not found.terms[0].loss.by_token
+
+
+def test_the_state_of_a_first_token_is_not_compared_where_there_is_none():
+    teacher, student = ModelInfo("teacher", 6, 384, 12, 3), ModelInfo("table", 0, 256, 0, 3)
+    with pytest.raises(RequestError, match="set pooling: mean"):
+        Objective.from_dict({"rkd_distance": {}}).resolve(student, teacher)
+    assert Objective.from_dict({"rkd_distance": {"pooling": "mean"}}).resolve(student, teacher)

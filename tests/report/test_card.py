@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from distilnlp.errors import RequestError
 from distilnlp.report.card import render_card
 from distilnlp.report.schema import Report
+from distilnlp.students import Vocabulary, build_student
 from tests.report.test_compare import ROWS
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -258,6 +259,26 @@ def test_the_code_in_the_card_runs(tmp_path, capsys, columns, problem_type, labe
     assert out in printed if printed else float(out) is not None
     assert ("A second text." in code) == (len(columns) == 2)
     assert "max_length=48" in code
+
+
+@pytest.mark.parametrize("kind", ["static", "bilstm"])
+def test_the_code_of_a_card_loads_an_architecture_of_ours(tmp_path, capsys, kind):
+    """Also of a stage that goes on from the one that made it. No class of transformers knows such a model."""
+    teacher, vocabulary = tiny_model("bert", label_names=["no", "yes"]), Vocabulary.whole_of(tiny_tokenizer())
+    build_student(teacher, architecture=kind, vocabulary=vocabulary).save_pretrained(tmp_path / "student")
+    tiny_tokenizer().save_pretrained(tmp_path / "student")
+    capsys.readouterr()
+    report = changed(label_names=["no", "yes"])
+    stages = report["recipe"]["stages"]
+    stages["start"] = {**stages["student"], "student": {"from": "teacher", "architecture": kind}}
+    stages["student"] = {"model": "start"}
+
+    content = card(report, stage="student", repo_id=str(tmp_path / "student"))
+    exec(compile(re.search(r"```python\n(.*?)```", content, re.S)[1], "card", "exec"), {})
+
+    assert capsys.readouterr().out.strip() in ("no", "yes")
+    assert ModelCard(content).data.library_name == "distilnlp"
+    assert "The architecture is one of distilnlp's own" in content
 
 
 def test_a_fence_in_the_recipe_does_not_end_the_fold():

@@ -1,0 +1,111 @@
+"""Students that keep some of their teacher's tokens: made of the stage's texts, taught as ever, saved whole."""
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from distilnlp.errors import RequestError
+from distilnlp.models import load_tokenizer
+from distilnlp.recipe import make_recipe
+from distilnlp.report.schema import read_report
+from distilnlp.run import run_recipe
+from tests.tiny import VOCAB
+
+BY_TOKEN = {"hidden_state": {}, "attention_scores": {}}
+OF_TEXTS = {"hard_label": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
+
+
+def trimmed(values, *, objective=None, **vocabulary):
+    """The recipe of the fixture, whose student keeps some tokens and learns from each of the teacher's."""
+    stage = {**values["stages"]["student"], "objective": objective or {**OF_TEXTS, **BY_TOKEN}}
+    stage["student"] = {**stage["student"], "vocabulary": vocabulary}
+    return {**values, "stages": {**values["stages"], "student": stage}}
+
+
+def run(values, folder, **settings):
+    said = []
+    run_recipe(make_recipe(values, name="films"), folder, say=said.append, **settings)
+    return said
+
+
+def tokens_of(folder):
+    tokenizer = load_tokenizer(folder)
+    return tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+
+
+def test_a_student_keeps_the_tokens_of_its_texts_and_learns_each_of_them(values, tmp_path):
+    """Attention and hidden states among them: both models read the same pieces, which only have other numbers."""
+    said = run(trimmed(values), tmp_path)
+    folder = tmp_path / "student"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert len(tokenizer) == model.config.vocab_size == model.get_input_embeddings().weight.shape[0] < len(VOCAB)
+    assert {"film", "[CLS]", "[MASK]"} <= tokenizer.get_vocab().keys() and "blue" not in tokenizer.get_vocab()
+    assert model(**tokenizer("the film was good", return_tensors="pt")).logits.isfinite().all()
+    assert any(f"student: vocabulary of {len(tokenizer)} of {len(VOCAB)} tokens; 100.0%" in line for line in said)
+    assert read_report(tmp_path / "report.json").stage("student").score is not None
+    assert tokens_of(tmp_path / "teacher") == VOCAB
+    assert "are finished" in " ".join(run(trimmed(values), tmp_path))
+
+
+def test_a_student_of_a_trimmed_vocabulary_learns_what_one_of_the_whole_would(values, tmp_path):
+    """The pieces are the same, so that each weight but the rows that are gone moves alike."""
+    run(trimmed(values), tmp_path / "trimmed")
+    whole = trimmed(values)
+    del whole["stages"]["student"]["student"]["vocabulary"]
+    run(whole, tmp_path / "whole")
+    folders = [tmp_path / name / "student" for name in ("trimmed", "whole")]
+    models = [AutoModelForSequenceClassification.from_pretrained(folder) for folder in folders]
+    kept = [VOCAB.index(token) for token in tokens_of(folders[0])]
+    for (name, small), (_, large) in zip(*(model.state_dict().items() for model in models), strict=True):
+        rows = large if small.shape == large.shape else large[kept]
+        torch.testing.assert_close(small, rows, atol=1e-5, rtol=0, msg=name)
+
+
+def test_what_texts_are_cut_otherwise_the_teacher_reads_as_it_always_has(values, tmp_path):
+    """A vocabulary of a size leaves words out: the teacher still knows them, and losses between texts go on."""
+    said = run(trimmed(values, size=12, objective={**OF_TEXTS, "hidden_state": {}}), tmp_path)
+    assert len(tokens_of(tmp_path / "student")) == 12
+    told = next(line for line in said if line.startswith("student: vocabulary of 12 of 47 tokens"))
+    assert "0.0% of the held-out texts are cut as before; 38.10% of their tokens are unknown (14.29% before)" in told
+
+
+def test_attention_over_texts_that_are_cut_otherwise_is_refused(values, tmp_path):
+    with pytest.raises(RequestError, match="attention_scores compares what the models have for each token"):
+        run(trimmed(values, size=12), tmp_path)
+
+
+def test_a_stage_goes_on_from_a_trimmed_one_with_its_tokens(values, tmp_path):
+    """The second one is finished alone, with the first one's vocabulary out of its folder."""
+    recipe = trimmed(values)
+    again = {key: each for key, each in recipe["stages"]["student"].items() if key != "student"}
+    recipe["stages"] |= {"again": {**again, "model": "student"}}
+    run(recipe, tmp_path, stages="..student")
+    run(recipe, tmp_path)
+    assert tokens_of(tmp_path / "again") == tokens_of(tmp_path / "student")
+
+
+def test_texts_and_tokens_of_files_are_kept_too(values, tmp_path):
+    (tmp_path / "more.txt").write_text("blue and green\n")
+    (tmp_path / "list.txt").write_text("yellow\npurple\n")
+    files = {"texts": str(tmp_path / "more.txt"), "tokens": str(tmp_path / "list.txt")}
+    run(trimmed(values, **files), tmp_path / "run")
+    assert {"blue", "green", "yellow", "purple"} <= {*tokens_of(tmp_path / "run" / "student")}
+    assert "red" not in tokens_of(tmp_path / "run" / "student")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"texts": "nowhere.txt"}, "there is no file nowhere.txt: texts are a line each in a text file"),
+        ({"tokens": ["flim"]}, "the tokenizer has no token 'flim'"),
+        ({"data": False}, "there are no texts and no tokens to make a vocabulary of"),
+        ({"size": 3}, "a vocabulary of 3 tokens is too small"),
+        ({"min_count": 0}, "min_count"),
+        ({"sise": 3}, "did you mean 'size'"),
+    ],
+)
+def test_what_makes_no_vocabulary_is_told_before_the_first_stage(values, tmp_path, vocabulary, message):
+    with pytest.raises(RequestError, match=message):
+        run(trimmed(values, **vocabulary), tmp_path / "run")
+    assert not (tmp_path / "run" / "teacher" / "config.json").exists()
