@@ -27,6 +27,7 @@ __all__ = [
     "onnx_files",
     "precision",
     "read_onnx",
+    "words_of",
 ]
 
 # As transformers.js and Optimum lay them out: the tokenizer and the config at the root, the graphs in this folder.
@@ -93,6 +94,15 @@ def read_onnx(path: Path) -> ModelProto:
             "export the model again"
         )
     return model
+
+
+def words_of(path: Path) -> bytes:
+    """All of an ONNX file but the numbers of its weights: names, notes, texts. Raises RequestError as `read_onnx`."""
+    model = read_onnx(path)
+    for tensor in _tensors(model):
+        for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+            tensor.ClearField(field)
+    return bytes(model.SerializeToString())
 
 
 def precision(model: ModelProto) -> str:

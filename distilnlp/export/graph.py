@@ -94,13 +94,14 @@ def opset_of(graph: onnx_ir.Model) -> int:
 def tidied(graph: onnx_ir.Model) -> ModelProto:
     """The graph as it is written: without what the exporter notes at each node, and with names for its sizes.
 
-    The notes hold the lines of code that a node comes from, and so paths of this machine.
+    The notes hold the lines of code that a node comes from, and so paths of this machine. The graph itself keeps them.
     """
     import onnx_ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    ClearMetadataAndDocStringPass()(graph)
-    model: ModelProto = onnx_ir.to_proto(graph)
+    copied = onnx_ir.from_proto(onnx_ir.to_proto(graph))
+    ClearMetadataAndDocStringPass()(copied)
+    model: ModelProto = onnx_ir.to_proto(copied)
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):
         sizes = value.type.tensor_type.shape.dim
