@@ -2,12 +2,12 @@
 
 python -m benchmarks.serving [--quick] [--run RUN]
 
-The teacher and its student in PyTorch, and the student's ONNX files in fp32 and int8, on the same texts in turns; and the
-score of each. Without ``--run`` the models are MiniLM and three of its layers with new heads: they cost what trained ones
-do, and their scores say nothing.
+The teacher and its student in PyTorch, and the student's ONNX files in fp32 and int8, on the same texts in turns; and
+the score of each. Without ``--run`` the models are MiniLM and three of its layers with new heads: they cost what
+trained ones do, and their scores say nothing.
 
-Goals, on a processor without VNNI: int8 at least 12 times as fast as the teacher with one text, and 8 times with 32, at 98 %
-of its score.
+Goals, on a processor without VNNI: int8 at least 12 times as fast as the teacher with one text, and 8 times with 32,
+at 98 % of its score.
 """
 
 import tempfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,8 @@ _TO_INSTALL = "pip install 'distilnlp[onnx]'"
 def need_onnx() -> None:
     """Raise RequestError where what reads, makes or runs ONNX files is not installed."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(name)
-        except ImportError as error:
-            raise RequestError(
-                f"{name} is not installed, which ONNX files are made, read and run with: {_TO_INSTALL}"
-            ) from error
+        if importlib.util.find_spec(name) is None:
+            raise RequestError(f"{name} is not installed, which ONNX files are made, read and run with: {_TO_INSTALL}")
 
 
 def is_onnx_name(name: str) -> bool:

@@ -58,6 +58,8 @@ TESTED_ELSEWHERE = {
         "run/test_export.py",
         "which model a name stands for shows where an exported one is asked",
     ),
+    "export/quantise": ("run/test_export.py", "as export/graph"),
+    "run/measured_task": ("cli/test_commands.py", "what a model is measured on is what `distilnlp evaluate` reads"),
     "export/graph": ("run/test_export.py", "a graph is seen in the file that is written of it"),
     "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
     "problems/*": ("problems/test_contract.py", "what holds for every kind of task is tested for every kind"),

@@ -1,5 +1,6 @@
 """An ONNX file is taken for one only where it is whole and stands for itself."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from distilnlp.errors import RequestError
-from distilnlp.onnx_file import count_weights, onnx_files, precision, read_onnx
+from distilnlp.onnx_file import count_weights, onnx_files, precision, read_onnx, words_of
 
 
 def classifier(path: Path, labels: int = 2, kind: type[np.generic] = np.float32) -> Path:
@@ -82,3 +83,19 @@ def test_the_quantised_file_stands_for_a_folder(tmp_path: Path) -> None:
     for name in ("model.onnx", "model_quantized.onnx", "other.onnx"):
         classifier(tmp_path / "onnx" / name)
     assert [path.name for path in onnx_files(tmp_path)] == ["model_quantized.onnx", "model.onnx"]
+
+
+def test_the_extra_is_named_where_it_is_not_installed(tmp_path: Path, monkeypatch) -> None:
+    path = classifier(tmp_path / "model.onnx")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RequestError, match=r"onnx is not installed, .*: pip install 'distilnlp\[onnx\]'"):
+        read_onnx(path)
+
+
+def test_the_words_of_a_file_are_all_but_its_weights(tmp_path: Path) -> None:
+    model = onnx.load(classifier(tmp_path / "model.onnx", labels=1000))
+    model.graph.doc_string = "made of a film"
+    onnx.save(model, tmp_path / "model.onnx")
+    words = words_of(tmp_path / "model.onnx")
+    assert b"made of a film" in words
+    assert len(words) < 2000 < (tmp_path / "model.onnx").stat().st_size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from distilnlp.report.schema import Cost, ExportedFile, Report, StageResult, rea
 from distilnlp.report.scores import SCORES
 from distilnlp.run.environment import cpu_flags, library_versions
 from distilnlp.run.evaluation import Answers, answer, check_asked, check_head, measured, predictor_for, texts_of
+from distilnlp.run.new_folder import check_new, new_folder
 from distilnlp.run.report import eval_split
 from distilnlp.whole_files import write_text
 
@@ -137,8 +137,7 @@ def export_model(
     settings = settings or ExportSettings()
     need_onnx()
     output = Path(output)
-    if output.exists() or output.is_symlink():
-        raise RequestError(f"{output} is there already: give the name of a new folder")
+    check_new(output)
     if task is not None:
         check_asked(name, task)
         check_head(load_config(name), _asked(name, task), name)
@@ -149,13 +148,11 @@ def export_model(
     inputs = {column: tensor for column, tensor in source.encode(texts[:2]).items() if column != HEAD_TOKENS}
     with source.backend.evaluating():
         graph = trace(model, inputs, opset=settings.opset)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
-        made = Path(scratch) / output.name
-        _write_beside(model, made, keep_weights=settings.keep_weights)
+    with new_folder(output) as made:
+        megabytes = _write_beside(model, made, keep_weights=settings.keep_weights)
         tokenizer.save_pretrained(str(made))
         (made / FOLDER).mkdir()
-        exporting = _Export(name, made, graph, task, settings, source, texts)
+        exporting = _Export(name, made, graph, task, settings, source, texts, megabytes)
         exporting.in_fp32()
         if settings.fp16:
             exporting.in_fp16()
@@ -164,7 +161,6 @@ def export_model(
         report = exporting.report()
         write_text(made / "report.json", to_json(report))
         write_text(made / "README.md", render_card(report, stage=report.stages[-1].stage))
-        made.rename(output)
     return Exported(output, report)
 
 
@@ -201,7 +197,9 @@ class _Export:
         settings: ExportSettings,
         source: Predictor,
         texts: Sequence[Any],
+        megabytes: float,
     ) -> None:
+        self.megabytes = megabytes
         self.name, self.folder, self.graph, self.task, self.settings = name, folder, graph, task, settings
         self.source, self.texts, self.expected = source, texts, source.logits(texts)
         self.opset = opset_of(graph)
@@ -347,14 +345,16 @@ class _Export:
         if not self.settings.seconds:
             return {}
         files = {stage: self.folder / row.exported.file for stage, row in self.rows.items() if row.exported}
-        folders = {self.model_row: Path(self.name)} if Path(self.name).is_dir() else {}
+        folders: dict[str, Path] = {}
         models = {self.model_row: self.source, **{stage: self._timed(place) for stage, place in files.items()}}
         teacher = next((row.stage for row in rows.values() if row.role == "teacher"), None)
         place = None if teacher is None else Path(self.name).parent / teacher
         if teacher is not None and teacher not in models and place is not None and (place / "config.json").is_file():
-            models, folders = {teacher: self._timed(place), **models}, {teacher: place, **folders}
+            models, folders = {teacher: self._timed(place), **models}, {teacher: place}
         some = [text for text in self._timed_texts() if text]
-        return measure_costs(models, some, folders={**folders, **files}, budget_seconds=self.settings.seconds)
+        found = measure_costs(models, some, folders={**folders, **files}, budget_seconds=self.settings.seconds)
+        own = found[self.model_row].model_copy(update={"disk_mb": self.megabytes})
+        return {**found, self.model_row: own}
 
     def _timed(self, place: Path) -> Predictor:
         return Predictor.load(place, max_length=self.settings.max_length, device=torch.device("cpu"))
@@ -437,8 +437,15 @@ def _reads_pairs(predictor: Predictor) -> bool:
     return trained is not None and trained.text_pair is not None
 
 
-def _write_beside(model: PreTrainedModel, folder: Path, *, keep_weights: bool) -> None:
-    """All that stands beside the weights of a saved model: its config, and how a sentence encoder pools."""
+def _write_beside(model: PreTrainedModel, folder: Path, *, keep_weights: bool) -> float:
+    """All that stands beside the weights of a saved model: its config, and how a sentence encoder pools.
+
+    Returns:
+        the MB (1e6 bytes) that its weights take, with adapters merged.
+    """
     model.save_pretrained(folder)
-    for path in () if keep_weights else folder.glob("model*.safetensors*"):
+    weights = [*folder.glob("model*.safetensors")]
+    size = sum(path.stat().st_size for path in weights) / 1e6
+    for path in () if keep_weights else (*weights, *folder.glob("*.index.json")):
         path.unlink()
+    return size

@@ -12,6 +12,8 @@ import torch
 from distilnlp.cli import main
 from distilnlp.data import load_task
 from distilnlp.errors import RequestError, RunError
+from distilnlp.hub.files import files_to_push, refuse_secrets
+from distilnlp.hub.push import _card
 from distilnlp.models.heads import model_from_config
 from distilnlp.models.loading import load_classifier
 from distilnlp.models.onnx_backend import OnnxBackend
@@ -22,6 +24,7 @@ from distilnlp.report.schema import read_report
 from distilnlp.run import export
 from distilnlp.run.evaluation import evaluate_model
 from distilnlp.run.export import Exported, ExportSettings, export_model
+from tests.hub_models import RECORDS, TOKEN
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer, toy_dataset
 
 pytestmark = pytest.mark.slow  # to trace a model takes seconds, however small it is
@@ -151,7 +154,7 @@ def test_all_weights_are_quantised_with_the_embeddings(smaller: Exported) -> Non
     model = onnx.load(smaller.folder / "onnx" / "model_quantized.onnx")
     large = [each for each in model.graph.initializer if len(each.dims) == 2 and each.dims[0] > 1]
     assert len(large) > 10
-    assert {each.data_type for each in large} == {onnx.TensorProto.INT8}
+    assert {each.data_type for each in large} == {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}  # the latter: tables
 
 
 def test_files_stand_side_by_side_with_the_model(smaller: Exported) -> None:
@@ -186,13 +189,17 @@ def test_an_exported_folder_is_evaluated_whatever_the_order_of_the_labels(
     assert scores["validation"][task.main_metric] == 1.0
 
 
+def in_8_bits(path: Path) -> list[str]:
+    """The matrices of weights."""
+    kinds = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    return [each.name for each in onnx.load(path).graph.initializer if each.data_type in kinds and len(each.dims) == 2]
+
+
 def test_layers_stay_in_fp32_until_the_score_holds(model: Path, data: Path, tmp_path: Path, monkeypatch) -> None:
     """The score is made one that falls while the embeddings or a part of layer 0 are quantised."""
 
     def falling(predictor: Predictor, task: object, examples: object) -> tuple[None, dict[str, float]]:
-        weights = onnx.load(predictor.backend.path).graph.initializer
-        small = [each.name for each in weights if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2]
-        return None, {"accuracy": 1.0 - 0.02 * len(small)}
+        return None, {"accuracy": 1.0 - 0.02 * len(in_8_bits(predictor.backend.path))}
 
     monkeypatch.setattr(export, "measured", falling)
     settings = replace(QUICK, int8="dynamic", max_drop=0.2)
@@ -204,8 +211,7 @@ def test_layers_stay_in_fp32_until_the_score_holds(model: Path, data: Path, tmp_
         "pooler.dense",
         "classifier",
     }
-    weights = onnx.load(tmp_path / "new" / made.file).graph.initializer
-    assert 0 < sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2 for each in weights) <= 10
+    assert 0 < len(in_8_bits(tmp_path / "new" / made.file)) <= 10
 
 
 def test_nothing_is_written_where_the_score_does_not_hold(
@@ -248,7 +254,7 @@ def test_the_int8_file_is_named_for_sentence_transformers_where_that_is_asked(
 ) -> None:
     settings = replace(QUICK, int8="dynamic", max_drop=0.9, sentence_names=True, processor="avx2")
     made = export_model(str(model), tmp_path / "new", load_task(str(data)), settings)
-    assert [path.name for path in (made.folder / "onnx").iterdir()] == ["model.onnx", "model_quint8_avx2.onnx"]
+    assert {path.name for path in (made.folder / "onnx").iterdir()} == {"model.onnx", "model_quint8_avx2.onnx"}
     assert made.files[-1].exported.processor == "avx2"
     assert Predictor.load(made.folder).backend.dtype == "int8"
 
@@ -268,9 +274,28 @@ def test_a_task_for_other_labels_is_refused_before_anything_is_traced(
         export_model(str(model), tmp_path / "new", task)
 
 
-def test_a_new_folder_is_asked_for(model: Path, exported: Path) -> None:
+def test_a_new_folder_is_asked_for_before_anything_is_traced(model: Path, exported: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export, "trace", None)
     with pytest.raises(RequestError, match="is there already: give the name of a new folder"):
         export_model(str(model), exported)
+
+
+def test_exported_folders_are_compared(smaller: Exported, capsys) -> None:
+    assert main(["compare", str(smaller.folder)]) == 0
+    said = capsys.readouterr().out
+    assert "onnx-int8, beside pytorch: accuracy " in said
+    assert "smaller on disk" in said
+
+
+def test_an_exported_folder_is_ready_to_be_pushed(smaller: Exported) -> None:
+    files = files_to_push(smaller.folder)
+    onnx_files = {f"onnx/{name}.onnx" for name in ("model", "model_quantized", "model_fp16")}
+    assert {*files} == {*onnx_files, "config.json", "tokenizer.json", "tokenizer_config.json", *RECORDS} - {
+        "recipe.yaml"
+    }
+    refuse_secrets(files, "a message", TOKEN)
+    card = _card(files, read_report(files["report.json"]), "ada/film")
+    assert b'session = onnxruntime.InferenceSession(hf_hub_download(name, "onnx/model_quantized.onnx"))' in card
 
 
 def test_what_answers_otherwise_than_the_model_is_not_written(model: Path, tmp_path: Path, monkeypatch) -> None:
