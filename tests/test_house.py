@@ -54,6 +54,13 @@ TESTED_ELSEWHERE = {
     "data/task": ("data/test_load.py", "as data/inspect"),
     "losses/base": ("losses/test_contract.py", "what holds for every loss is tested for every loss"),
     "models/backend": ("models/test_predictor.py", "a backend is used by a predictor"),
+    "models/load_backend": (
+        "run/test_export.py",
+        "which model a name stands for shows where an exported one is asked",
+    ),
+    "export/quantise": ("run/test_export.py", "as export/graph"),
+    "run/measured_task": ("cli/test_commands.py", "what a model is measured on is what `distilnlp evaluate` reads"),
+    "export/graph": ("run/test_export.py", "a graph is seen in the file that is written of it"),
     "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
     "problems/*": ("problems/test_contract.py", "what holds for every kind of task is tested for every kind"),
     "recipe/schema": ("recipe/test_recipe.py", "a recipe is tested as its reader writes it, file and schema at once"),
@@ -111,7 +118,9 @@ def test_every_folder_of_the_package_is_installed():
 
 
 def test_every_library_that_the_package_imports_is_required():
-    declared = {**requirements("options", "install_requires"), **requirements("options.extras_require", "minilm")}
+    declared = requirements("options", "install_requires")
+    for extra in ("minilm", "onnx"):
+        declared |= requirements("options.extras_require", extra)
     known = {IMPORT_NAMES.get(name, name) for name in declared} | {"distilnlp"} | set(sys.stdlib_module_names)
     used = set()
     for path in (ROOT / "distilnlp").rglob("*.py"):
@@ -120,8 +129,8 @@ def test_every_library_that_the_package_imports_is_required():
             if isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names = [node.module]
             used |= {name.split(".")[0] for name in names}
-    # pyarrow comes with datasets, which cannot work without it and sets its versions.
-    assert used - known <= {"pyarrow"}
+    # pyarrow comes with datasets, and onnx_ir with onnxscript: neither can work without it, and it sets its versions.
+    assert used - known <= {"pyarrow", "onnx_ir"}
 
 
 def test_what_is_required_is_pinned():

@@ -22,6 +22,7 @@ ALLOWED = {
     "layer_map": set(),
     "label_names": set(),
     "cut_texts": set(),
+    "onnx_file": set(),
     "problems": {"label_names", "cut_texts"},
     "outputs": {"problems"},
     "registry": set(),
@@ -30,12 +31,13 @@ ALLOWED = {
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"typed", "cut_texts", "label_names", "problems"},
-    "models": {"typed", "cut_texts", "label_names", "problems", "outputs"},
+    "models": {"typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
+    "export": {"whole_files", "onnx_file", "models"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
-    "hub": {"hub_token", "yaml_text", "recipe.names", "report"},
+    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
     "training": {
         "label_names",
         "whole_files",
@@ -64,7 +66,7 @@ ALLOWED = {
         "teachers",
         "training",
     }
-    | {"report", "hub", "recipe", "registry", "part", "parts"},
+    | {"report", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "cli": {
         "citation",
         "hub_token",
@@ -95,6 +97,8 @@ HEAVY = {
     "accelerate",
     "datasets",
     "evaluate",
+    "onnx",
+    "onnxruntime",
     "pandas",
     "peft",
     "pyarrow",

@@ -59,43 +59,24 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.data import load_task
-    from distilnlp.data.load_measured import has_queries, load_pairs, load_queries
-    from distilnlp.problems import get_problem
     from distilnlp.run import evaluate_model
     from distilnlp.run.attack import attacked_scores
-    from distilnlp.run.evaluation import columns_of, kind_of
     from distilnlp.run.exit_table import exit_rows, show_rows
-    from distilnlp.run.vectors import gives_vectors
+    from distilnlp.run.measured_task import load_measured_task
 
-    folder = str(data_dir) if data_dir else None
-    if gives_vectors(model):
-        if label_names is not None or len(label or ()) > 1:
-            raise RequestError(
-                f"{model} gives vectors, which are measured by one score a pair of texts: name its column with one"
-                " --label, and leave out --label-names"
-            )
-        columns = {"text": text, "text_pair": text_pair, "label": label[0] if label else None}
-        measured, trained = validation or task, columns_of(model)
-        several = options.split_columns(translation) or ()
-        ranks = get_problem(problem_type).rows == "list" if problem_type else has_queries(measured, trained)
-        if ranks and not several:
-            loaded = load_queries(measured, trained=trained, without_relevant=without_relevant, **columns)
-        else:
-            loaded = load_pairs(measured, data_dir=folder, translations=several, **columns)
-    else:
-        loaded = load_task(
-            task,
-            text=text,
-            text_pair=text_pair,
-            label=options.label_columns(label),
-            label_names=label_names,
-            trained=columns_of(model),
-            problem_type=problem_type or kind_of(model),
-            without_relevant=without_relevant,
-            validation=validation,
-            data_dir=folder,
-        )
+    loaded = load_measured_task(
+        model,
+        task,
+        text=text,
+        text_pair=text_pair,
+        translations=options.split_columns(translation) or (),
+        label=options.label_columns(label),
+        label_names=label_names,
+        problem_type=problem_type,
+        without_relevant=without_relevant,
+        validation=validation,
+        data_dir=data_dir,
+    )
     if several_thresholds is not None:
         rows = exit_rows(model, loaded, several_thresholds, max_length=max_length, batch_size=batch_size)
         if as_json:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.hub_token import holds_token
+from distilnlp.onnx_file import FOLDER, is_onnx_name, onnx_files, read_onnx, words_of
 from distilnlp.recipe.names import is_stage_name
 from distilnlp.yaml_text import read_yaml
 
@@ -34,7 +35,12 @@ PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.c
 
 def is_ours(name: str) -> bool:
     """Whether a file of this name is one that `push` writes; the card is not, since people write it too."""
-    return name in OURS or any(pattern.fullmatch(name) for pattern in (SHARD, MODULE_FILE))
+    folder, _, file = name.rpartition("/")
+    return (
+        name in OURS
+        or (folder == FOLDER and is_onnx_name(file))
+        or any(pattern.fullmatch(name) for pattern in (SHARD, MODULE_FILE))
+    )
 
 
 def files_to_push(folder: str | Path, stage: str | None = None) -> dict[str, Path]:
@@ -73,7 +79,7 @@ def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
 
 
 def _of_model(model: Path) -> list[list[Path]]:
-    return [_config_and_weights(model), _tokenizer(model), _modules(model), _exits(model)]
+    return [_config_and_weights(model), onnx_files(model), _tokenizer(model), _modules(model), _exits(model)]
 
 
 def _named(root: Path, model: Path, *groups: list[Path]) -> dict[str, Path]:
@@ -114,7 +120,10 @@ def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
 
 
 def _config_and_weights(model: Path) -> list[Path]:
-    """Config and safetensors files of a model, of an adapter or of both, each opened once to see that it is whole."""
+    """Config and safetensors files of a model, of an adapter or of both, each opened once to see that it is whole.
+
+    An exported model has ONNX files in their place, or beside them; those are opened too.
+    """
     adapter = [model / name for name in ("adapter_config.json", ADAPTER)]
     has_adapter = any(path.is_file() for path in adapter)
     files = adapter if has_adapter else []
@@ -130,7 +139,10 @@ def _config_and_weights(model: Path) -> list[Path]:
         files = [*files, model / "config.json", model / INDEX, *(model / name for name in shards)]
     elif (model / "config.json").is_file():
         files = [*files, model / "config.json"]
-    if not any(path.suffix == ".safetensors" for path in files):
+    exported = onnx_files(model)
+    for path in exported:
+        read_onnx(path)
+    if not exported and not any(path.suffix == ".safetensors" for path in files):
         pickles = sorted(path.name for pattern in PICKLES for path in model.glob(pattern))
         found = f" but {', '.join(pickles)}, which can run code when loaded" if pickles else ""
         raise RequestError(f"'{model}' has no safetensors weights{found}: save the model again with save_pretrained")
@@ -231,6 +243,8 @@ def refuse_secrets(files: dict[str, Path], message: str, token: str) -> None:
 
 
 def _text_of(path: Path) -> bytes:
-    """All of a small file; of a safetensors file the header, which carries free text."""
+    """All of a small file; of a file of weights what is no number: the header of safetensors, the texts in ONNX."""
+    if path.suffix == ".onnx":
+        return words_of(path)
     with path.open("rb") as file:
         return file.read(int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else -1)

@@ -133,8 +133,13 @@ def _contents(
 
 def _card(files: Mapping[str, Path], report: Report | None, repo_id: str) -> bytes | None:
     """The card with the repository's name; None when there is no report of the model, or a card changed by hand."""
-    stage = next(path.resolve().parent.name for path in files.values() if path.suffix == ".safetensors")
-    if report is None or report.stage(stage) is None:
+    if report is None:
+        return None
+    # The report of an exported model ends with the file that its card is of.
+    weights = [path for path in files.values() if path.suffix == ".safetensors"]
+    exported = any(row.exported is not None for row in report.stages)
+    stage = report.stages[-1].stage if exported or not weights else weights[0].resolve().parent.name
+    if report.stage(stage) is None:
         return None
     ours = render_card(report, stage=stage).encode()
     on_disk = files["README.md"].read_bytes() if "README.md" in files else ours

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.models.chosen_tokens import HEAD_TOKENS, answering_for
 from distilnlp.models.encoder import base_model, count_parameters
 from distilnlp.models.heads import head_logits
+from distilnlp.models.labels import align_labels
 
 __all__ = ["Backend", "TorchBackend", "best_device"]
 
@@ -39,6 +40,13 @@ class Backend(Protocol):
     @property
     def dtype(self) -> str:
         """Of its weights."""
+        ...
+
+    def align(self, label_names: Sequence[str]) -> None:
+        """Put its answers, and the labels in its config, into the order of a task's labels.
+
+        Raises RequestError where they are others.
+        """
         ...
 
     def evaluating(self) -> AbstractContextManager[None]:
@@ -79,6 +87,11 @@ class TorchBackend:
         self.columns = frozenset(inspect.signature(inner.forward).parameters) - {"labels"}
 
     @property
+    def pretrained(self) -> PreTrainedModel:
+        """The model of transformers, whatever is wrapped around it."""
+        return self._inner
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
@@ -87,6 +100,10 @@ class TorchBackend:
     def dtype(self) -> str:
         """Of the weights."""
         return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
+    def align(self, label_names: Sequence[str]) -> None:
+        """As `distilnlp.models.labels.align_labels`."""
+        align_labels(self._inner, label_names)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

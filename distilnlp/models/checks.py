@@ -7,13 +7,13 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -28,11 +28,13 @@ from distilnlp.errors import RequestError
 from distilnlp.models.encoder import layer_prefix
 from distilnlp.models.heads import head_logits
 from distilnlp.models.word_models import WORD_MODELS
+from distilnlp.onnx_file import onnx_files
 from distilnlp.problems import problem_of_config
 
 __all__ = [
     "CONFIG_EXITS",
     "Shapes",
+    "check_answer_shapes",
     "check_answers",
     "check_files",
     "check_finite_weights",
@@ -41,8 +43,10 @@ __all__ = [
     "check_sizes",
     "check_token_types",
     "check_tokenizer_alone",
+    "exported_instead",
     "in_layers",
     "is_body",
+    "is_exported",
     "label_count",
     "one_line",
     "pickled",
@@ -148,6 +152,12 @@ def _read_json(path: Path) -> Any:
         raise RequestError(f"{path} is damaged ({one_line(error)}): copy or save it again") from error
 
 
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds a model as ONNX files and not as weights of torch."""
+    weights = ("model.safetensors", "model.safetensors.index.json", "adapter_config.json")
+    return bool(onnx_files(folder)) and not any((folder / name).is_file() for name in weights)
+
+
 def weight_files(folder: Path, name: str) -> list[Path]:
     """The files of weights of a folder: one, or those that its index names.
 
@@ -158,6 +168,8 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     if single.is_file():
         return [single]
     if not index.is_file():
+        if is_exported(folder):
+            raise exported_instead(name)
         if any(folder.glob("pytorch_model*.bin")):
             raise RequestError(pickled(name, "pytorch_model.bin"))
         raise RequestError(f"{name} has no model.safetensors: copy the folder again, or save the model again")
@@ -173,6 +185,14 @@ def weight_files(folder: Path, name: str) -> list[Path]:
         if not (folder / file).is_file():
             raise RequestError(f"{folder} lacks {file}, which its index names: copy the folder again")
     return [folder / file for file in files]
+
+
+def exported_instead(name: str | Path) -> RequestError:
+    """What is said of an exported model where weights are needed."""
+    return RequestError(
+        f"{name} is an exported model (ONNX), which answers texts and cannot be trained or changed: give the model "
+        "that it was made of"
+    )
 
 
 def pickled(name: str, file: str) -> str:
@@ -394,18 +414,33 @@ def check_answers(model: PreTrainedModel, name: str) -> None:
     Raises:
         RequestError: it cannot, or does not answer with as many finite numbers as it has labels.
     """
-    config = model.config
+    read = {*inspect.signature(model.forward).parameters} - {"token_type_ids"}  # which all models can do without
+    with torch.no_grad():
+        check_answer_shapes(lambda batch: head_logits(model(**batch)), model.config, read, name)
+
+
+def check_answer_shapes(
+    answer: Callable[[dict[str, Tensor]], Tensor], config: PreTrainedConfig, columns: Container[str], name: str
+) -> None:
+    """As `check_answers`, of whatever answers a batch.
+
+    Args:
+        answer: from a batch to logits.
+        config: of the model.
+        columns: which inputs it reads.
+        name: for messages.
+    Raises:
+        RequestError: as `check_answers`.
+    """
     unread = {config.pad_token_id, *(config.to_dict().get("special_token_ids") or ())}
     token = next((each for each in range(getattr(config, "vocab_size", None) or 1) if each not in unread), 0)
     limit = _positions(config)
     if limit is not None and limit < 1:
         raise RequestError(f"{name} has positions for {limit} tokens (max_position_embeddings): copy its config again")
     ids = torch.full((2, min(4, limit or 4)), token)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    read = inspect.signature(model.forward).parameters
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
     try:
-        with torch.no_grad():
-            logits = head_logits(model(**{key: value for key, value in batch.items() if key in read}))
+        logits = answer({key: value for key, value in batch.items() if key in columns})
         shape, finite = tuple(logits.shape), bool(logits.isfinite().all())
     except Exception as error:  # whatever a forward pass stumbles over
         raise RequestError(

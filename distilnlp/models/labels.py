@@ -21,6 +21,7 @@ __all__ = [
     "label_order",
     "last_layer",
     "relabel",
+    "rename_answers",
     "start_at_shares",
 ]
 
@@ -66,14 +67,38 @@ def align_labels(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrain
     Raises:
         RequestError: other labels, or a head whose last layer is not linear with one row a label.
     """
-    own = label_names_of(model)
-    order = label_order(label_names, own, "the data") if own is not None else None
+    order = _order_of(model.config, label_names)
     if order is not None:
         _reorder(model, order)
-    if model.config.num_labels == len(label_names):
-        model.config.id2label = dict(enumerate(label_names))
-        model.config.label2id = {name: index for index, name in enumerate(label_names)}
+    _rename(model.config, label_names)
     return model
+
+
+def rename_answers(config: PreTrainedConfig, label_names: Sequence[str]) -> list[int] | None:
+    """As `align_labels`, of a model whose logits are put into the order when they are there.
+
+    Args:
+        config: of the model, changed in place: names and thresholds.
+        label_names: as for `align_labels`.
+    Returns:
+        for each label its place among the model's logits; None where the order is the same.
+    """
+    order = _order_of(config, label_names)
+    if order is not None:
+        _reorder_thresholds(config, order)
+    _rename(config, label_names)
+    return None if order is None else list(order)
+
+
+def _order_of(config: PreTrainedConfig, label_names: Sequence[str]) -> tuple[int, ...] | None:
+    own = label_names_of(config)
+    return None if own is None else label_order(label_names, own, "the data")
+
+
+def _rename(config: PreTrainedConfig, label_names: Sequence[str]) -> None:
+    if config.num_labels == len(label_names):
+        config.id2label = dict(enumerate(label_names))
+        config.label2id = {name: index for index, name in enumerate(label_names)}
 
 
 def start_at_shares(model: PreTrainedModel, positives: Sequence[int], rows: int) -> None:
@@ -168,9 +193,13 @@ def _reorder(model: PreTrainedModel, order: Sequence[int]) -> None:
         last.weight.copy_(last.weight[rows])
         if last.bias is not None:
             last.bias.copy_(last.bias[rows])
-    thresholds = getattr(model.config, DECISION_THRESHOLDS, None)
-    if isinstance(thresholds, list) and len(thresholds) == len(rows):  # others are refused where they are read
-        setattr(model.config, DECISION_THRESHOLDS, [thresholds[row] for row in rows])
+    _reorder_thresholds(model.config, order)
+
+
+def _reorder_thresholds(config: PreTrainedConfig, order: Sequence[int]) -> None:
+    thresholds = getattr(config, DECISION_THRESHOLDS, None)
+    if isinstance(thresholds, list) and len(thresholds) == len(order):  # others are refused where they are read
+        setattr(config, DECISION_THRESHOLDS, [thresholds[row] for row in order])
 
 
 def label_order(reference: Sequence[str], other: Sequence[str], whose: str) -> tuple[int, ...] | None:

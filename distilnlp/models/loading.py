@@ -27,6 +27,7 @@ from distilnlp.models.checks import (
     check_finite_weights,
     check_shapes,
     check_tokenizer_alone,
+    exported_instead,
     in_layers,
     is_body,
     one_line,
@@ -40,6 +41,7 @@ from distilnlp.models.heads import model_class, model_from_config
 from distilnlp.models.labels import fit_head, label_names_of, relabel
 from distilnlp.models.sentence_encoder import SentenceEncoder, describe_vectors
 from distilnlp.models.sentence_modules import MODULES
+from distilnlp.onnx_file import FOLDER
 from distilnlp.problems import Problem, get_problem, label_settings, problem_of_config
 from distilnlp.typed import typed
 
@@ -54,6 +56,7 @@ __all__ = [
     "local_folder",
     "merge_adapter",
     "model_files",
+    "onnx_file_of",
     "read_tokenizer",
     "resolve_model",
 ]
@@ -78,13 +81,15 @@ def resolve_model(name: str | Path) -> str:
     """Where a model is: the folder itself, the packaged copy of MiniLM, or a Hub id to be loaded from the Hub.
 
     Args:
-        name: a folder, or a Hub id. ``sentence-transformers/all-MiniLM-L6-v2`` is taken from the optional extra
-            ``minilm`` where that is installed, so that it needs no network.
+        name: a folder, an ONNX file of one, or a Hub id. ``sentence-transformers/all-MiniLM-L6-v2`` is taken from the
+            optional extra ``minilm`` where that is installed, so that it needs no network.
     Raises:
         RequestError: a folder that holds no model, or that is not there: a name with one slash is a Hub id unless its
             first part is a folder here; a packaged file that is not the one that is known.
     """
-    path = Path(os.path.expanduser(name))  # of os, which says no to what can be no path, where Path raises
+    file, path = onnx_file_of(name), Path(os.path.expanduser(name))
+    if file is not None:
+        path = file.parent.parent if file.parent.name == FOLDER else file.parent
     if os.path.isdir(path):
         if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
             raise RequestError(
@@ -99,6 +104,12 @@ def resolve_model(name: str | Path) -> str:
     if path.is_absolute() or first.startswith((".", "~")) or len(rest) > 1 or (rest and os.path.isdir(first)):
         raise RequestError(f"there is no model folder {name}{_near(path)}")
     return str(name)
+
+
+def onnx_file_of(name: str | Path) -> Path | None:
+    """The ONNX file that a name stands for; None where it is none, so that it stands for a folder or a Hub id."""
+    path = Path(os.path.expanduser(name))  # of os, which says no to what can be no path, where Path raises
+    return path if path.suffix == ".onnx" and os.path.isfile(path) else None
 
 
 def _near(path: Path) -> str:
@@ -191,6 +202,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, bool]:
     """As `load_classifier`; and whether all of its weights came from the file, so that the seed has changed none."""
     folder = local_folder(name)
+    if onnx_file_of(name) is not None:
+        raise exported_instead(name)
     settings = label_settings(label_names)
     if problem is not None:
         settings = get_problem(problem).config_settings(label_names)

@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.errors import RequestError
-from distilnlp.models.backend import Backend, TorchBackend, best_device
+from distilnlp.models.backend import Backend
 from distilnlp.models.checks import check_fits, check_token_types, token_limit
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.exits import check_threshold
-from distilnlp.models.loading import exiting_backend, load_classifier, load_tokenizer
+from distilnlp.models.load_backend import load_backend, with_exits
+from distilnlp.models.loading import load_tokenizer
 from distilnlp.models.reading import reading_settings
 from distilnlp.models.task_heads import check_one_task
 from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
@@ -103,12 +104,12 @@ class Predictor:
         problem: Problem | None = None,
         exit_threshold: float | None = None,
     ) -> Predictor:
-        """The predictor of a fine-tuned model, in float32.
+        """The predictor of a fine-tuned model: in float32, or of an exported one as its file is.
 
         Args:
-            name: a folder or Hub id.
+            name: a folder or Hub id, or an ONNX file (`load_backend`).
             max_length, batch_size: as for `Predictor`.
-            device: default: the accelerator where there is one (`best_device`).
+            device: default: the accelerator where there is one; an exported model is on the CPU.
             pooling: as for `load_classifier`.
             problem: the kind of task that it is asked about; None: that of the model.
             exit_threshold: how uncertain an exit may be of a text that leaves there, 0 to 1 (`exiting_backend`);
@@ -119,12 +120,10 @@ class Predictor:
         """
         if exit_threshold is not None:
             check_threshold(exit_threshold)
-        model = load_classifier(name, problem=problem, require_head=True, pooling=pooling)
-        check_one_task(model.config, str(name))
-        where = best_device() if device is None else device
-        backend = TorchBackend(model, where)
+        backend = load_backend(name, problem=problem, pooling=pooling, device=device)
+        check_one_task(backend.config, str(name))
         if exit_threshold is not None:
-            backend = exiting_backend(name, model, exit_threshold, where)
+            backend = with_exits(backend, name, exit_threshold)
         return cls(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size)
 
     @property

@@ -117,21 +117,27 @@ class SentenceEncoder(PreTrainedModel):
             input_ids, attention_mask, token_type_ids: ``(batch, tokens)``; returns ``logits`` ``(batch, dimension)``.
             labels: not read; Trainer asks by them whether there is something to evaluate.
         """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "inputs_embeds": inputs_embeds,
-        }
+        states = self.states(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+        )
+        return SentenceOutput(logits=self.vectors(states, attention_mask))
+
+    def states(self, **inputs: Tensor | None) -> Tensor:
+        """The last hidden states of the encoder, ``(batch, tokens, hidden)``; what it does not read is left out."""
         given = {name: tensor for name, tensor in inputs.items() if tensor is not None and name in self._reads}
-        states = self._encoder(**given).last_hidden_state  # (batch, tokens, hidden)
+        states: Tensor = self._encoder(**given).last_hidden_state
+        return states
+
+    def vectors(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The vectors ``(batch, dimension)`` of texts with such hidden states; without a mask each token is one."""
         mask = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask
         vectors = pool_tokens(states, mask, self.sentence.pooling)
         for dense in self.dense:
             vectors = dense(vectors)
-        if self.sentence.normalize:
-            vectors = F.normalize(vectors, dim=-1)
-        return SentenceOutput(logits=vectors)
+        return F.normalize(vectors, dim=-1) if self.sentence.normalize else vectors
 
     @torch.no_grad()
     def reduced(self, vectors: Tensor, dimension: int) -> "SentenceEncoder":

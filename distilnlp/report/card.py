@@ -20,10 +20,10 @@ from distilnlp.report.card_data import (
     taught_by,
     title,
 )
-from distilnlp.report.compare import footnotes, markdown_table, relative_lines, verdicts
+from distilnlp.report.compare import exported_lines, footnotes, markdown_table, relative_lines, verdicts
 from distilnlp.report.drawing import draw_graph
 from distilnlp.report.escape import markdown, one_line, visible
-from distilnlp.report.schema import Privacy, Report, StageResult
+from distilnlp.report.schema import ExportedFile, Privacy, Report, StageResult
 from distilnlp.yaml_text import write_yaml
 
 __all__ = ["render_card"]
@@ -55,7 +55,7 @@ def render_card(report: Report, *, stage: str, repo_id: str | None = None) -> st
         f"# {markdown(title(report, result, repo_id))}",
         _summary(report, result),
         _results([_shown(report, each) for each in report.stages], result),
-        _usage(report, stage, repo_id),
+        _usage(report, result, repo_id),
         _exits(report, stage, repo_id),
         _lineage(report, result),
         _limits(report, result),
@@ -82,7 +82,7 @@ def _summary(report: Report, result: StageResult) -> str:
 
 def _results(rows: list[StageResult], result: StageResult) -> str:
     lines = ["## Results", "", "All models of the run, on the same held-out data:", "", markdown_table(rows)]
-    below = [*verdicts(rows), *relative_lines(rows), *footnotes(rows)]
+    below = [*verdicts(rows), *relative_lines(rows), *exported_lines(rows), *footnotes(rows)]
     if below:
         lines += ["", *(f"- {markdown(line)}" for line in below)]
     further = [(f"On the {markdown(name)} set", metrics) for name, metrics in result.extra.items()]
@@ -95,13 +95,15 @@ def _results(rows: list[StageResult], result: StageResult) -> str:
     return "\n".join(lines)
 
 
-def _usage(report: Report, stage: str, repo_id: str | None) -> str:
-    problem = report.problem
+def _usage(report: Report, result: StageResult, repo_id: str | None) -> str:
+    problem, stage = report.problem, result.stage
     texts = ", ".join(map(json.dumps, problem.card_texts)) if _is_pair(report) else problem.card_text
     length = _max_length(report)
     limit = f", max_length={length}" if length else ""
     comment = "" if repo_id else "  # the folder of the model, or its id on the Hub"
     named = f"name = {json.dumps(one_line(repo_id or stage), ensure_ascii=False)}{comment}"
+    if result.exported is not None:
+        return _onnx_usage(result.exported, repo_id, f"{texts}, truncation=True{limit}")
     if problem.vectors:
         return f"""## How to use
 
@@ -135,6 +137,29 @@ inputs = tokenizer({texts}, truncation=True{limit}, return_tensors="pt")
 with torch.no_grad():
     logits = {problem.card_logits}
 {problem.card_code()}
+```"""
+
+
+def _onnx_usage(exported: ExportedFile, repo_id: str | None, arguments: str) -> str:
+    """How an ONNX file is asked, without torch; the tokenizer is that of transformers."""
+    name, file = json.dumps(one_line(repo_id or "."), ensure_ascii=False), json.dumps(one_line(exported.file))
+    place = f"hf_hub_download(name, {file})" if repo_id else f"Path(name, {file})"
+    needed = "from huggingface_hub import hf_hub_download\n" if repo_id else ""
+    first = "" if repo_id else "from pathlib import Path\n\n"
+    comment = "" if repo_id else "  # the folder that was exported"
+    return f"""## How to use
+
+```python
+{first}import onnxruntime
+{needed}from transformers import AutoTokenizer
+
+name = {name}{comment}
+tokenizer = AutoTokenizer.from_pretrained(name)
+session = onnxruntime.InferenceSession({place})
+
+inputs = tokenizer({arguments}, return_tensors="np")
+outputs = session.run(None, {{each.name: inputs[each.name] for each in session.get_inputs()}})
+print(dict(zip([each.name for each in session.get_outputs()], outputs)))
 ```"""
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "against_baseline",
     "against_chance",
     "compare_runs",
+    "exported_lines",
     "footnotes",
     "markdown_table",
     "relative_lines",
@@ -65,7 +66,7 @@ def render_table(rows: Sequence[StageResult]) -> str:
     lines = ["  ".join(_align(line, widths)).rstrip() for line in (header, rule, *body)]
     below = [
         line
-        for text in (*verdicts(rows), *relative_lines(rows), *footnotes(rows))
+        for text in (*verdicts(rows), *relative_lines(rows), *exported_lines(rows), *footnotes(rows))
         for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     ]
     return "\n".join([*lines, "", *below] if below else lines)
@@ -165,10 +166,35 @@ def _cost_facts(row: StageResult, teacher: StageResult) -> list[str]:
         (mine.latency_p50_ms, theirs.latency_p50_ms, "faster at batch 1"),
         (theirs.throughput_per_s, mine.throughput_per_s, "the texts/s"),
         (mine.parameters, theirs.parameters, "smaller"),
+        (mine.disk_mb, theirs.disk_mb if row.exported else None, "smaller on disk"),
     ):
-        if own and other:
+        # Of its numbers an ONNX file has as many as the model, and is smaller by what each of them takes.
+        if own and other and not (row.exported and (own is mine.parameters or own >= other)):
             facts.append(f"{other / own:.2f}x {text}")
     return facts
+
+
+def exported_lines(rows: Sequence[StageResult]) -> list[str]:
+    """For each ONNX file its score, size and speed beside the model that it was made of, and what is in fp32 in it."""
+    lines = []
+    for row in rows:
+        made = row.exported
+        if made is None:
+            continue
+        model = next((each for each in rows if each.stage == made.of and each.run == row.run), None)
+        facts = [] if model is None else [*_change(row, model), *_cost_facts(row, model)]
+        facts.append(f"logits differ by up to {made.difference:.1e} on {made.compared} texts")
+        if made.in_fp32:
+            facts.append(f"in fp32 for its score: {', '.join(map(one_line, made.in_fp32))}")
+        lines.append(f"{_name(row, rows)}, beside {one_line(made.of)}: {', '.join(facts)}")
+    return lines
+
+
+def _change(row: StageResult, model: StageResult) -> list[str]:
+    """Of the score, where both were measured on the same examples."""
+    if row.score is None or _score_beside(row, model) is None or model.score is None:
+        return []
+    return [f"{_metric(row)} {row.score - model.score:+.4f}"]
 
 
 def _of_same_run(rows: Iterable[StageResult], row: StageResult, role: Role) -> StageResult | None:

@@ -53,7 +53,7 @@ def measure_costs(
     Args:
         models: name -> predictor; each is timed where it is, in its own dtype, on texts cut to its ``max_length``.
         texts: real texts, ``(text,)`` or ``(text, pair)``; a plain string is a single text.
-        folders: name -> folder of that model's weights.
+        folders: name -> folder of that model's weights, or their file.
         budget_seconds: a model's share of time: 30 runs and 3 batches are timed, and more while time is left. Of a
             model so slow that these take over four times as long, fewer: ``latency_runs`` says how many.
     Returns:
@@ -89,9 +89,13 @@ def measure_costs(
 def disk_mb(folder: Path) -> float:
     """MB (1e6 bytes) of the weights in a folder, all ``*.safetensors`` files of a sharded model together.
 
+    Args:
+        folder: of a model; or the file that all of one is in.
     Raises:
         RequestError: there is no such file.
     """
+    if folder.is_file():
+        return folder.stat().st_size / 1e6
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise RequestError(f"no weights (*.safetensors) in '{folder}': give the folder that the model was saved in")

@@ -16,6 +16,7 @@ __all__ = [
     "Baseline",
     "Choice",
     "Cost",
+    "ExportedFile",
     "Fidelity",
     "Kind",
     "Report",
@@ -147,6 +148,31 @@ class Retained(_Typed):
     was: float
 
 
+class ExportedFile(_Typed):
+    """An ONNX file that answers as a model does.
+
+    Args:
+        file: its path in the exported folder.
+        of: the row of the model that it was made of.
+        opset: version of ONNX's operators in it.
+        difference: the largest difference of a logit from that model's; ``compared``: on how many texts.
+        how: ``dynamic`` or ``static`` int8; None in fp32 and fp16.
+        processor: which variant of int8 it is: ``vnni``, ``avx2`` or ``arm64``.
+        in_fp32: the groups of layers that stay in fp32 so that its score holds, in the order in which they were left
+            out; ``scores``: with none of them, with the first, with the first two, ...
+    """
+
+    file: str
+    of: str
+    opset: int
+    difference: float
+    compared: int
+    how: Literal["dynamic", "static"] | None = None
+    processor: str | None = None
+    in_fp32: list[str] = Field(default_factory=list)
+    scores: list[float] = Field(default_factory=list)
+
+
 class StageResult(_Typed):
     """One model of a run.
 
@@ -162,6 +188,7 @@ class StageResult(_Typed):
         privacy: of the data of its teachers, where it learned from noisy votes.
         retained: earlier stage that it goes back to -> what it still knows of it, where its labels have grown.
         chosen: its teacher, where that was chosen in the run.
+        exported: of an ONNX file, how it was made.
         cost, fidelity: measured when the whole run is done.
         run: which run it is of, where several are shown together; never stored.
     """
@@ -182,6 +209,7 @@ class StageResult(_Typed):
     privacy: Privacy | None = None
     chosen: Choice | None = None
     retained: dict[str, Retained] = Field(default_factory=dict)
+    exported: ExportedFile | None = None
     cost: Cost | None = None
     fidelity: Fidelity | None = None
     run: str | None = None

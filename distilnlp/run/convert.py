@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +16,7 @@ from distilnlp.errors import RequestError
 from distilnlp.models.adapters import PICKLE, WEIGHTS, adapter_base, is_adapter
 from distilnlp.models.checks import one_line, read_json
 from distilnlp.models.loading import READ, load_classifier, load_tokenizer, local_folder
+from distilnlp.run.new_folder import check_new, new_folder
 
 __all__ = ["convert"]
 
@@ -40,8 +40,7 @@ def convert(model: str, output: str | Path) -> Path:
             config; ``output`` is there already.
     """
     output = Path(output)
-    if output.exists() or output.is_symlink():
-        raise RequestError(f"{output} is there already: give the name of a new folder")
+    check_new(output)
     folder = local_folder(model, [*READ, *PICKLES])
     adapter = is_adapter(folder)
     source, target = (PICKLE, WEIGHTS) if adapter else (SINGLE, "model.safetensors")
@@ -51,10 +50,7 @@ def convert(model: str, output: str | Path) -> Path:
     for path in _pickles(folder, source):
         # Copies: what shares its memory with another tensor cannot be written, and loading ties it again.
         tensors |= {name: tensor.contiguous().clone() for name, tensor in _read(path).items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
-        made = Path(scratch) / output.name
-        made.mkdir()
+    with new_folder(output) as made:
         for file in sorted(path for path in folder.iterdir() if _is_kept(path)):
             shutil.copyfile(file, made / file.name)
         if adapter:
@@ -63,7 +59,6 @@ def convert(model: str, output: str | Path) -> Path:
         load_classifier(made)
         if any(made.glob("*token*")) or any(made.glob("vocab.*")):
             load_tokenizer(made)
-        made.rename(output)
     return output
 
 

@@ -14,7 +14,7 @@ from distilnlp.errors import RequestError
 if TYPE_CHECKING:
     from distilnlp.run.plan import Plan
 
-__all__ = ["choose_precision", "describe_environment", "library_versions"]
+__all__ = ["choose_precision", "cpu_flags", "describe_environment", "library_versions"]
 
 _LIBRARIES = ("distilnlp", "torch", "transformers", "accelerate", "datasets", "tokenizers", "peft", "numpy")
 # What Linux calls bf16 arithmetic: x86 with AVX-512 or AMX, Arm.
@@ -33,10 +33,11 @@ def choose_precision(wanted: str) -> str:
         return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if _cpu_flags() & _BF16_FLAGS else "fp32"
+    return "bf16" if cpu_flags() & _BF16_FLAGS else "fp32"
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """What the processor can, as Linux names it; nothing elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

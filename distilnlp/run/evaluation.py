@@ -18,10 +18,10 @@ from distilnlp.data.label_sets import label_array
 from distilnlp.data.load_measured import has_queries
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
-from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.exits import check_threshold
-from distilnlp.models.labels import align_labels, label_names_of
-from distilnlp.models.loading import exiting_backend, load_classifier, load_config, load_tokenizer
+from distilnlp.models.labels import label_names_of
+from distilnlp.models.load_backend import load_backend, with_exits
+from distilnlp.models.loading import load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.task_heads import check_one_task
 from distilnlp.models.trained_columns import check_parts, remembered_columns
@@ -209,13 +209,12 @@ def predictor_for(
         check_threshold(exit_threshold)
     asked = task.problem.asked_as(load_config(name, pooling=pooling))
     task = task if asked is None else replace(task, problem=asked)
-    model = load_classifier(name, require_head=True, problem=asked, pooling=pooling)
-    check_head(model.config, task, name)
+    backend = load_backend(name, problem=asked, pooling=pooling)
+    check_head(backend.config, task, name)
     if task.label_names is not None:
-        align_labels(model, task.label_names)
-    backend = TorchBackend(model, best_device())
+        backend.align(task.label_names)
     if exit_threshold is not None:
-        backend = exiting_backend(name, model, exit_threshold, best_device())
+        backend = with_exits(backend, name, exit_threshold)
     return Predictor(backend, load_tokenizer(name), max_length=max_length, batch_size=batch_size), task
 
 

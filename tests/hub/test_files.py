@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,7 @@ from distilnlp.hub.push import push
 from distilnlp.models.sentence_modules import DenseSpec, SentenceModules, write_modules
 from distilnlp.report.schema import VERSION
 from tests.hub_models import CARD, PUBLISHED, RECORDS, REPO, TOKEN, make_model, make_run
+from tests.test_onnx_file import classifier
 
 NOWHERE = "http://127.0.0.1:9"  # so that a test that gets further than it should sends its token to nobody
 
@@ -276,3 +278,56 @@ def test_a_module_that_is_a_link_is_not_followed(sentence_model: Path, tmp_path:
     (sentence_model / "1_Pooling" / "config.json").unlink()
     (sentence_model / "1_Pooling" / "config.json").symlink_to(tmp_path / "elsewhere.json")
     refused(sentence_model, "symbolic link")
+
+
+@pytest.fixture
+def exported(model: Path) -> Path:
+    """A model as ONNX files alone, and what must stay at home beside them."""
+    (model / "model.safetensors").unlink()
+    classifier(model / "onnx" / "model.onnx", labels=3)
+    (model / "onnx" / "model.onnx.data").write_bytes(b"private")
+    (model / "onnx" / "convert.py").write_text("private")
+    return model
+
+
+def test_an_exported_model_goes_with_its_onnx_files(exported: Path) -> None:
+    assert set(files_to_push(exported)) == {*PUBLISHED, "onnx/model.onnx"} - {"model.safetensors"}
+    classifier(exported / "onnx" / "model_quantized.onnx", labels=3)
+    assert {"onnx/model.onnx", "onnx/model_quantized.onnx"} <= set(files_to_push(exported))
+    assert is_ours("onnx/model_quantized.onnx")
+    assert not is_ours("onnx/convert.py")
+    assert not is_ours("model.onnx")
+    refused(exported, "offline mode")
+
+
+def test_onnx_files_go_with_the_weights_that_stand_beside_them(model: Path) -> None:
+    classifier(model / "onnx" / "model.onnx", labels=3)
+    assert set(files_to_push(model)) == {*PUBLISHED, "onnx/model.onnx"}
+
+
+def test_a_file_that_is_no_onnx_is_not_published(exported: Path) -> None:
+    (exported / "onnx" / "model.onnx").write_bytes(b"PK\x03\x04" * 9)
+    refused(exported, r"model\.onnx is no ONNX file, or a damaged one")
+
+
+def test_an_onnx_file_with_its_weights_elsewhere_is_not_published(exported: Path) -> None:
+    path = exported / "onnx" / "model.onnx"
+    graph = onnx.load(path)
+    onnx.external_data_helper.set_external_data(graph.graph.initializer[0], location="/etc/hostname")
+    path.write_bytes(graph.SerializeToString())
+    refused(exported, r"model\.onnx has its weights in another file \('/etc/hostname'\)")
+
+
+def test_an_onnx_file_that_is_a_link_is_not_published(exported: Path, tmp_path: Path) -> None:
+    path = exported / "onnx" / "model.onnx"
+    path.rename(tmp_path / "elsewhere.onnx")
+    path.symlink_to(tmp_path / "elsewhere.onnx")
+    refused(exported, "is a symbolic link to")
+
+
+def test_a_token_in_the_notes_of_an_onnx_file_is_found(exported: Path) -> None:
+    path = exported / "onnx" / "model.onnx"
+    graph = onnx.load(path)
+    graph.graph.node[0].doc_string = f"from https://user:{TOKEN}@hub"
+    onnx.save(graph, path)
+    refused(exported, "holds an access token")

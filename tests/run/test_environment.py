@@ -16,7 +16,7 @@ from distilnlp.run.plan import make_plan
     ("flags", "precision"), [({"avx2"}, "fp32"), ({"avx512_bf16"}, "bf16"), ({"amx_bf16"}, "bf16"), (set(), "fp32")]
 )
 def test_auto_follows_the_processor(monkeypatch, flags, precision):
-    monkeypatch.setattr(environment, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(environment, "cpu_flags", lambda: flags)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_precision("auto") == precision
     assert choose_precision("fp32") == "fp32"

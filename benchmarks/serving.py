@@ -1,0 +1,135 @@
+"""How fast a model answers, exported and not, on one thread: one text at a time, and 32.
+
+python -m benchmarks.serving [--quick] [--run RUN]
+
+The teacher and its student in PyTorch, and the student's ONNX files in fp32 and int8, on the same texts in turns; and
+the score of each. Without ``--run`` the models are MiniLM and three of its layers with new heads: they cost what
+trained ones do, and their scores say nothing.
+
+Goals, on a processor without VNNI: int8 at least 12 times as fast as the teacher with one text, and 8 times with 32,
+at 98 % of its score.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._harness import (
+    Row,
+    Spread,
+    alternate,
+    load_data,
+    make_parser,
+    make_student,
+    make_teacher,
+    make_tokenizer,
+    parse,
+    print_table,
+    ratio,
+    timed,
+    write_results,
+)
+
+QUICK: dict[str, object] = {"rounds": 2, "texts": 32}
+GOALS = {1: 12.0, 32: 8.0}
+TEACHER, STUDENT, FP32, INT8 = "teacher, PyTorch", "student, PyTorch", "student, ONNX fp32", "student, ONNX int8"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = make_parser(__doc__, rounds=7)
+    parser.add_argument("--run", type=Path, help="folder of a run with the stages teacher and student")
+    parser.add_argument("--check", help="its task, where that is not MRPC")
+    parser.add_argument("--texts", type=int, default=256, help="held-out texts (default: %(default)s)")
+    parser.set_defaults(threads=1)
+    arguments = parse(parser, QUICK, argv)
+    with tempfile.TemporaryDirectory() as folder:
+        models, scores = _models(arguments, Path(folder))
+        rows: list[Row] = []
+        met = {}
+        texts = _texts(arguments)
+        for batch in GOALS:
+            batches = _batches(models[STUDENT], texts, batch)
+            sides = {name: timed(_answering(model, batches)) for name, model in models.items()}
+            seconds = alternate(sides, arguments.rounds)
+            for name, costs in seconds.items():
+                each = Spread.of([1000 * cost / len(texts) for cost in costs])
+                faster = ratio(seconds[TEACHER], costs)
+                rows.append({"batch": batch, "model": name, "ms a text": each, "x teacher": faster, **scores[name]})
+            met[f"batch {batch}"] = ratio(seconds[TEACHER], seconds[INT8]).median >= GOALS[batch]
+    print_table(f"{len(texts)} texts, {arguments.threads} thread(s), forward pass without tokenising", rows)
+    print(f"\ngoals without VNNI: {', '.join(f'{goal:g}x at batch {batch}' for batch, goal in GOALS.items())}")
+    write_results("serving", arguments, rows, goals=GOALS, met=met, processor=_variant())
+
+
+def _variant() -> str:
+    from distilnlp.export.quantise import processor_of
+    from distilnlp.run.environment import cpu_flags
+
+    return processor_of(cpu_flags())
+
+
+def _models(arguments: Any, folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, object]]]:
+    """The four, each ready for texts; and of each its score and size."""
+    from distilnlp.models import Predictor
+    from distilnlp.report.cost import disk_mb
+    from distilnlp.run.export import ExportSettings, export_model
+
+    task = _task(arguments)
+    places = {name: arguments.run / name for name in ("teacher", "student")} if arguments.run else {}
+    if not places:
+        teacher = make_teacher(task)
+        for name, model in (("teacher", teacher), ("student", make_student(teacher))):
+            places[name] = folder / name
+            model.save_pretrained(places[name])
+            make_tokenizer().save_pretrained(places[name])
+    settings = ExportSettings(int8="dynamic", max_drop=0.02 if arguments.run else 10.0, seconds=0)
+    made = export_model(str(places["student"]), folder / "served", task, settings)
+    files = {row.stage: made.folder / row.exported.file for row in made.files if row.exported is not None}
+    where = dict(zip((TEACHER, STUDENT, FP32, INT8), (*places.values(), *files.values()), strict=True))
+    models = {name: Predictor.load(place) for name, place in where.items()}
+    scores: dict[str, dict[str, object]] = {}
+    for name, place in where.items():
+        scores[name] = {task.main_metric: _score(place, task) if arguments.run else "-", "MB": disk_mb(place)}
+    return models, scores
+
+
+def _score(place: Path, task: Any) -> float:
+    from distilnlp.run import evaluate_model
+
+    return evaluate_model(str(place), task)["validation"][task.main_metric]
+
+
+def _task(arguments: Any) -> Any:
+    from distilnlp import load_task
+
+    if arguments.check:
+        return load_task(arguments.check)
+    return load_data(seed=arguments.seed, validation_rows=arguments.texts)
+
+
+def _texts(arguments: Any) -> list[Any]:
+    from distilnlp.run.evaluation import texts_of
+
+    data = _task(arguments).validation
+    return texts_of(data.select(range(min(arguments.texts, len(data)))))
+
+
+def _batches(model: Any, texts: Sequence[Any], size: int) -> list[Any]:
+    """All texts, of like length together, as every model of the four reads them."""
+    ordered = sorted(texts, key=lambda text: sum(map(len, text)))
+    return [model.encode(ordered[start : start + size]) for start in range(0, len(ordered), size)]
+
+
+def _answering(model: Any, batches: Sequence[Any]) -> Callable[[], object]:
+    def work() -> None:
+        with model.backend.evaluating():
+            for batch in batches:
+                model.backend(batch)
+
+    return work
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""``distilnlp export``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distilnlp.cli import _options as options
+from distilnlp.errors import RequestError
+
+__all__ = ["command"]
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder of a fine-tuned model (RUN/student), or a Hub id.")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The new folder.")],
+    check: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Compare and score on its held-out examples: a task, a file or a Hub data set."
+        ),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Also with weights in 8 bits, where the score holds.")] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="With --int8: ranges of activations fixed by training texts of DATA.")
+    ] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also with weights in 16 bits, for a GPU.")] = False,
+    max_drop: Annotated[
+        float, typer.Option(help="By which share of it the score may fall in int8 or fp16; 0.01 is one percent.")
+    ] = 0.01,
+    processor: Annotated[
+        str | None,
+        typer.Option(help="For which int8 is made: vnni, avx2 (also of a browser) or arm64. [default: this one]"),
+    ] = None,
+    sentence_names: Annotated[
+        bool, typer.Option("--sentence-names", help="Name the int8 file as sentence-transformers does.")
+    ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Put the weights of torch into the folder too.")
+    ] = False,
+    opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators. [default: the newest]")] = None,
+    text: options.Text = None,
+    text_pair: options.TextPair = None,
+    label: options.Label = None,
+    label_names: options.LabelNames = None,
+    validation: options.Validation = None,
+    data_dir: options.DataDir = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
+    ] = None,
+) -> None:
+    """Write a model as ONNX files, which run without torch.
+
+    The new folder has the config and the tokenizer at its root, onnx/model.onnx, and with --int8
+    onnx/model_quantized.onnx: layers that cost more of the score than --max-drop stay in fp32 there.
+    """
+    if static and not int8:
+        raise RequestError("--static says how --int8 is made: give --int8 too")
+    from distilnlp.cli._quiet import quiet_libraries
+
+    quiet_libraries()
+    from distilnlp.report.compare import render_table
+    from distilnlp.run.export import ExportSettings, export_model
+    from distilnlp.run.measured_task import load_measured_task
+
+    settings = ExportSettings(
+        int8=("static" if static else "dynamic") if int8 else None,
+        fp16=fp16,
+        max_drop=max_drop,
+        processor=processor,  # type: ignore[arg-type]  # checked there
+        sentence_names=sentence_names,
+        keep_weights=keep_weights,
+        opset=opset,
+        max_length=max_length,
+    )
+    task = None
+    if check is not None:
+        task = load_measured_task(
+            model,
+            check,
+            text=text,
+            text_pair=text_pair,
+            label=options.label_columns(label),
+            label_names=label_names,
+            validation=validation,
+            data_dir=data_dir,
+        )
+    made = export_model(model, output, task, settings)
+    first = made.files[0].exported
+    typer.echo(f"{model} is in {made.folder}, as ONNX of opset {first.opset if first else '?'}")
+    typer.echo(render_table(made.report.stages))

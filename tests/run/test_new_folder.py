@@ -1,0 +1,49 @@
+"""A folder that a command makes is complete, or not there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.run.new_folder import check_new, new_folder
+
+
+def test_it_takes_its_name_at_the_end(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "a" / "new") as made:
+        (made / "file").write_text("text")
+        assert not (tmp_path / "a" / "new").exists()
+    assert (tmp_path / "a" / "new" / "file").read_text() == "text"
+    assert os.listdir(tmp_path / "a") == ["new"]
+
+
+def test_nothing_is_left_where_the_writing_fails(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with new_folder(tmp_path / "new") as made:
+            (made / "file").write_text("text")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link", "."):
+        with pytest.raises(RequestError, match="is there already: give the name of a new folder"):
+            check_new(tmp_path / name)
+
+
+def test_a_file_above_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(RequestError, match=r"there can be no folder .*/file/new in .*/file \(it is no folder\)"):
+        check_new(tmp_path / "file" / "new")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RequestError, match="nothing may be written there"):
+        check_new(tmp_path / "new")
