@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from distilnlp.errors import RequestError, unknown
 from distilnlp.hub_token import holds_token
 from distilnlp.onnx_file import FOLDER, is_onnx_name, onnx_files, read_onnx, words_of
-from distilnlp.recipe.names import is_stage_name
+from distilnlp.recipe.names import is_stage_name, models_of_stages
 from distilnlp.yaml_text import read_yaml
 
 __all__ = ["files_to_push", "is_ours", "refuse_secrets"]
@@ -101,7 +101,7 @@ def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
     """The finished stage to push, and whether it is the last one of the run's recipe."""
     try:
         recipe = read_yaml((run / "recipe.yaml").read_text("utf-8"), str(run / "recipe.yaml"))[0]
-        names = list(recipe["stages"])
+        names = list(models_of_stages(recipe["stages"]))  # of a stage with several tasks one for each
     except (OSError, UnicodeDecodeError, KeyError, TypeError):
         raise RequestError(
             f"'{run}' is neither a model (no config.json) nor a run (no recipe.yaml with stages): give one of the two"

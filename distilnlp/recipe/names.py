@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 __all__ = [
     "NAME_RULE",
@@ -11,6 +12,8 @@ __all__ = [
     "checkpoint_step",
     "is_run_name",
     "is_stage_name",
+    "model_of_task",
+    "models_of_stages",
 ]
 
 MOST_CHARACTERS, _MOST_BYTES = 100, 200  # a file system takes 255 bytes, and names beside it are made of this one
@@ -52,6 +55,26 @@ def checkpoint_step(name: str) -> int | None:
     """The step of a checkpoint of a stage: 200 of ``ta@checkpoint-200``; None of any other name."""
     found = _CHECKPOINT.fullmatch(name)
     return None if found is None else int(found[2])
+
+
+def model_of_task(stage: str, task: str) -> str:
+    """What the model of one of several tasks of a stage is called, and its folder."""
+    return f"{stage}-{task}"
+
+
+def models_of_stages(stages: object) -> dict[str, tuple[str, str]]:
+    """The models that the stages of a recipe leave, by name: the stage of each and, of one of several tasks, the task.
+
+    Args:
+        stages: as they stand in a resolved recipe, whatever that holds.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, spec in stages.items() if isinstance(stages, Mapping) else ():
+        data = spec.get("data") if isinstance(spec, Mapping) else None
+        tasks = data.get("tasks") if isinstance(data, Mapping) else None
+        several = {model_of_task(name, task): (name, task) for task in tasks} if isinstance(tasks, Mapping) else {}
+        found |= several or {name: (name, "")}
+    return found
 
 
 def as_run_name(text: str) -> str:

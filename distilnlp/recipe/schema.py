@@ -21,7 +21,15 @@ from pydantic import (
 
 from distilnlp.errors import RequestError, nearest, unknown
 from distilnlp.problems import get_problem, list_problems
-from distilnlp.recipe.names import NAME_RULE, STAGE_RULE, as_stage, checkpoint_step, is_run_name, is_stage_name
+from distilnlp.recipe.names import (
+    NAME_RULE,
+    STAGE_RULE,
+    as_stage,
+    checkpoint_step,
+    is_run_name,
+    is_stage_name,
+    model_of_task,
+)
 from distilnlp.recipe.source import Document
 from distilnlp.yaml_text import Path_, write_yaml
 
@@ -524,13 +532,13 @@ class Recipe(_Strict):
     @cached_property
     def owners(self) -> Mapping[str, tuple[str, str]]:
         """The models of the tasks of stages with several, ``student-mrpc``: stage and task of each."""
-        return {f"{name}-{task}": (name, task) for name, stage in self.stages.items() for task in stage.tasks}
+        return {model_of_task(name, task): (name, task) for name, stage in self.stages.items() for task in stage.tasks}
 
     def by_task(self) -> "Recipe":
         """The same with a stage for each task in place of one with several: what each is alone, and is called."""
         stages: dict[str, Stage] = {}
         for name, stage in self.stages.items():
-            stages |= {f"{name}-{task}": stage.of_task(task) for task in stage.tasks} or {name: stage}
+            stages |= {model_of_task(name, task): stage.of_task(task) for task in stage.tasks} or {name: stage}
         made = self.model_copy(update={"stages": stages})
         vars(made)["owners"] = self.owners
         return made
@@ -556,7 +564,7 @@ class Recipe(_Strict):
 
     def models_of(self, name: str) -> list[str]:
         """What the models of a stage are called: as itself, or one for each of its tasks."""
-        return [f"{name}-{task}" for task in self.stages[name].tasks] or [name]
+        return [model_of_task(name, task) for task in self.stages[name].tasks] or [name]
 
     def cache_of(self, name: str) -> CacheSpec:
         """How the answers of a stage's teacher are kept."""
@@ -802,7 +810,7 @@ def _check_tasks(recipe: Recipe, name: str, stage: Stage) -> None:
             f"{where}.data.tasks has {', '.join(stage.tasks) or 'none'}: two or more are needed; of one write task",
         )
     for task in stage.tasks:
-        made = f"{name}-{task}"
+        made = model_of_task(name, task)
         if not is_stage_name(task) or not is_stage_name(made):
             raise recipe.error((*place, task), f"task '{task}' of {where}: {STAGE_RULE}, as {made}")
         if made in recipe.stages or recipe.owners[made] != (name, task):

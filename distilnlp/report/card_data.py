@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from distilnlp.hub_token import is_secret_key, without_tokens
-from distilnlp.recipe.names import as_stage
+from distilnlp.recipe.names import as_stage, models_of_stages
 from distilnlp.report.escape import one_line
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
@@ -127,26 +127,17 @@ def is_ours(report: Report, stage: str) -> bool:
 def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
     stages, name = part(report.recipe, "stages"), as_stage(stage)
-    if name in stages:
-        return part(stages, name)
-    # The model of one of several tasks: its stage, with the teacher of this task.
-    owner, task = _several(report, name)
+    owner, task = models_of_stages(stages).get(name, (name, ""))
     spec = part(stages, owner)
-    return {**spec, "teacher": part(part(spec, "teacher"), "by_task").get(task)} if spec else {}
+    # The model of one of several tasks has the teacher of this task.
+    return {**spec, "teacher": part(part(spec, "teacher"), "by_task").get(task)} if task else spec
 
 
 def learned_with(report: Report, stage: str) -> list[str]:
     """The tasks that a model has learned together with its own; none of the model of a stage with one task."""
-    owner, own = _several(report, stage)
-    tasks = part(part(part(part(report.recipe, "stages"), owner), "data"), "tasks")
-    return [task for task in tasks if task != own] if owner != stage else []
-
-
-def _several(report: Report, model: str) -> tuple[str, str]:
-    """The stage with several tasks that a model is of one of, and the task; else itself and nothing."""
-    stages = part(report.recipe, "stages")
-    found = [(owner, task) for owner in stages for task in part(part(part(stages, owner), "data"), "tasks")]
-    return next(((owner, task) for owner, task in found if f"{owner}-{task}" == model), (model, ""))
+    models = models_of_stages(part(report.recipe, "stages"))
+    owner, own = models.get(stage, (stage, ""))
+    return [task for name, task in models.values() if name == owner and task != own] if own else []
 
 
 def taught_by(spec: Mapping[str, object], stages: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:

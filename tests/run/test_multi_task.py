@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from distilnlp.cli import main
 from distilnlp.data import load_task
 from distilnlp.errors import RequestError
+from distilnlp.hub.files import files_to_push
 from distilnlp.models.loading import load_classifier
 from distilnlp.models.task_heads import split_task
 from distilnlp.recipe import load_recipe, make_recipe
@@ -264,3 +266,28 @@ def test_what_only_models_and_data_tell_is_found_before_anything_is_trained(reci
     with pytest.raises(RequestError, match=message):
         run(changed(recipe, **changes), tmp_path)
     assert not (tmp_path / "first" / "metrics.json").exists()
+
+
+def test_the_command_line_runs_answers_and_publishes_a_task(recipe, tmp_path, csv_file, pairs_file, capsys):
+    path = tmp_path / "tasks.yaml"
+    path.write_text(make_recipe(recipe, name="tasks").to_yaml())
+    assert main(["run", str(path), "-o", str(tmp_path / "run"), "--stages", "first..student"]) == 0
+    assert "student-pairs" in capsys.readouterr().out
+    student = str(tmp_path / "run" / "student")
+    assert main(["evaluate", f"{student}-pairs", pairs_file]) == 0
+    assert main(["predict", f"{student}-films", "--text", "a fine film"]) == 0
+    assert main(["predict", student, "--text", "a fine film"]) == 2
+    assert "holds the heads of several tasks, films, pairs: give the model of one" in capsys.readouterr().err
+    assert main(["evaluate", student, csv_file]) == 2
+    assert "holds the heads of several tasks" in capsys.readouterr().err
+    last = files_to_push(tmp_path / "run")
+    assert last["model.safetensors"].parent.name == "student-pairs"  # whose card is the run's
+    assert files_to_push(tmp_path / "run", "student-films")["model.safetensors"].parent.name == "student-films"
+    with pytest.raises(RequestError, match="unknown stage 'student'"):
+        files_to_push(tmp_path / "run", "student")
+
+
+def test_a_recipe_that_was_written_by_a_run_is_read_again(recipe, tmp_path):
+    made = make_recipe(recipe, name="tasks")
+    (tmp_path / "again.yaml").write_text(made.to_yaml())
+    assert load_recipe(str(tmp_path / "again.yaml")).to_dict() == made.to_dict()

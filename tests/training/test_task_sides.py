@@ -114,7 +114,14 @@ def test_what_a_task_learns_by_is_what_it_would_learn_by_alone(tmp_path):
         torch.manual_seed(7)
         together = both.compute_loss(both.model, batch)
         torch.manual_seed(7)
-        torch.testing.assert_close(together, one.compute_loss(one.model, plain))
+        apart = one.compute_loss(one.model, plain)
+        torch.testing.assert_close(together, apart)
+        for each, loss in ((both, together), (one, apart)):
+            each.model.zero_grad()
+            loss.backward()
+        theirs = dict(one.student.base_model.named_parameters())
+        for key, parameter in both.student.base_model.named_parameters():
+            torch.testing.assert_close(parameter.grad, theirs[key].grad)
         one._parts.finish()
     both._parts.finish()
 
