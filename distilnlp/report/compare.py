@@ -221,6 +221,7 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
         notes.append(
             f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
         )
+    notes += _means(rows)
     notes += [_memory(row, name, rows) for row in rows for name in row.retained]
     notes += [_choice(row, rows) for row in rows if row.chosen is not None]
     answers = dict.fromkeys(row.baseline.answer for row in rows if row.baseline is not None)
@@ -229,6 +230,20 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     meanings = dict.fromkeys(row.problem.agreement_meaning for row in rows if row.fidelity is not None)
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")
+    return notes
+
+
+def _means(rows: Sequence[StageResult]) -> list[str]:
+    """Of the models of several tasks that were trained together the mean of their main scores."""
+    stages = dict.fromkeys((row.run, row.together) for row in rows if row.together is not None)
+    notes = []
+    for run, stage in stages:
+        own = [row for row in rows if (row.run, row.together) == (run, stage)]
+        scores = [row.score for row in own if row.score is not None]
+        if len(scores) == len(own):
+            where = f"{run}/" if run and len({each.run for each in rows}) > 1 else ""
+            told = ", ".join(f"{one_line(row.task or row.stage)} ({_metric(row)})" for row in own)
+            notes.append(f"{one_line(f'{where}{stage}')}: mean over {told} {sum(scores) / len(scores):.3f}.")
     return notes
 
 

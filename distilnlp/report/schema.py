@@ -186,6 +186,7 @@ class StageResult(_Typed):
         baseline: what needs no text, on the held-out examples.
         seconds, steps: of its training.
         privacy: of the data of its teachers, where it learned from noisy votes.
+        together: of the model of one of several tasks: the stage that trained it with the others.
         retained: earlier stage that it goes back to -> what it still knows of it, where its labels have grown.
         chosen: its teacher, where that was chosen in the run.
         exported: of an ONNX file, how it was made.
@@ -208,6 +209,7 @@ class StageResult(_Typed):
     steps: int | None = None
     privacy: Privacy | None = None
     chosen: Choice | None = None
+    together: str | None = None
     retained: dict[str, Retained] = Field(default_factory=dict)
     exported: ExportedFile | None = None
     cost: Cost | None = None

@@ -275,4 +275,5 @@ def _result(
         steps=steps,
         privacy=None if stage.spec.kind == "transform" else privacy_of(stage, task),
         chosen=chosen,
+        together=stage.of,
     )

@@ -95,6 +95,9 @@ def test_a_run_leaves_a_plain_model_and_a_row_for_each_task(recipe, tmp_path, cs
     told = next(line for line in said if line.startswith("student: distilling from films: first, pairs: second on "))
     assert "examples of films and " in told
     assert told.endswith("examples of pairs")
+    scores = [report.stage(f"student-{name}").score for name in ("films", "pairs")]
+    shown = " ".join("\n".join(said).split())
+    assert f"student: mean over films (accuracy), pairs (accuracy) {sum(scores) / 2:.3f}." in shown
     card = (tmp_path / "README.md").read_text()
     assert "Learned together with: `films`" in card
     assert "stage `second`" in card
