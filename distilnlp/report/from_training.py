@@ -43,6 +43,7 @@ def training_report(
     problem: Problem,
     label_names: Sequence[str] | None,
     objective: Mapping[str, Any],
+    parts: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, float],
     further_sets: Sequence[str] = (),
     known: Mapping[str, Any],
@@ -57,11 +58,18 @@ def training_report(
         teacher: the teacher's name; None when there was none.
         problem, label_names: of the task.
         objective: name of a loss -> its settings and weight.
+        parts: name of a part that followed the training -> what is known of it.
         evaluation: what `Trainer.evaluate` gave, its keys with ``eval_`` in front.
         further_sets: names of the evaluation sets, where there are several: ``eval_<name>_<metric>``.
         known: further keys of a report that the caller knows (``task``, ``dataset_id``, ``license``, ...).
     """
-    spec = {"model": model.name_or_path, "teacher": teacher, "objective": dict(objective), "training": _settings(args)}
+    spec = {
+        "model": model.name_or_path,
+        "teacher": teacher,
+        "objective": dict(objective),
+        "parts": dict(parts or {}),
+        "training": _settings(args),
+    }
     scores = _metrics(evaluation, "eval_")
     main = next(iter(scores), None)
     total, without = count_parameters(model) if counts else (None, None)

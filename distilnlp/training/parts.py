@@ -120,6 +120,10 @@ class Parts(TrainerCallback):
             for part in self.parts:
                 part.on_evaluate(kwargs["metrics"])
 
+    def without(self, *others: object) -> tuple[Part, ...]:
+        """All but these."""
+        return tuple(part for part in self.parts if not any(part is other for other in others))
+
     def candidates(self) -> dict[str, Mapping[str, Tensor]]:
         """The weights that the student may end with in place of its own, by a name for each."""
         return {name: weights for part in self.parts for name, weights in part.candidates().items()}

@@ -1,7 +1,7 @@
 """What the trainer publishes: the model with its card, in one commit."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from distilnlp.errors import RequestError
 from distilnlp.losses import Objective, Term
 from distilnlp.models.capture import model_info
 from distilnlp.models.labels import label_names_of
+from distilnlp.part import Part
 from distilnlp.report.card import render_card
 from distilnlp.report.from_training import training_report
 from distilnlp.whole_files import write_text
@@ -53,6 +54,7 @@ def write_card(
     merged: bool,
     teacher: str | None,
     objective: Objective,
+    parts: Sequence[Part],
     evaluation: Mapping[str, float],
     eval_dataset: object,
     known: Mapping[str, Any],
@@ -66,6 +68,7 @@ def write_card(
         merged: whether adapters are merged when it is saved, so that its parameters are not counted.
         teacher: the teacher's name; None without one.
         objective: resolved.
+        parts: what else followed the training; none before it.
         evaluation: what `Trainer.evaluate` gave.
         eval_dataset: a dict of several sets, or one.
         known: see `training_report`.
@@ -81,6 +84,7 @@ def write_card(
         problem=model_info(student).problem,
         label_names=label_names_of(student),
         objective={term.name: _settings_of(term) for term in objective},
+        parts={each.name: {"weight": each.weight} if each.weight else {} for each in parts},
         evaluation=evaluation,
         further_sets=list(eval_dataset) if isinstance(eval_dataset, dict) else [],
         known={key: _first(value) for key, value in known.items()},

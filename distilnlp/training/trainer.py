@@ -881,6 +881,7 @@ class DistillationTrainer(Trainer):
             merged=not isinstance(self.model, PreTrainedModel),
             teacher=self.teacher.info.name if self.teacher is not None else None,
             objective=self.distillation_objective,
+            parts=self._parts.without(self.teacher, self._hook) if self.state.global_step else (),
             evaluation=evaluation,
             eval_dataset=self.eval_dataset,
             known={

@@ -1,7 +1,9 @@
 """`trainer.push_to_hub()` and the card that it writes."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import yaml
 from transformers import AutoModelForSequenceClassification
 
 from distilnlp.errors import RequestError
+from distilnlp.parts import EarlyExits
 from tests.hub_models import LOAD, REPO, TEXTS, TOKEN, start
 from tests.hub_server import hub_server
 from tests.runs import NAMES, arguments, dataset, make_trainer
@@ -87,6 +90,25 @@ def test_the_card_tells_what_the_trainer_knows_and_nothing_else(tmp_path: Path) 
     front, text = front_and_text((tmp_path / "film" / "README.md").read_text())
     assert (front["license"], front["datasets"]) == ("mit", ["ada/films"])
     assert front["model-index"][0]["results"][0]["metrics"][0]["value"] == accuracy  # type: ignore[index]
+
+
+def test_the_card_tells_of_the_exits_that_a_training_has_left(tmp_path: Path) -> None:
+    changes = {"teacher": None, "objective": None, "args": {"max_steps": 1}}
+    trainer = make_trainer(tmp_path / "film", parts=[EarlyExits(weight=0.5)], **changes)
+    trainer.create_model_card()
+    assert "Early exits" not in (tmp_path / "film" / "README.md").read_text()  # there are none yet
+    trainer.train()
+    trainer.save_model()
+    trainer.create_model_card()
+    text = (tmp_path / "film" / "README.md").read_text()
+    assert "## Early exits" in text and "- Parts of its training: `early_exits` (weight 0.5)" in text
+    (code,) = [block for block in re.findall("```python\n(.*?)```", text, re.DOTALL) if "exit_threshold" in block]
+    found: dict[str, Any] = {}
+    exec(code.replace('"film"', repr(str(tmp_path / "film"))), found)
+    assert found["answers"][0].label in ("bad", "good", "mixed")
+
+    make_trainer(tmp_path / "plain", **changes).create_model_card()
+    assert "Early exits" not in (tmp_path / "plain" / "README.md").read_text()
 
 
 def test_without_evaluation_data_the_card_has_no_score(tmp_path: Path) -> None:
