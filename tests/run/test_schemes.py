@@ -29,6 +29,8 @@ def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
         if spec.kind == "train":
             settings += [f"{here}.training.{key}={TRAINING[key]}" for key in TRAINING.keys() - {"report_to"}]
             settings.append(f"{here}.training.max_steps=2")
+        if "adversarial_text" in (spec.parts or {}):  # of two steps one is the student's
+            settings.append(f"{here}.parts.adversarial_text.generator_steps=1")
         if spec.data is not None and spec.data.task is not None:  # whose words the tiny tokenizer does not know
             settings.append(f"{here}.data.task={csv_file}")
         settings += [f"{here}.data.tasks.{task}.task={csv_file}" for task in spec.tasks]
