@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import BatchEncoding, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.label_names import match_names
@@ -58,7 +58,7 @@ def build_student(
     student: str | PathLike[str] | PreTrainedModel | None = None,
     init: str = "teacher",
     choose: str | None = None,
-    batches: Sequence[Mapping[str, Tensor]] | None = None,
+    batches: Sequence[Mapping[str, Tensor] | BatchEncoding] | None = None,
     seed: int = 0,
 ) -> PreTrainedModel:
     """A student for ``teacher``: some of its layers, a narrower copy, another architecture, or a checkpoint.
@@ -122,7 +122,8 @@ def build_student(
         check_measured(model.config, layers, layer_map, choose, config, architecture, init)
     elif batches is not None and "embedding_size" not in (config or {}):
         raise RequestError("batches are for 'importance' and for an embedding_size: leave them out")
-    kept = _kept(layers, layer_map, model, batches or ())
+    inputs = _checked(batches or (), model.config)
+    kept = _kept(layers, layer_map, model, inputs)
     settings = student_config(model.config, kept, config or {}, architecture)
     if init == "teacher" and batches is None and is_low_rank(settings, model.config):
         raise RequestError(
@@ -134,13 +135,33 @@ def build_student(
     made = _fresh(type(model), settings, model.config, seed)
     if init == "teacher" and choose == IMPORTANCE:
         wide = _fresh(type(model), wide_config(model.config, kept, settings, config or {}), model.config, seed)
-        copy_weights(model, wide, kept, batches=batches or ())
-        chosen = Choice(wide, settings, measure_importance(wide, batches or (), seed=seed))
+        copy_weights(model, wide, kept, batches=inputs)
+        chosen = Choice(wide, settings, measure_importance(wide, inputs, seed=seed))
         copy_weights(wide, made, range(1, len(kept) + 1), chosen)
     elif init == "teacher":
-        copy_weights(model, made, kept, batches=batches or ())
+        copy_weights(model, made, kept, batches=inputs)
     made.eval()
     return made if vocabulary is None else vocabulary.model(made)
+
+
+def _checked(
+    batches: Sequence[Mapping[str, Tensor] | BatchEncoding], teacher: PreTrainedConfig
+) -> list[Mapping[str, Tensor]]:
+    """The batches, if each holds tokens that the teacher knows."""
+    for place, batch in enumerate(batches):
+        ids = batch.get("input_ids")
+        if not isinstance(ids, Tensor) or ids.dim() != 2 or not ids.numel():
+            what = "none" if ids is None else f"a {type(ids).__name__}"
+            raise RequestError(
+                f"batches[{place}] needs input_ids, a tensor (texts, tokens); got {what}: give what the teacher's "
+                "tokenizer makes of texts with padding=True and return_tensors='pt'"
+            )
+        if not 0 <= int(ids.min()) <= int(ids.max()) < teacher.vocab_size:
+            raise RequestError(
+                f"batches[{place}] has token {int(ids.max())} and the teacher knows {teacher.vocab_size}, counted "
+                "from 0: read the texts with the teacher's own tokenizer"
+            )
+    return [dict(batch) for batch in batches]
 
 
 def _kept(

@@ -247,3 +247,17 @@ def test_importance_is_measured_for_every_kind_of_task(name: str) -> None:
     )
     torch.testing.assert_close(TorchBackend(same)(inputs[0]), TorchBackend(half)(inputs[0]), atol=1e-5, rtol=1e-4)
     assert low.get_input_embeddings().weight.shape[1] == 12
+
+
+def test_batches_are_what_the_tokenizer_gives_or_are_refused() -> None:
+    wanted = {"config": {"intermediate_size": 32}, "choose": "importance"}
+    read = tiny_tokenizer()(["the good film", "we saw a bad book"], padding=True, return_tensors="pt")
+    assert build_student(teacher_of("bert"), **wanted, batches=[read]).config.intermediate_size == 32
+    for wrong, message in (
+        ({"attention_mask": torch.ones(1, 2)}, r"batches\[1\] needs input_ids.*got none"),
+        ({"input_ids": torch.ones(2)}, "got a Tensor"),
+        (tiny_tokenizer()(["the good film"]), "got a list"),
+        ({"input_ids": torch.tensor([[2, 999]])}, r"token 999 and the teacher knows 47"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            build_student(teacher_of("bert"), **wanted, batches=[read, wrong])  # type: ignore[list-item]
