@@ -230,7 +230,10 @@ def _teacher(report: Report, spec: Mapping[str, object], result: StageResult) ->
 def _origin(report: Report, student: Mapping[str, object]) -> str:
     if not student:
         return ""
-    details = [f"{key} {_code(publishable(student[key]))}" for key in ("layers", "layer_map") if student.get(key)]
+    said = ("architecture", "layers", "layer_map")
+    details = [f"{key} {_code(publishable(student[key]))}" for key in said if student.get(key)]
+    if student.get("vocabulary") is not None:
+        details.append("some of its tokens")
     return ", ".join([_of_stage(report, str(student.get("from", ""))), *details])
 
 

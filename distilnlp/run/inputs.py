@@ -20,7 +20,8 @@ from distilnlp.errors import RequestError
 from distilnlp.models.loading import model_files
 from distilnlp.problems import TEACHER_LOGITS, TEACHER_TEXT
 from distilnlp.run.folder import INPUTS
-from distilnlp.run.plan import Plan
+from distilnlp.run.plan import Plan, StagePlan
+from distilnlp.run.vocabulary import vocabulary_files
 from distilnlp.whole_files import write_text
 
 __all__ = ["Inputs", "data_digest", "data_entry", "model_digest"]
@@ -57,7 +58,15 @@ class Inputs:
         for each in outside:
             if each not in self._models:
                 self._models[each] = model_digest(each)
-        return {"data": self._data[id(task)], "models": {each: self._models[each] for each in outside}}
+        data = {**self._data[id(task)], **self._vocabulary(stage)}
+        return {"data": data, "models": {each: self._models[each] for each in outside}}
+
+    @staticmethod
+    def _vocabulary(stage: StagePlan) -> dict[str, Any]:
+        """The files that a stage's vocabulary is made of beside its data, by their paths."""
+        spec = None if stage.spec.student is None else stage.spec.student.vocabulary
+        files = [] if spec is None else [Path(file) for part in vocabulary_files(spec) for file in part]
+        return {str(file): _file_entry(file) for file in files if file.is_file()}
 
     def check(self, begun: Sequence[str]) -> None:
         """Compare them with those that were kept when the stages were begun.
@@ -121,6 +130,11 @@ def _shown(entry: Mapping[str, Any] | None) -> str:
 
 
 # ---- data ----
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    """As `data_entry`, of the lines of a text file."""
+    return {"rows": path.read_bytes().count(b"\n"), "digest": file_checksum(path)[:16]}
 
 
 def data_entry(task: Task, data: Dataset) -> dict[str, Any]:

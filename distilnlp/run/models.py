@@ -481,7 +481,11 @@ class Models:
                 with self._told_at(stage, ("teacher",), *_start_paths(stage)):
                     made_by = self.plan.stage_of(each)
                     known = None if made_by is None else model_info(sketches[made_by.name])
-                    infos[each] = replace(known or self._with_head(each, self.tasks[stage.name]), name=each)
+                    info = known or self._with_head(each, self.tasks[stage.name])
+                    self.vocabularies.check_teacher(stage, each, sketches[stage.name].config)
+                    vocabulary = self.vocabularies.teaching(stage, each)
+                    size = info.num_logits if vocabulary is None else len(vocabulary)  # of a head over its tokens
+                    infos[each] = replace(info, name=each, num_logits=size)
             own, info, scheme = model_info(sketches[stage.name]), infos[name], stage.spec.scheme
             if scheme is not None:
                 info = TEACHERS.get(scheme.kind).info_of(own, list(infos.values()))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from distilnlp.data.glue_table import GLUE, GLUE_ID
@@ -138,7 +139,8 @@ def _fidelities(
 ) -> dict[str, Fidelity]:
     """How often each model answers as its teacher does; the control, which has none, as the last student's.
 
-    A teacher that was measured on other examples, as that of another stage, is not compared.
+    A teacher that was measured on other examples, as that of another stage, is not compared; nor is one whose answers
+    are tokens of another vocabulary.
     """
     found = {}
     for name, stage in plan.stages.items():
@@ -149,6 +151,8 @@ def _fidelities(
             continue
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
+        if tasks[name].problem.labels_itself and not np.array_equal(own.labels, theirs.labels):
+            continue  # the tokens that the answers are have other numbers
         student, teacher = (tasks[name].problem.decided_by(each.thresholds) for each in (own, theirs))
         own, theirs = own.matched(theirs, (name, reference))
         texts = None if own.found is None or theirs.found is None else (own.found, theirs.found)

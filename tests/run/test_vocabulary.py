@@ -1,15 +1,22 @@
 """Students that keep some of their teacher's tokens: made of the stage's texts, taught as ever, saved whole."""
 
+import json
+
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.errors import RequestError
 from distilnlp.models import load_tokenizer
 from distilnlp.recipe import make_recipe
 from distilnlp.report.schema import read_report
 from distilnlp.run import run_recipe
-from tests.tiny import VOCAB
+from tests.masked import masked_folder
+from tests.run import test_questions, test_retrieval
+from tests.run.conftest import TRAINING
+from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
+
+place = test_retrieval.place  # a fixture
 
 BY_TOKEN = {"hidden_state": {}, "attention_scores": {}}
 OF_TEXTS = {"hard_label": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
@@ -92,6 +99,9 @@ def test_texts_and_tokens_of_files_are_kept_too(values, tmp_path):
     run(trimmed(values, **files), tmp_path / "run")
     assert {"blue", "green", "yellow", "purple"} <= {*tokens_of(tmp_path / "run" / "student")}
     assert "red" not in tokens_of(tmp_path / "run" / "student")
+    (tmp_path / "more.txt").write_text("blue and red\n")
+    with pytest.raises(RequestError, match=r"the data changed: .*more\.txt is now 1 rows"):
+        run(trimmed(values, **files), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -109,3 +119,49 @@ def test_what_makes_no_vocabulary_is_told_before_the_first_stage(values, tmp_pat
     with pytest.raises(RequestError, match=message):
         run(trimmed(values, **vocabulary), tmp_path / "run")
     assert not (tmp_path / "run" / "teacher" / "config.json").exists()
+
+
+@pytest.mark.parametrize("size", [None, 20])
+def test_a_general_student_has_a_head_over_the_tokens_that_are_kept(tmp_path, size):
+    """Of its teacher it learns the probabilities among these; of a text that is cut otherwise too."""
+    (tmp_path / "texts.txt").write_text("the good film was it\nthe bad film was a book of the meal\n" * 30)
+    teacher = str(masked_folder(tmp_path / "teacher", layers=2, seed=1))
+    student = {"from": teacher, "layers": 1, "vocabulary": {} if size is None else {"size": size, "min_count": 2}}
+    values = {
+        "data": {"task": str(tmp_path / "texts.txt"), "max_length": 24, "problem_type": "masked_lm"},
+        "precision": "fp32",
+        "accept_weak_teacher": True,
+        "stages": {
+            "student": {
+                "teacher": teacher,
+                "student": student,
+                "objective": {"hard_label": {"weight": 2.0}, "response": {"weight": 5.0}},
+                "training": TRAINING,
+            }
+        },
+    }
+    run(values, tmp_path / "run")
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "student")
+    kept = tokens_of(tmp_path / "run" / "student")
+    assert model.get_output_embeddings().weight.shape[0] == len(kept) < len(load_tokenizer(teacher))
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    row = read_report(tmp_path / "run" / "report.json").stage("student")
+    assert row.score is not None and row.fidelity is None  # its tokens have other numbers than the teacher's
+
+
+def test_a_student_that_answers_questions_keeps_the_tokens_of_questions_and_texts(tmp_path):
+    """With losses on spans, whose places are those of the student's tokens."""
+    (tmp_path / "q.json").write_text(json.dumps(test_questions.squad(60, without=4)))
+    tiny_model("bert", layers=3, num_labels=2).save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    values = test_questions.questions_recipe(str(tmp_path / "tiny"), str(tmp_path / "q.json"))
+    values["stages"]["student"]["student"]["vocabulary"] = {}
+    run(values, tmp_path / "run")
+    kept = tokens_of(tmp_path / "run" / "student")
+    assert {"is", "it", "blue", "film"} <= {*kept} and "superb" not in kept
+
+
+def test_a_bi_encoder_keeps_the_tokens_of_queries_and_texts_and_its_cross_encoder_reads_them(place):
+    test_retrieval.run(place, "trimmed", "stages.student.student.vocabulary={size: 40}")
+    kept = tokens_of(place / "trimmed" / "student")
+    assert len(kept) == 40 and "the" in kept and "[SEP]" in kept
