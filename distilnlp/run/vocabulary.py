@@ -148,7 +148,15 @@ class Vocabularies:
         """Whether all training texts of a stage are cut alike by the whole tokenizer and the trimmed one."""
         if stage.data.generate is not None:  # nobody knows the texts yet
             return False
-        return self._needed(stage, vocabulary.whole, config).keys() <= set(vocabulary.kept)
+        needed, unknown = self._needed(stage, vocabulary.whole, config), vocabulary.whole.unk_token_id
+        if not needed.keys() <= set(vocabulary.kept):
+            return False
+        if unknown is None or not needed[unknown]:
+            return True
+        # A word that is unknown to the whole tokenizer, the trimmed one may cut into pieces
+        rows = self._tasks[stage.name].train
+        sides = [self._read(stage, rows, each, config) for each in (vocabulary.tokenizer, vocabulary.whole)]
+        return all(vocabulary.old_ids(own) == list(old) for own, old in zip(*sides, strict=False))
 
     def told(self, stage: StagePlan) -> str | None:
         """What to say of the vocabulary of a stage's student, in words."""

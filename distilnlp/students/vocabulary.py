@@ -185,7 +185,8 @@ def trim_vocabulary(
 
     Kept are the tokens of the texts and of the list; all special tokens; what these are merged from; and each letter
     that any of them has as a token of its own (of a byte-level tokenizer, all bytes), so that a word of known letters
-    is cut into pieces and is not unknown. A text all of whose tokens are kept is cut as before, exactly.
+    is cut into pieces and is not unknown. A text all of whose tokens are known and kept is cut as before, exactly. A
+    word that is unknown to a WordPiece tokenizer, the trimmed one may cut into pieces: it has fewer to begin it with.
 
     Args:
         tokenizer: a fast one: WordPiece, BPE, Unigram or by word.

@@ -9,6 +9,7 @@ import torch
 
 from distilnlp.cli import main
 from distilnlp.errors import RequestError
+from distilnlp.hub.files import files_to_push
 from distilnlp.models import Predictor, load_classifier, load_tokenizer
 from distilnlp.models.sentence_encoder import SentenceEncoder
 from distilnlp.recipe import load_recipe, make_recipe
@@ -47,6 +48,9 @@ def test_a_student_of_words_is_trained_saved_and_asked(values, tmp_path, kind, v
     assert (len(tokenizer) == len(VOCAB)) == (vocabulary is None)
     row = read_report(tmp_path / "report.json").stage("student")
     assert row.score == 1.0 and row.cost.parameters == model.num_parameters()
+    published = files_to_push(tmp_path, "student")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "report.json", "README.md"} <= published.keys()
+    assert "load_classifier(name)" in (tmp_path / "README.md").read_text()
     answers = Predictor.load(str(folder)).answers(["the film was lovely, very good", "the film was awful, very bad"])
     assert [each.label for each in answers] == ["good", "bad"]
     assert main(["predict", str(folder), "--text", "the film was lovely"]) == 0
@@ -120,4 +124,6 @@ def test_a_static_encoder_is_loaded_by_sentence_transformers_with_the_same_vecto
     theirs = SentenceTransformer(folder, device="cpu", local_files_only=True)
     assert next(type(each).__name__ for each in theirs) == "StaticEmbedding"
     np.testing.assert_allclose(ours, theirs.encode(texts), atol=1e-6)
+    assert "modules.json" in files_to_push(tmp_path / "run", "student")
+    assert "SentenceTransformer(name)" in (tmp_path / "run" / "README.md").read_text()
     assert len(ours) == 3 and np.abs(ours).sum() > 0

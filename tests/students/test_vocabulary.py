@@ -1,13 +1,18 @@
 """Vocabularies cut to what texts need, and models that give on these texts what they gave before."""
 
 import json
+import random
+from functools import partial
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AlbertTokenizer,
     AutoModelForMaskedLM,
     AutoTokenizer,
+    CamembertTokenizer,
+    DebertaV2Tokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     XLMRobertaTokenizer,
@@ -33,14 +38,26 @@ NAMES = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token
 NAMES |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
-def unigram_tokenizer() -> PreTrainedTokenizerBase:
-    """Pieces of SentencePiece's kind, of the class that XLM-R has."""
+# The classes of SentencePiece's kind, each with its special tokens in the places that its constructor counts on.
+PIECES = {
+    AlbertTokenizer: ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
+    CamembertTokenizer: ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>", "<mask>"),
+    DebertaV2Tokenizer: ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"),
+    XLMRobertaTokenizer: tuple(SPECIAL),
+}
+
+
+def unigram_tokenizer(kind: type[PreTrainedTokenizerBase] = XLMRobertaTokenizer) -> PreTrainedTokenizerBase:
+    """Pieces with a score each, the likeliest of which a text is cut into."""
     backend = Tokenizer(models.Unigram())
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
+    unknown = "[UNK]" if kind is DebertaV2Tokenizer else "<unk>"
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=[*PIECES[kind]], unk_token=unknown, show_progress=False
+    )
     backend.train_from_iterator([SEEN, *TEXTS] * 5, trainer)
     vocabulary = [tuple(each) for each in json.loads(backend.to_str())["model"]["vocab"]]
-    return XLMRobertaTokenizer(vocab=vocabulary, model_max_length=64)
+    return kind(vocab=vocabulary, model_max_length=64)
 
 
 def letter_tokenizer() -> PreTrainedTokenizerBase:
@@ -63,7 +80,7 @@ KINDS = {
     "WordPiece": piece_tokenizer,
     "byte-level BPE": byte_tokenizer,
     "BPE of letters": letter_tokenizer,
-    "Unigram": unigram_tokenizer,
+    **{f"Unigram of {kind.__name__}": partial(unigram_tokenizer, kind) for kind in PIECES},
 }
 
 
@@ -91,6 +108,20 @@ def test_texts_of_the_kept_tokens_are_cut_as_before(tokenizer):
         ids = small.tokenizer(text)["input_ids"]
         assert small.old_ids(ids) == tokenizer(text)["input_ids"]
         assert small.tokenizer.decode(ids) == tokenizer.decode(tokenizer(text)["input_ids"])
+
+
+def test_any_text_of_kept_tokens_is_cut_as_before(tokenizer):
+    """Also words that no text has: what they are merged from, or how unlikely they are, is as it was."""
+    small = trim_vocabulary(tokenizer, TEXTS)
+    rng, kept = random.Random(0), {*small.kept} - {tokenizer.unk_token_id}
+    words = SEEN.split()
+    texts = [" ".join(rng.choices(words, k=3)) for _ in range(200)]
+    texts += ["".join(rng.choices(" aeghilmost", k=8)) for _ in range(400)]
+    texts += [rng.choice(words)[: rng.randint(1, 4)] + rng.choice(words)[rng.randint(0, 3) :] for _ in range(400)]
+    whole, cut = tokenizer(texts)["input_ids"], small.tokenizer(texts)["input_ids"]
+    same = [(old, small.old_ids(new)) for old, new in zip(whole, cut, strict=True) if {*old} <= kept]
+    assert len(same) > 10
+    assert [old for old, _ in same] == [new for _, new in same]
 
 
 def test_the_ids_are_without_gaps_and_the_special_tokens_are_all_there(tokenizer):
