@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import _harness, cache, kinds, knowledge, overhead, startup, tasks
+from benchmarks import _harness, cache, kinds, knowledge, overhead, serving, startup, tasks
 from benchmarks._harness import Spread, alternate, ratio
 from distilnlp.data import tokenize
 from distilnlp.problems import get_problem
@@ -133,3 +133,22 @@ def test_a_benchmark_runs_and_writes_its_figures(
     assert {row["side"] for row in written["rows"]} == {"cached teacher", "no teacher", "live teacher"}
     assert written["machine"]["cores"] and written["versions"]["torch"]
     assert written["fill"][0]["bytes/example"] > written["fill"][1]["bytes/example"] > 0
+
+
+@pytest.mark.slow
+def test_serving_is_measured_of_the_same_texts_in_torch_and_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_harness, "SCRATCH", tmp_path)
+    monkeypatch.setattr(_harness, "ROOT", tmp_path)
+    serving.main(["--quick", "--texts", "8"])
+    written = json.loads((tmp_path / "results" / "serving.json").read_text())
+    assert [row["model"] for row in written["rows"]] == [
+        serving.TEACHER,
+        serving.STUDENT,
+        serving.FP32,
+        serving.INT8,
+    ] * 2
+    assert written["arguments"]["threads"] == written["machine"]["threads"] == 1
+    sizes = {row["model"]: row["MB"] for row in written["rows"]}
+    assert 3 * sizes[serving.INT8] < sizes[serving.FP32] < sizes[serving.TEACHER]

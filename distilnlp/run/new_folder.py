@@ -13,7 +13,14 @@ __all__ = ["check_new", "new_folder"]
 
 def check_new(output: Path) -> None:
     """Raise RequestError where there can be no new folder: something has its name, or is in the way above it."""
-    if output.exists() or output.is_symlink():
+    try:
+        os.lstat(output)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"{output} can be no folder ({reason}): give another name") from error
+    else:
         raise RequestError(f"{output} is there already: give the name of a new folder")
     above = next(each for each in output.absolute().parents if os.path.lexists(each))
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):

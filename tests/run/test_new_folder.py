@@ -42,6 +42,12 @@ def test_a_file_above_it_is_told(tmp_path: Path) -> None:
         check_new(tmp_path / "file" / "new")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_told(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"can be no folder .*: give another name"):
+        check_new(tmp_path / name)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
