@@ -10,6 +10,7 @@ Goals, on a processor without VNNI: int8 at least 12 times as fast as the teache
 at 98 % of its score.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,8 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 rows.append({"batch": batch, "model": name, "ms a text": each, "x teacher": faster, **scores[name]})
             met[f"batch {batch}"] = ratio(seconds[TEACHER], seconds[INT8]).median >= GOALS[batch]
     print_table(f"{len(texts)} texts, {arguments.threads} thread(s), forward pass without tokenising", rows)
+    arguments.run = arguments.run and arguments.run.name
     print(f"\ngoals without VNNI: {', '.join(f'{goal:g}x at batch {batch}' for batch, goal in GOALS.items())}")
-    write_results("serving", arguments, rows, goals=GOALS, met=met, processor=_variant())
+    write_results("serving", arguments, rows, goals=GOALS, met=met, processor=_variant(), load=os.getloadavg())
 
 
 def _variant() -> str:
@@ -72,6 +74,8 @@ def _variant() -> str:
 
 def _models(arguments: Any, folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, object]]]:
     """The four, each ready for texts; and of each its score and size."""
+    import torch
+
     from distilnlp.models import Predictor
     from distilnlp.report.cost import disk_mb
     from distilnlp.run.export import ExportSettings, export_model
@@ -88,7 +92,7 @@ def _models(arguments: Any, folder: Path) -> tuple[dict[str, Any], dict[str, dic
     made = export_model(str(places["student"]), folder / "served", task, settings)
     files = {row.stage: made.folder / row.exported.file for row in made.files if row.exported is not None}
     where = dict(zip((TEACHER, STUDENT, FP32, INT8), (*places.values(), *files.values()), strict=True))
-    models = {name: Predictor.load(place) for name, place in where.items()}
+    models = {name: Predictor.load(place, device=torch.device("cpu")) for name, place in where.items()}
     scores: dict[str, dict[str, object]] = {}
     for name, place in where.items():
         scores[name] = {task.main_metric: _score(place, task) if arguments.run else "-", "MB": disk_mb(place)}
