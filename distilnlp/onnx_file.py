@@ -17,8 +17,8 @@ __all__ = [
     "HALF",
     "LOGITS",
     "MODEL",
-    "PRECISIONS",
     "QUANTISED",
+    "SENTENCE_NAMES",
     "SPAN",
     "STATES",
     "VECTORS",
@@ -43,7 +43,6 @@ SENTENCE_NAMES = {
 # How the answers of an exported model are called, by those who export and those who ask.
 LOGITS, SPAN, STATES, VECTORS = "logits", ("start_logits", "end_logits"), "last_hidden_state", "sentence_embedding"
 NAMES = (QUANTISED, *SENTENCE_NAMES.values(), HALF, MODEL)  # in the order in which one is taken for the model
-PRECISIONS = {"float32": "fp32", "float16": "fp16", "int8": "int8"}
 OF_QUANTISER = ("_scale", "_zero_point")  # how onnxruntime ends the names of what stands beside a quantised weight
 _TO_INSTALL = "pip install 'distilnlp[onnx]'"
 

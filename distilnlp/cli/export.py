@@ -45,6 +45,8 @@ def command(
     text_pair: options.TextPair = None,
     label: options.Label = None,
     label_names: options.LabelNames = None,
+    problem_type: options.ProblemType = None,
+    without_relevant: options.WithoutRelevant = None,
     validation: options.Validation = None,
     data_dir: options.DataDir = None,
     max_length: Annotated[
@@ -84,6 +86,8 @@ def command(
             text_pair=text_pair,
             label=options.label_columns(label),
             label_names=label_names,
+            problem_type=problem_type,
+            without_relevant=without_relevant,
             validation=validation,
             data_dir=data_dir,
         )

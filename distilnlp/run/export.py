@@ -30,7 +30,7 @@ from distilnlp.report.scores import SCORES
 from distilnlp.run.environment import cpu_flags, library_versions
 from distilnlp.run.evaluation import Answers, answer, check_asked, check_head, measured, predictor_for, texts_of
 from distilnlp.run.new_folder import check_new, new_folder
-from distilnlp.run.report import eval_split
+from distilnlp.run.report import eval_split, timed_texts
 from distilnlp.whole_files import write_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ TEXTS = (
     "Ωδή, 漢字 and \U0001f600.",
     "How far is it from Denver to Aspen, and who would want to walk there in the winter, with all that snow?",
 )
-FP32, INT8, FP16 = "onnx-fp32", "onnx-int8", "onnx-fp16"  # the rows of the files, as tables show them
+# The rows of the files, and of the model where it is no stage of a run, as tables show them.
+FP32, INT8, FP16, PYTORCH = "onnx-fp32", "onnx-int8", "onnx-fp16", "pytorch"
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +205,7 @@ class _Export:
         self.source, self.texts, self.expected = source, texts, source.logits(texts)
         self.opset = opset_of(graph)
         self.rows: dict[str, StageResult] = {}
-        self.model_row = _stage_of_run(name) or "pytorch"
+        self.model_row = _stage_of_run(name) or PYTORCH
 
     def in_fp32(self) -> None:
         """The graph as it was traced. Raises RunError where it answers otherwise than the model."""
@@ -268,7 +269,7 @@ class _Export:
 
     def report(self) -> Report:
         """The model, its files and, of a stage of a run, the run's other models."""
-        run = None if self.model_row == "pytorch" else read_report(Path(self.name).parent / "report.json")
+        run = None if self.model_row == PYTORCH else read_report(_folder(self.name).parent / "report.json")
         rows = {row.stage: _without_times(row) for row in (run.stages if run else ())}
         if self.model_row not in rows or self.task is not None:
             rows[self.model_row] = self._row(self.model_row, self._answers(None), rows.get(self.model_row))
@@ -348,21 +349,16 @@ class _Export:
         folders: dict[str, Path] = {}
         models = {self.model_row: self.source, **{stage: self._timed(place) for stage, place in files.items()}}
         teacher = next((row.stage for row in rows.values() if row.role == "teacher"), None)
-        place = None if teacher is None else Path(self.name).parent / teacher
+        place = None if teacher is None else _folder(self.name).parent / teacher
         if teacher is not None and teacher not in models and place is not None and (place / "config.json").is_file():
             models, folders = {teacher: self._timed(place), **models}, {teacher: place}
-        some = [text for text in self._timed_texts() if text]
-        found = measure_costs(models, some, folders={**folders, **files}, budget_seconds=self.settings.seconds)
+        texts = ([] if self.task is None else timed_texts(self.task)[:TIMED]) or list(self.texts)
+        found = measure_costs(models, texts, folders={**folders, **files}, budget_seconds=self.settings.seconds)
         own = found[self.model_row].model_copy(update={"disk_mb": self.megabytes})
         return {**found, self.model_row: own}
 
     def _timed(self, place: Path) -> Predictor:
         return Predictor.load(place, max_length=self.settings.max_length, device=torch.device("cpu"))
-
-    def _timed_texts(self) -> list[Any]:
-        if self.task is None or self.task.validation is None:
-            return list(self.texts)
-        return texts_of(self.task.validation.select(range(min(TIMED, len(self.task.validation)))))
 
     def _calibration(self) -> list[dict[str, Any]] | None:
         """Training texts as batches; None for dynamic int8."""
@@ -407,9 +403,13 @@ def _without_times(row: StageResult) -> StageResult:
     return row.model_copy(update={"cost": Cost(**sizes)})
 
 
+def _folder(name: str) -> Path:
+    return Path(os.path.expanduser(name))
+
+
 def _stage_of_run(name: str) -> str | None:
     """The stage of a finished run that a folder is of; None of any other model."""
-    folder = Path(os.path.expanduser(name))
+    folder = _folder(name)
     if not (folder / "metrics.json").is_file() or not (folder.parent / "report.json").is_file():
         return None
     stage = folder.resolve().name

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from distilnlp.run.plan import Plan, StagePlan
 from distilnlp.teachers import EnsembleTeacher
 from distilnlp.whole_files import write_text
 
-__all__ = ["eval_split", "make_report", "outsider_result"]
+__all__ = ["eval_split", "make_report", "outsider_result", "timed_texts"]
 
 
 def make_report(
@@ -192,12 +192,18 @@ def _costs(plan: Plan, task: Task, folder: RunFolder, names: Sequence[str]) -> d
         name: Predictor.load(place, pooling=plan.poolings.get(name), **settings) for name, place in places.items()
     }
     folders = {name: Path(place) for name, place in places.items() if Path(place).is_dir()}
-    texts = [] if task.validation is None else texts_of(task.validation)
+    texts = timed_texts(task)
+    return measure_costs(models, texts, folders=folders)
+
+
+def timed_texts(task: Task) -> list[Any]:
+    """The held-out texts, as a model is timed on them: each the input of one answer."""
+    texts: list[Any] = [] if task.validation is None else texts_of(task.validation)
     if task.problem.taught_alone:
         texts = [(text,) for pair in texts for text in pair if isinstance(text, str)]
     if task.problem.rows == "list":  # what is timed is a pair, of which queries have more or fewer
-        texts = [(query, text) for query, listed in cast("list[tuple[str, list[str]]]", texts) for text in listed]
-    return measure_costs(models, texts, folders=folders)
+        texts = [(query, text) for query, listed in texts for text in listed]
+    return texts
 
 
 def eval_split(task: Task) -> str | None:

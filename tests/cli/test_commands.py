@@ -384,3 +384,21 @@ def test_generate_and_label_make_data_where_there_are_none(capsys, tmp_path):
 def test_what_cannot_be_made_is_one_line(capsys, arguments, message):
     assert main(arguments) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--static"], "--static says how --int8 is made: give --int8 too"),
+        (["--int8"], "there are no held-out examples with labels to score it on: give --check"),
+        (["--processor", "x86"], "unknown processor 'x86'"),
+        (["--opset", "11"], "opset=11: the exporter writes 18 and newer ones"),
+        (["--check", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_an_export_that_cannot_be_meant_is_refused_in_one_line(capsys, tmp_path, options, message):
+    tiny_model("bert").save_pretrained(tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "new"), *options]) == 2
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("distilnlp: error: ")]
+    assert message in line
+    assert not (tmp_path / "new").exists()
