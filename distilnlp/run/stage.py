@@ -102,7 +102,7 @@ def train_together(
         max_length=stage.data.max_length,
         compute_metrics={task: _metrics_of(each) for task, each in own.items()},
         cache=stage.cache,
-        parts=stage.make_parts(),
+        parts=models.parts(stage),
         size_power=stage.size_power,
     )
     _train(trainer, name, checkpoint)
