@@ -245,7 +245,9 @@ class StudentSpec(_Strict):
         " default: 256",
     )
     config: dict[str, Any] | None = Field(None, description="fields of the model's config that differ")
-    architecture: str | None = Field(None, description="model_type, where it is not that of 'from'")
+    architecture: str | None = Field(
+        None, description="model_type, where it is not that of 'from'; or static, or bilstm"
+    )
     init: Literal["teacher", "random"] = Field("teacher", description="copy weights, or start from random ones")
     dimension: int | None = Field(
         None, ge=1, description="sentence embeddings: numbers of a vector; the teacher's are reduced to them by PCA"

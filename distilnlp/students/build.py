@@ -80,7 +80,8 @@ def build_student(
         batches: inputs of the teacher, some hundred texts: importance is measured on them, and embeddings of a lower
             rank are made for their tokens.
         architecture: ``model_type`` of the student where it is not the teacher's; `architectures` says what carries
-            over between which.
+            over between which. ``"static"`` and ``"bilstm"`` have none of the teacher's layers, and ``layers`` is then
+            how many of LSTM there are: see `build_word_student`.
         dimension: of a sentence encoder, how many numbers the student's vector has; None: as many as the teacher's.
             Where its hidden states are narrower than that, a linear map is learned that is kept in the model. Where
             it is smaller than the teacher's, give a teacher whose vectors are reduced (`SentenceEncoder.reduced`).
