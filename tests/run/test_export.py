@@ -24,7 +24,7 @@ from distilnlp.report.schema import read_report
 from distilnlp.run import export
 from distilnlp.run.evaluation import evaluate_model
 from distilnlp.run.export import Exported, ExportSettings, export_model
-from tests.hub_models import RECORDS, TOKEN
+from tests.hub_models import RECORDS, TOKEN, make_run
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer, toy_dataset
 
 pytestmark = pytest.mark.slow  # to trace a model takes seconds, however small it is
@@ -176,6 +176,14 @@ def test_files_stand_side_by_side_with_the_model(smaller: Exported) -> None:
     assert sizes == sorted(sizes)
     assert all(row.cost.latency_p50_ms > 0 for row in rows.values())
     assert {row.cost.dtype for row in rows.values()} == {"float32", "float16", "int8"}
+
+
+def test_the_files_of_a_stage_stand_beside_the_other_models_of_its_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    made = export_model(str(run / "student"), run.parent / "served", settings=QUICK)
+    assert [row.stage for row in made.report.stages] == ["teacher", "student", "onnx-fp32"]
+    assert made.files[0].exported.of == "student"
+    assert "| teacher |" in (made.folder / "README.md").read_text()
 
 
 def test_the_card_has_the_files_as_rows(smaller: Exported) -> None:
