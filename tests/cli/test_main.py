@@ -21,6 +21,7 @@ COMMANDS = (
         "distill",
         "run",
         "evaluate",
+        "export",
         "predict",
         "generate",
         "label",
