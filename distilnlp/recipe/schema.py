@@ -839,6 +839,12 @@ def _check_tasks(recipe: Recipe, name: str, stage: Stage) -> None:
     ):
         if getattr(stage, key) is not None:
             raise recipe.error((*here, key), f"{where}.{key} is for one task: {reason}")
+    if stage.student is not None and stage.student.vocabulary is not None:
+        raise recipe.error(
+            (*here, "student", "vocabulary"),
+            f"{where}.student.vocabulary keeps the tokens of the texts of one task, and the stage has several: leave"
+            " it out",
+        )
     if stage.kind == "transform":
         raise recipe.error(place, f"{where} is of kind transform, and several tasks are learned together by training")
     if stage.teacher is not None and not given:

@@ -228,6 +228,10 @@ def test_a_shipped_recipe_says_how_it_is_done():
         ),
         ({"data": {"size_power": 0.5}, "teacher": None, "objective": None}, "size_power is for several tasks"),
         ({"data": {"tasks": {"films": {}, "pairs": {}}, "size_power": 2.0}}, "less than or equal to 1"),
+        (
+            {"student": {"from": "first", "layers": 1, "vocabulary": {}}},
+            "vocabulary keeps the tokens of the texts of one",
+        ),
         ({"data": None}, "by_task is for a stage with several tasks"),
     ],
 )
