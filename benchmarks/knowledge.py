@@ -118,9 +118,10 @@ def run(arguments: argparse.Namespace, method: str, task: str, seed: int) -> dic
 
 
 def recipe_of(family: str, method: str) -> str:
-    """The name of the recipe that a run takes its stages from."""
-    shared = method in ("teacher", CONTROL, PLAIN)
-    return f"methods/{PLAIN}" if shared else f"{family}/{method}"
+    """The recipe that a run takes its stages from: one teacher for all, and the family's own training of a student."""
+    if method in (CONTROL, PLAIN) and family != "methods":
+        return str(ROOT / "tasks" / family / "_base.yaml")
+    return f"methods/{PLAIN}" if method in ("teacher", CONTROL, PLAIN) else f"{family}/{method}"
 
 
 def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | None) -> dict[str, Any]:
@@ -152,10 +153,10 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
     recipe = load_recipe(path, settings)
     if method == "teacher":
         folder, stages = teacher_folder(task_name).parent, ["teacher"]
-    elif method == CONTROL:
-        stages = [CONTROL]
-    else:
-        stages = [name for name in recipe.stages if name != CONTROL and not (shares and name == "teacher")]
+    else:  # what is there to compare with, in the recipe itself, is left out
+        last = CONTROL if method == CONTROL else next(reversed(recipe.stages))
+        wanted = _with_needs(make_plan(recipe), last)
+        stages = [name for name in recipe.stages if name in wanted and not (shares and name == "teacher")]
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
     place = RunFolder(folder)
@@ -178,6 +179,17 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
         "steps": sum(each.steps or 0 for each in made),
         "MB": round(memory),
     }
+
+
+def _with_needs(plan: Any, stage: str) -> set[str]:
+    """A stage, and those that it needs, and those that they need."""
+    found, open_ = set[str](), [stage]
+    while open_:
+        own = plan.stage_of(open_.pop())
+        if own is not None and own.name not in found:
+            found.add(own.name)
+            open_ += own.needs
+    return found
 
 
 # ---- all runs ----

@@ -11,6 +11,8 @@ from benchmarks import _harness, cache, kinds, knowledge, overhead, serving, sta
 from benchmarks._harness import Spread, alternate, ratio
 from distilnlp.data import tokenize
 from distilnlp.problems import get_problem
+from distilnlp.recipe import load_recipe
+from distilnlp.run.plan import make_plan
 
 
 def test_sides_take_turns_and_warm_up_is_not_counted() -> None:
@@ -54,6 +56,21 @@ def test_a_leaderboard_is_of_all_recipes_of_a_family(family: str) -> None:
     several = {"multi-task"}  # has tasks of its own, and no score on one that is given
     written = {path.stem for path in (Path("tasks") / family).glob("[a-z]*.yaml")}
     assert set(knowledge.members(family)) == written - several
+
+
+def test_schemes_are_compared_with_a_control_and_a_plain_student_of_their_own_training() -> None:
+    steps = {
+        name: load_recipe(knowledge.recipe_of("schemes", name)).stages[stage].training["num_train_epochs"]
+        for name, stage in ((knowledge.CONTROL, "control"), (knowledge.PLAIN, "student"), ("mean-teacher", "student"))
+    }
+    assert len(set(steps.values())) == 1, steps
+
+
+def test_of_a_scheme_only_the_stages_are_run_that_its_last_one_needs() -> None:
+    """What stands in a recipe to be compared with costs nothing in the leaderboard."""
+    plan = make_plan(load_recipe("schemes/ensemble"))
+    assert {"direct", "control"} < set(plan.stages)
+    assert knowledge._with_needs(plan, "student") == {"teacher", "second", "small", "student"}
 
 
 def test_a_teacher_of_the_leaderboard_gets_the_rows_that_are_asked_for(
