@@ -59,6 +59,7 @@ TESTED_ELSEWHERE = {
         "which model a name stands for shows where an exported one is asked",
     ),
     "export/quantise": ("run/test_export.py", "as export/graph"),
+    "run/served": ("run/test_search.py", "what a student costs is what a search refuses it for"),
     "run/measured_task": ("cli/test_commands.py", "what a model is measured on is what `distilnlp evaluate` reads"),
     "export/graph": ("run/test_export.py", "a graph is seen in the file that is written of it"),
     "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
@@ -119,7 +120,7 @@ def test_every_folder_of_the_package_is_installed():
 
 def test_every_library_that_the_package_imports_is_required():
     declared = requirements("options", "install_requires")
-    for extra in ("minilm", "onnx"):
+    for extra in ("minilm", "onnx", "search"):
         declared |= requirements("options.extras_require", extra)
     known = {IMPORT_NAMES.get(name, name) for name in declared} | {"distilnlp"} | set(sys.stdlib_module_names)
     used = set()

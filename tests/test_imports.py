@@ -99,6 +99,7 @@ HEAVY = {
     "evaluate",
     "onnx",
     "onnxruntime",
+    "optuna",
     "pandas",
     "peft",
     "pyarrow",
@@ -244,7 +245,7 @@ def test_a_harmless_name_passes():
 @pytest.mark.parametrize(
     "command",
     [
-        *("", "--help", "distill --help", "run --help", "validate --help"),
+        *("", "--help", "distill --help", "search --help", "run --help", "validate --help"),
         *("tasks", "losses", "losses soft_target", "recipes", "run mrpc --set data.tsak=x", "validate nothing.yaml"),
     ],
 )

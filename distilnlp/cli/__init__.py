@@ -23,6 +23,7 @@ from distilnlp.cli import (
     recipes,
     run,
     schema,
+    search,
     tasks,
     validate,
 )
@@ -64,6 +65,7 @@ for _module in (
     quickstart,
     finetune,
     distill,
+    search,
     generate,
     label,
     run,

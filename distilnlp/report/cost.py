@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distilnlp.models.backend import Backend
     from distilnlp.models.predictor import Predictor, Text
 
-__all__ = ["BATCH", "disk_mb", "measure_cost", "measure_costs"]
+__all__ = ["BATCH", "disk_mb", "measure_cost", "measure_costs", "measure_latencies"]
 
 BATCH = 32
 LATENCY_RUNS = (30, 100)  # at least, at most
@@ -84,6 +84,26 @@ def measure_costs(
         )
         for name, runner in runners.items()
     }
+
+
+def measure_latencies(
+    models: Mapping[str, Predictor], texts: Sequence[Text], *, budget_seconds: float = 2.0
+) -> dict[str, float]:
+    """The median time in ms of a single text, of several models that are timed in turns, as `measure_costs` does it.
+
+    Args, Raises: as `measure_costs`.
+    """
+    if not texts or not models:
+        raise RequestError("a latency is measured on at least one text and one model: give some of the task's texts")
+    with ExitStack() as stack:
+        for model in models.values():
+            stack.enter_context(model.backend.evaluating())
+        work = {
+            name: (_Runner(model.backend, [], []), [model.encode([text]) for text in _spread(texts, LATENCY_RUNS[1])])
+            for name, model in models.items()
+        }
+        times = _interleave(work, LATENCY_RUNS, budget_seconds * len(models))
+    return {name: float(np.median(each) * 1000) for name, each in times.items()}
 
 
 def disk_mb(folder: Path) -> float:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
-__all__ = ["PARITY", "ExportSettings", "Exported", "export_model"]
+__all__ = ["PARITY", "ExportSettings", "Exported", "export_model", "write_beside"]
 
 PARITY = 1e-3  # the largest difference of a logit that an export in fp32 may make
 COMPARED = 64  # texts that the logits are compared on
@@ -150,7 +150,7 @@ def export_model(
     with source.backend.evaluating():
         graph = trace(model, inputs, opset=settings.opset)
     with new_folder(output) as made:
-        megabytes = _write_beside(model, made, keep_weights=settings.keep_weights)
+        megabytes = write_beside(model, made, keep_weights=settings.keep_weights)
         tokenizer.save_pretrained(str(made))
         (made / FOLDER).mkdir()
         exporting = _Export(name, made, graph, task, settings, source, texts, megabytes)
@@ -437,7 +437,7 @@ def _reads_pairs(predictor: Predictor) -> bool:
     return trained is not None and trained.text_pair is not None
 
 
-def _write_beside(model: PreTrainedModel, folder: Path, *, keep_weights: bool) -> float:
+def write_beside(model: PreTrainedModel, folder: Path, *, keep_weights: bool) -> float:
     """All that stands beside the weights of a saved model: its config, and how a sentence encoder pools.
 
     Returns:

@@ -66,7 +66,7 @@ class RunFolder:
             raise RequestError(f"{self.path} is a file, and a run needs a folder: give another --output") from error
         if not created:
             self._refuse_strangers()
-        with self._lock():
+        with self.lock():
             old = read_manifest(self.path) or Manifest((), ())
             ours = (*recipe.stages, *recipe.owners)
             stages = tuple(dict.fromkeys([*ours, *old.stages]))
@@ -83,7 +83,8 @@ class RunFolder:
             yield
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of the folder. Raises RequestError where one is in it, or its disk has no locks."""
         try:
             lock_file = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:

@@ -1,0 +1,69 @@
+"""``distilnlp search``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_training_options
+from distilnlp.errors import RequestError
+
+__all__ = ["command"]
+
+
+@with_training_options
+def command(
+    task: TaskName,
+    options: Training,
+    teacher: Annotated[str, typer.Option(help="Folder or Hub id of a model fine-tuned on TASK.")],
+    keep: Annotated[float, typer.Option(help="Share of the teacher's score that the student keeps; 0.98 is 98 %.")],
+    max_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds of a text by itself on one thread of this processor, at most.")
+    ] = None,
+    speedup: Annotated[float | None, typer.Option(help="How many times as fast as the teacher, at least.")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="MB of its weights, at most.")] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="How many students are trained, most of them for a few steps.")
+    ] = 20,
+    accept_weak_teacher: AcceptWeakTeacher = False,
+) -> None:
+    """Find a student that is small and fast enough and keeps a share of its teacher's score.
+
+    Tries students of the teacher's layers: how many and which, narrower ones, low-rank embeddings, fewer tokens, int8.
+    Each is timed before it is trained, and refused where it is over a budget. Shows the best trade-offs, and trains
+    the fastest student that keeps the share (the smallest, where --max-mb is the only budget). Run it again to go on
+    after a break, or with more --trials. Needs Optuna: pip install 'distilnlp[search]'.
+    """
+    from distilnlp.cli._quiet import quiet_libraries
+
+    quiet_libraries()
+    from distilnlp.cli._recipes import Remove, look_at, recipe_from_options
+    from distilnlp.run.search import Goal, need_optuna, search_student
+
+    goal = Goal(keep=keep, max_ms=max_ms, speedup=speedup, max_mb=max_mb)
+    need_optuna()
+    found = look_at(task, options.data)
+    if found is not None and found.problem.apart:
+        raise RequestError(
+            "a search looks at students of the teacher's own layers, and here a student is another kind"
+        )
+    stages = {
+        "teacher": None,
+        "control": None,
+        "student": {
+            "teacher": teacher,
+            "student": {"from": teacher},
+            "model": Remove(),
+            "training": options.training,
+        },
+    }
+    if accept_weak_teacher:
+        from dataclasses import replace
+
+        options = replace(options, settings=[*(options.settings or ()), ACCEPT])
+    recipe = recipe_from_options("search", task, options, stages, None if found is None else found.problem.recipe)
+    if options.dry_run:
+        typer.echo(recipe.to_yaml(), nl=False)
+        return
+    folder = options.output or Path("runs") / recipe.name
+    search_student(recipe, folder, goal, trials=trials, fresh=options.fresh, say=typer.echo)

@@ -1,0 +1,277 @@
+"""Which students a search looks at: sizes, layers, embeddings, vocabulary, numbers and objective of each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedConfig
+
+from distilnlp.errors import RequestError
+from distilnlp.recipe import Recipe, make_recipe
+from distilnlp.students.architectures import field_name
+from distilnlp.students.low_rank import embedding_width, has_map
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+__all__ = ["NEEDED", "STAGE", "Candidate", "Space", "whole_space", "without_what_cannot_be"]
+
+STAGE = "student"  # what a search calls the one stage of its recipes
+ALL, NEEDED = "all", "needed"
+SHARES = (2 / 3, 1 / 2, 1 / 3, 1 / 6)
+LAYER_MAPS = ("uniform", "first", "last", "importance")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A student that may be tried.
+
+    Args:
+        layers: how many of the teacher's.
+        layer_map: which.
+        heads: of each layer; its width is as many times the width of the teacher's heads.
+        units: of each feed-forward network.
+        rank: columns of its embeddings; None: as many as its layers are wide.
+        vocabulary: ``all``, ``needed``, or how many tokens at most.
+        int8: whether it is served as an ONNX file in 8 bits; else in PyTorch.
+        method: the name of its objective.
+    """
+
+    layers: int
+    layer_map: str
+    heads: int
+    units: int
+    rank: int | None
+    vocabulary: str | int
+    int8: bool
+    method: str
+
+    @property
+    def shape(self) -> "Candidate":
+        """The same without what changes neither size nor speed."""
+        return replace(self, layer_map="", method="")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search may choose.
+
+    Args:
+        teacher: config of the teacher; each first value below is as the teacher has it.
+        layers, layer_maps, heads, units, ranks, vocabularies, int8, methods: the values of each choice.
+        narrow_methods: those of them by which a student with fewer heads can learn.
+        objectives: of the methods, as a recipe says them.
+    """
+
+    teacher: PreTrainedConfig
+    layers: tuple[int, ...]
+    layer_maps: tuple[str, ...]
+    heads: tuple[int, ...]
+    units: tuple[int, ...]
+    ranks: tuple[int | None, ...]
+    vocabularies: tuple[str | int, ...]
+    int8: tuple[bool, ...]
+    methods: tuple[str, ...]
+    narrow_methods: tuple[str, ...]
+    objectives: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def plain(self) -> Candidate:
+        """The teacher itself, as a student."""
+        return Candidate(
+            self.layers[0],
+            self.layer_maps[0],
+            self.heads[0],
+            self.units[0],
+            self.ranks[0],
+            self.vocabularies[0],
+            self.int8[-1],
+            self.methods[0],
+        )
+
+    def corners(self) -> list[Candidate]:
+        """The students that no other is smaller or faster than: one is of the fewest layers, units and tokens."""
+        least = replace(
+            self.plain,
+            layers=min(self.layers),
+            heads=min(self.heads),
+            units=min(self.units),
+            vocabulary=self.vocabularies[-1],
+            method=self.narrow_methods[-1] if len(self.heads) > 1 else self.methods[-1],
+        )
+        ranks = {None, self.ranks[-1]} & {*self.ranks}
+        return [replace(least, rank=rank, int8=int8) for rank in sorted(ranks, key=str) for int8 in self.int8]
+
+    def starts(self) -> list[Candidate]:
+        """What is tried first: half, a third, a sixth of the layers; and half of them, with fewer units and tokens."""
+        counts = dict.fromkeys(max(1, round(self.layers[0] * share)) for share in SHARES[1:])
+        found = [replace(self.plain, layers=count) for count in counts]
+        units, vocabulary = self.units[len(self.units) // 2], self.vocabularies[-1]
+        small = replace(found[0], units=units, vocabulary=vocabulary, method=self.methods[-1])
+        return list(dict.fromkeys([*found, small]))
+
+    def suggest(self, trial: "BaseTrial") -> Candidate:
+        """The candidate that a trial of Optuna is of."""
+        layers = trial.suggest_int("layers", min(self.layers), max(self.layers))
+        heads = self._one(trial, "heads", self.heads)
+        is_narrow = heads < self.heads[0]
+        methods = ("narrow_method", self.narrow_methods) if is_narrow else ("method", self.methods)
+        return Candidate(
+            layers=layers,
+            layer_map=self._one(trial, "layer_map", self.layer_maps) if layers < max(self.layers) else "uniform",
+            heads=heads,
+            units=self._one(trial, "units", self.units),
+            rank=self._one(trial, "rank", self.ranks),
+            vocabulary=self._one(trial, "vocabulary", self.vocabularies),
+            int8=self._one(trial, "int8", self.int8),
+            method=self._one(trial, *methods),
+        )
+
+    @staticmethod
+    def _one(trial: "BaseTrial", name: str, values: Sequence[Any]) -> Any:
+        return values[0] if len(values) == 1 else trial.suggest_categorical(name, values)
+
+    def params(self, candidate: Candidate) -> dict[str, Any]:
+        """A candidate as the parameters of a trial."""
+        return {**asdict(candidate), "narrow_method": candidate.method}
+
+    def student(self, candidate: Candidate) -> dict[str, Any]:
+        """What a recipe says of a candidate's ``student``, beside ``from``."""
+        kind, config = self.teacher.model_type, {}
+        if candidate.heads != self.heads[0]:
+            config["hidden_size"] = candidate.heads * _head_size(self.teacher)
+        if candidate.units != self.units[0]:
+            config["intermediate_size"] = candidate.units
+        said: dict[str, Any] = {"layers": candidate.layers}
+        if candidate.layers < self.layers[0] and candidate.layer_map != "uniform":
+            said["layer_map"] = candidate.layer_map
+        if config:
+            said["choose"] = "importance"
+        if candidate.rank is not None:
+            config["embedding_size"] = candidate.rank
+            if kind not in _WITH_RANK:
+                said["architecture"] = "albert"
+        if candidate.vocabulary != ALL:
+            said["vocabulary"] = {} if candidate.vocabulary == NEEDED else {"size": candidate.vocabulary}
+        return {**said, **({"config": config} if config else {})}
+
+    def recipe(
+        self, base: Recipe, candidate: Candidate, *, steps: int | None = None, answers: str | None = None
+    ) -> Recipe:
+        """The recipe of a candidate.
+
+        Args:
+            base: of the search; its one stage has the teacher and the training.
+            candidate: what is to be trained.
+            steps: of the training, with nothing measured or kept meanwhile; None: as the base has it.
+            answers: the folder of the teacher's answers; None: as the base has it.
+        """
+        values = base.to_dict()
+        stage = values["stages"][STAGE]
+        stage["student"] = {"from": stage["student"]["from"], **self.student(candidate)}
+        stage["objective"] = dict(self.objectives[candidate.method])
+        if steps is not None:
+            stage["training"] |= {"max_steps": steps, "eval_strategy": "no", "save_strategy": "no"}
+        if answers is not None:
+            values["cache"] = {**values["cache"], "folder": answers}
+        return make_recipe(values, name=base.name, origin="a student of the search")
+
+    def words(self, candidate: Candidate) -> str:
+        """A candidate in a few words."""
+        layers = f"{candidate.layers} {'layer' if candidate.layers == 1 else 'layers'}"
+        if 1 < self.layers[0] != candidate.layers:
+            layers += f" {candidate.layer_map}"
+        parts = [layers]
+        parts += [f"{candidate.heads} heads"] if candidate.heads != self.heads[0] else []
+        parts += [f"ffn {candidate.units}"] if candidate.units != self.units[0] else []
+        parts += [f"rank {candidate.rank}"] if candidate.rank is not None else []
+        parts += [f"{candidate.vocabulary} tokens"] if candidate.vocabulary != ALL else []
+        parts += ["int8"] if candidate.int8 else []
+        parts += [candidate.method] if len(self.methods) > 1 else []
+        return ", ".join(parts)
+
+
+_WITH_RANK = ("albert", "electra", "deberta", "deberta-v2")
+
+
+def whole_space(teacher: PreTrainedConfig, objectives: Mapping[str, Mapping[str, Any]], *, int8: bool) -> Space:
+    """All that a student of a teacher may be, whether or not it can be made.
+
+    Args:
+        teacher: its config.
+        objectives: by the names of the methods, as a recipe says them.
+        int8: whether ONNX files can be made here.
+    Raises:
+        RequestError: a teacher without layers.
+    """
+    sizes = teacher.to_dict()
+    kind = teacher.model_type
+    depth = sizes.get(field_name("num_hidden_layers", kind))
+    heads, units = (sizes.get(field_name(name, kind)) for name in ("num_attention_heads", "intermediate_size"))
+    if not (isinstance(depth, int) and isinstance(heads, int) and isinstance(units, int)):
+        raise RequestError(
+            f"a search looks at students of a teacher's layers, and a {kind} model has none: give another --teacher"
+        )
+    width = embedding_width(teacher)
+    return Space(
+        teacher=teacher,
+        layers=tuple(range(depth, 0, -1)),
+        layer_maps=LAYER_MAPS,
+        heads=_parts(heads, 1),
+        units=_parts(units, 8),
+        ranks=(None, *(each for each in _parts(width, 8)[1:] if not has_map(teacher) or each < width)),
+        vocabularies=(ALL, NEEDED),
+        int8=(False, True) if int8 else (False,),
+        methods=tuple(objectives),
+        narrow_methods=tuple(objectives),
+        objectives=objectives,
+    )
+
+
+def without_what_cannot_be(space: Space, refused: Callable[[Candidate], str | None]) -> tuple[Space, dict[str, str]]:
+    """A space without the choices of which no student can be made, and why, by the choice's name.
+
+    Args:
+        space: the whole one.
+        refused: why there can be no such student; None where there can.
+    """
+    told: dict[str, str] = {}
+    # Of the fewest needs: what others need beyond it is asked below.
+    one = replace(space.plain, layers=max(1, space.layers[0] - 1), int8=False, method=space.methods[-1])
+
+    def kept(name: str, values: Sequence[Any], start: Candidate) -> tuple[Any, ...]:
+        """The values that can be. Sizes are alike: where the first smaller one cannot be, none can."""
+        sizes, found = name in ("heads", "units", "rank"), [values[0]]
+        for value in values[1:2] if sizes else values[1:]:
+            why = refused(replace(start, **{name: value}))
+            if why is None:
+                found.extend(values[1:] if sizes else [value])
+            else:
+                told[f"{name} {value}"] = why
+        return tuple(found)
+
+    space = replace(
+        space,
+        layer_maps=kept("layer_map", space.layer_maps, one),
+        heads=kept("heads", space.heads, one),
+        units=kept("units", space.units, one),
+        ranks=kept("rank", space.ranks, one),
+        vocabularies=kept("vocabulary", space.vocabularies, one),
+        methods=kept("method", space.methods, one),
+    )
+    if len(space.heads) == 1:
+        return space, told
+    narrow = replace(one, heads=space.heads[1])
+    learned = [name for name in space.methods if refused(replace(narrow, method=name)) is None]
+    return replace(space, narrow_methods=tuple(learned)), told
+
+
+def _parts(size: int, multiple: int) -> tuple[int, ...]:
+    """A size and shares of it, the largest first."""
+    shares = (max(1, round(size * share / multiple)) * multiple for share in SHARES)
+    return tuple(sorted({size, *(each for each in shares if each < size)}, reverse=True))
+
+
+def _head_size(config: PreTrainedConfig) -> int:
+    sizes, kind = config.to_dict(), config.model_type
+    return int(sizes[field_name("hidden_size", kind)] // sizes[field_name("num_attention_heads", kind)])

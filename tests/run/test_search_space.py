@@ -1,0 +1,140 @@
+"""Which students a search looks at, and the recipe of each."""
+
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.recipe import Recipe, make_recipe
+from distilnlp.run.plan import make_plan
+from distilnlp.run.search_space import Candidate, Space, whole_space, without_what_cannot_be
+from distilnlp.students import build_student
+from tests.tiny import tiny_model
+
+OBJECTIVES = {"states": {"response": {}, "hidden_state": {}}, "answers": {"response": {}}}
+BASE = {
+    "data": {"task": "films.csv"},
+    "stages": {"student": {"teacher": "runs/t", "student": {"from": "runs/t"}, "objective": {"response": {}}}},
+}
+
+
+def space(kind: str = "bert", *, int8: bool = True) -> Space:
+    return whole_space(tiny_model(kind, layers=6).config, OBJECTIVES, int8=int8)
+
+
+def base() -> Recipe:
+    return make_recipe(BASE, name="films-search")
+
+
+SMALL = Candidate(2, "last", 2, 32, 16, 50, True, "answers")
+
+
+def test_the_first_of_each_choice_is_the_teacher_and_the_others_are_smaller():
+    found = space()
+
+    assert found.plain == Candidate(6, "uniform", 4, 64, None, "all", True, "states")
+    assert found.layers == (6, 5, 4, 3, 2, 1)
+    assert found.heads == (4, 3, 2, 1)
+    assert found.units == (64, 40, 32, 24, 8)
+    assert found.ranks == (None, 24, 16, 8)
+    assert {each.layers for each in found.corners()} == {1}
+    assert {(each.rank, each.int8) for each in found.corners()} == {(None, False), (None, True), (8, False), (8, True)}
+
+
+def test_there_is_no_int8_where_it_cannot_be_made():
+    assert space(int8=False).int8 == (False,)
+    assert not space(int8=False).plain.int8
+
+
+def test_the_recipe_of_a_candidate_says_what_the_candidate_is():
+    stage = space().recipe(base(), SMALL, steps=30, answers="/a").to_dict()["stages"]["student"]
+
+    assert stage["student"] == {
+        "from": "runs/t",
+        "init": "teacher",
+        "layers": 2,
+        "layer_map": "last",
+        "choose": "importance",
+        "architecture": "albert",
+        "config": {"hidden_size": 16, "intermediate_size": 32, "embedding_size": 16},
+        "vocabulary": {"data": True, "min_count": 1, "size": 50},
+    }
+    assert stage["objective"] == {"response": {}}
+    assert stage["training"]["max_steps"] == 30
+    make_plan(space().recipe(base(), SMALL))
+
+
+def test_in_full_a_candidate_is_trained_as_the_search_was_told():
+    recipe = space().recipe(base(), SMALL)
+
+    assert "max_steps" not in recipe.to_dict()["stages"]["student"]["training"]
+    assert recipe.cache == base().cache
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+def test_a_narrower_candidate_is_a_student_that_can_be_made(kind: str):
+    found = space(kind, int8=False)
+    said = found.student(replace(found.plain, layers=2, heads=2, units=32)) | {"choose": "leading"}
+    teacher = tiny_model(kind, layers=6)
+
+    made = build_student(teacher, **said)
+
+    assert made.num_parameters() < teacher.num_parameters() / 2
+
+
+def test_what_cannot_be_made_is_taken_out_with_its_reason():
+    def refused(candidate: Candidate) -> str | None:
+        return "no map" if candidate.rank is not None else "no" if candidate.layer_map == "last" else None
+
+    found, told = without_what_cannot_be(space(), refused)
+
+    assert found.ranks == (None,)
+    assert found.layer_maps == ("uniform", "first", "importance")
+    assert found.heads == space().heads
+    assert told == {"layer_map last": "no", "rank 24": "no map"}
+
+
+def test_a_student_with_fewer_heads_learns_by_the_methods_that_fit_it():
+    def refused(candidate: Candidate) -> str | None:
+        return "heads one by one" if candidate.heads < 4 and candidate.method == "states" else None
+
+    found, told = without_what_cannot_be(space(), refused)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    suggested = [found.suggest(study.ask()) for _ in range(60)]
+
+    assert (found.methods, found.narrow_methods, told) == (("states", "answers"), ("answers",), {})
+    assert {each.method for each in suggested if each.heads < 4} == {"answers"}
+    assert {each.method for each in suggested if each.heads == 4} == {"states", "answers"}
+
+
+def test_candidates_of_one_shape_differ_in_their_training_alone():
+    assert SMALL.shape == replace(SMALL, layer_map="first", method="states").shape
+    assert SMALL.shape != replace(SMALL, int8=False).shape
+
+
+def test_a_trial_suggests_candidates_of_the_space():
+    found = space()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial(found.params(replace(SMALL, vocabulary="needed")))
+
+    first = found.suggest(study.ask())
+    others = [found.suggest(study.ask()) for _ in range(50)]
+
+    assert first == replace(SMALL, vocabulary="needed")
+    assert all(each.layers in found.layers and each.units in found.units for each in others)
+    assert all(each.layer_map == "uniform" for each in others if each.layers == 6)
+
+
+def test_words_say_what_differs_from_the_teacher():
+    assert space().words(SMALL) == "2 layers last, 2 heads, ffn 32, rank 16, 50 tokens, int8, answers"
+    assert space(int8=False).words(replace(SMALL, layers=1, rank=None, int8=False)).startswith("1 layer last, 2 heads")
+
+
+def test_a_teacher_without_layers_is_refused():
+    config = tiny_model("bert").config
+    config.model_type = "static"
+    del config.num_hidden_layers
+
+    with pytest.raises(RequestError, match="a static model has none: give another --teacher"):
+        whole_space(config, OBJECTIVES, int8=False)
