@@ -128,7 +128,7 @@ def write(model: ModelProto, path: Path) -> None:
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Without what the exporters print, warn of and log: of their own parts, not of the model."""
-    disabled = logging.root.manager.disable
+    disabled, handlers = logging.root.manager.disable, [*logging.root.handlers]
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -136,3 +136,4 @@ def quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+        logging.root.handlers[:] = handlers  # whoever logs by the module's own functions adds one

@@ -57,6 +57,7 @@ __all__ = [
     "merge_adapter",
     "model_files",
     "onnx_file_of",
+    "quiet_transformers",
     "read_tokenizer",
     "resolve_model",
 ]
@@ -335,7 +336,7 @@ def _load(
     folder: Path, name: str, config: PreTrainedConfig, seed: int, require_head: bool
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the names of its weights that did not come from the file."""
-    with _told("model", name), _quiet(), torch.random.fork_rng(devices=[]):
+    with _told("model", name), quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel
         model, report = model_class(problem_of_config(config)).from_pretrained(
@@ -381,8 +382,8 @@ def _no_head(name: str, missing: str, problem: Problem) -> RequestError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the report of new and unused weights; what matters of it is checked."""
+def quiet_transformers() -> Iterator[None]:
+    """Without bars of files, and the report of new and unused weights, of which what matters is checked."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Front", "Tried", "pareto", "render_front"]
+from distilnlp.whole_files import whole_file
+
+__all__ = ["Front", "Tried", "draw_front", "pareto", "render_front"]
 
 VERSION = 1
 HEADER = ("student", "score", "kept", "ms", "speed", "MB", "steps")
@@ -123,3 +126,24 @@ def render_front(front: Front) -> str:
         f"{table}\n\n{len(rows)} of {len(front.tried)} trained students, the others are worse in every way than one of"
         f" these\nscore: {front.main_metric}, as it is served; ms: a text by itself, on one thread"
     )
+
+
+def draw_front(front: Front, path: Path) -> None:
+    """Draw share against time, the size as the area of each point, into an svg file; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for rows, colour, label in (
+        ([row for row in front.tried if not row.on_front], "lightgrey", "other students"),
+        ([row for row in front.tried if row.on_front and not row.chosen], "tab:blue", "Pareto front"),
+        ([row for row in front.tried if row.chosen], "tab:red", "chosen"),
+    ):
+        sizes = [8 * row.mb / front.teacher["mb"] * 20 + 10 for row in rows]
+        axes.scatter([row.ms for row in rows], [row.share for row in rows], sizes, colour, label=label)
+    axes.scatter([front.teacher["ms"]], [1.0], [170.0], "black", marker="s", label="teacher")
+    axes.axhline(front.goal["keep"], color="black", linewidth=0.8, linestyle=":")
+    axes.set(xscale="log", xlabel="ms a text, one thread", ylabel=f"share of the teacher's {front.main_metric}")
+    axes.legend()
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="svg")

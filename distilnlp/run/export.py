@@ -19,7 +19,7 @@ from distilnlp.export.graph import OLDEST_OPSET, opset_of, tidied, trace, write
 from distilnlp.export.quantise import PROCESSORS, Processor, halved, processor_of, quantisable, quantised
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
-from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
+from distilnlp.models.loading import load_classifier, load_config, load_tokenizer, quiet_transformers
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.models.trained_columns import remembered_columns
 from distilnlp.onnx_file import FOLDER, HALF, MODEL, QUANTISED, SENTENCE_NAMES, need_onnx, read_onnx
@@ -443,7 +443,8 @@ def write_beside(model: PreTrainedModel, folder: Path, *, keep_weights: bool) ->
     Returns:
         the MB (1e6 bytes) that its weights take, with adapters merged.
     """
-    model.save_pretrained(folder)
+    with quiet_transformers():
+        model.save_pretrained(folder)
     weights = [*folder.glob("model*.safetensors")]
     size = sum(path.stat().st_size for path in weights) / 1e6
     for path in () if keep_weights else (*weights, *folder.glob("*.index.json")):

@@ -25,7 +25,7 @@ from distilnlp.models.predictor import Text
 from distilnlp.onnx_file import need_onnx
 from distilnlp.recipe import Recipe
 from distilnlp.report.cost import disk_mb, measure_latencies
-from distilnlp.report.front import Front, Tried, pareto, render_front
+from distilnlp.report.front import Front, Tried, draw_front, pareto, render_front
 from distilnlp.report.scores import SCORES
 from distilnlp.run.environment import describe_environment, library_versions
 from distilnlp.run.evaluation import answer_of, texts_of
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Goal", "need_optuna", "search_student"]
 
-STUDY, RESULT, RECIPE = "search.db", "search.json", "recipe.yaml"
+STUDY, RESULT, RECIPE, PLOT = "search.db", "search.json", "recipe.yaml", "front.svg"
 TRIALS, ANSWERS, RUN, SERVED = "trials", "teacher-answers", "run", "served"
 REDUCTION = 3  # successive halving: a training is so many times as long as the one before it
 FEWEST_STEPS = 10
@@ -80,12 +80,13 @@ class Goal:
             raise RequestError(
                 f"--keep {self.keep:g}: a share of the teacher's score is needed, above 0 and at most 1 (0.98: 98 %)"
             )
-        for option, value in self._budgets.items():
+        for option, value in self.budgets.items():
             if value is not None and not 0 < value < math.inf:
                 raise RequestError(f"{option} {value:g}: a number above 0 is needed")
 
     @property
-    def _budgets(self) -> dict[str, float | None]:
+    def budgets(self) -> dict[str, float | None]:
+        """By the option that says each; None where none is said."""
         return {"--max-ms": self.max_ms, "--speedup": self.speedup, "--max-mb": self.max_mb}
 
     @property
@@ -108,7 +109,7 @@ class Goal:
 
     def words(self) -> str:
         """As the options say it."""
-        said = [f"{option} {value:g}" for option, value in self._budgets.items() if value is not None]
+        said = [f"{option} {value:g}" for option, value in self.budgets.items() if value is not None]
         return " ".join([f"--keep {self.keep:g}", *said])
 
 
@@ -171,7 +172,7 @@ def _clear(place: Path) -> None:
     for name in (TRIALS, ANSWERS, RUN, SERVED):
         if (place / name).is_dir() and not (place / name).is_symlink():
             shutil.rmtree(place / name)
-    for name in (RESULT, RECIPE, "front.svg", STUDY):
+    for name in (RESULT, RECIPE, PLOT, STUDY):
         (place / name).unlink(missing_ok=True)
 
 
@@ -362,6 +363,8 @@ class _Search:
 
     def _check_budget(self, space: Space, study: optuna.Study) -> None:
         """Refuse a budget that no student meets, by the smallest and fastest there are."""
+        if not any(self.goal.budgets.values()):
+            return
         found = {candidate: self._served(space, candidate, study) for candidate in space.corners()}
         if any(not self.goal.over(served) for served in found.values()):
             return
@@ -416,7 +419,10 @@ class _Search:
             except DistilError as error:  # a vocabulary that hardly knows the texts, numbers that are not finite
                 self._refuse(study, trial, f"{words}: cannot be trained: {error}", UNMADE)
                 continue
-            study.tell(trial, value, state=optuna.trial.TrialState.PRUNED if pruned else None)
+            if pruned:  # its value is the last that was reported
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, value)
 
     def _refuse(self, study: optuna.Study, trial: optuna.Trial, told: str, value: float) -> None:
         trial.set_user_attr("refused", told.partition(": ")[2])
@@ -519,6 +525,8 @@ class _Search:
 
     def _write(self, front: Front) -> None:
         write_text(self.place / RESULT, front.to_json())
+        if importlib.util.find_spec("matplotlib") is not None:
+            draw_front(front, self.place / PLOT)
 
     def _size_of(self, row: Tried) -> float:
         return row.mb if self.goal.by_size else row.ms

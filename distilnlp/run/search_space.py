@@ -106,7 +106,7 @@ class Space:
         """What is tried first: half, a third, a sixth of the layers; and half of them, with fewer units and tokens."""
         counts = dict.fromkeys(max(1, round(self.layers[0] * share)) for share in SHARES[1:])
         found = [replace(self.plain, layers=count) for count in counts]
-        units, vocabulary = self.units[len(self.units) // 2], self.vocabularies[-1]
+        units, vocabulary = self.units[len(self.units) // 2], self.vocabularies[:2][-1]
         small = replace(found[0], units=units, vocabulary=vocabulary, method=self.methods[-1])
         return list(dict.fromkeys([*found, small]))
 

@@ -1,8 +1,9 @@
 """Which students no other is better than, and how they are shown."""
 
 import json
+from pathlib import Path
 
-from distilnlp.report.front import Front, Tried, pareto, render_front
+from distilnlp.report.front import Front, Tried, draw_front, pareto, render_front
 
 
 def tried(student: str, share: float, ms: float, mb: float) -> Tried:
@@ -57,3 +58,10 @@ def test_the_file_holds_all_that_was_tried_and_refused():
     assert held["version"] == 1
     assert [row["student"] for row in held["tried"]] == [row.student for row in front().tried]
     assert held["refused"] == ["6 layers: over --max-mb"]
+
+
+def test_the_plot_names_what_it_shows(tmp_path: Path):
+    draw_front(front().with_chosen(ROWS[2]), tmp_path / "front.svg")
+
+    assert "<svg" in (tmp_path / "front.svg").read_text()
+    assert [each.name for each in tmp_path.iterdir()] == ["front.svg"]

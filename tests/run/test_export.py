@@ -1,6 +1,7 @@
 """An exported model answers as the model that it was made of, whoever asks it, or there is none."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from distilnlp.cli import main
 from distilnlp.data import load_task
 from distilnlp.errors import RequestError, RunError
+from distilnlp.export.graph import quiet_exporter
 from distilnlp.hub.files import files_to_push, refuse_secrets
 from distilnlp.hub.push import _card
 from distilnlp.models.heads import model_from_config
@@ -70,6 +72,15 @@ def smaller(model: Path, data: Path) -> Exported:
     """With files in int8 and fp16, measured."""
     settings = ExportSettings(int8="dynamic", fp16=True, max_drop=0.5, seconds=0.1)
     return export_model(str(model), model.parent / "smaller", load_task(str(data)), settings)
+
+
+def test_the_exporters_leave_the_logging_as_it_was():
+    before = [*logging.root.handlers]
+
+    with quiet_exporter():
+        logging.root.addHandler(logging.NullHandler())
+
+    assert logging.root.handlers == before
 
 
 def test_an_exported_model_gives_the_logits_of_the_model(model: Path, exported: Path) -> None:

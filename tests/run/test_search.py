@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 
 from distilnlp.cli import main
@@ -118,12 +119,14 @@ def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
     csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
 ):
     monkeypatch.setattr(search._Search, "_share", lambda *_: 0.2)
+    monkeypatch.setattr(search, "_rungs", lambda steps: [2, steps])
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
 
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1") == 1
 
     said = capsys.readouterr().err
     assert "no student of 1 met --keep 1: the nearest (2 layers" in said
-    assert "keeps 20.0% after" in said
+    assert "keeps 20.0% after 2 steps" in said
     assert load_recipe(tmp_path / "s" / "recipe.yaml").stages["student"].student.layers == 2
     assert not (tmp_path / "s" / "run").exists()
 
