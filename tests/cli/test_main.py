@@ -22,6 +22,7 @@ COMMANDS = (
         "run",
         "evaluate",
         "export",
+        "search",
         "predict",
         "generate",
         "label",
