@@ -27,7 +27,7 @@ def command(
     ] = 20,
     accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
-    """Find a student that is small and fast enough and keeps a share of its teacher's score.
+    """Find a small, fast student that keeps a share of the score.
 
     Tries students of the teacher's layers: how many and which, narrower ones, low-rank embeddings, fewer tokens, int8.
     Each is timed before it is trained, and refused where it is over a budget. Shows the best trade-offs, and trains
