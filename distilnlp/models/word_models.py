@@ -187,6 +187,7 @@ class _ForSequenceClassification(_WordModel):
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
+        self.num_labels = config.num_labels  # as every classifier of transformers has it
         setattr(self, self.base_model_prefix, self.body(config))
         self.classifier = _Classifier(config)
         self.post_init()  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from distilnlp.recipe import load_recipe, shipped_recipes
 from distilnlp.run import run_recipe
 from tests.run.conftest import TRAINING
 
-METHODS = [name for name in shipped_recipes() if name.startswith(("methods/", "students/"))]
+METHODS = [name for name in shipped_recipes() if name.startswith("methods/")]
 
 
 def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
@@ -18,9 +18,7 @@ def settings_for(name: str, start_weights: str, csv_file: str) -> list[str]:
     settings.append(f"stages.teacher.model={start_weights}")
     if "random" in stages:
         settings.append(f"stages.random.student.from={start_weights}")
-    made = stages["student"].student
-    if made is None or made.architecture is None:
-        settings.append("stages.student.student.layers=2")
+    settings.append("stages.student.student.layers=2")
     for stage in stages:
         for key in TRAINING.keys() - {"report_to"}:
             settings.append(f"stages.{stage}.training.{key}={TRAINING[key]}")
