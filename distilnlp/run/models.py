@@ -394,7 +394,8 @@ class Models:
             raise RequestError("importance is measured on training texts, and there are none")
         wanted = _TEXTS_OF_IMPORTANCE if spec is None or spec.texts is None else spec.texts
         chosen = np.random.default_rng(0).permutation(len(task.train))[:wanted]
-        predictor = Predictor(TorchBackend(model), self.tokenizer(stage.name), max_length=stage.data.max_length)
+        # Of the model that is asked, whose tokens the student may know by other numbers.
+        predictor = Predictor(TorchBackend(model), self.tokenizer(stage.start), max_length=stage.data.max_length)
         texts = texts_of(task.train.select(np.sort(chosen)))
         size = predictor.batch_size
         return [predictor.encode(texts[start : start + size]) for start in range(0, len(texts), size)]

@@ -55,8 +55,25 @@ def test_a_student_keeps_the_tokens_of_its_texts_and_learns_each_of_them(values,
     assert "are finished" in " ".join(run(trimmed(values), tmp_path))
 
 
-def test_a_student_of_a_trimmed_vocabulary_learns_what_one_of_the_whole_would(values, tmp_path):
-    """The pieces are the same, so that each weight but the rows that are gone moves alike."""
+MADE = {
+    "of layers": {},
+    "by importance": {
+        "layers": 2,
+        "layer_map": "importance",
+        "choose": "importance",
+        "config": {"intermediate_size": 24},
+    },
+    "of a lower rank": {"architecture": "albert", "config": {"embedding_size": 12}},
+}
+
+
+@pytest.mark.parametrize("student", MADE.values(), ids=MADE.keys())
+def test_a_student_of_a_trimmed_vocabulary_learns_what_one_of_the_whole_would(values, tmp_path, student):
+    """The pieces are the same, so that each weight but the rows that are gone moves alike.
+
+    What is chosen or made for the texts is asked of the teacher, in the numbers that it knows them by.
+    """
+    values["stages"]["student"]["student"] |= student
     run(trimmed(values), tmp_path / "trimmed")
     whole = trimmed(values)
     del whole["stages"]["student"]["student"]["vocabulary"]
