@@ -161,17 +161,16 @@ def _score_beside(row: StageResult, other: StageResult | None) -> float | None:
 
 def _cost_facts(row: StageResult, teacher: StageResult) -> list[str]:
     """Ratios to the teacher, each said so that a number over 1 is a gain."""
-    mine, theirs, facts = row.cost or Cost(), teacher.cost or Cost(), []
-    for own, other, text in (
+    mine, theirs = row.cost or Cost(), teacher.cost or Cost()
+    pairs: list[tuple[float | None, float | None, str]] = [
         (mine.latency_p50_ms, theirs.latency_p50_ms, "faster at batch 1"),
         (theirs.throughput_per_s, mine.throughput_per_s, "the texts/s"),
-        (mine.parameters, theirs.parameters, "smaller"),
-        (mine.disk_mb, theirs.disk_mb if row.exported else None, "smaller on disk"),
-    ):
-        # Of its numbers an ONNX file has as many as the model, and is smaller by what each of them takes.
-        if own and other and not (row.exported and (own is mine.parameters or own >= other)):
-            facts.append(f"{other / own:.2f}x {text}")
-    return facts
+    ]
+    if row.exported:  # of as many numbers as the model, each of which may take less
+        pairs.append((mine.disk_mb, theirs.disk_mb, "smaller on disk"))
+    else:
+        pairs.append((mine.parameters, theirs.parameters, "smaller"))
+    return [f"{other / own:.2f}x {text}" for own, other, text in pairs if own and other]
 
 
 def exported_lines(rows: Sequence[StageResult]) -> list[str]:

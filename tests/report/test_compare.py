@@ -5,7 +5,14 @@ import re
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.report.compare import compare_runs, markdown_table, relative_lines, render_table, verdicts
+from distilnlp.report.compare import (
+    compare_runs,
+    exported_lines,
+    markdown_table,
+    relative_lines,
+    render_table,
+    verdicts,
+)
 from distilnlp.report.schema import Cost, Fidelity, Report, StageResult, to_json
 
 HOW = {"threads": 2, "device": "cpu", "dtype": "float32"}
@@ -59,6 +66,16 @@ def test_students_are_said_relative_to_the_teacher_and_the_control():
     )
     assert control.startswith("control: keeps 94.4 %")
     assert "over the control" not in control
+
+
+def test_an_exported_file_is_said_beside_its_model_also_where_it_is_slower():
+    made = {"file": "onnx/model.onnx", "of": "student", "opset": 18, "difference": 1e-6, "compared": 64}
+    slower = {**cost(17_390_979, 10.0, 300.0), "disk_mb": 17.4}
+    (line,) = exported_lines([*ROWS, row("onnx-int8", None, 0.87, cost=slower, exported=made)])
+    assert line == (
+        "onnx-int8, beside student: f1 -0.0100, 0.50x faster at batch 1, 0.50x the texts/s, 4.00x smaller on disk, "
+        "logits differ by up to 1.0e-06 on 64 texts"
+    )
 
 
 def test_shares_that_mean_nothing_are_not_said():
