@@ -218,10 +218,8 @@ class SentenceEncoder(PreTrainedModel):
             here = f"dense.{place}."
             weights.append({name.removeprefix(here): each for name, each in state.items() if name.startswith(here)})
         similarity = reading_settings(self.config).get("similarity", self.sentence.similarity)
-        modules, static = (
-            replace(self.sentence, similarity=similarity),
-            self.config.model_type == StaticConfig.model_type,
-        )
+        modules = replace(self.sentence, similarity=similarity)
+        static = self.config.model_type == StaticConfig.model_type
         write_modules(folder, modules, self.config.hidden_size, weights, static=static)
 
 

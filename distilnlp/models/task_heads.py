@@ -12,7 +12,7 @@ from distilnlp.models.heads import model_from_config
 from distilnlp.models.labels import drop_thresholds, label_names_of, last_layer, relabel
 from distilnlp.models.trained_columns import forget_columns
 from distilnlp.problems import problem_of_config
-from distilnlp.problems.several_tasks import TASKS, SeveralTasks, settings_of
+from distilnlp.problems.several_tasks import TASKS, OneTask, SeveralTasks, settings_of
 
 __all__ = [
     "check_one_task",
@@ -83,9 +83,8 @@ def joined_config(configs: Mapping[str, PreTrainedConfig]) -> PreTrainedConfig:
                 f"the task {name} is {problem.name}, and tasks that share a model have one answer for each text: a"
                 " class, several labels or a number"
             )
-        kinds[name] = (problem.name, label_names_of(config) if problem.named_labels else None)
-        if problem.named_labels and kinds[name][1] is None:
-            kinds[name] = (problem.name, tuple((config.id2label or {}).values()))
+        names = label_names_of(config) or tuple((config.id2label or {}).values())
+        kinds[name] = (problem.name, names if problem.named_labels else None)
     labels = [
         f"{name}: {label}"
         for name, config in configs.items()
@@ -109,28 +108,28 @@ def split_task(model: PreTrainedModel, name: str) -> PreTrainedModel:
     Raises:
         RequestError: a model without several tasks, or without this one.
     """
-    config = config_of_task(model.config, name)
-    tasks = tasks_of(model.config)
-    task = None if tasks is None else tasks.task(name)
-    made = model_from_config(config)
+    task = _task_of(model.config, name)
+    made = model_from_config(config_of_task(model.config, name))
     own, joined = _last(made), _last(model)
     made.load_state_dict(_without_head(model), strict=False)
     with torch.no_grad():
-        rows = slice(None) if task is None else slice(task.start, task.stop)
-        own.weight.copy_(joined.weight[rows])
+        own.weight.copy_(joined.weight[task.start : task.stop])
         if own.bias is not None:
-            own.bias.copy_(joined.bias[rows])
+            own.bias.copy_(joined.bias[task.start : task.stop])
     return _like(made, model)
 
 
 def config_of_task(config: PreTrainedConfig, name: str) -> PreTrainedConfig:
     """The config of the model that `split_task` makes. Raises RequestError as that does."""
+    task = _task_of(config, name)
+    return relabel(copy.deepcopy(config), task.problem.config_settings(task.label_names))
+
+
+def _task_of(config: PreTrainedConfig, name: str) -> OneTask:
     tasks = tasks_of(config)
     if tasks is None:
         raise RequestError(f"the model is of one task and not of several, so that {name} cannot be taken out of it")
-    task = tasks.task(name)
-    made = copy.deepcopy(config)
-    return relabel(made, task.problem.config_settings(task.label_names))
+    return tasks.task(name)
 
 
 def sketch_of_task(model: PreTrainedModel, name: str) -> PreTrainedModel:

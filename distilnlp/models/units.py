@@ -34,10 +34,8 @@ class UnitNames:
     units_out: str
 
 
-_BERT = UnitNames(
-    ("attention.self.query", "attention.self.key", "attention.self.value"),
-    *("attention.output.dense", "intermediate.dense", "output.dense"),
-)
+_AS_IN_BERT = ("attention.output.dense", "intermediate.dense", "output.dense")
+_BERT = UnitNames(("attention.self.query", "attention.self.key", "attention.self.value"), *_AS_IN_BERT)
 _NAMES = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), _BERT),
     "distilbert": UnitNames(
@@ -48,11 +46,11 @@ _NAMES = {
     ),
     "deberta": UnitNames(
         tuple(f"attention.self.{name}" for name in ("in_proj", "q_bias", "v_bias", "pos_proj", "pos_q_proj")),
-        *("attention.output.dense", "intermediate.dense", "output.dense"),
+        *_AS_IN_BERT,
     ),
     "deberta-v2": UnitNames(
         tuple(f"attention.self.{name}_proj" for name in ("query", "key", "value", "pos_key", "pos_query")),
-        *("attention.output.dense", "intermediate.dense", "output.dense"),
+        *_AS_IN_BERT,
     ),
     # All layers share one table of a number for each head and distance.
     "mpnet": UnitNames((), "attention.attn.o", "intermediate.dense", "output.dense"),

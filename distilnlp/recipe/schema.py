@@ -345,7 +345,7 @@ class SchemeSpec(_Strict):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: str = Field(description="ensemble, average, best, snapshots, peers, virtual, or one of your own")
+    kind: str = Field(description="ensemble, average, best, branches, snapshots, peers, virtual, or one of your own")
     of: list[ModelTeacher] | None = Field(
         None, description="the teachers that it is made of: earlier stages, folders, models of the Hub"
     )

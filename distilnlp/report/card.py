@@ -8,8 +8,8 @@ from urllib.parse import quote
 from distilnlp.errors import unknown
 from distilnlp.report.card_data import (
     card_data,
+    has_own_architecture,
     is_hub_id,
-    is_ours,
     learned_with,
     part,
     publishable,
@@ -118,7 +118,7 @@ vectors = model.encode(["A first text.", "A second text."])
     imported = f"from transformers import {problem.auto_class}, AutoTokenizer"
     loaded = f"AutoTokenizer.from_pretrained(name)\nmodel = {problem.auto_class}.from_pretrained(name).eval()"
     told = ""
-    if is_ours(report, stage):
+    if has_own_architecture(report, stage):
         told = (
             "\nThe architecture is one of distilnlp's own (`pip install distilnlp`); it runs no code of this folder.\n"
         )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "card_data",
+    "has_own_architecture",
     "is_hub_id",
-    "is_ours",
     "learned_with",
     "part",
     "publishable",
@@ -44,7 +44,7 @@ def card_data(report: Report, result: StageResult, repo_id: str | None) -> "Mode
     return ModelCardData(
         language=_strings(report.language) or (["en"] if report.dataset_id == GLUE_ID else None),
         license=one_line(report.license) if report.license else None,
-        library_name="distilnlp" if is_ours(report, result.stage) else report.problem.library,
+        library_name="distilnlp" if has_own_architecture(report, result.stage) else report.problem.library,
         pipeline_tag=task_type,
         tags=["distilnlp", *(["knowledge-distillation"] if result.role == "student" else []), task_type],
         base_model=[name for name in starts if is_hub_id(name)] or None,
@@ -110,7 +110,7 @@ def start_weights(report: Report, stage: str) -> list[str]:
     return starts or ([given] if given and report.stage(given) is None else [])
 
 
-def is_ours(report: Report, stage: str) -> bool:
+def has_own_architecture(report: Report, stage: str) -> bool:
     """Whether a stage's model is of an architecture that only this package knows, where its library has no other."""
     from distilnlp.models.word_models import WORD_MODELS  # not at the top: a report is read without torch
 

@@ -52,14 +52,11 @@ def measure_importance(model: PreTrainedModel, batches: Batches, *, seed: int = 
     Raises:
         RequestError: an architecture whose parts are not known, or no batch.
     """
-    names, layers, heads = (
-        unit_names(model.config.model_type),
-        own_layers(model),
-        int(model.config.num_attention_heads),
-    )
-    read, of_heads = [layer.get_submodule(names.units_out) for layer in layers], len(layers)
-    read = [layer.get_submodule(names.heads_out) for layer in layers] + read
-    widths = [heads] * of_heads + [int(each.in_features) for each in read[of_heads:]]  # type: ignore[arg-type]
+    names, layers = unit_names(model.config.model_type), own_layers(model)
+    heads_out = [layer.get_submodule(names.heads_out) for layer in layers]
+    units_out = [layer.get_submodule(names.units_out) for layer in layers]
+    heads = int(model.config.num_attention_heads)
+    widths = [heads] * len(layers) + [each.get_parameter("weight").shape[1] for each in units_out]
     hidden, sums = int(model.config.hidden_size), [torch.zeros(width) for width in widths]
     of_hidden, rows = torch.zeros(hidden), 0
     generator = torch.Generator().manual_seed(seed)
@@ -68,7 +65,7 @@ def measure_importance(model: PreTrainedModel, batches: Batches, *, seed: int = 
         masks = [torch.ones(size, width, requires_grad=True) for width in widths]
         dimension = torch.ones(size, hidden, requires_grad=True)
         streams = [embeddings(model), *layers]
-        with _masked(read, masks, streams, dimension):
+        with _masked([*heads_out, *units_out], masks, streams, dimension):
             logits = _logits(model, batch)
         signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
         if problem_of_config(model.config).exclusive_classes:
@@ -79,7 +76,7 @@ def measure_importance(model: PreTrainedModel, batches: Batches, *, seed: int = 
         of_hidden += by_dimension.square().sum(0)
         rows += size
     parts = [total / rows for total in sums]
-    return Importance(torch.stack(parts[:of_heads]), torch.stack(parts[of_heads:]), of_hidden / rows)
+    return Importance(torch.stack(parts[: len(layers)]), torch.stack(parts[len(layers) :]), of_hidden / rows)
 
 
 def important_layers(model: PreTrainedModel, count: int, batches: Batches) -> tuple[int, ...]:
