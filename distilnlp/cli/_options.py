@@ -1,16 +1,19 @@
-"""Options that several commands share, and how the commands that train take all of them at once."""
+"""Options that several commands share, and how a command takes many of them at once."""
 
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from distilnlp.cli import _complete
 from distilnlp.errors import RequestError
+
+if TYPE_CHECKING:
+    from distilnlp.data.task import Task
 
 __all__ = [
     "ACCEPT",
@@ -19,11 +22,13 @@ __all__ = [
     "DryRun",
     "ExitThreshold",
     "Fresh",
+    "HeldOut",
     "Label",
     "LabelNames",
     "Output",
     "Plan",
     "ProblemType",
+    "ReadLength",
     "Set",
     "Stages",
     "TaskName",
@@ -36,7 +41,7 @@ __all__ = [
     "label_columns",
     "split_columns",
     "split_thresholds",
-    "with_training_options",
+    "with_options",
 ]
 
 TaskName = Annotated[
@@ -91,6 +96,9 @@ Long = Annotated[
 Join = Annotated[str | None, typer.Option(help="Logits of a text's windows: mean or max. [default: mean]")]
 Stride = Annotated[int | None, typer.Option(help="Tokens that two windows share. [default: a quarter of a window]")]
 MaxLength = Annotated[int | None, typer.Option(help="Cut texts to so many tokens. [default: 128]")]
+ReadLength = Annotated[
+    int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
+]
 Epochs = Annotated[float | None, typer.Option(help="Passes over the training examples. [default: as the labels need]")]
 BatchSize = Annotated[int | None, typer.Option(help="Examples a step. [default: 32]")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate. [default: as the labels need]")]
@@ -185,6 +193,40 @@ class Training:
         }
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What every command that measures a model takes: on which examples, and how far it reads them."""
+
+    text: Text = None
+    text_pair: TextPair = None
+    translation: Translation = None
+    label: Label = None
+    label_names: LabelNames = None
+    problem_type: ProblemType = None
+    without_relevant: WithoutRelevant = None
+    validation: Validation = None
+    data_dir: DataDir = None
+    max_length: ReadLength = None
+
+    def load(self, model: str, task: str) -> "Task":
+        """The task on whose held-out examples a model is measured. Raises RequestError as `load_measured_task`."""
+        from distilnlp.run.measured_task import load_measured_task
+
+        return load_measured_task(
+            model,
+            task,
+            text=self.text,
+            text_pair=self.text_pair,
+            translations=split_columns(self.translation) or (),
+            label=label_columns(self.label),
+            label_names=self.label_names,
+            problem_type=self.problem_type,
+            without_relevant=self.without_relevant,
+            validation=self.validation,
+            data_dir=self.data_dir,
+        )
+
+
 def label_columns(label: list[str] | None) -> str | list[str] | None:
     """What was said with ``--label``, as a recipe says it."""
     return label[0] if label and len(label) == 1 else label or None
@@ -205,25 +247,32 @@ def split_thresholds(said: str) -> list[float]:
         ) from None
 
 
-def with_training_options(function: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes all of `Training` as options, and hands them on as one: its parameter ``options``.
+def with_options(shared: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command that takes all fields of ``shared`` as options, and hands them on as one: its parameter ``options``.
 
     Typer reads a command's options off its signature, so that is what is put together here.
+
+    Args:
+        shared: `Training` or `HeldOut`.
     """
-    hints = get_type_hints(function, include_extras=True)
-    shared = get_type_hints(Training, include_extras=True)
-    own = [each for name, each in inspect.signature(function).parameters.items() if name != "options"]
-    names = {field.name: field.default for field in fields(Training)}
+    hints = get_type_hints(shared, include_extras=True)
+    defaults = {field.name: field.default for field in fields(shared)}
     kind = inspect.Parameter.KEYWORD_ONLY
-    taken = [
-        *(inspect.Parameter(each.name, kind, default=each.default, annotation=hints[each.name]) for each in own),
-        *(inspect.Parameter(name, kind, default=names[name], annotation=shared[name]) for name in names),
-    ]
 
-    @functools.wraps(function)
-    def command(**values: Any) -> None:
-        function(**{each.name: values.pop(each.name) for each in own}, options=Training(**values))
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        its = get_type_hints(function, include_extras=True)
+        own = [each for name, each in inspect.signature(function).parameters.items() if name != "options"]
+        taken = [
+            *(inspect.Parameter(each.name, kind, default=each.default, annotation=its[each.name]) for each in own),
+            *(inspect.Parameter(name, kind, default=defaults[name], annotation=hints[name]) for name in defaults),
+        ]
 
-    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in taken}
-    return command
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            function(**{each.name: values.pop(each.name) for each in own}, options=shared(**values))
+
+        command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in taken}
+        return command
+
+    return decorate

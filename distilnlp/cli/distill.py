@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_training_options
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_options
 from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.cli._recipes import Remove, look_at, recipe_from_options
 from distilnlp.cli.run import start
@@ -16,7 +16,7 @@ __all__ = ["command"]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"  # whose layers are taken where no other model is named
 
 
-@with_training_options
+@with_options(Training)
 def command(
     task: TaskName,
     options: Training,

@@ -6,31 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from distilnlp.cli import _complete
-from distilnlp.cli import _options as options
+from distilnlp.cli._options import ExitThreshold, HeldOut, TaskName, split_thresholds, with_options
 from distilnlp.errors import RequestError
 
 __all__ = ["command"]
 
 
+@with_options(HeldOut)
 def command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Folder of a fine-tuned model (RUN/student), or a Hub id.")
     ],
-    task: options.TaskName,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    translation: options.Translation = None,
-    label: options.Label = None,
-    label_names: options.LabelNames = None,
-    problem_type: options.ProblemType = None,
-    without_relevant: options.WithoutRelevant = None,
-    validation: options.Validation = None,
-    data_dir: options.DataDir = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
-    ] = None,
+    task: TaskName,
+    options: HeldOut,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 64,
-    exit_threshold: options.ExitThreshold = None,
+    exit_threshold: ExitThreshold = None,
     exit_thresholds: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +41,7 @@ def command(
     queries with their texts (a file with a column query, or --problem-type retrieval), or, with --translation, on how
     often it finds the translation of a text, and the reverse.
     """
-    several_thresholds = None if exit_thresholds is None else options.split_thresholds(exit_thresholds)
+    several_thresholds = None if exit_thresholds is None else split_thresholds(exit_thresholds)
     if several_thresholds is not None and exit_threshold is not None:
         raise RequestError("--exit-thresholds measures at several and --exit-threshold at one: give one of the two")
     if attack is not None and (exit_threshold is not None or exit_thresholds is not None):
@@ -62,21 +52,8 @@ def command(
     from distilnlp.run import evaluate_model
     from distilnlp.run.attack import attacked_scores
     from distilnlp.run.exit_table import exit_rows, show_rows
-    from distilnlp.run.measured_task import load_measured_task
 
-    loaded = load_measured_task(
-        model,
-        task,
-        text=text,
-        text_pair=text_pair,
-        translations=options.split_columns(translation) or (),
-        label=options.label_columns(label),
-        label_names=label_names,
-        problem_type=problem_type,
-        without_relevant=without_relevant,
-        validation=validation,
-        data_dir=data_dir,
-    )
+    loaded, max_length = options.load(model, task), options.max_length
     if several_thresholds is not None:
         rows = exit_rows(model, loaded, several_thresholds, max_length=max_length, batch_size=batch_size)
         if as_json:

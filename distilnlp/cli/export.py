@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli import _options as options
+from distilnlp.cli._options import HeldOut, with_options
 from distilnlp.errors import RequestError
 
 __all__ = ["command"]
 
 
+@with_options(HeldOut)
 def command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Folder of a fine-tuned model (RUN/student), or a Hub id.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The new folder.")],
+    options: HeldOut,
     check: Annotated[
         str | None,
         typer.Option(
@@ -41,17 +43,6 @@ def command(
         bool, typer.Option("--keep-weights", help="Put the weights of torch into the folder too.")
     ] = False,
     opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators. [default: the newest]")] = None,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    label: options.Label = None,
-    label_names: options.LabelNames = None,
-    problem_type: options.ProblemType = None,
-    without_relevant: options.WithoutRelevant = None,
-    validation: options.Validation = None,
-    data_dir: options.DataDir = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
-    ] = None,
 ) -> None:
     """Write a model as ONNX files, which run without torch.
 
@@ -65,7 +56,6 @@ def command(
     quiet_libraries()
     from distilnlp.report.compare import render_table
     from distilnlp.run.export import ExportSettings, export_model
-    from distilnlp.run.measured_task import load_measured_task
 
     settings = ExportSettings(
         int8=("static" if static else "dynamic") if int8 else None,
@@ -75,22 +65,9 @@ def command(
         sentence_names=sentence_names,
         keep_weights=keep_weights,
         opset=opset,
-        max_length=max_length,
+        max_length=options.max_length,
     )
-    task = None
-    if check is not None:
-        task = load_measured_task(
-            model,
-            check,
-            text=text,
-            text_pair=text_pair,
-            label=options.label_columns(label),
-            label_names=label_names,
-            problem_type=problem_type,
-            without_relevant=without_relevant,
-            validation=validation,
-            data_dir=data_dir,
-        )
+    task = None if check is None else options.load(model, check)
     made = export_model(model, output, task, settings)
     first = made.files[0].exported
     typer.echo(f"{model} is in {made.folder}, as ONNX of opset {first.opset if first else '?'}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli._options import TaskName, Training, with_training_options
+from distilnlp.cli._options import TaskName, Training, with_options
 from distilnlp.cli._recipes import recipe_from_options
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
@@ -13,7 +13,7 @@ from distilnlp.errors import RequestError
 __all__ = ["command"]
 
 
-@with_training_options
+@with_options(Training)
 def command(
     task: TaskName,
     model: Annotated[str, typer.Option(help="Folder or Hub id to start from.")],

@@ -27,9 +27,7 @@ def command(
     label: Annotated[str | None, typer.Option(help="Column of the labels, which are kept beside the answers.")] = None,
     data_dir: options.DataDir = None,
     split: Annotated[str, typer.Option(help="train or validation, of what is no file.")] = "train",
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
-    ] = None,
+    max_length: options.ReadLength = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at a time.")] = 32,
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that answer at once; each loads the models. The file is the same.")

@@ -52,9 +52,7 @@ def command(
             "--output", "-o", help="Write a .csv or .jsonl file, of vectors a .jsonl, .npy or .parquet file."
         ),
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Cut texts to so many tokens. [default: what the model takes, up to 512]")
-    ] = None,
+    max_length: options.ReadLength = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at a time.")] = 32,
     exit_threshold: options.ExitThreshold = None,
 ) -> None:

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_training_options
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_options
 from distilnlp.errors import RequestError
 
 __all__ = ["command"]
 
 
-@with_training_options
+@with_options(Training)
 def command(
     task: TaskName,
     options: Training,

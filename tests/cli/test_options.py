@@ -5,25 +5,30 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from distilnlp.cli import distill, finetune
-from distilnlp.cli._options import Training, with_training_options
+from distilnlp.cli import distill, evaluate, export, finetune
+from distilnlp.cli._options import HeldOut, Training, with_options
 
 SHARED = {field.name for field in fields(Training)}
 
 
+HELD_OUT = {field.name for field in fields(HeldOut)}
+
+
 def test_every_shared_option_is_an_option_of_both_commands() -> None:
-    for module in (distill, finetune):
-        assert set(inspect.signature(module.command).parameters) > SHARED
-        assert "options" not in inspect.signature(module.command).parameters
+    for shared, modules in ((SHARED, (distill, finetune)), (HELD_OUT, (evaluate, export))):
+        for module in modules:
+            assert set(inspect.signature(module.command).parameters) > shared
+            assert "options" not in inspect.signature(module.command).parameters
 
 
 def test_what_is_typed_arrives_as_one_and_the_commands_own_beside_it() -> None:
     seen = []
 
-    @with_training_options
+    @with_options(Training)
     def command(task: str, options: Training, fast: Annotated[bool, typer.Option("--fast")] = False) -> None:
         """Nothing."""
         seen.append((task, options, fast))
@@ -56,3 +61,15 @@ def test_every_shared_option_reaches_the_recipe() -> None:
     said = {**options.data, **options.top, **options.training}
     assert None not in said.values()
     assert len(said) == len(SHARED - read)
+
+
+def test_every_option_of_held_out_examples_reaches_what_loads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[tuple[str, ...], dict[str, object]]] = []
+    monkeypatch.setattr(
+        "distilnlp.run.measured_task.load_measured_task", lambda *given, **named: seen.append((given, named))
+    )
+    words = {name: name for name in HELD_OUT - {"label", "translation", "data_dir", "max_length"}}
+    HeldOut(**words, label=["a", "b"], translation=["c,d"], data_dir=Path("e")).load("model", "task")
+    ((given, named),) = seen
+    assert given == ("model", "task")
+    assert named == {**words, "label": ["a", "b"], "translations": ["c", "d"], "data_dir": Path("e")}
