@@ -115,6 +115,20 @@ def test_a_search_tries_students_trains_the_one_and_goes_on(csv_file, teacher, t
     assert "holds a search with another goal" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, teacher, tmp_path, capsys):
+    place = tmp_path / "s"
+
+    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.2", "--trials", "1") == 0
+
+    capsys.readouterr()
+    row = next(row for row in json.loads((place / "search.json").read_text())["tried"] if row["chosen"])
+    assert row["candidate"]["int8"]
+    assert row["mb"] == pytest.approx((place / "served" / "onnx" / "model_quantized.onnx").stat().st_size / 1e6)
+    assert main(["evaluate", str(place / "served"), csv_file, "--max-length", "16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["validation"]["accuracy"] == row["score"]
+
+
 def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
     csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
 ):
