@@ -5,7 +5,8 @@ each. One teacher a task, fine-tuned once on more rows than the students get. Tw
 more than two classes shows it. One seed for all, then two more for the best, the control and ``hinton``, which all
 others build on. Each run is a process of its own with one thread, ``--jobs`` of them at a time; the finished ones are
 kept in ``results/knowledge.json`` and not made again. ``--family schemes`` does the same with the recipes of
-``tasks/schemes``, whose stages before the last one cost what the column of seconds says; see ``benchmarks.schemes``.
+``tasks/schemes``, whose stages before the last one cost what the columns of seconds say: those on the clock, and
+those of the processor, which other work on the machine lengthens less; see ``benchmarks.schemes``.
 
 ``--costs`` measures time and memory of a step instead, with a live teacher, one method after the other: alone on the
 machine. It keeps the quicker of this pass and those before.
@@ -170,12 +171,15 @@ def train(arguments: argparse.Namespace, method: str, seed: int, folder: Path | 
         for name in stages:
             train_stage(plan.stages[name], tasks[name], models, place, lambda _: None)
 
+    before = sum(os.times()[:4])
     memory = peak_growth_mb(train_all)
+    processor = sum(os.times()[:4]) - before
     made = [place.result(name) for name in stages]
     return {
         "metric": tasks[stages[-1]].main_metric,
         "score": made[-1].score,
         "seconds": sum(each.seconds or 0.0 for each in made),
+        "processor_seconds": round(processor, 1),
         "steps": sum(each.steps or 0 for each in made),
         "MB": round(memory),
     }
@@ -262,6 +266,7 @@ def rows_of(runs: Runs, task: str, family: str = "methods") -> list[Row]:
         gains = [each["score"] - control[seed] for seed, each in mine.items() if seed in control]
         metric = next(iter(mine.values()))["metric"]
         seconds = [each["seconds"] for each in mine.values()]
+        processor = [each["processor_seconds"] for each in mine.values() if "processor_seconds" in each]
         memory = [each["MB"] for each in mine.values() if "MB" in each]
         rows.append(
             {
@@ -271,6 +276,7 @@ def rows_of(runs: Runs, task: str, family: str = "methods") -> list[Row]:
                 "seeds": len(scores),
                 "over control": round(statistics.mean(gains), 4) if gains else "-",
                 "seconds": round(statistics.mean(seconds)),
+                "processor s": round(statistics.mean(processor)) if processor else "-",
                 "MB": round(statistics.mean(memory)) if memory else "-",
             }
         )
