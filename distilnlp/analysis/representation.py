@@ -130,7 +130,8 @@ def attention_divergence(student: ArrayLike, teacher: ArrayLike, mask: ArrayLike
     logs = np.log(np.maximum(others, smallest))
     entropy = (others * logs).sum(axis=2).mean(axis=0)  # (teacher heads,)
     crossed = np.einsum("rtk,rsk->st", others, np.log(np.maximum(own, smallest))) / len(own)
-    return np.maximum(entropy[None, :] - crossed, 0.0)
+    found: Floats = np.maximum(entropy[None, :] - crossed, 0.0)
+    return found
 
 
 def _centred(states: ArrayLike) -> Floats:
