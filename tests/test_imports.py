@@ -37,6 +37,7 @@ ALLOWED = {
     "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
+    "html": {"whole_files", "yaml_text", "problems", "report"},
     "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
     "training": {
         "label_names",
@@ -66,7 +67,7 @@ ALLOWED = {
         "teachers",
         "training",
     }
-    | {"report", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
+    | {"report", "html", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "cli": {
         "citation",
         "hub_token",
@@ -75,6 +76,7 @@ ALLOWED = {
         "data",
         "recipe",
         "report",
+        "html",
         "hub",
         "run",
         "__version__",
