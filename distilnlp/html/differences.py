@@ -82,8 +82,8 @@ def _distances(student: Answered, teacher: Answered) -> NDArray[np.float64] | No
         return None
     if own.logits.shape != theirs.logits.shape:
         return None
-    logits = (problem.check_logits(each.logits.astype(np.float64)) for each in (own, theirs))
-    distances = problem.distances(*logits, own.rows)
+    student_logits, teacher_logits = (problem.check_logits(each.logits.astype(np.float64)) for each in (own, theirs))
+    distances = problem.distances(student_logits, teacher_logits, own.rows)
     if own.found is not None and theirs.found is not None:  # a text is another answer, however sure both are
         differ = np.asarray(own.decisions(problem)) != np.asarray(theirs.decisions(teacher.row.problem))
         distances = distances + differ

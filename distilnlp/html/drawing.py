@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -73,7 +73,7 @@ def figure(width: float = 7.0, height: float = 3.4, columns: int = 1) -> Iterato
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: dict[Any, Any] = {
         "axes.axisbelow": True,
         "axes.edgecolor": GRID,
         "axes.grid": True,
@@ -143,6 +143,6 @@ def to_svg(drawn: Figure, name: str) -> Markup:
     svg = svg.replace("url(#", f"url(#{name}-")
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    svg = _MIXED.sub(lambda found: f"color-mix(in srgb, var(--series-1) {int(found[1], 16)}%, var(--ground))", svg)
+    svg = _MIXED.sub(lambda found: f"color-mix(in srgb, var(--heat) {int(found[1], 16)}%, var(--ground))", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
     return Markup(_NUMBER.sub(r"\1", svg))  # matplotlib escapes all texts

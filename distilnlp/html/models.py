@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from distilnlp.html.blocks import Block, Cell, LeftOut, Notes, Paragraph, Picture, Section, Table
 from distilnlp.html.drawing import INK, SERIES, figure, heat, to_svg
 from distilnlp.html.evidence import Evidence
 from distilnlp.report.compare import exported_lines, footnotes, relative_lines
 from distilnlp.report.schema import Cost, StageResult
+
+if TYPE_CHECKING:
+    from matplotlib.patches import Rectangle
 
 __all__ = ["cost_section", "model_table", "models_section", "sentence", "similarity_section"]
 
@@ -168,7 +172,7 @@ def similarity_section(evidence: Evidence) -> Section | LeftOut:
     )
 
 
-def _square(x: float, y: float, colour: str) -> object:
+def _square(x: float, y: float, colour: str) -> Rectangle:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, color=colour, linewidth=0)

@@ -83,7 +83,7 @@ def write_html(
     """
     script = _resource("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _template().render(
+    text: str = _template().render(
         title=title,
         version=version("distilnlp"),
         verdict=sentences,
@@ -94,6 +94,7 @@ def write_html(
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
+    return text
 
 
 def write_page_file(path: Path, page: str) -> Path:

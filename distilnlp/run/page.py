@@ -13,6 +13,7 @@ from distilnlp.html.drawing import HOW_TO_DRAW, can_draw, need_drawing
 from distilnlp.html.evidence import Evidence, Texts
 from distilnlp.html.page import render_page, write_page_file
 from distilnlp.recipe import load_recipe
+from distilnlp.recipe.names import is_stage_name
 from distilnlp.report.history import History, read_history
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Report
@@ -119,15 +120,20 @@ def _evidence(
 def _histories(folder: RunFolder, report: Report) -> dict[str, History]:
     """By stage; of several tasks the training that all had together stands under its own name."""
     names = dict.fromkeys(each for row in report.stages for each in (row.stage, row.together) if each)
-    found = {name: read_history(folder.stage(name)) for name in names if folder.is_finished(name)}
+    found = {name: read_history(folder.stage(name)) for name in names if _is_stage(folder, name)}
     return {name: history for name, history in found.items() if history is not None}
+
+
+def _is_stage(folder: RunFolder, name: str) -> bool:
+    """Whether a row is a finished stage; a teacher from outside may be the folder of another run's."""
+    return is_stage_name(name) and folder.is_finished(name)
 
 
 def _predictions(folder: RunFolder, report: Report) -> tuple[dict[str, Predictions], dict[str, str]]:
     """What each row answered, and whose held-out examples: its own stage's, or of the stage that it teaches."""
     found: dict[str, Predictions] = {}
     owners: dict[str, str] = {}
-    own = [row.stage for row in report.stages if folder.is_finished(row.stage)]
+    own = [row.stage for row in report.stages if _is_stage(folder, row.stage)]
     for name in own:
         found[name], owners[name] = folder.predictions(name), name
         for teacher, answers in folder.teachers(name).items():

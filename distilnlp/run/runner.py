@@ -93,10 +93,10 @@ def run_recipe(
         say("")
         say(render_table(report.stages))
         say("")
-        say(f"run   {place.path}")
-        say(f"card  {place.path / CARD}")
         if (place.path / PAGE).is_file():
             say(f"page  {place.path / PAGE}")
+        say(f"run   {place.path}")
+        say(f"card  {place.path / CARD}")
         return report
 
 
