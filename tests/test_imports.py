@@ -38,6 +38,7 @@ ALLOWED = {
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "analysis": {"layer_map"},
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
+    "html": {"whole_files", "yaml_text", "problems", "analysis", "report"},
     "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
     "training": {
         "label_names",
@@ -67,7 +68,7 @@ ALLOWED = {
         "teachers",
         "training",
     }
-    | {"report", "analysis", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
+    | {"report", "analysis", "html", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "cli": {
         "citation",
         "hub_token",
@@ -76,6 +77,7 @@ ALLOWED = {
         "data",
         "recipe",
         "report",
+        "html",
         "hub",
         "run",
         "__version__",

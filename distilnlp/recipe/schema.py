@@ -502,6 +502,15 @@ class Stage(_Strict):
         return self.student.from_ if self.student is not None else str(self.model)
 
 
+class ReportSpec(_Strict):
+    """The page about the run, report.html."""
+
+    html: bool = Field(True, description="write it at the end of the run")
+    texts: bool = Field(
+        True, description="show held-out texts on which student and teacher differ; false where they are private"
+    )
+
+
 class Recipe(_Strict):
     """A run: data, and stages in their order. Made by `load_recipe`."""
 
@@ -513,6 +522,7 @@ class Recipe(_Strict):
     accept_weak_teacher: bool = Field(
         False, description="go on with a teacher whose score is not above that of answers that need no text"
     )
+    report: ReportSpec = Field(default_factory=lambda: ReportSpec.model_validate({}))
     stages: dict[str, Stage] = Field(min_length=1)
 
     _document: Document = PrivateAttr(default_factory=Document)

@@ -16,6 +16,7 @@ __all__ = [
     "exported_lines",
     "footnotes",
     "markdown_table",
+    "read_reports",
     "relative_lines",
     "render_table",
     "verdicts",
@@ -39,15 +40,24 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> list[StageResult]:
     Raises:
         RequestError: a folder that is not there, or has no readable ``report.json``.
     """
+    reports = read_reports(run_dirs)
+    return [row.model_copy(update={"run": run}) for run, report in reports.items() for row in report.stages]
+
+
+def read_reports(run_dirs: Sequence[str | Path]) -> dict[str, Report]:
+    """The reports of several runs, by the names of their folders; by their paths where two have one name.
+
+    Raises:
+        RequestError: as `compare_runs`.
+    """
     if not run_dirs:
         raise RequestError("nothing to compare: give the folder of at least one run")
     folders = [Path(folder) for folder in run_dirs]
     names = [folder.resolve().name for folder in folders]
-    rows: list[StageResult] = []
-    for folder, name in zip(folders, names, strict=True):
-        run = name if names.count(name) == 1 else str(folder)
-        rows.extend(stage.model_copy(update={"run": run}) for stage in _read(folder).stages)
-    return rows
+    return {
+        name if names.count(name) == 1 else str(folder): _read(folder)
+        for folder, name in zip(folders, names, strict=True)
+    }
 
 
 def _read(folder: Path) -> Report:

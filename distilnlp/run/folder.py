@@ -13,7 +13,15 @@ from distilnlp.checksums import CHECKSUMS, flaw, write_checksums
 from distilnlp.errors import RequestError
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.recipe.names import as_stage, checkpoint_step, is_stage_name
-from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
+from distilnlp.report.predictions import (
+    Predictions,
+    model_of,
+    predictions_file,
+    read_predictions,
+    teacher_file,
+    teacher_files,
+    write_predictions,
+)
 from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
 from distilnlp.run.manifest import (
     MANIFEST,
@@ -30,9 +38,10 @@ from distilnlp.yaml_text import Path_, read_yaml
 __all__ = ["RunFolder"]
 
 RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
+PAGE = "report.html"
 INPUTS = "inputs.json"
 # The recipe last: it says what the stages are while they are deleted.
-FILES = (REPORT, CARD, ENVIRONMENT, INPUTS, RECIPE)
+FILES = (REPORT, CARD, PAGE, ENVIRONMENT, INPUTS, RECIPE)
 METRICS, LOCK = "metrics.json", ".lock"
 logger = logging.getLogger(__name__)
 
@@ -165,6 +174,23 @@ class RunFolder:
         """A finished stage's answers to the held-out examples, from which agreement is computed."""
         return read_predictions(predictions_file(self.stage(name)))
 
+    def keep_teachers(self, stage: str, answers: Mapping[str, Predictions]) -> None:
+        """Keep what teachers that are no stages answered to the held-out examples of a stage; by their names."""
+        for number, (name, predictions) in enumerate(answers.items(), 1):
+            write_predictions(teacher_file(self.stage(stage), number), predictions, name)
+
+    def teachers(self, stage: str) -> dict[str, Predictions]:
+        """What `keep_teachers` has kept. Raises RequestError: a file is damaged."""
+        return {model_of(path): read_predictions(path) for path in teacher_files(self.stage(stage))}
+
+    def environment(self) -> dict[str, Any]:
+        """What the run was made with (see `describe_environment`); empty where that cannot be read."""
+        try:
+            values = json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
     def finish(
         self, name: str, result: StageResult, predictions: Predictions | None, further: Mapping[str, Predictions]
     ) -> None:
@@ -263,7 +289,8 @@ class RunFolder:
             raise RequestError(f"{self.path} holds a run of another recipe, with a stage '{gone[0]}': {_WAY_OUT}")
         for part in (old, new):
             part["stages"] = {name: part["stages"][name] for name in begun}
-            part.pop("accept_weak_teacher", None)  # decides whether the run goes on, and nothing of what is there
+            for key in ("accept_weak_teacher", "report"):  # whether the run goes on, what is shown: nothing is trained
+                part.pop(key, None)
         was, is_now = _flat(old), _flat(new)
         changed = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
         if changed:

@@ -17,6 +17,7 @@ from distilnlp.checksums import CHECKSUMS
 from distilnlp.errors import RequestError
 from distilnlp.hub.files import ADAPTER, EXITS, INDEX, MODEL, SHARD, TOKENIZER
 from distilnlp.recipe.names import is_stage_name
+from distilnlp.report.history import HISTORY
 from distilnlp.whole_files import write_text
 
 __all__ = ["MANIFEST", "Manifest", "clear_stage", "drop_checkpoints", "read_manifest", "stage_files", "write_manifest"]
@@ -26,7 +27,7 @@ VERSION = 1  # of the file and of the names below: another number where an older
 
 _CHECKPOINT = r"checkpoint-\d+"
 _NAMES = (MODEL, INDEX, ADAPTER, EXITS, *TOKENIZER, "config.json", "adapter_config.json", "chat_template.jinja")
-_RESULTS = (CHECKSUMS, "metrics.json", "training_args.bin", "trainer_state.json")
+_RESULTS = (CHECKSUMS, HISTORY, "metrics.json", "training_args.bin", "trainer_state.json")
 # The files of a stage; its trees, which are a run's with all in them; and its folders, of which each file is told.
 _FILE = re.compile(
     "|".join(
@@ -34,6 +35,7 @@ _FILE = re.compile(
             *(rf"(?:{re.escape(name)}|\.{re.escape(name)}\.tmp)" for name in (*_NAMES, *_RESULTS)),
             SHARD.pattern,
             r"\.?predictions(?:-\w+)?\.parquet(?:\.tmp)?",
+            r"\.?teacher-\d+\.parquet(?:\.tmp)?",
             r"\.?generated\.parquet(?:\.tmp)?",
         )
     )

@@ -56,6 +56,9 @@ def make_report(
     recorded = {stage.recorded.name for stage in plan.stages.values() if stage.recorded is not None}
     rows.update({name: folder.result(name) for name in plan.stages})
     no_model = {*recorded, *ensembles}
+    for name in plan.stages:
+        of_stage = {each: answers.predictions for each, answers in outside.items() if taught[each].name == name}
+        folder.keep_teachers(name, of_stage)
     costs = _costs(plan, task, folder, [name for name in rows if name not in no_model])
     fidelities = _fidelities(plan, tasks, folder, outside, rows)
     report = Report(

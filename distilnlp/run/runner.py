@@ -24,10 +24,11 @@ from distilnlp.report.drawing import draw_line
 from distilnlp.report.schema import Report
 from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import Answers, answer_of, head_of, recorded_answers
-from distilnlp.run.folder import CARD, RunFolder
+from distilnlp.run.folder import CARD, PAGE, RunFolder
 from distilnlp.run.generate import check_generated, stand_ins
 from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
+from distilnlp.run.page import show_run
 from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.private import check_private
 from distilnlp.run.reading import check_reading
@@ -92,6 +93,8 @@ def run_recipe(
         say("")
         say(render_table(report.stages))
         say("")
+        if (place.path / PAGE).is_file():
+            say(f"page  {place.path / PAGE}")
         say(f"run   {place.path}")
         say(f"card  {place.path / CARD}")
         return report
@@ -137,7 +140,9 @@ def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str
     if to_come:
         say(f"still to come: {', '.join(to_come)}; the report is made when all stages are finished")
         return None
-    return make_report(plan, tasks, place, outside, say)
+    report = make_report(plan, tasks, place, outside, say)
+    show_run(plan, tasks, place, report, say)
+    return report
 
 
 def _stop_at(weakness: str | None) -> None:

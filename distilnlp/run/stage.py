@@ -10,8 +10,10 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from distilnlp.data.task import Task
+from distilnlp.losses.layers import LayerLoss
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.predictor import Predictor
+from distilnlp.report.history import History, thinned, write_history
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Choice, Kind, StageResult
 from distilnlp.run.evaluation import Answers, answer
@@ -57,6 +59,7 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
+        write_history(place, _history(trainer))
         answers = answer(predictor, task)
         result = _result(stage, task, answers, seconds, trainer.state.global_step, chosen)
         folder.finish(name, result, answers.predictions, answers.further)
@@ -110,6 +113,7 @@ def train_together(
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
+        write_history(place, _history(trainer))
         result = StageResult(
             stage=name,
             role=stage.role,
@@ -199,6 +203,21 @@ def _keep_adapter(trainer: DistillationTrainer, stage: StagePlan, place: Path) -
     if stage.spec.lora is not None and stage.spec.lora.keep_adapter:
         trainer.keep_adapter = True
         trainer.save_model(str(place / "adapter"))
+
+
+def _history(trainer: DistillationTrainer) -> History:
+    """How a training went."""
+    kept = trainer.student.config.to_dict().get("distilnlp_kept_layers")
+    losses = {term.name: term.loss for term in trainer.distillation_objective}
+    return History(
+        log=thinned(trainer.state.log_history),
+        layers={
+            name: list(loss.pairs)
+            for name, loss in losses.items()
+            if isinstance(loss, LayerLoss) and not isinstance(loss.layer_map, str)
+        },
+        made_of=list(kept) if kept else None,
+    )
 
 
 def drop_unneeded(plan: Plan, folder: RunFolder) -> None:
