@@ -19,6 +19,7 @@ ALLOWED = {
     "checksums": {"whole_files"},
     "hub_token": set(),
     "yaml_text": set(),
+    "progress": set(),
     "layer_map": set(),
     "label_names": set(),
     "cut_texts": set(),
@@ -30,11 +31,11 @@ ALLOWED = {
     "parts": {"typed", "layer_map", "problems", "outputs", "part", "losses", "models", "teachers"},
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
-    "data": {"typed", "cut_texts", "label_names", "problems"},
+    "data": {"progress", "typed", "cut_texts", "label_names", "problems"},
     "models": {"typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
     "export": {"whole_files", "onnx_file", "models"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
-    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
+    "teachers": {"progress", "typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
     "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
@@ -53,6 +54,7 @@ ALLOWED = {
         "hub",
     },
     "run": {
+        "progress",
         "yaml_text",
         "label_names",
         "whole_files",

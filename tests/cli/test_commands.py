@@ -182,7 +182,8 @@ def test_a_run_prints_its_table_and_no_noise(tmp_path, start_weights, csv_file):
     lines = done.stdout.splitlines()
     assert lines[0] == f"task films, precision fp32, run in {tmp_path / 'run'}"
     assert lines[-2:] == [f"run   {tmp_path / 'run'}", f"card  {tmp_path / 'run' / 'README.md'}"]
-    progress = done.stderr.splitlines()
+    # On a busy machine it is also said what takes longer than some seconds.
+    progress = [line for line in done.stderr.splitlines() if not re.search(r", \d+ s so far$", line)]
     assert all(re.match(r"(teacher|student): step \d+ of \d+ \(\d+ %\)", line) for line in progress), progress
     assert len(progress) <= 20
 
