@@ -90,7 +90,15 @@ NETWORK_MODULES = {"aiohttp", "ftplib", "http.client", "httpx", "httpx2", "huggi
 NETWORK_MODULES |= {"urllib.request", "urllib3"}
 DOORS = {"distilnlp.data.hub", "distilnlp.models.loading", "distilnlp.hub.push"}
 # Names of huggingface_hub that open nothing, and so may be used anywhere.
-HARMLESS = {"EvalResult", "HFValidationError", "ModelCardData", "StrictDataclassError", "enable_progress_bars"}
+HARMLESS = {
+    "EvalResult",
+    "EvalResultEntry",
+    "eval_result_entries_to_yaml",
+    "HFValidationError",
+    "ModelCardData",
+    "StrictDataclassError",
+    "enable_progress_bars",
+}
 HARMLESS |= {"validate_repo_id"}
 # Functions that reach the Hub through another library, and who may call them.
 NETWORK_CALLS = {"from_pretrained": {"distilnlp.models.loading"}, "load_dataset": {"distilnlp.data.hub"}}

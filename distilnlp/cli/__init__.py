@@ -30,6 +30,7 @@ from distilnlp.cli import (
 )
 from distilnlp.cli._errors import explain
 from distilnlp.cli._habits import HabitCommand
+from distilnlp.cli._launch import check_launched
 from distilnlp.cli._signals import stopping_cleanly
 
 __all__ = ["app", "main"]
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with stopping_cleanly():
+            check_launched()
             status = app(args=arguments, prog_name="distilnlp", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:

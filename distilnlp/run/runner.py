@@ -121,6 +121,8 @@ def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
     say(f"plan  {draw_line(plan.recipe.to_dict())}")
+    for note in plan.recipe.notes:
+        say(note)
     check_private(plan, tasks)
     inputs = Inputs(place.path, plan, tasks)
     inputs.check(plan.begun(place.is_begun))

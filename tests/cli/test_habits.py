@@ -146,3 +146,29 @@ def test_a_file_that_cannot_be_read_is_refused(capsys, tmp_path):
     assert "cannot be read" in refusal(capsys, "finetune", "mrpc", "--config", str(tmp_path / "none.yaml"))
     (tmp_path / "f.yaml").write_bytes(b"\xff")
     assert "not UTF-8" in refusal(capsys, "finetune", "mrpc", "--config", str(tmp_path / "f.yaml"))
+
+
+# ---- completion ----
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_shown_and_set_up_for_a_shell(shell, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("shellingham.detect_shell", lambda *given: (shell, f"/bin/{shell}"))
+    monkeypatch.setattr("sys.argv", ["distilnlp"])
+    assert main(["--show-completion"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert "_DISTILNLP_COMPLETE" in shown.out
+    assert main(["--install-completion"]) == 0
+    assert f"{shell} completion installed" in capsys.readouterr().out
+    assert any("_DISTILNLP_COMPLETE" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_shell_completes_options_and_recipes(monkeypatch, capsys):
+    monkeypatch.setenv("_DISTILNLP_COMPLETE", "complete_bash")
+    for words, expected in (("run glue/mr", "glue/mrpc"), ("distill --teacher-c", "--teacher-column")):
+        monkeypatch.setenv("COMP_WORDS", f"distilnlp {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        assert main([]) == 0
+        assert expected in capsys.readouterr().out.split()
