@@ -10,6 +10,9 @@ from tqdm.auto import tqdm
 __all__ = ["Watcher", "doing", "is_watched", "watched_by", "watcher"]
 
 
+_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+
 class Watcher(Protocol):
     """Shows what it is told. Nothing of it raises."""
 
@@ -38,7 +41,7 @@ class _Bars:
     def begin(self, what: str, total: int | None) -> None:
         # None: where there is no terminal; of several processes the first one speaks.
         hidden = True if total is None or os.environ.get("LOCAL_RANK", "0") != "0" else None
-        self.bars.append(tqdm(total=total, desc=what, leave=False, delay=1, disable=hidden))
+        self.bars.append(tqdm(total=total, desc=what, leave=False, delay=1, disable=hidden, bar_format=_FORMAT))
 
     def advance(self, parts: int) -> None:
         if self.bars:

@@ -32,7 +32,7 @@ ALLOWED = {
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"progress", "typed", "cut_texts", "label_names", "problems"},
-    "models": {"typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
+    "models": {"progress", "typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
     "export": {"whole_files", "onnx_file", "models"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"progress", "typed", "whole_files", "checksums", "problems", "outputs", "models"}

@@ -71,12 +71,12 @@ class _Doing:
     done: int = 0
     told: float | None = None
 
-    def line(self, now: float) -> str:
+    def line(self, now: float, within: str = "") -> str:
         took = now - self.since
         if not self.total or not self.done:
-            return f"{self.what}, {as_time(took)} so far"
+            return f"{within}{self.what}, {as_time(took)} so far"
         share = min(1.0, self.done / self.total)
-        return f"{self.what}: {share:.0%}, {as_time(took * (1 - share) / share)} left"
+        return f"{within}{self.what}: {share:.0%}, {as_time(took * (1 - share) / share)} left"
 
 
 class _View(Watcher):
@@ -114,8 +114,15 @@ class _View(Watcher):
     def text(self) -> list[str]:
         """All that is to be seen now."""
         shown = [] if self.lines is None else self.lines()
-        doing = self.stack[-1:]  # another thread may look, so that no place is looked up twice
-        return [*shown, *(each.line(self.clock()) for each in doing)]
+        return [*shown, *(line for line, _ in self.innermost())]
+
+    def innermost(self) -> list[tuple[str, _Doing]]:
+        """What is being done, within what, and of which of the two the times are; nothing where nothing is."""
+        stack = [*self.stack]  # a copy, as another thread may look
+        if not stack:
+            return []
+        *outer, inner = stack
+        return [(inner.line(self.clock(), "".join(f"{each.what}, " for each in outer)), inner)]
 
 
 class LiveView(_View):
@@ -212,12 +219,12 @@ class PlainView(_View):
 
     def look(self) -> None:
         """Say what is being done, where nobody has said so for long."""
-        for each in self.stack[-1:]:
+        for line, each in self.innermost():
             now = self.clock()
             since, wait = (each.since, self.silent) if each.told is None else (each.told, TOLD_AGAIN)
             if now - since >= wait:
                 each.told = now
-                self.tell(each.line(now))
+                self.tell(line)
 
     def _watch(self) -> None:
         while not self._stop.wait(min(1.0, self.silent)):

@@ -143,8 +143,8 @@ def test_lines_tell_what_takes_long_once_and_then_every_minute() -> None:
             view.look()
         view.look()
     assert stream.getvalue().splitlines() == [
-        "tokenising 40 examples, 6 s so far",
-        "tokenising 40 examples: 25%, 3 min 18 s left",
+        "measuring, tokenising 40 examples, 6 s so far",
+        "measuring, tokenising 40 examples: 25%, 3 min 18 s left",
         "measuring, 1 min 6 s so far",
     ]
 
