@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from distilnlp.cli import _complete
+from distilnlp.cli._habits import options_from_file
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCEPT",
     "AcceptWeakTeacher",
+    "Config",
     "DataDir",
     "DryRun",
     "ExitThreshold",
@@ -28,6 +30,7 @@ __all__ = [
     "Output",
     "Plan",
     "ProblemType",
+    "Processes",
     "ReadLength",
     "Set",
     "Stages",
@@ -109,6 +112,19 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. stages.student.training.seed=1. Repeatable."),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=options_from_file,
+        is_eager=True,
+        expose_value=False,
+        help="YAML file of these options, as epochs: 3; what is typed beside it counts more.",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="Train with so many processes, each with a part of every batch (accelerate's launcher)."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 Stages = Annotated[
     str | None,
@@ -152,6 +168,7 @@ class Training:
     seed: Seed = None
     output: Output = None
     settings: Set = None
+    config: Config = None
     dry_run: DryRun = False
     fresh: Fresh = False
 

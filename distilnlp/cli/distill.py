@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_options
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, Processes, TaskName, Training, with_options
 from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.cli._recipes import Remove, look_at, recipe_from_options
 from distilnlp.cli.run import start
@@ -58,6 +58,7 @@ def command(
     ] = False,
     control: Annotated[bool, typer.Option(help="Also train the student without the teacher, to compare.")] = True,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets. [default: 2]")] = None,
+    processes: Processes = 1,
     accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
     """Distil a teacher into a student on TASK.
@@ -127,7 +128,7 @@ def command(
     if accept_weak_teacher:
         options = replace(options, settings=[*(options.settings or ()), ACCEPT])
     base = None if found is None else found.problem.recipe
-    start(recipe_from_options("distill", task, options, stages, base), options)
+    start(recipe_from_options("distill", task, options, stages, base), options, processes=processes)
 
 
 def _recorded(said: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli._options import TaskName, Training, with_options
+from distilnlp.cli._options import Processes, TaskName, Training, with_options
 from distilnlp.cli._recipes import recipe_from_options
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
@@ -19,6 +19,7 @@ def command(
     model: Annotated[str, typer.Option(help="Folder or Hub id to start from.")],
     options: Training,
     lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters only; merged before saving.")] = False,
+    processes: Processes = 1,
 ) -> None:
     """Train a model on the labels of TASK.
 
@@ -42,7 +43,7 @@ def command(
         "control": None,
         "student": None,
     }
-    folder = start(recipe_from_options("finetune", task, options, stages), options)
+    folder = start(recipe_from_options("finetune", task, options, stages), options, processes=processes)
     if folder is not None:
         same = [
             f"--{key.replace('_', '-')}={each}"

@@ -14,7 +14,7 @@ from distilnlp.onnx_file import FOLDER, is_onnx_name, onnx_files, read_onnx, wor
 from distilnlp.recipe.names import is_stage_name, models_of_stages
 from distilnlp.yaml_text import read_yaml
 
-__all__ = ["files_to_push", "is_ours", "refuse_secrets"]
+__all__ = ["EVAL_RESULTS", "files_to_push", "is_ours", "refuse_secrets"]
 
 # All that may ever leave the machine, by name. Checkpoints, optimizers, pickles and logs are not here, so they stay.
 MODEL, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
@@ -26,10 +26,24 @@ TOKENIZER = (*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", 
 MODULES, BESIDE = "modules.json", ("sentence_bert_config.json", "config_sentence_transformers.json")
 MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
 RECORDS = ("recipe.yaml", "report.json")
+# Where the Hub looks for a model's scores; made of the report when it is pushed.
+EVAL_RESULTS = ".eval_results/distilnlp.yaml"
 CARD = "README.md"
 # Small heads beside a model, of which its config tells (distilnlp.models.exits).
 EXITS, EXITS_FIELD = "exits.safetensors", "distilnlp_exits"
-OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, MODULES, *BESIDE, EXITS, *RECORDS}
+OURS = {
+    "config.json",
+    "adapter_config.json",
+    MODEL,
+    INDEX,
+    ADAPTER,
+    *TOKENIZER,
+    MODULES,
+    *BESIDE,
+    EXITS,
+    *RECORDS,
+    EVAL_RESULTS,
+}
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 

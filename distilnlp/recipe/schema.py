@@ -527,6 +527,11 @@ class Recipe(_Strict):
 
     _document: Document = PrivateAttr(default_factory=Document)
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was understood otherwise than it was written, a line each."""
+        return self._document.notes
+
     def error(self, path: Path_, message: str) -> RequestError:
         """A `RequestError` that names the line that ``path`` was written at."""
         return self._document.error(self._written(path), message)
@@ -720,7 +725,6 @@ RESERVED = {
     "fp16": "write 'precision: fp16' at the top of the recipe",
     "disable_tqdm": "the run shows its own progress",
     "resume_from_checkpoint": "a run resumes by itself; start it again with the same recipe",
-    "label_smoothing_factor": "Trainer ignores it where the loss is computed outside the model, as here",
     "push_to_hub": _PUBLISHING,
     **dict.fromkeys(
         ("hub_token", "hub_model_id", "hub_private_repo", "hub_strategy", "hub_always_push", "hub_revision"),

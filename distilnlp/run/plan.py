@@ -30,6 +30,7 @@ from distilnlp.recipe.schema import TeacherSpec
 from distilnlp.registry import Registry
 from distilnlp.report.schema import Role
 from distilnlp.run.environment import choose_precision
+from distilnlp.run.trackers import names_in_trackers
 from distilnlp.teachers import TEACHERS, CacheSettings
 from distilnlp.yaml_text import Path_
 
@@ -526,7 +527,7 @@ def _arguments(recipe: Recipe, name: str, precision: str) -> TrainingArguments:
     own = recipe.stages[name].training
 
     def make(values: Mapping[str, Any]) -> TrainingArguments:
-        arguments = training_arguments(recipe, precision, values)
+        arguments = training_arguments(recipe, precision, {**names_in_trackers(recipe.name, name), **values})
         for tracker in get_reporting_integration_callbacks(arguments.report_to):
             tracker()  # its package may be missing; it begins a run when the training begins, not here
         return arguments

@@ -15,6 +15,7 @@ from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class, loss_of_entry
 from distilnlp.models.loading import resolve_model
 from distilnlp.models.predictor import Predictor
+from distilnlp.progress import doing
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
@@ -46,6 +47,11 @@ def make_report(
         say: shows one line of text to the user.
     """
     say("measuring size, speed and agreement")
+    with doing("measuring size, speed and agreement"):
+        return _report(plan, tasks, folder, outside)
+
+
+def _report(plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: Mapping[str, Answers]) -> Report:
     recipe, task, teacher = plan.recipe, tasks[plan.last.name], plan.reference_teacher
     ensembles = _ensembles(plan, tasks, folder, outside)
     taught: dict[str | None, StagePlan] = {stage.teacher: stage for stage in plan.stages.values()}

@@ -13,6 +13,7 @@ from distilnlp.data.task import Task
 from distilnlp.losses.layers import LayerLoss
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.predictor import Predictor
+from distilnlp.progress import doing
 from distilnlp.report.history import History, thinned, write_history
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Choice, Kind, StageResult
@@ -24,6 +25,7 @@ from distilnlp.run.plan import Plan, StagePlan
 from distilnlp.run.private import privacy_of
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
+from distilnlp.run.trackers import tracked_apart
 from distilnlp.training.checkpoints import staged_files, whole_checkpoint
 from distilnlp.training.trainer import DistillationTrainer
 
@@ -46,11 +48,12 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     if (vocabulary := models.vocabularies.told(stage)) is not None:
         say(f"{name}: {vocabulary}")
     started = time.monotonic()
-    trainer = _make_trainer(stage, task, models, place)
+    with doing(f"{name}: loading the models and preparing the examples"):
+        trainer = _make_trainer(stage, task, models, place)
     if task.problem.labels_itself and not trainer.distillation_objective.needs_student().logits:
         say(f"{name}: no loss reads its head, which is not trained: {task.main_metric} says nothing of the model")
     if stage.spec.kind == "train":
-        _train(trainer, name, checkpoint)
+        _train(trainer, stage, checkpoint, task.main_metric)
     seconds = time.monotonic() - started
     predictor = _predictor(trainer, models.tokenizer(name), stage.data.max_length)
     if stage.spec.kind == "train" and trainer.is_world_process_zero():  # which alone saves the config
@@ -60,7 +63,8 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
         write_history(place, _history(trainer))
-        answers = answer(predictor, task)
+        with doing(f"{name}: measuring"):
+            answers = answer(predictor, task)
         result = _result(stage, task, answers, seconds, trainer.state.global_step, chosen)
         folder.finish(name, result, answers.predictions, answers.further)
         drop_unneeded(models.plan, folder)
@@ -108,7 +112,7 @@ def train_together(
         parts=models.parts(stage),
         size_power=stage.size_power,
     )
-    _train(trainer, name, checkpoint)
+    _train(trainer, stage, checkpoint, "mean")
     seconds = time.monotonic() - started
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
@@ -147,7 +151,8 @@ def take_task(stage: StagePlan, task: Task, models: Models, folder: RunFolder, s
         mixed = stage.arguments.bf16 or stage.arguments.fp16
         with torch.autocast(backend.device.type, dtype=half, enabled=mixed):  # as it was trained
             set_thresholds(predictor, task, kept, stage.data, lambda line: say(f"{stage.name}: {line}"))
-            answers = answer(predictor, task)
+            with doing(f"{stage.name}: measuring"):
+                answers = answer(predictor, task)
         with staged_files(folder.stage(stage.name), True) as place:
             model.save_pretrained(place)
             tokenizer.save_pretrained(place)
@@ -189,12 +194,20 @@ def _checkpoint(stage: StagePlan, models: Models, folder: RunFolder, say: Callab
     return checkpoint
 
 
-def _train(trainer: DistillationTrainer, name: str, checkpoint: Path | None) -> None:
-    progress = StageProgress(name)
+def _train(trainer: DistillationTrainer, stage: StagePlan, checkpoint: Path | None, metric: str) -> None:
+    held_out = trainer.eval_dataset
+    sets = held_out.values() if isinstance(held_out, dict) else [] if held_out is None else [held_out]
+    progress = StageProgress(
+        stage.name,
+        metric,
+        sum(map(len, sets)),
+        lambda: int(trainer.tokens_read) * trainer.accelerator.num_processes,
+    )
     trainer.add_callback(progress)
     trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with tracked_apart(trainer, stage.arguments):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         progress.close()
 

@@ -19,10 +19,10 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.outputs import Needs, Outputs
+from distilnlp.progress import doing
 from distilnlp.teachers.base import Cacheable
 from distilnlp.teachers.layout import Layout, Rows, layout_of
 from distilnlp.teachers.store import Store
@@ -302,9 +302,11 @@ def _fill(
             f"example, in {store.folder}"
         )
         mine = store.missing()[state.process_index :: state.num_processes]
-        hidden = None if state.is_main_process else True  # None: shown on a terminal
-        for chunk in tqdm(mine, desc="teacher", unit="batch", leave=False, disable=hidden):
-            store.write(chunk, *_answers_to(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
+        with doing(f"the teacher answers {examples} examples", len(mine)) as advance:
+            for chunk in mine:
+                part = store.rows.chunks[chunk]
+                store.write(chunk, *_answers_to(teacher, dataset, collate, store.rows, part, autocast))
+                advance(1)
         store.finish()
         state.wait_for_everyone()
         if state.is_main_process:

@@ -30,7 +30,7 @@ COMMANDS = (
         "push",
         "convert",
     ),
-    *("validate", "tasks", "losses", "recipes", "schema"),
+    *("init", "validate", "tasks", "losses", "recipes", "schema"),
 )
 
 

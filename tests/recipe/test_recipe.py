@@ -203,7 +203,6 @@ def test_what_a_file_makes_impossible_is_named_by_the_file_whatever_else_is_set(
 @pytest.mark.parametrize(
     ("key", "advice"),
     [
-        ("label_smoothing_factor", "Trainer ignores it"),
         ("output_dir", "--output"),
         ("bf16", "precision: bf16"),
         ("fp16", "precision: fp16"),
