@@ -36,8 +36,9 @@ ALLOWED = {
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
-    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
-    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
+    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"}
+    | {"recipe.names", "recipe.seeds"},  # what the stages of a recipe are called
+    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "recipe.seeds", "report"},
     "training": {
         "label_names",
         "whole_files",

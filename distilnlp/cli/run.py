@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distilnlp.cli import _complete
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Plan, Set, Stages, Training
+from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Plan, Seeds, Set, Stages, Training
+from distilnlp.cli._recipes import recipe_with_seeds
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -25,6 +26,7 @@ def command(
     ],
     settings: Set = None,
     output: Output = None,
+    seeds: Seeds = None,
     stages: Stages = None,
     dry_run: DryRun = False,
     plan: Plan = False,
@@ -36,11 +38,10 @@ def command(
     Trains the stages in order, evaluates them, writes report and model card. Run it again to go on after a break:
     finished stages are skipped.
     """
-    from distilnlp.recipe import load_recipe
-
     accepted = [ACCEPT] if accept_weak_teacher else []
     options = Training(output=output, dry_run=dry_run, fresh=fresh)
-    start(load_recipe(recipe, [*(settings or ()), *accepted]), options, stages=stages, only_plan=plan)
+    made = recipe_with_seeds(recipe, seeds, [*(settings or ()), *accepted])
+    start(made, options, stages=stages, only_plan=plan)
 
 
 def start(recipe: "Recipe", options: Training, *, stages: str | None = None, only_plan: bool = False) -> Path | None:
