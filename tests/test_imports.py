@@ -38,9 +38,10 @@ ALLOWED = {
     "teachers": {"progress", "typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "analysis": {"layer_map"},
-    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
+    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"}
+    | {"recipe.names", "recipe.seeds"},  # what the stages of a recipe are called
     "html": {"whole_files", "yaml_text", "problems", "analysis", "report"},
-    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
+    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "recipe.seeds", "report"},
     "training": {
         "label_names",
         "whole_files",

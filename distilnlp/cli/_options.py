@@ -32,6 +32,7 @@ __all__ = [
     "ProblemType",
     "Processes",
     "ReadLength",
+    "Seeds",
     "Set",
     "Stages",
     "TaskName",
@@ -43,6 +44,7 @@ __all__ = [
     "WithoutRelevant",
     "label_columns",
     "split_columns",
+    "split_seeds",
     "split_thresholds",
     "with_options",
 ]
@@ -107,6 +109,13 @@ BatchSize = Annotated[int | None, typer.Option(help="Examples a step. [default: 
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate. [default: as the labels need]")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every stage. [default: 42]")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|A,B,..",
+        help="Train control and student once with each: so many, counted on from --seed, or these. [default: one]",
+    ),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/<name>]")]
 Set = Annotated[
     list[str] | None,
@@ -166,6 +175,7 @@ class Training:
     learning_rate: LearningRate = None
     precision: Precision = None
     seed: Seed = None
+    seeds: Seeds = None
     output: Output = None
     settings: Set = None
     config: Config = None
@@ -198,7 +208,7 @@ class Training:
     @property
     def top(self) -> dict[str, Any]:
         """Other keys at the recipe's top."""
-        return {"precision": self.precision, "seed": self.seed}
+        return {"precision": self.precision, "seed": self.seed, "seeds": split_seeds(self.seeds)}
 
     @property
     def training(self) -> dict[str, Any]:
@@ -252,6 +262,19 @@ def label_columns(label: list[str] | None) -> str | list[str] | None:
 def split_columns(said: list[str] | None) -> list[str] | None:
     """The columns of an option that takes several, with commas between them or repeated; None where none is said."""
     return [name.strip() for each in said or () for name in each.split(",") if name.strip()] or None
+
+
+def split_seeds(said: str | None) -> int | list[int] | None:
+    """How many seeds, or which: ``3``, ``1,5,9``. Raises RequestError for anything else."""
+    if said is None:
+        return None
+    try:
+        listed = [int(each) for each in said.split(",")]
+    except ValueError:
+        raise RequestError(
+            f"--seeds '{said}': how many are needed, as 3, or which with commas between them, as 1,5,9"
+        ) from None
+    return listed if "," in said else listed[0]
 
 
 def split_thresholds(said: str) -> list[float]:

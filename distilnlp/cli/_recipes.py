@@ -1,11 +1,11 @@
 """From options to a recipe, so that every command that trains runs the same code."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilnlp.cli._options import Training
+from distilnlp.cli._options import Training, split_seeds
 from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.errors import DistilError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from distilnlp.data.task import Task
     from distilnlp.recipe import Recipe
 
-__all__ = ["Remove", "look_at", "recipe_from_options"]
+__all__ = ["Remove", "look_at", "recipe_from_options", "recipe_with_seeds"]
 
 # Keys of a recipe whose option has another name.
 _NAMES = {
@@ -57,6 +57,24 @@ def recipe_from_options(
         settings=options.settings or (),
         origin=f"distilnlp {command}",
         places={path: option for path, option in _options(values, command) if path != ("data", "task")},
+    )
+
+
+def recipe_with_seeds(name: str, seeds: str | None, settings: Sequence[str]) -> "Recipe":
+    """The recipe of a file or a shipped one, with the settings of ``--set`` and the seeds of ``--seeds`` over it."""
+    from distilnlp.recipe import find_recipe, load_recipe, make_recipe
+
+    given = split_seeds(seeds)
+    if given is None:
+        return load_recipe(name, settings)
+    path = find_recipe(name)
+    return make_recipe(
+        {"seeds": given},
+        name=path.stem,
+        extends=name,
+        settings=settings,
+        origin=path.name,
+        places={("seeds",): f"--seeds {seeds}"},
     )
 
 
@@ -112,8 +130,12 @@ def _options(
         elif value is not None:
             # The model of a stage is --teacher or --student of `distill`.
             name = before[-1] if key == "model" and command == "distill" else _NAMES.get(key, key.replace("_", "-"))
-            shown = f"{value:g}" if isinstance(value, float) else ",".join(value) if isinstance(value, list) else value
+            shown = f"{value:g}" if isinstance(value, float) else _joined(value)
             yield path, f"--{name} {shown}"
+
+
+def _joined(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _given(values: Mapping[str, Any], base: Any = None) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from distilnlp.cli._options import (
     Output,
     Plan,
     Processes,
+    Seeds,
     Set,
     Stages,
     Training,
 )
+from distilnlp.cli._recipes import recipe_with_seeds
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -37,6 +39,7 @@ def command(
     ],
     settings: Set = None,
     output: Output = None,
+    seeds: Seeds = None,
     stages: Stages = None,
     dry_run: DryRun = False,
     plan: Plan = False,
@@ -49,11 +52,9 @@ def command(
     Trains the stages in order, evaluates them, writes report and model card. Run it again to go on after a break:
     finished stages are skipped.
     """
-    from distilnlp.recipe import load_recipe
-
     accepted = [ACCEPT] if accept_weak_teacher else []
     options = Training(output=output, dry_run=dry_run, fresh=fresh)
-    made = load_recipe(recipe, [*(settings or ()), *accepted])
+    made = recipe_with_seeds(recipe, seeds, [*(settings or ()), *accepted])
     start(made, options, stages=stages, only_plan=plan, processes=processes)
 
 

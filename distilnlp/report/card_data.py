@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from distilnlp.hub_token import is_secret_key, without_tokens
 from distilnlp.recipe.names import as_stage, models_of_stages
+from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.report.escape import one_line
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
@@ -129,7 +130,7 @@ def start_weights(report: Report, stage: str) -> list[str]:
             continue
         seen.add(name)
         spec = recipe_stage(report, name)
-        teachers = taught_by(spec, part(report.recipe, "stages"))[1]
+        teachers = taught_by(spec, stages_of_seeds(report.recipe))[1]
         origins = [spec.get("model"), part(spec, "student").get("from"), *teachers]
         if spec:
             queue.extend(str(origin) for origin in origins if origin)
@@ -155,7 +156,7 @@ def has_own_architecture(report: Report, stage: str) -> bool:
 
 def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
-    stages, name = part(report.recipe, "stages"), as_stage(stage)
+    stages, name = stages_of_seeds(report.recipe), as_stage(stage)
     owner, task = models_of_stages(stages).get(name, (name, ""))
     spec = part(stages, owner)
     # The model of one of several tasks has the teacher of this task.
@@ -164,7 +165,7 @@ def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
 
 def learned_with(report: Report, stage: str) -> list[str]:
     """The tasks that a model has learned together with its own; none of the model of a stage with one task."""
-    models = models_of_stages(part(report.recipe, "stages"))
+    models = models_of_stages(stages_of_seeds(report.recipe))
     owner, own = models.get(stage, (stage, ""))
     return [task for name, task in models.values() if name == owner and task != own] if own else []
 

@@ -13,6 +13,7 @@ from distilnlp.checksums import CHECKSUMS, flaw, write_checksums
 from distilnlp.errors import RequestError
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.recipe.names import as_stage, checkpoint_step, is_stage_name
+from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.report.predictions import (
     Predictions,
     model_of,
@@ -25,8 +26,10 @@ from distilnlp.report.predictions import (
 from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
 from distilnlp.run.manifest import (
     MANIFEST,
+    TEACHER_CACHE,
     Manifest,
     clear_stage,
+    drop_answers,
     drop_checkpoints,
     read_manifest,
     stage_files,
@@ -216,6 +219,15 @@ class RunFolder:
         path = self.path / REPORT
         return read_report(path) if path.is_file() else None
 
+    def answers(self, name: str) -> Path:
+        """Where the answers of a stage's teacher are kept for the stages of all seeds, of which it is the first."""
+        return self.stage(name) / TEACHER_CACHE
+
+    def drop_answers(self, name: str) -> None:
+        """Delete them, where they are there: no stage is to come that would read them."""
+        if self.stage(name).is_dir():
+            drop_answers(self.stage(name))
+
     def drop_checkpoints(self, name: str, kept: Collection[int] = ()) -> None:
         """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them.
 
@@ -278,12 +290,16 @@ class RunFolder:
     def _refuse_other_recipe(self, recipe: Recipe, manifest: Manifest) -> None:
         """Refuse a recipe that would make of a stage that was begun something else than what is there."""
         old = self._old_recipe()
-        begun = [name for name in (old or {"stages": manifest.stages})["stages"] if self.stage(name).is_dir()]
-        if begun and old is None:
+        if old is None and any(self.stage(name).is_dir() for name in manifest.stages):
             raise RequestError(f"{self.path} has no {RECIPE}, so what its stages are is not known: {_WAY_OUT}")
-        if old is None or not begun:
+        if old is None:
             return
         new = recipe.to_dict()
+        # A seed that is added changes nothing of what is there.
+        old, new = ({**part, "stages": stages_of_seeds(part), "seeds": None} for part in (old, new))
+        begun = [name for name in old["stages"] if self.stage(name).is_dir()]
+        if not begun:
+            return
         gone = [name for name in begun if name not in new["stages"]]
         if gone:
             raise RequestError(f"{self.path} holds a run of another recipe, with a stage '{gone[0]}': {_WAY_OUT}")

@@ -20,9 +20,19 @@ from distilnlp.recipe.names import is_stage_name
 from distilnlp.report.history import HISTORY
 from distilnlp.whole_files import write_text
 
-__all__ = ["MANIFEST", "Manifest", "clear_stage", "drop_checkpoints", "read_manifest", "stage_files", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "TEACHER_CACHE",
+    "Manifest",
+    "clear_stage",
+    "drop_answers",
+    "drop_checkpoints",
+    "read_manifest",
+    "stage_files",
+    "write_manifest",
+]
 
-MANIFEST = "manifest.json"
+MANIFEST, TEACHER_CACHE = "manifest.json", "teacher-cache"
 VERSION = 1  # of the file and of the names below: another number where an older reader would delete too much or little
 
 _CHECKPOINT = r"checkpoint-\d+"
@@ -40,7 +50,7 @@ _FILE = re.compile(
         )
     )
 )
-_TREE = re.compile(rf"{_CHECKPOINT}|\.incomplete|\.adapter\.incomplete|teacher-cache")
+_TREE = re.compile(rf"{_CHECKPOINT}|\.incomplete|\.adapter\.incomplete|{TEACHER_CACHE}")
 _FOLDERS = {
     "adapter": re.compile(rf"{_FILE.pattern}|README\.md"),  # peft writes a card
     "runs": re.compile(r"events\.out\.tfevents\..*"),  # of tensorboard
@@ -124,6 +134,14 @@ def drop_checkpoints(stage: Path, kept: Collection[int] = ()) -> None:
     with _opened(stage) as folder:
         for entry in _entries(folder):
             if re.fullmatch(_CHECKPOINT, entry.name) and entry.name not in stay:
+                _delete_tree(folder, entry)
+
+
+def drop_answers(stage: Path) -> None:
+    """Delete the answers of a teacher in the folder of a stage. Raises RequestError as `clear_stage`."""
+    with _opened(stage) as folder:
+        for entry in _entries(folder):
+            if entry.name == TEACHER_CACHE:
                 _delete_tree(folder, entry)
 
 

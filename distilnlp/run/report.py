@@ -16,10 +16,12 @@ from distilnlp.losses.base import loss_class, loss_of_entry
 from distilnlp.models.loading import resolve_model
 from distilnlp.models.predictor import Predictor
 from distilnlp.progress import doing
+from distilnlp.recipe.seeds import models_by_seed
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
 from distilnlp.report.schema import Cost, Fidelity, Report, Retained, StageResult, to_json
+from distilnlp.report.seeds import over_seeds
 from distilnlp.run.environment import library_versions
 from distilnlp.run.evaluation import Answers, answer_of, combined_answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
@@ -65,7 +67,9 @@ def _report(plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: M
     for name in plan.stages:
         of_stage = {each: answers.predictions for each, answers in outside.items() if taught[each].name == name}
         folder.keep_teachers(name, of_stage)
-    costs = _costs(plan, task, folder, [name for name in rows if name not in no_model])
+    again = {name: stage.repeats for name, stage in plan.stages.items() if stage.repeats is not None}
+    costs = _costs(plan, task, folder, [name for name in rows if name not in no_model and name not in again])
+    seeds = {name: seed for name, (_, seed) in models_by_seed(recipe.to_dict()).items()}
     fidelities = _fidelities(plan, tasks, folder, outside, rows)
     report = Report(
         name=recipe.name,
@@ -78,16 +82,20 @@ def _report(plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: M
         text_columns=_text_columns(task),
         main_metric=task.main_metric,
         teacher=_start_of(plan, teacher, no_model),
-        stages=[
-            row.model_copy(
-                update={
-                    "cost": costs.get(name),
-                    "fidelity": fidelities.get(name),
-                    "retained": _retained(name, plan, tasks, folder),
-                }
-            )
-            for name, row in rows.items()
-        ],
+        stages=over_seeds(
+            [
+                row.model_copy(
+                    update={
+                        "cost": costs.get(again.get(name, name)),
+                        "fidelity": fidelities.get(name),
+                        "retained": _retained(name, plan, tasks, folder),
+                        "seed": seeds.get(name),
+                        "repeats": again.get(name),
+                    }
+                )
+                for name, row in rows.items()
+            ]
+        ),
         recipe=recipe.to_dict(),
         versions=library_versions(),
         sources=_sources(plan),

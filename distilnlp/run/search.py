@@ -142,6 +142,8 @@ def search_student(
     need_optuna()
     if trials < 1:
         raise RequestError(f"--trials {trials}: at least 1 is needed")
+    if recipe.seeds is not None:
+        raise RequestError("a search trains every student that it tries once, with seed: leave seeds out")
     if [*recipe.stages] != [STAGE]:
         others = ", ".join(name for name in recipe.stages if name != STAGE)
         raise RequestError(f"a search trains one stage, '{STAGE}', and the recipe has {others} too: leave that out")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from distilnlp.run.private import privacy_of
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
 from distilnlp.run.trackers import tracked_apart
+from distilnlp.teachers import CacheSettings
 from distilnlp.training.checkpoints import staged_files, whole_checkpoint
 from distilnlp.training.trainer import DistillationTrainer
 
@@ -108,7 +110,7 @@ def train_together(
         processing_class=models.tokenizer(first),
         max_length=stage.data.max_length,
         compute_metrics={task: _metrics_of(each) for task, each in own.items()},
-        cache=stage.cache,
+        cache=_cache(stage, folder),
         parts=models.parts(stage),
         size_power=stage.size_power,
     )
@@ -234,9 +236,19 @@ def _history(trainer: DistillationTrainer) -> History:
 
 
 def drop_unneeded(plan: Plan, folder: RunFolder) -> None:
-    """Delete the checkpoints of finished stages that no stage needs, or none needs any more."""
+    """Delete what no stage needs any more: checkpoints of finished stages, answers of teachers."""
     for name in filter(folder.is_finished, [*plan.together, *plan.stages]):
         folder.drop_checkpoints(name, plan.checkpoints_needed(name, folder.is_finished))
+    trained = {**plan.together, **{name: stage for name, stage in plan.stages.items() if stage.of is None}}
+    of_seeds = [stage for stage in trained.values() if stage.answers is not None]
+    to_come = {stage.answers for stage in of_seeds if not folder.is_finished(stage.name)}
+    for answers in {str(stage.answers) for stage in of_seeds} - to_come:
+        folder.drop_answers(answers)
+
+
+def _cache(stage: StagePlan, folder: RunFolder) -> CacheSettings:
+    """How the answers of a stage's teacher are kept: where the stages of all seeds read them, in one folder."""
+    return stage.cache if stage.answers is None else replace(stage.cache, folder=str(folder.answers(stage.answers)))
 
 
 def _shown(task: Task, answers: Answers) -> str:
@@ -262,7 +274,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         processing_class=models.tokenizer(stage.name),
         max_length=stage.data.max_length,
         compute_metrics=_metrics_of(task),
-        cache=stage.cache,
+        cache=_cache(stage, models.folder),
         parts=models.parts(stage),
         keep_checkpoints=stage.checkpoints,
     )

@@ -354,7 +354,8 @@ class DistillationTrainer(Trainer):
             self._cached = self._kept_answers()
             resumed = None if self._resumed is None else str(self._resumed)
             result = super().train(resumed, trial, ignore_keys_for_eval)
-            if trial is None:  # and not after a failure: what was answered serves the run that resumes
+            # And not after a failure: what was answered serves the run that resumes.
+            if trial is None and self.cache.folder is None:
                 drop_own_cache(self.args)
         finally:
             self._cached = self._resumed = None
