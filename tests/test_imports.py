@@ -37,7 +37,7 @@ ALLOWED = {
     "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
-    "html": {"whole_files", "yaml_text", "problems", "report"},
+    "html": {"analysis", "whole_files", "yaml_text", "problems", "report"},
     "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
     "training": {
         "label_names",
