@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError
@@ -19,6 +22,7 @@ from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Report
 from distilnlp.run.evaluation import digest_of, texts_of
 from distilnlp.run.folder import PAGE, RECIPE, RunFolder
+from distilnlp.run.likeness import SAMPLE, compare_layers
 from distilnlp.run.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -105,16 +109,37 @@ def _evidence(
 ) -> Evidence:
     predictions, owners = _predictions(folder, report)
     texts, missing = _texts(report, owners, tasks, why)
-    return Evidence(
+    teachers = _teachers(report, plan)
+    evidence = Evidence(
         report=report,
         predictions=predictions,
-        teachers=_teachers(report, plan),
+        teachers=teachers,
         histories=_histories(folder, report),
         texts=texts,
         label_names=_label_names(report, owners, tasks),
         environment=folder.environment(),
         missing=missing,
     )
+    return _with_similarity(evidence, folder, plan)
+
+
+def _with_similarity(evidence: Evidence, folder: RunFolder, plan: Plan | None) -> Evidence:
+    """The same with how alike the layers of the last student and its teacher are; or why that is not known."""
+    student = evidence.student
+    teacher = None if student is None else evidence.teachers.get(student.stage)
+    texts = None if student is None else evidence.texts.get(student.stage)
+    if student is None or teacher is None or texts is None:
+        return evidence
+    place = str(folder.stage(teacher)) if _is_stage(folder, teacher) else teacher
+    pooling = None if plan is None else plan.poolings.get(teacher)
+    examples = np.unique(evidence.predictions[student.stage].rows)[:SAMPLE]
+    try:
+        some = texts(examples.tolist())
+        names = (student.stage, teacher)
+        similarity = compare_layers(str(folder.stage(student.stage)), place, some, names, pooling)
+    except DistilError as error:
+        return replace(evidence, missing={**evidence.missing, "similarity": str(error).rstrip(".")})
+    return replace(evidence, similarity=similarity)
 
 
 def _histories(folder: RunFolder, report: Report) -> dict[str, History]:

@@ -3,8 +3,9 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
-from distilnlp.html import Evidence
+from distilnlp.html import Evidence, noise
 from distilnlp.html.noise import Difference, difference_of, score_intervals
 from tests.html.conftest import answers
 
@@ -40,3 +41,14 @@ def test_without_right_answers_there_is_no_interval(finished: Evidence):
     }
     (group,) = dataclasses.replace(finished, predictions=unknown).held_out
     assert score_intervals(group) == {}
+
+
+def test_of_very_many_answers_parts_are_compared_and_the_interval_is_as_wide(finished: Evidence, monkeypatch):
+    """Resampling millions of answers would take minutes."""
+    many = {name: answers(20_000, 0.1, 0) for name in finished.predictions}
+    (group,) = dataclasses.replace(finished, predictions=many).held_out
+    drawn = score_intervals(group)["teacher"]
+    monkeypatch.setattr(noise, "MOST_DECISIONS", 1000)
+    parts = score_intervals(group)["teacher"]
+    assert np.ptp(parts) == pytest.approx(np.ptp(drawn), rel=0.35)
+    assert np.mean(parts) == pytest.approx(np.mean(drawn), abs=0.002)

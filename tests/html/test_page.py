@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,9 +12,9 @@ from distilnlp.errors import RequestError
 from distilnlp.html import Evidence, drawing, render_page
 from distilnlp.html.page import write_page_file
 from distilnlp.problems import get_problem
-from distilnlp.report.predictions import Predictions
+from distilnlp.report.predictions import Predictions, read_predictions, write_predictions
 from distilnlp.report.schema import Report
-from tests.html.conftest import HOSTILE, NAMES, a_run, undrawn
+from tests.html.conftest import HOSTILE, NAMES, a_run, answers, undrawn
 from tests.problems.cases import CASES
 
 pytest.importorskip("matplotlib", reason="the page's pictures are drawn with it")
@@ -191,3 +192,15 @@ def object_array(values: list[object]) -> np.ndarray:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_held_out_rows_give_a_small_page_in_seconds(finished: Evidence, tmp_path):
+    """Of the answers in files, to the text of the page; seconds of the processor."""
+    for seed, name in enumerate(finished.predictions):
+        write_predictions(tmp_path / name, answers(100_000, 0.1 + 0.1 * seed, seed))
+    began = time.process_time()
+    read = {name: read_predictions(tmp_path / name) for name in finished.predictions}
+    page = render_page(dataclasses.replace(finished, predictions=read))
+    assert time.process_time() - began < 10
+    assert len(page.encode()) < 2_000_000
