@@ -19,6 +19,7 @@ from distilnlp.cli._options import (
     Stages,
     Training,
 )
+from distilnlp.cli._output import say
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -100,5 +101,5 @@ def start(
         return folder
     from distilnlp.run import run_recipe
 
-    run_recipe(plan, folder, fresh=options.fresh, stages=stages, say=typer.echo)
+    run_recipe(plan, folder, fresh=options.fresh, stages=stages, say=say)
     return folder

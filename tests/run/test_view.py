@@ -18,13 +18,13 @@ from distilnlp.run.view import VARIABLE, LiveView, NotebookView, PlainView, view
 ROOT = Path(__file__).parents[2]
 ESCAPE = "\x1b"
 RUN = """
-    import logging, sys, time
-    import typer
+    import sys, time
+    from distilnlp.cli._output import say
     from distilnlp.progress import doing, watcher
     from distilnlp.run.view import viewing
 
     with viewing():
-        typer.echo("task mrpc, precision fp32")
+        say("task mrpc, precision fp32")
         watcher().show(lambda: ["student: step 3 of 9 (33 %), 4 s left, 1,234 tokens/s", "  loss 0.5 = a 0.2 + b 0.3"])
         watcher().tell("student: step 3 of 9 (33 %)")
         with doing("tokenising 10 examples", 10) as advance:
@@ -32,7 +32,9 @@ RUN = """
             time.sleep(0.4)
             print("a warning of " + 200 * "x", file=sys.stderr)
             time.sleep(0.4)
-    typer.echo("run runs/mrpc")
+            say("teacher: accuracy 0.5")
+            time.sleep(0.4)
+    say("run runs/mrpc")
 """
 
 
@@ -90,12 +92,12 @@ def test_a_terminal_has_one_view_and_is_left_as_if_there_had_been_none() -> None
     assert "loss 0.5 = a 0.2 + b 0.3" in seen
     assert "tokenising 10 examples: 50%" in seen
     left = "\n".join(line for line in left_on(seen) if line)
-    assert left == f"task mrpc, precision fp32\na warning of {200 * 'x'}\nrun runs/mrpc"
+    assert left == f"task mrpc, precision fp32\na warning of {200 * 'x'}\nteacher: accuracy 0.5\nrun runs/mrpc"
 
 
 def test_what_is_piped_has_no_sign_of_the_view_and_all_of_the_log() -> None:
     seen, out = on_a_terminal(RUN, piped=True)
-    assert out == "task mrpc, precision fp32\nrun runs/mrpc\n"
+    assert out == "task mrpc, precision fp32\nteacher: accuracy 0.5\nrun runs/mrpc\n"
     assert "4 s left" in seen  # the standard error is still a terminal
 
 
