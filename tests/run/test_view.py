@@ -29,11 +29,11 @@ RUN = """
         watcher().tell("student: step 3 of 9 (33 %)")
         with doing("tokenising 10 examples", 10) as advance:
             advance(5)
-            time.sleep(0.4)
+            time.sleep(0.7)
             print("a warning of " + 200 * "x", file=sys.stderr)
-            time.sleep(0.4)
+            time.sleep(0.7)
             say("teacher: accuracy 0.5")
-            time.sleep(0.4)
+            time.sleep(0.7)
     say("run runs/mrpc")
 """
 
