@@ -72,6 +72,7 @@ ALLOWED = {
     | {"report", "analysis", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "cli": {
         "citation",
+        "yaml_text",
         "hub_token",
         "whole_files",
         "problems",
