@@ -1,5 +1,6 @@
 """What is being done just now, told to whoever shows it; with nobody there, a bar on a terminal where it has parts."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,6 @@ from typing import Any, Protocol
 from tqdm.auto import tqdm
 
 __all__ = ["Watcher", "doing", "is_watched", "watched_by", "watcher"]
-
 
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
@@ -39,8 +39,9 @@ class _Bars:
         self.bars: list[Any] = []
 
     def begin(self, what: str, total: int | None) -> None:
-        # None: where there is no terminal; of several processes the first one speaks.
-        hidden = True if total is None or os.environ.get("LOCAL_RANK", "0") != "0" else None
+        # None: only on a terminal. Of several processes the first one speaks, and of others whoever has started them.
+        first = os.environ.get("LOCAL_RANK", "0") == "0" and multiprocessing.parent_process() is None
+        hidden = None if total is not None and first else True
         self.bars.append(tqdm(total=total, desc=what, leave=False, delay=1, disable=hidden, bar_format=_FORMAT))
 
     def advance(self, parts: int) -> None:

@@ -74,6 +74,7 @@ ALLOWED = {
     | {"report", "analysis", "html", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "cli": {
         "citation",
+        "yaml_text",
         "hub_token",
         "whole_files",
         "problems",

@@ -20,6 +20,7 @@ from distilnlp.cli._options import (
     Stages,
     Training,
 )
+from distilnlp.cli._output import say
 from distilnlp.cli._recipes import recipe_with_seeds
 
 if TYPE_CHECKING:
@@ -101,5 +102,5 @@ def start(
         return folder
     from distilnlp.run import run_recipe
 
-    run_recipe(plan, folder, fresh=options.fresh, stages=stages, say=typer.echo)
+    run_recipe(plan, folder, fresh=options.fresh, stages=stages, say=say)
     return folder

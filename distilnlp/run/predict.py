@@ -190,7 +190,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], *, all_scor
 
     With ``all_scores`` it is a file to distil from: the probability of every class in ``probabilities`` of a
     ``.jsonl`` file, in a column ``prob_<label>`` each of a ``.csv`` file; and what the model decided is a
-    ``prediction``, as a ``label`` would be learned from as if somebody had labelled the texts.
+    ``predicted``, as a ``label`` would be learned from as if somebody had labelled the texts.
 
     Texts that were put in order have a ``rank``, and the score as their ``label``.
 
@@ -200,7 +200,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], *, all_scor
     """
     pair = len(predictions[0].texts) == 2
     names = ["text", "text_pair"] if pair else ["text"]
-    decided = "prediction" if all_scores else "label"
+    decided = "predicted" if all_scores else "label"
     if path.suffix == ".jsonl":
         rows = [
             {

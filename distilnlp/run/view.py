@@ -126,7 +126,7 @@ class _View(Watcher):
 
 
 class LiveView(_View):
-    """A few lines at the bottom of a terminal, drawn anew four times a second, and gone at the end.
+    """A few lines at the bottom of a terminal, drawn anew twice a second, and gone at the end.
 
     What is printed meanwhile stands above them, whole; a stream that leads elsewhere is left alone.
     """
@@ -139,6 +139,7 @@ class LiveView(_View):
             get_renderable=self._render,
             console=self._console,
             transient=True,
+            refresh_per_second=2,  # models may be timed meanwhile
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=True,
         )

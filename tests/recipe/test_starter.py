@@ -39,10 +39,6 @@ def test_the_recipe_to_start_from_runs_for_every_kind_of_task(
     capsys.readouterr()
     assert main(["run", str(path), "--plan"]) == 0, capsys.readouterr().err
     assert "student" in capsys.readouterr().out
-    assert main(["run", str(path), "--dry-run"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out) == recipe.to_dict()
-    assert main(words) == 2
-    assert "is there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -62,6 +58,19 @@ def test_the_data_tell_the_kind_of_task(
     assert main(["init", str(data), "-o", str(path)]) == 0, capsys.readouterr().err
     assert kind in capsys.readouterr().out
     assert load_recipe(path).data.task == str(data)
+
+
+def test_the_recipe_to_start_from_says_what_it_is_and_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.yaml"
+    words = ["init", "mrpc", "-o", str(path)]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["run", str(path), "--dry-run"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == load_recipe(path).to_dict()
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
 
 
 def test_the_comments_say_what_is_there_and_what_could_be(tmp_path: Path) -> None:

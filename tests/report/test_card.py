@@ -98,9 +98,7 @@ def test_the_hub_gets_the_score_of_a_whole_split_in_its_own_form():
     assert entry.notes == "f1 on the split validation, measured by distilnlp"
 
 
-@pytest.mark.parametrize(
-    "changes", [{"eval_split": None}, {"dataset_id": None}, {"task": None}, {"main_metric": "no"}]
-)
+@pytest.mark.parametrize("changes", [{"eval_split": None}, {"dataset_id": None}, {"task": None}])
 def test_a_score_of_anything_else_is_no_result_of_a_benchmark(changes):
     assert eval_results_file(Report.model_validate(changed(**changes)), "student") is None
 

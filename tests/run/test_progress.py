@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Noted, Path, Dist
 
 def test_a_stage_is_seen_with_all_that_is_known_of_it(trained: tuple[Noted, Path, DistillationTrainer]) -> None:
     noted, _, trainer = trained
-    first, *below = next(lines for lines in noted.seen if "step 10 of" in lines[0])
+    first, *below = next(lines for lines in noted.seen if lines and "step 10 of" in lines[0])
     assert first.startswith("student: step 10 of 12 (83 %), ")
     assert " s left" in first
     assert first.endswith(" tokens/s")

@@ -18,21 +18,23 @@ from distilnlp.run.view import VARIABLE, LiveView, NotebookView, PlainView, view
 ROOT = Path(__file__).parents[2]
 ESCAPE = "\x1b"
 RUN = """
-    import logging, sys, time
-    import typer
+    import sys, time
+    from distilnlp.cli._output import say
     from distilnlp.progress import doing, watcher
     from distilnlp.run.view import viewing
 
     with viewing():
-        typer.echo("task mrpc, precision fp32")
+        say("task mrpc, precision fp32")
         watcher().show(lambda: ["student: step 3 of 9 (33 %), 4 s left, 1,234 tokens/s", "  loss 0.5 = a 0.2 + b 0.3"])
         watcher().tell("student: step 3 of 9 (33 %)")
         with doing("tokenising 10 examples", 10) as advance:
             advance(5)
-            time.sleep(0.4)
+            time.sleep(0.7)
             print("a warning of " + 200 * "x", file=sys.stderr)
-            time.sleep(0.4)
-    typer.echo("run runs/mrpc")
+            time.sleep(0.7)
+            say("teacher: accuracy 0.5")
+            time.sleep(0.7)
+    say("run runs/mrpc")
 """
 
 
@@ -90,24 +92,47 @@ def test_a_terminal_has_one_view_and_is_left_as_if_there_had_been_none() -> None
     assert "loss 0.5 = a 0.2 + b 0.3" in seen
     assert "tokenising 10 examples: 50%" in seen
     left = "\n".join(line for line in left_on(seen) if line)
-    assert left == f"task mrpc, precision fp32\na warning of {200 * 'x'}\nrun runs/mrpc"
+    assert left == f"task mrpc, precision fp32\na warning of {200 * 'x'}\nteacher: accuracy 0.5\nrun runs/mrpc"
 
 
 def test_what_is_piped_has_no_sign_of_the_view_and_all_of_the_log() -> None:
     seen, out = on_a_terminal(RUN, piped=True)
-    assert out == "task mrpc, precision fp32\nrun runs/mrpc\n"
+    assert out == "task mrpc, precision fp32\nteacher: accuracy 0.5\nrun runs/mrpc\n"
     assert "4 s left" in seen  # the standard error is still a terminal
 
 
-@pytest.mark.parametrize(
-    ("variables", "told"),
-    [({"CI": "true"}, True), ({"TERM": "dumb"}, True), ({VARIABLE: "plain"}, True), ({VARIABLE: "off"}, False)],
-)
-def test_lines_alone_where_nobody_looks_or_wants_to(variables: dict[str, str], told: bool) -> None:
-    seen, _ = on_a_terminal(RUN, piped=False, **variables)
+def test_lines_alone_where_a_ci_has_a_terminal() -> None:
+    seen, _ = on_a_terminal(RUN, piped=False, CI="true")
     assert ESCAPE not in seen
-    assert ("student: step 3 of 9 (33 %)" in seen) == told
+    assert "student: step 3 of 9 (33 %)" in seen
     assert "tokens/s" not in seen
+
+
+@pytest.mark.parametrize(
+    ("variables", "terminal", "chosen"),
+    [
+        ({}, True, LiveView),
+        ({}, False, PlainView),
+        ({"CI": "true"}, True, PlainView),
+        ({"TERM": "dumb"}, True, PlainView),
+        ({VARIABLE: "plain"}, True, PlainView),
+        ({VARIABLE: "off"}, True, None),
+        ({VARIABLE: ""}, False, PlainView),
+    ],
+)
+def test_who_looks_and_what_is_wanted_decide_what_is_shown(
+    variables: dict[str, str], terminal: bool, chosen: type | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    monkeypatch.setattr("sys.stderr", Stream())
+    for name, value in {"CI": "", "TERM": "xterm", VARIABLE: "auto", **variables}.items():
+        monkeypatch.setenv(name, value)
+    before = watcher()
+    with viewing():
+        assert watcher() is before if chosen is None else type(watcher()) is chosen
 
 
 def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,3 +235,9 @@ def test_a_view_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -
     with view._console.capture() as capture:
         view._console.print(view._render())
     assert capture.get() == f"{39 * 'y'}\u2026\n"
+
+
+def test_outside_of_a_run_nothing_is_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with doing("answering 4 texts", 4) as advance, doing("tokenising"):
+        advance(4)
+    assert capsys.readouterr() == ("", "")
