@@ -19,7 +19,7 @@ from distilnlp.run.search import Goal, search_student
 from tests.killing import largest_difference
 from tests.run.conftest import recipe_values
 
-FIRST = ["teacher", "control", "student"]
+FIRST, WEIGHTS = ["teacher", "control", "student"], "model.safetensors"
 
 
 def run(values: dict[str, Any], folder: Path, **settings: Any) -> list[str]:
@@ -42,55 +42,63 @@ def one(tmp_path_factory, start_weights, csv_file) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory, one, start_weights, csv_file) -> tuple[Path, list[str]]:
-    """The same gone on with the seeds 42 and 43, and what was said."""
-    folder = shutil.copytree(one, tmp_path_factory.mktemp("runs") / "two")
-    return folder, run(recipe_values(start_weights, csv_file) | {"seeds": 2}, folder)
+def three(tmp_path_factory, one, start_weights, csv_file) -> tuple[Path, list[str], list[str]]:
+    """The same gone on with the seeds 42, 43 and 44; what was said, and what was logged."""
+    folder = shutil.copytree(one, tmp_path_factory.mktemp("runs") / "three")
+    logged: list[str] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: logged.append(record.getMessage())
+    logger = logging.getLogger("distilnlp")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        said = run(recipe_values(start_weights, csv_file) | {"seeds": 3}, folder)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    return folder, said, logged
 
 
-def test_a_finished_run_goes_on_with_another_seed(one, two):
-    folder, said = two
-    assert trained(said) == ["control-seed-43", "student-seed-43"]
+def test_seeds_that_are_added_to_a_finished_run_are_all_that_is_trained(one, three):
+    folder, said, _ = three
+    assert trained(said) == ["control-seed-43", "student-seed-43", "control-seed-44", "student-seed-44"]
     for name in FIRST:
-        assert largest_difference(one / name, folder / name) == 0
-    assert largest_difference(folder / "student", folder / "student-seed-43") > 0
-    assert not list(folder.glob("*/teacher-cache"))
+        assert largest_difference(one / name / WEIGHTS, folder / name / WEIGHTS) == 0
+    assert largest_difference(folder / "student" / WEIGHTS, folder / "student-seed-43" / WEIGHTS) > 0
 
 
-def test_the_report_has_every_model_and_costs_of_the_first(two):
-    report = read_report(two[0] / "report.json")
+def test_the_teacher_answers_once_for_all_seeds(three):
+    folder, _, logged = three
+    kept = [line for line in logged if "keeping the teacher's answers" in line]
+    read = [line for line in logged if "the teacher's answers are read from" in line]
+    assert len(kept) == len(read) == 1
+    assert not list(folder.glob("*/teacher-cache")), "nobody is left who would read them"
+
+
+def test_the_report_has_every_model_and_costs_of_the_first(three):
+    report = read_report(three[0] / "report.json")
     assert [(row.stage, row.role, row.seed, row.repeats) for row in report.stages] == [
         ("teacher", "teacher", None, None),
         ("control", "control", 42, None),
         ("student", "student", 42, None),
         ("control-seed-43", "control", 43, "control"),
         ("student-seed-43", "student", 43, "student"),
+        ("control-seed-44", "control", 44, "control"),
+        ("student-seed-44", "student", 44, "student"),
     ]
     found = report.stage("student").over_seeds
     assert found.scores == [report.stage(name).score for name in found.stages]
     assert found.gain.interval[0] <= found.gain.mean <= found.gain.interval[1]
     assert report.stage("student-seed-43").cost == report.stage("student").cost
     assert report.stage("student-seed-43").fidelity is not None
-    assert report.recipe["seeds"] == [42, 43] and [*report.recipe["stages"]] == FIRST
-    said = "\n".join(two[1])
-    assert "student   " in said and "±" in said and "student: 2 seeds: accuracy" in " ".join(said.split())
+    assert report.recipe["seeds"] == [42, 43, 44] and [*report.recipe["stages"]] == FIRST
+    said = " ".join("\n".join(three[1]).split())
+    assert "±" in said and "student: 3 seeds: accuracy" in said
 
 
-def test_a_seed_that_is_added_is_the_only_one_that_is_trained(two, values, tmp_path, caplog):
-    """And its teacher answers once for all that are."""
-    folder = shutil.copytree(two[0], tmp_path / "run")
-    with caplog.at_level(logging.INFO, "distilnlp"):
-        said = run(values | {"seeds": 4}, folder)
-    assert trained(said) == ["control-seed-44", "student-seed-44", "control-seed-45", "student-seed-45"]
-    answered = [line for line in caplog.messages if "keeping the teacher's answers" in line]
-    read = [line for line in caplog.messages if "the teacher's answers are read from" in line]
-    assert len(answered) == len(read) == 1
-    assert not list(folder.glob("*/teacher-cache"))
-    assert trained(run(values | {"seeds": 4}, folder)) == []
-
-
-def test_a_run_that_breaks_off_in_a_seed_goes_on_to_the_same_weights(two, values, tmp_path, monkeypatch):
-    folder = shutil.copytree(two[0], tmp_path / "run")
+def test_a_run_that_breaks_off_in_a_seed_goes_on_to_the_same_weights(three, values, tmp_path, monkeypatch):
+    folder = shutil.copytree(three[0], tmp_path / "run")
     shutil.rmtree(folder / "student-seed-43")
     step_end = StageProgress.on_step_end
 
@@ -102,33 +110,34 @@ def test_a_run_that_breaks_off_in_a_seed_goes_on_to_the_same_weights(two, values
     with monkeypatch.context() as patch:
         patch.setattr(StageProgress, "on_step_end", break_at_5)
         with pytest.raises(KeyboardInterrupt):
-            run(values | {"seeds": 2}, folder)
+            run(values | {"seeds": 3}, folder)
     assert (folder / "student" / "teacher-cache").is_dir(), "it serves the run that goes on"
-    said = run(values | {"seeds": 2}, folder)
+    said = run(values | {"seeds": 3}, folder)
     assert trained(said) == ["student-seed-43"] and any("from checkpoint-4" in line for line in said)
-    assert largest_difference(folder / "student-seed-43", two[0] / "student-seed-43") == 0
+    broken, whole = (each / "student-seed-43" / WEIGHTS for each in (folder, three[0]))
+    assert largest_difference(broken, whole) == 0
     assert not (folder / "student" / "teacher-cache").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [42]}, "another recipe, with a stage 'control-seed-43'"),
-        ({"seeds": [43, 42]}, "stages.control.training.seed is now 43 and was not set"),
-        ({"seeds": [42, 43], "seed": 7}, "other settings: seed is now 7 and was 42"),
+        ({"seeds": [42, 44]}, "another recipe, with a stage 'control-seed-43'"),
+        ({"seeds": [41, 43, 44]}, "stages.control.training.seed is now 41 and was not set"),
+        ({"seeds": [42, 43, 44], "seed": 7}, "other settings: seed is now 7 and was 42"),
     ],
 )
-def test_other_seeds_than_those_that_are_there_are_refused(two, values, tmp_path, changes, message):
-    folder = shutil.copytree(two[0], tmp_path / "run")
+def test_other_seeds_than_those_that_are_there_are_refused(three, values, tmp_path, changes, message):
+    folder = shutil.copytree(three[0], tmp_path / "run")
     with pytest.raises(RequestError, match=message):
         run(values | changes, folder)
-    assert (folder / "student-seed-43" / "model.safetensors").is_file()
+    assert (folder / "student-seed-43" / WEIGHTS).is_file()
 
 
-def test_the_model_of_the_first_seed_is_pushed_unless_another_is_named(two):
-    folder = two[0]
-    assert files_to_push(folder)["model.safetensors"].parent == folder / "student"
-    assert files_to_push(folder, "student-seed-43")["model.safetensors"].parent == folder / "student-seed-43"
+def test_the_model_of_the_first_seed_is_pushed_unless_another_is_named(three):
+    folder = three[0]
+    assert files_to_push(folder)[WEIGHTS].parent == folder / "student"
+    assert files_to_push(folder, "student-seed-43")[WEIGHTS].parent == folder / "student-seed-43"
 
 
 def test_each_seed_has_its_own_role_and_chain(values):
@@ -171,7 +180,7 @@ def test_a_search_and_votes_that_are_private_take_no_seeds(values, tmp_path):
     }
     made = make_recipe(values | {"seeds": 2, "stages": alone}, name="films")
     with pytest.raises(RequestError, match="a search trains every student that it tries once"):
-        search_student(made, tmp_path, Goal(), trials=1, fresh=False, say=print)
+        search_student(made, tmp_path, Goal(keep=0.9), trials=1, fresh=False, say=print)
     teacher = values["stages"]["teacher"]
     votes = {"kind": "ensemble", "of": ["a", "b"], "combine": "noisy_vote", "sigma": 1.0}
     stages = {name: {**teacher, "data": {"shard": [place, 3]}} for place, name in ((1, "a"), (2, "b"))}
