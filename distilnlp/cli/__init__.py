@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from distilnlp.cli import (
+    analyse,
     compare,
     convert,
     distill,
@@ -77,6 +78,7 @@ for _module in (
     evaluate,
     predict,
     report,
+    analyse,
     compare,
     push,
     convert,

@@ -12,13 +12,13 @@ from distilnlp.html.blocks import Block, Cell, LeftOut, Paragraph, Picture, Sect
 from distilnlp.html.drawing import INK, figure, style, to_svg
 from distilnlp.html.evidence import Answered, Evidence, HeldOut
 
-__all__ = ["calibration_section"]
+__all__ = ["Calibrated", "calibrated", "calibration_section"]
 
 MOST_DECISIONS = 600_000  # of more as many are drawn
 
 
 @dataclass(frozen=True)
-class _Found:
+class Calibrated:
     """Of a model: as it is, the temperature that fits it best, and as it is then."""
 
     stage: str
@@ -31,7 +31,7 @@ def calibration_section(evidence: Evidence) -> Section | LeftOut:
     """Of each model whose answers have probabilities, and whose right answers are known."""
     blocks: list[Block] = []
     for number, group in enumerate(evidence.held_out):
-        found = [each for each in map(_calibration, group.answered) if each is not None]
+        found = [each for each in map(calibrated, group.answered) if each is not None]
         if found:
             blocks += [_draw(group, found, f"calibration-{number}"), _table(group, found)]
     if not blocks:
@@ -46,7 +46,12 @@ _CALIBRATION = (
 )
 
 
-def _calibration(answered: Answered) -> _Found | None:
+def calibrated(answered: Answered) -> Calibrated | None:
+    """How a model's probabilities are, and with the temperature that fits them; None where it has none, or no labels.
+
+    Args:
+        answered: the model's answers; of very many decisions some are drawn.
+    """
     problem, predictions = answered.row.problem, answered.predictions
     labels, logits = predictions.labels, predictions.logits.astype(np.float64)
     if not problem.named_labels or not (problem.exclusive_classes or problem.several_labels):
@@ -64,10 +69,10 @@ def _calibration(answered: Answered) -> _Found | None:
         return None
     temperature = best_temperature(logits, labels)
     now, mended = (calibration_of(logits, labels, temperature=each) for each in (1.0, temperature))
-    return _Found(answered.row.stage, now, temperature, mended)
+    return Calibrated(answered.row.stage, now, temperature, mended)
 
 
-def _draw(group: HeldOut, found: Sequence[_Found], name: str) -> Picture:
+def _draw(group: HeldOut, found: Sequence[Calibrated], name: str) -> Picture:
     with figure(5.2, 4.0) as (drawn, (axis,)):
         axis.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=":")
         for place, each in enumerate(found):
@@ -91,7 +96,7 @@ def _tendency(found: Calibration) -> str:
     return "too sure" if over > 0 else "not sure enough"
 
 
-def _table(group: HeldOut, found: Sequence[_Found]) -> Table:
+def _table(group: HeldOut, found: Sequence[Calibrated]) -> Table:
     rows = [
         [
             Cell(each.stage, foreign=True),

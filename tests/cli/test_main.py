@@ -24,6 +24,8 @@ COMMANDS = (
         "export",
         "search",
         "predict",
+        "report",
+        "analyse",
         "generate",
         "label",
         "compare",
