@@ -76,7 +76,7 @@ def _draw(group: HeldOut, found: Sequence[_Found], name: str) -> Picture:
             sizes = np.array([one.count for one in bins]) / each.now.decisions
             at = [one.confidence for one in bins], [one.accuracy for one in bins]
             axis.plot(*at, label=each.stage, **look)
-            axis.scatter(*at, s=20 + 240 * sizes, color=str(look["color"]), alpha=0.35, linewidths=0)
+            axis.scatter(*at, s=20 + 240 * sizes, color=look["color"], alpha=0.35, linewidths=0)
         axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="probability of the answer", ylabel="share that is right")
         drawn.legend(loc="outside lower center", ncols=4)
         svg = to_svg(drawn, name)

@@ -53,7 +53,7 @@ def need_drawing() -> None:
         raise RequestError(f"the report needs matplotlib, which is not installed: {HOW_TO_DRAW}")
 
 
-def style(place: int) -> dict[str, object]:
+def style(place: int) -> dict[str, Any]:
     """Colour, dash and mark of a line by its place, so that lines differ without colours too."""
     return {
         "color": SERIES[place % len(SERIES)],
