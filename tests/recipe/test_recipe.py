@@ -149,7 +149,7 @@ def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
         ("data.max_length='128'", "data.max_length is '128': should be a valid integer"),
         ("data.max_length=true", "should be a valid integer"),
         ("data.max_length=1", "greater than or equal to 3"),
-        ("seeds=1", "unknown key 'seeds': did you mean 'seed'?"),
+        ("precisio=fp32", "unknown key 'precisio': did you mean 'precision'?"),
         ("stages.student.objectiv=1", "unknown key 'objectiv' in stages.student: did you mean 'objective'?"),
         ("stages.student.student.layer=2", "unknown key 'layer' in stages.student.student: did you mean 'layers'?"),
         ("stages.student.student.layers=two", "stages.student.student.layers is 'two'"),
