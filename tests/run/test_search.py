@@ -1,17 +1,19 @@
 """A search: what it refuses before anything is trained, what it tries, how it goes on, and what it leaves."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from distilnlp.cli import main
-from distilnlp.errors import RequestError
 from distilnlp.recipe import load_recipe
-from distilnlp.run import search
-from distilnlp.run.search import Goal, _rungs
-from distilnlp.run.served import Served
+from distilnlp.run import search, search_students
+from distilnlp.run.search_records import Spent, Training
+from distilnlp.run.search_students import Students, training_lengths
 from tests.run.conftest import csv_file
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -31,7 +33,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_can_export", lambda: False)
+    monkeypatch.setattr(search_students, "_can_export", lambda: False)
 
 
 def searched(csv_file: str, teacher: str, output: Path, *options: str) -> int:
@@ -47,6 +49,8 @@ def searched(csv_file: str, teacher: str, output: Path, *options: str) -> int:
         (["--keep", "0.9", "--max-ms", "0"], "--max-ms 0: a number above 0 is needed"),
         (["--keep", "0.9", "--speedup", "-2"], "--speedup -2"),
         (["--keep", "0.9", "--max-mb", "inf"], "--max-mb inf"),
+        (["--keep", "0.9", "--minutes", "0"], "--minutes 0: a number above 0 is needed"),
+        (["--keep", "0.9", "--processor-minutes", "nan"], "--processor-minutes nan: a number above 0 is needed"),
     ],
 )
 def test_a_goal_that_is_none_is_refused(options, said, csv_file, tmp_path, capsys):
@@ -80,38 +84,55 @@ def test_a_folder_of_something_else_is_left_alone(csv_file, teacher, tmp_path, c
 def test_a_budget_that_no_student_meets_is_refused_by_measuring_and_nothing_is_trained(
     csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
 ):
-    monkeypatch.setattr(search, "train_stage", lambda *_: pytest.fail("a student is trained"))
+    monkeypatch.setattr(Students, "train", lambda *_: pytest.fail("a student is trained"))
 
-    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--speedup", "1000") == 2
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--speedup", "10000") == 2
 
     said = capsys.readouterr().err
-    assert "--speedup cannot be met by any student: the nearest (1 layer" in said
+    assert "--speedup cannot be met by any student: the nearest (static" in said
     assert "times as fast as the teacher) and 0.0" in said
 
 
-def test_a_search_tries_students_trains_the_one_and_goes_on(csv_file, teacher, tmp_path, capsys, no_export):
-    place = tmp_path / "s"
+def held(place: Path) -> dict[str, Any]:
+    return json.loads((place / "search.json").read_text())
 
-    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
 
-    said = capsys.readouterr().out
-    held = json.loads((place / "search.json").read_text())
-    chosen = next(row for row in held["tried"] if row["chosen"])
-    assert len(held["tried"]) == 2
-    assert chosen["mb"] <= 0.09
-    assert chosen["share"] >= 0.5
-    assert chosen["mb"] == min(row["mb"] for row in held["tried"] if row["share"] >= 0.5)
-    assert f"found  {chosen['student']}: " in said
-    assert (place / "run" / "student" / "model.safetensors").is_file()
-    assert load_recipe(place / "recipe.yaml").to_dict() == load_recipe(place / "run" / "recipe.yaml").to_dict()
-    assert not [*(place / "trials").iterdir()]  # the weights of trials are not kept
-    assert any((place / "teacher-answers").iterdir())
+@pytest.fixture(scope="module")
+def found(csv_file, teacher, tmp_path_factory) -> Path:
+    """The folder of a search that has found a student."""
+    place = tmp_path_factory.mktemp("search") / "s"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_students, "_can_export", lambda: False)
+        assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "3") == 0
+    return place
 
-    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
-    again = json.loads((place / "search.json").read_text())
-    assert [row["score"] for row in again["tried"]] == [row["score"] for row in held["tried"]]
 
-    assert searched(csv_file, teacher, place, "--keep", "0.6", "--trials", "2") == 2
+def test_a_search_ends_with_the_smallest_student_that_keeps_the_share_as_a_run(found):
+    front = held(found)
+    chosen = next(row for row in front["tried"] if row["chosen"])
+
+    assert len(front["tried"]) == 3
+    assert chosen["mb"] == min(row["mb"] for row in front["tried"] if row["share"] >= 0.5) <= 0.09
+    assert front["outcome"].startswith(f"found {chosen['student']}: ")
+    assert front["processor_minutes"] > 0
+    assert (found / "run" / "student" / "model.safetensors").is_file()
+    assert load_recipe(found / "recipe.yaml").to_dict() == load_recipe(found / "run" / "recipe.yaml").to_dict()
+    assert not (found / "trials").exists()  # the weights of trials are not kept
+    assert any((found / "teacher-answers").iterdir())
+
+
+def test_what_a_search_knows_is_not_found_out_again(found, csv_file, teacher, monkeypatch, capsys, no_export):
+    before = held(found)
+    for name in ("train", "served", "teacher"):
+        monkeypatch.setattr(Students, name, lambda *_, name=name: pytest.fail(f"{name} again"))
+
+    assert searched(csv_file, teacher, found, "--keep", "0.5", "--max-mb", "0.09", "--trials", "3") == 0
+    assert held(found)["tried"] == before["tried"]
+    assert "found  " in capsys.readouterr().out
+
+
+def test_a_search_with_another_goal_needs_another_folder(found, csv_file, teacher, capsys, no_export):
+    assert searched(csv_file, teacher, found, "--keep", "0.6") == 2
     assert "holds a search with another goal" in capsys.readouterr().err
 
 
@@ -132,33 +153,79 @@ def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, te
 def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
     csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
 ):
-    monkeypatch.setattr(search._Search, "_share", lambda *_: 0.2)
-    monkeypatch.setattr(search, "_rungs", lambda steps: [2, steps])
+    """All that are tried are trained in full before that is said."""
+    monkeypatch.setattr(Students, "share", lambda *_: 0.2)
+    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
     monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
 
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1") == 1
 
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
+    assert "training 2 layers uniform, states in full" in out
+    assert "2 layers uniform, states: keeps 20.0% after its training in full" in out
     assert "no student of 1 met --keep 1: the nearest (2 layers" in said
-    assert "keeps 20.0% after 2 steps" in said
+    assert "keeps 20.0% after 12 steps" in said
+    assert held(tmp_path / "s")["outcome"] in said
     assert load_recipe(tmp_path / "s" / "recipe.yaml").stages["student"].student.layers == 2
     assert not (tmp_path / "s" / "run").exists()
 
 
+def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(
+    csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
+):
+    """After a short training all keep enough; in full a student of one layer does not."""
+    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+    trained = Students.train
+
+    def train(self, space, candidate, steps):
+        found = trained(self, space, candidate, steps)
+        score = 0.01 if candidate.is_static and steps > 2 else 1.0
+        return replace(found, score=score, plain=score)
+
+    monkeypatch.setattr(Students, "train", train)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.9", "--trials", "3") == 0
+
+    out = capsys.readouterr().out
+    assert "training static in full\nstatic: keeps 2.0% after its training in full\ntraining " in out
+    tried = held(tmp_path / "s")["tried"]
+    assert [bool(row["failed"]) for row in tried if row["candidate"]["layers"] == 0] == [True]
+    assert next(row for row in tried if row["chosen"])["candidate"]["layers"] > 0
+
+
+def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, no_export, monkeypatch):
+    """The first is, as nobody knows how long it takes; the second would not leave the time for one in full."""
+    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
+
+    def train(self, space, candidate, steps):
+        assert steps == 2, "a training in full is begun"
+        return Training(candidate, steps, 1.0, 1.0, Spent(steps * 3600, 0))
+
+    monkeypatch.setattr(Students, "train", train)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--trials", "4", "--minutes", "30") == 1
+
+    out, said = capsys.readouterr()
+    assert "no time for a training of 12 steps, which would take 720.0 min" in out
+    assert "no time was left to train another in full: more --minutes go on from here" in said
+
+
+@pytest.mark.slow
+def test_two_processes_try_students_of_one_search_and_none_twice(csv_file, teacher, tmp_path, capfd):
+    place = tmp_path / "s"
+
+    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.2", "--trials", "4", "--jobs", "2") == 0
+
+    said = capfd.readouterr().out
+    tried = held(place)["tried"]
+    assert len({json.dumps(row["candidate"]) for row in tried}) == len(tried) >= 4
+    trainings = re.findall(r"^\d+: (.*?): .* after (\d+) steps", said, re.M)
+    assert len(trainings) == len({*trainings})
+
+
 def test_trainings_grow_by_threes_up_to_the_full_one():
-    assert _rungs(160) == [17, 51, 160]
-    assert _rungs(90) == [10, 30, 90]
-    assert _rungs(29) == [29]
-    assert _rungs(1) == [1]
-
-
-def test_a_goal_says_by_how_much_a_student_is_over_it():
-    goal = Goal(0.9, max_ms=2, speedup=10, max_mb=20)
-
-    assert goal.over(Served(ms=1, mb=10, teacher_ms=20)) == {}
-    assert goal.over(Served(ms=4, mb=10, teacher_ms=20)) == {"--max-ms": 2.0, "--speedup": 2.0}
-    assert goal.words() == "--keep 0.9 --max-ms 2 --speedup 10 --max-mb 20"
-    assert not goal.by_size
-    assert Goal(0.9, max_mb=1).by_size
-    with pytest.raises(RequestError, match="--max-ms"):
-        Goal(0.9, max_ms=float("nan"))
+    assert training_lengths(160) == [17, 51, 160]
+    assert training_lengths(90) == [10, 30, 90]
+    assert training_lengths(29) == [29]
+    assert training_lengths(1) == [1]

@@ -1,0 +1,93 @@
+"""How fast several models answer on a machine that does other work too: in turns, and of many turns the best."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Turns", "take_turns"]
+
+PARTS = 3  # of the rounds, each of which tells the ratio by itself: how far these differ is the spread
+PATIENCE = 4  # so many times the seconds, and not even the least number of rounds is waited for
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What each of several models took for the same inputs, round by round.
+
+    Other work only ever makes an answer take longer. So the time of an input is the shortest of all rounds, and that
+    of a model the mean over the inputs; a median would be that of the machine's other work as well.
+
+    Args:
+        seconds: of each model, ``(rounds, inputs)``.
+    """
+
+    seconds: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def rounds(self) -> int:
+        """How often each model answered each input."""
+        return len(next(iter(self.seconds.values())))
+
+    def best(self, name: str) -> float:
+        """Seconds that a model takes for an input, where nothing holds it up."""
+        return _best(self.seconds[name])
+
+    def speedup(self, name: str, over: str) -> float:
+        """How many times as fast as the model ``over`` a model is."""
+        return self.best(over) / self.best(name)
+
+    def spread(self, name: str, over: str) -> tuple[float, float]:
+        """The least and the greatest speedup that a third of the rounds by itself would tell."""
+        parts = [slice(first, None, PARTS) for first in range(min(PARTS, self.rounds))]
+        found = [_best(self.seconds[over][part]) / _best(self.seconds[name][part]) for part in parts]
+        return min(found), max(found)
+
+
+def _best(seconds: NDArray[np.float64]) -> float:
+    return float(seconds.min(axis=0).mean())
+
+
+def take_turns(
+    work: Mapping[str, Sequence[Callable[[], object]]],
+    *,
+    rounds: tuple[int, int],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Turns:
+    """Time several models, input by input in turns (A B A B ...), over and over.
+
+    Args:
+        work: of each model: for each of the same inputs what answers it. The first round is not counted.
+        rounds: at least, and at most.
+        seconds: for all of them; more rounds are begun while some are left. After `PATIENCE` times as many, fewer than
+            the least number end it.
+        clock: gives seconds.
+    """
+    counts = {len(each) for each in work.values()}
+    if len(counts) != 1 or not all(counts) or rounds[0] < 1:
+        raise ValueError("the same inputs, one or more, are answered by every model, in one round or more")
+    inputs = counts.pop()
+    _round(work, inputs, clock)
+    taken: list[dict[str, list[float]]] = []
+    start = clock()
+    while len(taken) < rounds[1]:
+        limit = seconds if len(taken) >= rounds[0] else PATIENCE * seconds
+        if taken and clock() - start >= limit:
+            break
+        taken.append(_round(work, inputs, clock))
+    return Turns({name: np.array([each[name] for each in taken]) for name in work})
+
+
+def _round(
+    work: Mapping[str, Sequence[Callable[[], object]]], inputs: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    took: dict[str, list[float]] = {name: [] for name in work}
+    for place in range(inputs):
+        for name, each in work.items():
+            start = clock()
+            each[place]()
+            took[name].append(clock() - start)
+    return took
