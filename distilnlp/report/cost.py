@@ -29,8 +29,8 @@ LATENCY_RUNS = (30, 100)  # at least, at most
 THROUGHPUT_RUNS = (3, 10)
 PATIENCE = 4  # so many times the budget, and not even the least number of runs is waited for
 WARM_UP = 3
-TURN_TEXTS = 24
-TURN_ROUNDS = (6, 60)
+TURN_TEXTS = 12
+TURN_ROUNDS = (12, 120)
 
 
 def measure_cost(
@@ -96,7 +96,7 @@ def time_in_turns(models: Mapping[str, Predictor], texts: Sequence[Text], *, sec
     Args:
         models: name -> predictor, as for `measure_costs`.
         texts: real ones; `TURN_TEXTS` of them are answered, again and again.
-        seconds: for all of it; six rounds are timed, and more while some are left.
+        seconds: for all of it; twelve rounds are timed, and more while some are left (`take_turns`).
     Raises:
         RequestError: no texts or no models.
     """

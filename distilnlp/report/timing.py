@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 __all__ = ["Turns", "take_turns"]
 
 PARTS = 3  # of the rounds, each of which tells the ratio by itself: how far these differ is the spread
-PATIENCE = 4  # so many times the seconds, and not even the least number of rounds is waited for
+SETTLED = 1.1  # so far, as a factor, the ratios that the parts tell may differ where no more rounds are needed
+PATIENCE = 4  # so many times the seconds, and nothing is waited for any more
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Turns:
         """How many times as fast as the model ``over`` a model is."""
         return self.best(over) / self.best(name)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether each third of the rounds tells the same of the models, but for a tenth."""
+        first, *others = self.seconds
+        spreads = [self.spread(name, first) for name in others]
+        return all(greatest <= SETTLED * least for least, greatest in spreads)
+
     def spread(self, name: str, over: str) -> tuple[float, float]:
         """The least and the greatest speedup that a third of the rounds by itself would tell."""
         parts = [slice(first, None, PARTS) for first in range(min(PARTS, self.rounds))]
@@ -62,8 +70,8 @@ def take_turns(
     Args:
         work: of each model: for each of the same inputs what answers it. The first round is not counted.
         rounds: at least, and at most.
-        seconds: for all of them; more rounds are begun while some are left. After `PATIENCE` times as many, fewer than
-            the least number end it.
+        seconds: for all of them; more rounds are begun while some are left. Where the least number is not reached by
+            then, or what the rounds tell is not settled, `PATIENCE` times as many may be spent.
         clock: gives seconds.
     """
     counts = {len(each) for each in work.values()}
@@ -74,11 +82,16 @@ def take_turns(
     taken: list[dict[str, list[float]]] = []
     start = clock()
     while len(taken) < rounds[1]:
-        limit = seconds if len(taken) >= rounds[0] else PATIENCE * seconds
-        if taken and clock() - start >= limit:
+        spent = clock() - start
+        is_enough = len(taken) >= rounds[0] and spent >= seconds and _turns(taken).is_settled
+        if taken and (is_enough or spent >= PATIENCE * seconds):
             break
         taken.append(_round(work, inputs, clock))
-    return Turns({name: np.array([each[name] for each in taken]) for name in work})
+    return _turns(taken)
+
+
+def _turns(taken: Sequence[Mapping[str, Sequence[float]]]) -> Turns:
+    return Turns({name: np.array([each[name] for each in taken]) for name in taken[0]})
 
 
 def _round(

@@ -100,7 +100,7 @@ class Choice:
             if final is None
             and (trained[each].steps < self.students.full or self._plain_share(each) >= self.goal.keep)
         ]
-        for each in sorted(others, key=self._plain_share, reverse=True):
+        for each in sorted(others, key=lambda one: (-self._plain_share(one), self._size_of(one))):
             if self._in_time(each, trained[each]):
                 return each
         return None

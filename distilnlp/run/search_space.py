@@ -18,6 +18,7 @@ __all__ = ["NEEDED", "STAGE", "Candidate", "Space", "whole_space", "without_what
 
 STAGE = "student"  # what a search calls the one stage of its recipes
 ALL, NEEDED = "all", "needed"
+VOCABULARIES: dict[str | int, int] = {NEEDED: 1, ALL: 2}  # by their size; a number of tokens is fewer than are needed
 SHARES = (2 / 3, 1 / 2, 1 / 3, 1 / 6)
 LAYER_MAPS = ("uniform", "first", "last", "importance")
 STATIC = 0  # layers of a student that is a table of embeddings
@@ -61,11 +62,12 @@ class Candidate:
 
     def is_no_smaller(self, other: "Candidate") -> bool:
         """Whether all is at least as much as of another: neither less time nor less room is to be expected of it."""
-        if self.is_static != other.is_static or (self.int8, self.rank is None) != (other.int8, other.rank is None):
+        if (self.is_static, self.int8, self.rank is None) != (other.is_static, other.int8, other.rank is None):
             return False
-        if self.vocabulary != other.vocabulary:
-            return False
-        ours, theirs = ((each.layers, each.heads, each.units, each.rank or 0) for each in (self, other))
+        ours, theirs = (
+            (each.layers, each.heads, each.units, each.rank or 0, VOCABULARIES.get(each.vocabulary, 0))
+            for each in (self, other)
+        )
         return all(own >= their for own, their in zip(ours, theirs, strict=True))
 
 
@@ -311,7 +313,7 @@ def whole_space(teacher: PreTrainedConfig, objectives: Mapping[str, Mapping[str,
         int8=(False, True) if int8 else (False,),
         methods=tuple(objectives),
         narrow_methods=tuple(objectives),
-        static_methods=tuple(reversed(objectives)),  # of the fewest needs first
+        static_methods=tuple(reversed([*objectives])),  # of the fewest needs first
         objectives=objectives,
     )
 

@@ -1,5 +1,6 @@
 """Models are timed in turns, and other work on the machine does not tell which is the faster."""
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -72,6 +73,26 @@ def test_a_ratio_of_one_round_has_no_spread():
 def test_it_takes_as_many_rounds_as_there_is_time_for(seconds: float, rounds: int):
     """A round takes 52 ms."""
     assert turns(Clock(), (3, 9), seconds).rounds == rounds
+
+
+def test_more_rounds_are_taken_while_they_tell_different_things():
+    """Other work ends after 0.75 s here; where it never does, four times the seconds are all there is."""
+    drawn = random.Random(0)
+
+    def spent(found: Turns) -> float:
+        return sum(each.sum() for each in found.seconds.values())
+
+    quiet = turns(Clock(), (3, 1000), 0.5)
+    clock = Clock(lambda: drawn.uniform(0.01, 0.03) if clock.now < 0.75 else 0.0)
+    busy = turns(clock, (3, 1000), 0.3)
+    calls = itertools.count(1)
+    hopeless = turns(Clock(lambda: 0.01 * 1.05 ** next(calls)), (3, 1000), 0.5)  # more and more of it
+
+    assert 0.5 <= spent(quiet) < 0.6
+    assert 0.5 < spent(busy) < 1.0
+    assert busy.is_settled
+    assert not hopeless.is_settled
+    assert 2 <= spent(hopeless) < 8
 
 
 def test_models_that_answer_different_inputs_are_not_compared():

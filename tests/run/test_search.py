@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ import optuna
 import pytest
 
 from distilnlp.cli import main
+from distilnlp.models.loading import load_config
 from distilnlp.recipe import load_recipe
+from distilnlp.report import cost
 from distilnlp.run import search, search_students
-from distilnlp.run.search_records import Spent, Training
+from distilnlp.run.search_records import Spent, Teacher, Training
+from distilnlp.run.search_space import Candidate, Space, whole_space
 from distilnlp.run.search_students import Students, training_lengths
+from distilnlp.run.served import Served
 from tests.run.conftest import csv_file
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -29,6 +34,15 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     tiny_model("bert", layers=3, label_names=("good", "bad"), seed=3).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hardly_timed() -> Iterator[None]:
+    """What is asked here is of sizes; `tests/report/test_timing.py` has what is to be said of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "TURN_TEXTS", 2)
+        patch.setattr(cost, "TURN_ROUNDS", (1, 2))
+        yield
 
 
 @pytest.fixture
@@ -89,7 +103,7 @@ def test_a_budget_that_no_student_meets_is_refused_by_measuring_and_nothing_is_t
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--speedup", "10000") == 2
 
     said = capsys.readouterr().err
-    assert "--speedup cannot be met by any student: the nearest (static" in said
+    assert "--speedup cannot be met by any student: the nearest (" in said
     assert "times as fast as the teacher) and 0.0" in said
 
 
@@ -103,7 +117,7 @@ def found(csv_file, teacher, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("search") / "s"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_students, "_can_export", lambda: False)
-        assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "3") == 0
+        assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
     return place
 
 
@@ -111,7 +125,7 @@ def test_a_search_ends_with_the_smallest_student_that_keeps_the_share_as_a_run(f
     front = held(found)
     chosen = next(row for row in front["tried"] if row["chosen"])
 
-    assert len(front["tried"]) == 3
+    assert len(front["tried"]) == 2
     assert chosen["mb"] == min(row["mb"] for row in front["tried"] if row["share"] >= 0.5) <= 0.09
     assert front["outcome"].startswith(f"found {chosen['student']}: ")
     assert front["processor_minutes"] > 0
@@ -126,7 +140,7 @@ def test_what_a_search_knows_is_not_found_out_again(found, csv_file, teacher, mo
     for name in ("train", "served", "teacher"):
         monkeypatch.setattr(Students, name, lambda *_, name=name: pytest.fail(f"{name} again"))
 
-    assert searched(csv_file, teacher, found, "--keep", "0.5", "--max-mb", "0.09", "--trials", "3") == 0
+    assert searched(csv_file, teacher, found, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
     assert held(found)["tried"] == before["tried"]
     assert "found  " in capsys.readouterr().out
 
@@ -150,64 +164,99 @@ def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, te
     assert json.loads(capsys.readouterr().out)["metrics"]["validation"]["accuracy"] == row["score"]
 
 
-def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
-    csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
-):
-    """All that are tried are trained in full before that is said."""
-    monkeypatch.setattr(Students, "share", lambda *_: 0.2)
-    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
-    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+Scores = Callable[[Candidate, int], float]
 
-    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1") == 1
+
+@pytest.fixture
+def imagine(teacher, monkeypatch) -> Callable[[Scores], list[tuple[str, int]]]:
+    """Searches whose students score what one says, and cost what their sizes are; a list of who was trained, how long.
+
+    A training has 2 or 12 steps, and takes as many hours.
+    """
+
+    def set_up(scores: Scores) -> list[tuple[str, int]]:
+        trained: list[tuple[str, int]] = []
+        space = whole_space(load_config(teacher), {"answers": {"response": {}}}, int8=False)
+
+        def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
+            trained.append((space.words(candidate), steps))
+            (self.run_of(candidate, steps) / "student").mkdir(parents=True)
+            return Training(candidate, steps, *[scores(candidate, steps)] * 2, Spent(3600 * steps, 0))
+
+        def served(self: Students, space: Space, candidate: Candidate) -> Served:
+            ms = candidate.layers + candidate.units / 1000 + 0.01
+            return Served(ms, ms, 10.0, (10 / ms, 10 / ms))
+
+        monkeypatch.setattr(Students, "space", lambda self, say: space)
+        monkeypatch.setattr(Students, "teacher", lambda self: Teacher("t", 1.0, 10.0, 10.0))
+        monkeypatch.setattr(Students, "train", train)
+        monkeypatch.setattr(Students, "served", served)
+        monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
+        monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+        return trained
+
+    return set_up
+
+
+def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
+    csv_file, teacher, tmp_path, capsys, imagine
+):
+    """Three that were not trained in full are, before that is said."""
+    trained = imagine(lambda candidate, steps: (candidate.layers + 1) / 10 + steps / 1000)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "4") == 1
 
     out, said = capsys.readouterr()
-    assert "training 2 layers uniform, states in full" in out
-    assert "2 layers uniform, states: keeps 20.0% after its training in full" in out
-    assert "no student of 1 met --keep 1: the nearest (2 layers" in said
-    assert "keeps 20.0% after 12 steps" in said
+    assert [(words, steps) for words, steps in trained if steps == 12] == [
+        ("2 layers uniform, ffn 32, needed tokens", 12),
+        ("2 layers uniform", 12),
+        ("1 layer uniform", 12),
+    ]
+    assert "2 layers uniform: keeps 31.2% after its training in full" in out
+    assert "no student of 4 met --keep 1: the nearest (2 layers uniform, ffn 32, needed tokens)" in said
+    assert "keeps 31.2% after 12 steps" in said
     assert held(tmp_path / "s")["outcome"] in said
     assert load_recipe(tmp_path / "s" / "recipe.yaml").stages["student"].student.layers == 2
     assert not (tmp_path / "s" / "run").exists()
 
 
-def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(
-    csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
-):
-    """After a short training all keep enough; in full a student of one layer does not."""
-    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
-    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
-    trained = Students.train
-
-    def train(self, space, candidate, steps):
-        found = trained(self, space, candidate, steps)
-        score = 0.01 if candidate.is_static and steps > 2 else 1.0
-        return replace(found, score=score, plain=score)
-
-    monkeypatch.setattr(Students, "train", train)
+def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(csv_file, teacher, tmp_path, capsys, imagine):
+    imagine(lambda candidate, steps: 0.02 if candidate.is_static and steps > 2 else 1.0)
 
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.9", "--trials", "3") == 0
 
     out = capsys.readouterr().out
-    assert "training static in full\nstatic: keeps 2.0% after its training in full\ntraining " in out
-    tried = held(tmp_path / "s")["tried"]
-    assert [bool(row["failed"]) for row in tried if row["candidate"]["layers"] == 0] == [True]
-    assert next(row for row in tried if row["chosen"])["candidate"]["layers"] > 0
+    assert "training static in full\nstatic: keeps 2.0% after its training in full\ntraining 1 layer" in out
+    chosen = next(row for row in held(tmp_path / "s")["tried"] if row["chosen"])
+    assert chosen["student"].startswith("1 layer")
+    assert (tmp_path / "s" / "run" / "student").is_dir()
 
 
-def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, no_export, monkeypatch):
+def test_what_is_over_the_budget_or_no_smaller_than_that_is_not_trained(
+    csv_file, teacher, tmp_path, imagine, monkeypatch
+):
+    trained = imagine(lambda candidate, steps: 0.1)
+    plain = [{"layers": 2}, {"layers": 3}, {"layers": 1}]
+    monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, **each) for each in plain])
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--max-ms", "2", "--trials", "1") == 1
+
+    assert trained[0] == ("1 layer uniform", 2)
+    assert held(tmp_path / "s")["refused"] == [
+        "2 layers uniform: 2.07 ms (4.8x), 2.1 MB, over --max-ms",
+        "3 layers: no smaller than 2 layers uniform, which is over --max-ms",
+    ]
+
+
+def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, imagine):
     """The first is, as nobody knows how long it takes; the second would not leave the time for one in full."""
-    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
-
-    def train(self, space, candidate, steps):
-        assert steps == 2, "a training in full is begun"
-        return Training(candidate, steps, 1.0, 1.0, Spent(steps * 3600, 0))
-
-    monkeypatch.setattr(Students, "train", train)
+    trained = imagine(lambda candidate, steps: 1.0)
 
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--trials", "4", "--minutes", "30") == 1
 
     out, said = capsys.readouterr()
-    assert "no time for a training of 12 steps, which would take 720.0 min" in out
+    assert [steps for _, steps in trained] == [2]
+    assert "no time for a training of 2 steps, which would take 840.0 min" in out
     assert "no time was left to train another in full: more --minutes go on from here" in said
 
 

@@ -174,6 +174,8 @@ def test_without_a_budget_the_first_students_are_of_half_the_layers_and_fewer():
 
 def test_a_student_is_no_smaller_than_one_that_has_no_more_of_anything():
     assert replace(SMALL, layers=3).is_no_smaller(SMALL)
+    assert replace(SMALL, vocabulary="all").is_no_smaller(replace(SMALL, vocabulary="needed"))
+    assert not SMALL.is_no_smaller(replace(SMALL, vocabulary="needed"))
     assert not replace(SMALL, layers=3, units=24).is_no_smaller(SMALL)
     assert not replace(SMALL, layers=3, int8=False).is_no_smaller(SMALL)
     assert not replace(SMALL, layers=3).is_no_smaller(replace(SMALL, layers=0))
