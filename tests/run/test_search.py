@@ -1,8 +1,10 @@
 """A search: what it refuses before anything is trained, what it tries, how it goes on, and what it leaves."""
 
 import json
-import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from distilnlp.cli import main
 from distilnlp.models.loading import load_config
 from distilnlp.recipe import load_recipe
 from distilnlp.report import cost
+from distilnlp.report.front import Front
 from distilnlp.run import search, search_students
+from distilnlp.run.search import Goal, SearchSettings, search_student
 from distilnlp.run.search_records import Spent, Teacher, Training
 from distilnlp.run.search_space import Candidate, Space, whole_space
 from distilnlp.run.search_students import Students, training_lengths
@@ -151,13 +155,14 @@ def test_a_search_with_another_goal_needs_another_folder(found, csv_file, teache
 
 
 @pytest.mark.slow
-def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, teacher, tmp_path, capsys):
+def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, teacher, tmp_path, capsys, monkeypatch):
     place = tmp_path / "s"
+    monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, layers=1)])
 
     assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.2", "--trials", "1") == 0
 
     capsys.readouterr()
-    row = next(row for row in json.loads((place / "search.json").read_text())["tried"] if row["chosen"])
+    row = next(row for row in held(place)["tried"] if row["chosen"])
     assert row["candidate"]["int8"]
     assert row["mb"] == pytest.approx((place / "served" / "onnx" / "model_quantized.onnx").stat().st_size / 1e6)
     assert main(["evaluate", str(place / "served"), csv_file, "--max-length", "16", "--json"]) == 0
@@ -260,17 +265,32 @@ def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_pat
     assert "no time was left to train another in full: more --minutes go on from here" in said
 
 
-@pytest.mark.slow
-def test_two_processes_try_students_of_one_search_and_none_twice(csv_file, teacher, tmp_path, capfd):
-    place = tmp_path / "s"
+def test_two_at_once_try_students_of_one_search_and_none_twice(found, tmp_path, imagine, monkeypatch):
+    """Threads with open files of their own stand for processes. Each waits until both train; one ends the search."""
+    trained = imagine(lambda candidate, steps: 1.0)
+    imagined, both, at_work = Students.train, threading.Barrier(2), set()
 
-    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.2", "--trials", "4", "--jobs", "2") == 0
+    def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(10)
+        both.abort()  # for the first training of each alone
+        at_work.add(threading.get_ident())
+        return imagined(self, space, candidate, steps)
 
-    said = capfd.readouterr().out
-    tried = held(place)["tried"]
-    assert len({json.dumps(row["candidate"]) for row in tried}) == len(tried) >= 4
-    trainings = re.findall(r"^\d+: (.*?): .* after (\d+) steps", said, re.M)
-    assert len(trainings) == len({*trainings})
+    monkeypatch.setattr(Students, "train", train)
+    said: list[str] = []
+
+    def search_it() -> Front:
+        settings = SearchSettings(trials=6)
+        return search_student(load_recipe(found / "recipe.yaml"), tmp_path / "s", Goal(0.9), settings, say=said.append)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [each.result() for each in [pool.submit(search_it) for _ in range(2)]]
+
+    assert first.chosen == second.chosen is not None
+    assert sum("this one joins it" in line for line in said) == 1
+    assert len(trained) == len({*trained}) >= 6
+    assert len(at_work) == 2
 
 
 def test_trainings_grow_by_threes_up_to_the_full_one():
