@@ -29,7 +29,8 @@ class Served:
     """What a model costs to serve.
 
     Args:
-        ms: a text by itself, on one thread of the processor; the shortest of many turns, the mean over held-out texts.
+        ms: a text by itself, on one thread of the processor; the time that it works, shortest of many turns, the mean
+            over held-out texts.
         mb: its weights, in files of so many MB (1e6 bytes).
         teacher_ms: of the teacher, in PyTorch and float32, timed in turns with it.
         spread: the least and greatest speedup that a third of the turns by itself tells.
