@@ -71,6 +71,8 @@ TESTED_ELSEWHERE = {
     ),
     "export/quantise": ("run/test_export.py", "as export/graph"),
     "run/served": ("run/test_search.py", "what a student costs is what a search refuses it for"),
+    "run/search_students": ("run/test_search.py", "students are made and trained in a search"),
+    "run/search_choice": ("run/test_search.py", "what a search ends with"),
     "run/measured_task": ("cli/test_commands.py", "what a model is measured on is what `distilnlp evaluate` reads"),
     "export/graph": ("run/test_export.py", "a graph is seen in the file that is written of it"),
     "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
