@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainerCallback
 
 from distilnlp.errors import RequestError
-from distilnlp.losses import HardLabel, HiddenState, Objective, SoftTarget
+from distilnlp.losses import HardLabel, HiddenState, LogitMSE, Objective, SoftTarget
 from distilnlp.part import Training
 from distilnlp.parts import Int8, Pruning
 from distilnlp.parts.int8 import rounded, rounded_rows
@@ -154,6 +154,30 @@ def test_a_training_ends_with_a_plain_model_and_was_evaluated_as_it_will_be_serv
         assert not any(told.values())
     assert largest_difference(loaded, made.student) > 0
     assert made.evaluate(dataset(8))["eval_loss"] > 0
+
+
+def test_a_student_learns_to_answer_as_its_teacher_does_in_8_bits(tmp_path: Path) -> None:
+    """It begins as the teacher itself, so that there is nothing to learn but the rounding."""
+    teacher = student_model(initializer_range=0.3, dropout=False)
+    learned = student_model(initializer_range=0.3, dropout=False)
+    part, texts = Int8(), dataset(64, 5)["text"]
+    inputs = tiny_tokenizer()([*texts], padding=True, return_tensors="pt")
+    asked = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+
+    @torch.no_grad()
+    def off(student: PreTrainedModel) -> float:
+        begun(part, student.eval())
+        found = student(**asked).logits
+        part.finish()
+        return float((found - teacher.eval()(**asked).logits).square().mean().sqrt())
+
+    before = off(learned)
+    args = {"num_train_epochs": 20, "optim": "adamw_torch", "learning_rate": 5e-5, "lr_scheduler_type": "linear"}
+    objective, rows = Objective([(1.0, LogitMSE())]), dataset(64, 3)
+    make_trainer(
+        tmp_path, model=learned, teacher=teacher, objective=objective, parts=[Int8()], train_dataset=rows, args=args
+    ).train()
+    assert off(learned) < 0.85 * before
 
 
 @pytest.mark.parametrize("start", [0.0, 0.4])
