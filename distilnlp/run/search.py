@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from distilnlp.run.plan import make_plan
 from distilnlp.run.runner import load_tasks
 from distilnlp.run.search_choice import PLOT, RECIPE, RESULT, RUN, SERVED, Choice
 from distilnlp.run.search_company import Company
-from distilnlp.run.search_goal import Goal
+from distilnlp.run.search_goal import Goal, SearchSettings
 from distilnlp.run.search_jobs import helped_by
 from distilnlp.run.search_records import Records, Spent, Teacher
 from distilnlp.run.search_space import STAGE, Candidate, Space
@@ -36,42 +36,6 @@ STUDY, TRIALS, ANSWERS = "search.db", "trials", "teacher-answers"
 MEASURING = "measuring.lock"
 UNMADE = -10.0  # what a student is worth to the search that cannot be
 ATTEMPTS = 10  # candidates that are looked at for each that is trained: most are refused by their size or speed
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How long and with how many processes is searched.
-
-    Args:
-        trials: how many students are trained, if only for a few steps; from 1.
-        minutes: of the clock, after which no training is begun that would not end in time; None: any. A training that
-            is longer than those before let expect is not broken off.
-        processor_minutes: the same by the processor time of each process, for a machine that does other work too.
-        jobs: processes that try students, each with its share of the processor's threads; from 1.
-        fresh: delete what an earlier search has left in the folder.
-    Raises:
-        RequestError: a number out of its range.
-    """
-
-    trials: int = 20
-    minutes: float | None = None
-    processor_minutes: float | None = None
-    jobs: int = 1
-    fresh: bool = False
-
-    def __post_init__(self) -> None:
-        for option, count in (("--trials", self.trials), ("--jobs", self.jobs)):
-            if count < 1:
-                raise RequestError(f"{option} {count}: at least 1 is needed")
-        for option, minutes in (("--minutes", self.minutes), ("--processor-minutes", self.processor_minutes)):
-            if minutes is not None and not 0 < minutes < math.inf:
-                raise RequestError(f"{option} {minutes:g}: a number above 0 is needed")
-
-    def left(self, since: Spent) -> Spent:
-        """The time that is left of a process that has begun ``since``."""
-        taken = Spent.now() - since
-        clock, processor = (math.inf if each is None else 60 * each for each in (self.minutes, self.processor_minutes))
-        return Spent(clock, processor) - taken
 
 
 def need_optuna() -> None:

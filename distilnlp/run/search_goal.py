@@ -1,12 +1,13 @@
-"""What is asked of a student that is searched for: a share of its teacher's score, within a budget."""
+"""What is asked of a student that is searched for, and of the search: how good, how cheap; how long, by whom."""
 
 import math
 from dataclasses import dataclass
 
 from distilnlp.errors import RequestError
+from distilnlp.run.search_records import Spent
 from distilnlp.run.served import Served
 
-__all__ = ["Goal"]
+__all__ = ["Goal", "SearchSettings"]
 
 DOUBLED = 0.02  # how much of the kept share twice the speed, or half the size, is worth to the search
 
@@ -77,3 +78,39 @@ class Goal:
         """As the options say it."""
         said = [f"{option} {value:g}" for option, value in self.budgets.items() if value is not None]
         return " ".join([f"--keep {self.keep:g}", *said])
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How long and with how many processes is searched.
+
+    Args:
+        trials: how many students are trained, if only for a few steps; from 1.
+        minutes: of the clock, after which no training is begun that would not end in time; None: any. A training that
+            is longer than those before let expect is not broken off.
+        processor_minutes: the same by the processor time of each process, for a machine that does other work too.
+        jobs: processes that try students, each with its share of the processor's threads; from 1.
+        fresh: delete what an earlier search has left in the folder.
+    Raises:
+        RequestError: a number out of its range.
+    """
+
+    trials: int = 20
+    minutes: float | None = None
+    processor_minutes: float | None = None
+    jobs: int = 1
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        for option, count in (("--trials", self.trials), ("--jobs", self.jobs)):
+            if count < 1:
+                raise RequestError(f"{option} {count}: at least 1 is needed")
+        for option, minutes in (("--minutes", self.minutes), ("--processor-minutes", self.processor_minutes)):
+            if minutes is not None and not 0 < minutes < math.inf:
+                raise RequestError(f"{option} {minutes:g}: a number above 0 is needed")
+
+    def left(self, since: Spent) -> Spent:
+        """The time that is left of a process that has begun ``since``."""
+        taken = Spent.now() - since
+        clock, processor = (math.inf if each is None else 60 * each for each in (self.minutes, self.processor_minutes))
+        return Spent(clock, processor) - taken

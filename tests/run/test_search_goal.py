@@ -3,7 +3,8 @@
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.run.search_goal import Goal
+from distilnlp.run.search_goal import Goal, SearchSettings
+from distilnlp.run.search_records import Spent
 from distilnlp.run.served import Served
 
 
@@ -42,3 +43,17 @@ def test_more_than_what_is_to_be_kept_is_worth_nothing_and_twice_the_speed_two_p
 def test_a_goal_that_is_none_is_refused(budget):
     with pytest.raises(RequestError, match="is needed"):
         Goal(**{"keep": 0.9, **budget})
+
+
+@pytest.mark.parametrize("settings", [{"trials": 0}, {"jobs": 0}, {"minutes": -1}, {"processor_minutes": 0}])
+def test_a_search_of_no_time_or_nobody_is_refused(settings):
+    with pytest.raises(RequestError, match="is needed"):
+        SearchSettings(**settings)
+
+
+def test_what_is_left_of_a_search_is_by_the_clock_and_by_the_processor():
+    left = SearchSettings(minutes=2).left(Spent.now() - Spent(60, 1000))
+
+    assert left.clock == pytest.approx(60, abs=5)
+    assert Spent(50, 1e9).fits(left)
+    assert not Spent(70, 0).fits(left)
