@@ -36,6 +36,7 @@ ALLOWED = {
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
+    "analysis": {"layer_map"},
     "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"}
     | {"recipe.names", "recipe.seeds"},  # what the stages of a recipe are called
     "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "recipe.seeds", "report"},
@@ -67,7 +68,7 @@ ALLOWED = {
         "teachers",
         "training",
     }
-    | {"report", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
+    | {"report", "analysis", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "cli": {
         "citation",
         "hub_token",
