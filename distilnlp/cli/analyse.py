@@ -16,7 +16,8 @@ def command(
         str,
         typer.Option(
             metavar="KIND,...",
-            help="Of calibration, fidelity, dark-knowledge, cka, gap. [default: all that have a meaning]",
+            help="Of calibration, fidelity, dark-knowledge, cka, gap [default: all that have a meaning], and, only"
+            " where named, attention, rank, learning-curve.",
         ),
     ] = "",
     train_rows: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,16 @@ from distilnlp.report.escape import one_line
 from distilnlp.report.fidelity import fidelity
 from distilnlp.report.schema import StageResult
 from distilnlp.report.scores import SCORES
+from distilnlp.run.analyse_layers import attention_finding, rank_finding
 from distilnlp.run.evaluation import answer_of
+from distilnlp.run.finding import Finding, Value
+from distilnlp.run.learning_curve import learning_curve, training_texts
 from distilnlp.run.page import read_evidence
 from distilnlp.run.plan import make_plan
 
-__all__ = ["KINDS", "Finding", "analyse_runs", "findings_to_json", "render_findings"]
+__all__ = ["ASKED", "KINDS", "Finding", "analyse_runs", "findings_to_json", "render_findings"]
 
 TRAIN_ROWS = 200
-Value = str | float | int | None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A table of what was found, and what follows from it.
-
-    Args:
-        what: the kind, of `KINDS`.
-        run: folder of the run.
-        header, rows: the table; numbers as they are, None where there is none.
-        notes: sentences.
-    """
-
-    what: str
-    run: str
-    header: tuple[str, ...]
-    rows: list[list[Value]]
-    notes: list[str] = field(default_factory=list)
 
 
 def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_rows: int = TRAIN_ROWS) -> list[Finding]:
@@ -61,17 +45,23 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
     - ``gap``: over all runs, students beside their teachers, by the size of the teacher: whether a larger or better
       teacher makes a better student, and whether a student is below its control.
 
+    Only where they are asked for by name, as `ASKED`:
+
+    - ``attention``: how far each head of the last student is from the teacher's heads.
+    - ``rank``: how many directions the vectors of each layer of both spread over.
+    - ``learning-curve``: over all runs, students beside their controls by the number of training texts.
+
     Args:
         runs: their folders.
-        what: kinds of `KINDS`; none is all of them that have a meaning for the runs.
+        what: kinds of `KINDS` and `ASKED`; none is all of `KINDS` that have a meaning for the runs.
         train_rows: how many training texts ``fidelity`` asks the models about; 0 for none.
     Raises:
         RequestError: an unknown kind; no folder of a finished run; a kind that is asked for and has no meaning for a
             run's kind of task, or nothing to look at.
     """
     for each in what:
-        if each not in KINDS:
-            raise unknown("analysis", each, KINDS)
+        if each not in (*KINDS, *ASKED):
+            raise unknown("analysis", each, (*KINDS, *ASKED))
     if not runs:
         raise RequestError("nothing to analyse: give the folder of at least one finished run")
     read = {str(run): read_evidence(run) for run in runs}
@@ -80,6 +70,9 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
         try:
             if kind == "gap":
                 found.append(_gap(read))
+                continue
+            if kind == "learning-curve":
+                found.append(learning_curve(read, {run: training_texts(run) for run in read}))
                 continue
             for run, evidence in read.items():
                 found.append(_OF_RUN[kind](run, evidence, train_rows))
@@ -326,8 +319,11 @@ _OF_RUN: dict[str, Callable[[str, Evidence, int], Finding]] = {
     "fidelity": _fidelity,
     "dark-knowledge": _dark_knowledge,
     "cka": _cka,
+    "attention": lambda run, evidence, _: attention_finding(run, evidence),
+    "rank": lambda run, evidence, _: rank_finding(run, evidence),
 }
-KINDS = (*_OF_RUN, "gap")
+KINDS = ("calibration", "fidelity", "dark-knowledge", "cka", "gap")
+ASKED = ("attention", "rank", "learning-curve")  # they load models or data again, or need several runs
 
 
 # ---- shown ----

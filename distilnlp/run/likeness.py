@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distilnlp.analysis.representation import cka_map
+from distilnlp.analysis.representation import attention_divergence, cka_map
 from distilnlp.errors import RequestError
 from distilnlp.html.evidence import Similarity
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.capture import Capture
 from distilnlp.models.predictor import Predictor
-from distilnlp.outputs import Needs
+from distilnlp.outputs import Needs, Outputs
 
-__all__ = ["SAMPLE", "compare_layers"]
+__all__ = ["SAMPLE", "compare_attention", "compare_layers", "read_layers"]
 
 SAMPLE, TOKENS = 32, 64  # so that a large teacher takes seconds
 LEAST_TOKENS = 64  # of fewer, layers are alike whatever they are
@@ -44,14 +44,66 @@ def compare_layers(
     return Similarity(*names, cka_map(own.layers, others.layers), f"token by token on {min(SAMPLE, len(texts))} texts")
 
 
+def read_layers(name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = None) -> list[NDArray[np.float32]]:
+    """What each layer of a model gives for the real tokens of the first few texts, ``(tokens, width)``.
+
+    Args:
+        name: a folder or a Hub id.
+        pooling: as for `load_classifier`.
+    Raises:
+        RequestError: it has no layers.
+    """
+    return _states(name, texts, pooling).layers
+
+
+def compare_attention(
+    student: str,
+    teacher: str,
+    texts: Sequence[tuple[Any, ...]],
+    pairs: Sequence[tuple[int, int]],
+    pooling: str | None = None,
+) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """``KL(teacher || student)`` of each head of a layer with each of another's, over the keys that both may look at.
+
+    Args:
+        student, teacher: folders, or the teacher a Hub id.
+        texts: of which the first few are read.
+        pairs: layers of both, from 1.
+        pooling: of the teacher, as for `load_classifier`.
+    Returns:
+        Pair -> ``(student heads, teacher heads)``, nats.
+    Raises:
+        RequestError: one of them has no layers, or they read other tokens.
+    """
+    own = _states(student, texts, attention=frozenset(first for first, _ in pairs))
+    others = _states(teacher, texts, pooling, frozenset(second for _, second in pairs))
+    if not np.array_equal(own.tokens, others.tokens):
+        raise RequestError("student and teacher read other tokens, so that no two of their heads look at the same")
+    found = {}
+    for first, second in pairs:
+        keys = own.real[:, None, None, :]
+        for outputs, layer in ((own.outputs, first), (others.outputs, second)):
+            if layer in outputs.allowed:
+                keys = keys & outputs.allowed[layer]
+        maps = [
+            outputs.get_log_attention(layer, keys).exp().numpy()
+            for outputs, layer in ((own.outputs, first), (others.outputs, second))
+        ]
+        found[first, second] = attention_divergence(*maps, own.real.numpy())
+    return found
+
+
 class _States:
     """Of the real tokens of some texts: their ids, ``(tokens,)``, and what each layer gives, ``(tokens, width)``."""
 
-    def __init__(self, tokens: NDArray[np.int64], layers: list[NDArray[np.float32]]) -> None:
-        self.tokens, self.layers = tokens, layers
+    def __init__(self, tokens: NDArray[np.int64], real: torch.Tensor, outputs: Outputs) -> None:
+        self.tokens, self.real, self.outputs = tokens, real, outputs
+        self.layers = [states[real].float().numpy() for _, states in sorted(outputs.hidden_states.items())]
 
 
-def _states(name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = None) -> _States:
+def _states(
+    name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = None, attention: frozenset[int] = frozenset()
+) -> _States:
     predictor = Predictor.load(name, device=torch.device("cpu"), pooling=pooling)
     backend, tokenizer = predictor.backend, predictor.tokenizer
     depth = getattr(backend.config, "num_hidden_layers", None)
@@ -60,15 +112,15 @@ def _states(name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = N
     parts = [[_text(part) for part in column] for column in zip(*texts[:SAMPLE], strict=True)]
     limit = min(TOKENS, predictor.max_length)
     batch = tokenizer(*parts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
-    capture = Capture(backend.pretrained, Needs(hidden_states=frozenset(range(depth + 1))), learns=False)
+    needs = Needs(hidden_states=frozenset(range(depth + 1)), attention=attention)
+    capture = Capture(backend.pretrained, needs, learns=False)
     try:
         with backend.evaluating():
-            found = capture.run(batch)
+            found = capture.run(batch).detached()
     finally:
         capture.remove()
     real = batch["attention_mask"].bool()
-    layers = [found.hidden_states[layer][real].float().numpy() for layer in range(depth + 1)]
-    return _States(batch["input_ids"][real].numpy(), layers)
+    return _States(batch["input_ids"][real].numpy(), real, found)
 
 
 def _text(part: object) -> str:

@@ -1,0 +1,59 @@
+"""A finished run's heads and layers, and its students by the number of texts that they learned from."""
+
+from pathlib import Path
+
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.recipe import make_recipe
+from distilnlp.run import run_recipe
+from distilnlp.run.analyse import ASKED, Finding, analyse_runs
+from distilnlp.run.learning_curve import learning_curve
+from distilnlp.run.likeness import compare_attention
+from distilnlp.run.page import read_evidence
+from tests.run.conftest import recipe_values
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, start_weights: str, csv_file: str) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "films"
+    run_recipe(make_recipe(recipe_values(start_weights, csv_file), name="films"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(finished: Path) -> dict[str, Finding]:
+    return {each.what: each for each in analyse_runs([finished], ASKED)}
+
+
+def test_each_head_of_the_student_has_its_nearest_of_the_teacher(found: dict[str, Finding]) -> None:
+    rows = found["attention"].rows
+    assert [row[2] for row in rows] == list(range(len(rows))), "one layer"
+    assert all(0 <= row[4] <= row[5] for row in rows)  # type: ignore[operator]
+    assert "layer_map: [[1, " in found["attention"].notes[0]
+
+
+def test_a_model_attends_as_itself(finished: Path) -> None:
+    """Texts of unequal length, so that a padded token would show."""
+    texts = [("the film was good",), ("the book was bad and very quite dull of it",)]
+    (apart,) = compare_attention(*[str(finished / "teacher")] * 2, texts, [(2, 2)]).values()
+    assert apart.diagonal() == pytest.approx(0.0, abs=1e-6)
+    assert apart.sum() > 1e-4, "other heads look elsewhere"
+
+
+def test_no_layer_spreads_over_more_directions_than_it_has(found: dict[str, Finding]) -> None:
+    rows = found["rank"].rows
+    assert [row[0] for row in rows] == ["student"] * 2 + ["teacher"] * 4
+    assert all(1 < row[3] <= row[2] for row in rows)  # type: ignore[operator]
+
+
+def test_the_curve_is_in_the_order_of_the_texts(found: dict[str, Finding], finished: Path) -> None:
+    (row,) = found["learning-curve"].rows
+    assert row[2] == 48 and "one amount of text is no curve" in found["learning-curve"].notes[0]
+    assert row[5] == pytest.approx(row[4] - row[3])  # type: ignore[operator]
+    evidence = read_evidence(finished)
+    counts = {"much": {"student": 900}, "little": {"student": 90}}
+    both = learning_curve({"much": evidence, "little": evidence}, counts)
+    assert [row[0] for row in both.rows] == ["little", "much"] and not both.notes
+    with pytest.raises(RequestError, match="no student with a score whose training texts"):
+        learning_curve({"much": evidence}, {})
