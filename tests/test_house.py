@@ -42,7 +42,6 @@ TESTED_ELSEWHERE = {
     "progress": ("run/test_view.py", "what is told is seen in what is shown"),
     "run/finding": ("run/test_analyse_layers.py", "a table is read where it is made"),
     "run/learning_curve": ("run/test_analyse_layers.py", "one finished run serves all tests of its analysis"),
-    "run/likeness": ("run/test_analyse_layers.py", "as run/learning_curve"),
     "run/trackers": ("run/test_progress.py", "what trackers get is seen in a training, as its progress is"),
     "part": ("training/test_parts.py", "what a part is shows in a training"),
     "data/custom": ("data/test_load.py", "all sources of data come through load_task, and the same holds for each"),
