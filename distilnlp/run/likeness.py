@@ -89,7 +89,7 @@ def compare_attention(
             outputs.get_log_attention(layer, keys).exp().numpy()
             for outputs, layer in ((own.outputs, first), (others.outputs, second))
         ]
-        found[first, second] = attention_divergence(*maps, own.real.numpy())
+        found[first, second] = attention_divergence(maps[0], maps[1], own.real.numpy())
     return found
 
 
