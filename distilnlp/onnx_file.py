@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from distilnlp.errors import RequestError
 
@@ -17,11 +17,13 @@ __all__ = [
     "HALF",
     "LOGITS",
     "MODEL",
+    "PROCESSORS",
     "QUANTISED",
     "SENTENCE_NAMES",
     "SPAN",
     "STATES",
     "VECTORS",
+    "Processor",
     "count_weights",
     "is_onnx_name",
     "need_onnx",
@@ -34,8 +36,11 @@ __all__ = [
 # As transformers.js and Optimum lay them out: the tokenizer and the config at the root, the graphs in this folder.
 FOLDER = "onnx"
 MODEL, QUANTISED, HALF = "model.onnx", "model_quantized.onnx", "model_fp16.onnx"
+# What int8 is made for. Without VNNI products of 8 bits are added up in 16: there weights have 7 bits.
+Processor = Literal["vnni", "avx2", "arm64"]
+PROCESSORS: tuple[Processor, ...] = ("vnni", "avx2", "arm64")
 # As sentence-transformers names what is quantised, by the processor that it is for.
-SENTENCE_NAMES = {
+SENTENCE_NAMES: dict[Processor, str] = {
     "vnni": "model_qint8_avx512_vnni.onnx",
     "avx2": "model_quint8_avx2.onnx",
     "arm64": "model_qint8_arm64.onnx",

@@ -6,6 +6,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Read once by huggingface_hub and by OpenMP when they load, so set before anything imports them. The workers of xdist
 # inherit the folder of the process that started them, which removes it.
@@ -37,6 +38,19 @@ hypothesis.settings.load_profile("distilnlp")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name."""
+    from distilnlp.run import runner
+
+    show = runner.show_run
+
+    def show_where_asked(plan: Any, *rest: Any) -> None:
+        if "html" in plan.recipe.report.model_fields_set:
+            show(plan, *rest)
+
+    runner.show_run = show_where_asked
 
 
 class NetworkUsed(RuntimeError):

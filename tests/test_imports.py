@@ -28,7 +28,7 @@ ALLOWED = {
     "outputs": {"problems"},
     "registry": set(),
     "part": {"outputs", "registry", "losses"},
-    "parts": {"typed", "layer_map", "problems", "outputs", "part", "losses", "models", "teachers"},
+    "parts": {"typed", "layer_map", "onnx_file", "problems", "outputs", "part", "losses", "models", "teachers"},
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"progress", "typed", "cut_texts", "label_names", "problems"},

@@ -25,9 +25,11 @@ def command(
     ] = 200,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write it as JSON.")] = None,
 ) -> None:
-    """Look closer at finished runs: is a model as sure as it is right, how does the student differ from its teacher?
+    """Look closer at what finished runs have learned.
 
-    Nothing is trained. What a run has kept is read; models are loaded for cka, and for fidelity on training texts.
+    Is a model as sure as it is right? How does the student differ from its teacher, and which of its layers is like
+    which? Nothing is trained. What a run has kept is read; models are loaded for cka, and for fidelity on training
+    texts.
     """
     from distilnlp.cli._quiet import quiet_libraries
 

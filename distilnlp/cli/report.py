@@ -22,10 +22,10 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Write the page of a finished run: one HTML file that fetches nothing.
+    """Write the page of a finished run.
 
-    Verdict, scores with intervals, losses, calibration, the texts on which student and teacher differ. A run writes it
-    at its end by itself. Needs matplotlib: pip install 'distilnlp[report]'.
+    One HTML file that fetches nothing: verdict, scores with intervals, losses, calibration, the texts on which student
+    and teacher differ. A run writes it at its end by itself. Needs matplotlib: pip install 'distilnlp[report]'.
     """
     from distilnlp.cli._quiet import quiet_libraries
 

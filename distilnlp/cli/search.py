@@ -26,21 +26,32 @@ def command(
     trials: Annotated[
         int, typer.Option(min=1, help="How many students are trained, most of them for a few steps.")
     ] = 20,
+    minutes: Annotated[
+        float | None, typer.Option(help="Begin no training that would end later. [default: as long as it takes]")
+    ] = None,
+    processor_minutes: Annotated[
+        float | None, typer.Option(help="The same by the processor's time, where the machine does other work too.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that try students side by side.")] = 1,
     accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
     """Find a small, fast student that keeps a share of the score.
 
-    Tries students of the teacher's layers: how many and which, narrower ones, low-rank embeddings, fewer tokens, int8.
-    Each is timed before it is trained, and refused where it is over a budget. Shows the best trade-offs, and trains
-    the fastest student that keeps the share (the smallest, where --max-mb is the only budget). Run it again to go on
-    after a break, or with more --trials. Needs Optuna: pip install 'distilnlp[search]'.
+    Tries students of the teacher's layers: how many and which, narrower ones, low-rank embeddings, fewer tokens, int8;
+    and a static one. Each is timed before it is trained, and refused where it is over a budget. Shows the best
+    trade-offs, and trains the fastest student that keeps the share (the smallest, where --max-mb is the only budget).
+    Run it again to go on after a break, or with more --trials; or at the same time, to help. Needs Optuna: pip install
+    'distilnlp[search]'.
     """
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
     from distilnlp.cli._recipes import Remove, look_at, recipe_from_options
-    from distilnlp.run.search import Goal, need_optuna, search_student
+    from distilnlp.run.search import Goal, SearchSettings, need_optuna, search_student
 
+    settings = SearchSettings(
+        trials=trials, minutes=minutes, processor_minutes=processor_minutes, jobs=jobs, fresh=options.fresh
+    )
     goal = Goal(keep=keep, max_ms=max_ms, speedup=speedup, max_mb=max_mb)
     need_optuna()
     found = look_at(task, options.data)
@@ -67,4 +78,4 @@ def command(
         typer.echo(recipe.to_yaml(), nl=False)
         return
     folder = options.output or Path("runs") / recipe.name
-    search_student(recipe, folder, goal, trials=trials, fresh=options.fresh, say=say)
+    search_student(recipe, folder, goal, settings, say=say)

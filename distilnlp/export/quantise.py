@@ -5,21 +5,20 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from distilnlp.errors import RequestError
 from distilnlp.export.graph import quiet_exporter, scopes
 from distilnlp.models.checks import one_line
+from distilnlp.onnx_file import Processor
 
 if TYPE_CHECKING:
     import onnx_ir
     from onnx import ModelProto
     from torch import Tensor
 
-__all__ = ["PROCESSORS", "Processor", "halved", "processor_of", "quantisable", "quantised"]
+__all__ = ["halved", "processor_of", "quantisable", "quantised"]
 
-Processor = Literal["vnni", "avx2", "arm64"]
-PROCESSORS: tuple[Processor, ...] = ("vnni", "avx2", "arm64")
 _VNNI = {"avx512_vnni", "avx_vnni"}
 # The last list of layers that a module stands in, with its number, and the part of the layer.
 _IN_LAYER = re.compile(r"(?:.*\.)?(\w+\.\d+)\.(\w+)")

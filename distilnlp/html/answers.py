@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.html.blocks import Block, Cell, LeftOut, Paragraph, Picture, Section, Table
-from distilnlp.html.drawing import INK, SERIES, figure, to_svg
+from distilnlp.html.drawing import INK, SERIES, figure, short, to_svg
 from distilnlp.html.evidence import Answered, Evidence, HeldOut
 from distilnlp.problems import Problem
 
@@ -192,7 +192,7 @@ def _against_right(group: HeldOut, subject: Answered, problem: Problem, name: st
         ends = [float(min(right.min(), given.min())), float(max(right.max(), given.max()))]
         if not problem.vectors:  # a cosine is no answer on the scale of the labels
             axis.plot(ends, ends, color=INK, linewidth=0.8, linestyle=":")
-        axis.set(xlabel="right", ylabel=f"answered by {subject.row.stage}")
+        axis.set(xlabel="right", ylabel=f"answered by {short(subject.row.stage)}")
         svg = to_svg(drawn, name)
     low, high = (float(np.mean(given[part])) for part in (right <= np.median(right), right >= np.median(right)))
     says = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from distilnlp.analysis.calibration import Calibration, best_temperature, calibration_of
 from distilnlp.html.blocks import Block, Cell, LeftOut, Paragraph, Picture, Section, Table
-from distilnlp.html.drawing import INK, figure, style, to_svg
+from distilnlp.html.drawing import INK, figure, short, style, to_svg
 from distilnlp.html.evidence import Answered, Evidence, HeldOut
 
 __all__ = ["Calibrated", "calibrated", "calibration_section"]
@@ -80,8 +80,8 @@ def _draw(group: HeldOut, found: Sequence[Calibrated], name: str) -> Picture:
             look = style(place)
             sizes = np.array([one.count for one in bins]) / each.now.decisions
             at = [one.confidence for one in bins], [one.accuracy for one in bins]
-            axis.plot(*at, label=each.stage, **look)
-            axis.scatter(*at, s=20 + 240 * sizes, color=str(look["color"]), alpha=0.35, linewidths=0)
+            axis.plot(*at, label=short(each.stage), **look)
+            axis.scatter(*at, s=20 + 240 * sizes, color=look["color"], alpha=0.35, linewidths=0)
         axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="probability of the answer", ylabel="share that is right")
         drawn.legend(loc="outside lower center", ncols=4)
         svg = to_svg(drawn, name)

@@ -87,7 +87,7 @@ def render_comparison(reports: Mapping[str, Report]) -> str:
     need_drawing()
     rows = [row.model_copy(update={"run": run}) for run, report in reports.items() for row in report.stages]
     seeds = over_seeds(reports)
-    caption = f"The models of {len(reports)} runs"
+    caption = "The models of the runs"
     lines = [*relative_lines(rows), *footnotes(rows)]
     blocks: list[Block] = [model_table(rows, {}, caption), Notes([sentence(line) for line in lines])]
     sections: list[Section | LeftOut] = [

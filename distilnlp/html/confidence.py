@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.html.blocks import Block, LeftOut, Paragraph, Picture, Section
-from distilnlp.html.drawing import SERIES, figure, to_svg
+from distilnlp.html.drawing import SERIES, figure, short, to_svg
 from distilnlp.html.evidence import Answered, Evidence, HeldOut
 
 __all__ = ["ByConfidence", "agreement_by_confidence", "agreement_section"]
@@ -89,7 +88,11 @@ def _draw(group: HeldOut, student: Answered, teacher: Answered, found: ByConfide
     with figure(6.2, 3.0) as (_drawn, (axis,)):
         axis.bar(places, found.agreement, color=SERIES[0], width=0.8)
         axis.set_xticks(places, [f"{each:.2f}" for each in found.confidence])
-        axis.set(ylim=(0, 1.02), xlabel=f"mean probability of the answer of {_short(teacher)}", ylabel="same answer")
+        axis.set(
+            ylim=(0, 1.02),
+            xlabel=f"mean probability of the answer of {short(teacher.row.stage)}",
+            ylabel="same answer",
+        )
         axis.grid(visible=False, axis="x")
         svg = to_svg(_drawn, name)
     says = (
@@ -99,8 +102,3 @@ def _draw(group: HeldOut, student: Answered, teacher: Answered, found: ByConfide
     )
     caption = f"{student.row.stage} and {teacher.row.stage}, {found.counts.sum():,} answers"
     return Picture(svg, says, f"{group.title}: {caption}" if group.title else caption)
-
-
-def _short(answered: Answered) -> str:
-    name: Any = answered.row.stage
-    return name if len(name) <= 30 else f"..{name[-28:]}"

@@ -71,7 +71,8 @@ def _table(group: HeldOut, count: int) -> Table | None:
             cells.append(_row(group, student, teacher, example, parts, distances, rows))
     header = ["text", "right", teacher.row.stage, student.row.stage, problem.distance_meaning]
     title = f"{group.title}: " if group.title else ""
-    caption = f"{title}the {len(shown)} texts on which {student.row.stage} and {teacher.row.stage} differ most"
+    names = f"{student.row.stage} and {teacher.row.stage}"
+    caption = f"{title}the {len(shown)} texts on which {names} differ most; right answers are bold"
     return Table(caption, header, cells, sorts=True, texts=4)
 
 
@@ -120,10 +121,15 @@ def _row(
     return [
         Cell(_shown(parts), value=float(example), foreign=True),
         Cell(right, foreign=True),
-        Cell(theirs, strong=theirs == right, foreign=True),
-        Cell(own, strong=own == right, foreign=True),
+        Cell(theirs, strong=_is_right(theirs, right), foreign=True),
+        Cell(own, strong=_is_right(own, right), foreign=True),
         Cell(f"{distance:.3f}", distance),
     ]
+
+
+def _is_right(answer: str, right: str) -> bool:
+    """Whether an answer, with a probability or without, is the right one."""
+    return bool(right) and right in (answer, answer.rpartition(" ")[0])
 
 
 def _shown(parts: tuple[Any, ...]) -> str:

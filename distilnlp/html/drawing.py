@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from distilnlp.errors import RequestError
+from distilnlp.report.escape import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ __all__ = [
     "figure",
     "heat",
     "need_drawing",
+    "short",
     "style",
     "to_svg",
 ]
@@ -39,6 +41,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PALE: "--pale"}
 _VARIABLES |= {colour: f"--series-{number}" for number, colour in enumerate(SERIES, 1)}
 DASHES: Sequence[object] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LONGEST_NAME = 28
 HOW_TO_DRAW = "pip install 'distilnlp[report]'"
 
 
@@ -53,7 +56,7 @@ def need_drawing() -> None:
         raise RequestError(f"the report needs matplotlib, which is not installed: {HOW_TO_DRAW}")
 
 
-def style(place: int) -> dict[str, object]:
+def style(place: int) -> dict[str, Any]:
     """Colour, dash and mark of a line by its place, so that lines differ without colours too."""
     return {
         "color": SERIES[place % len(SERIES)],
@@ -101,6 +104,7 @@ def figure(width: float = 7.0, height: float = 3.4, columns: int = 1) -> Iterato
     with rc_context(settings), warnings.catch_warnings():
         # Names in any script: the browser has the letters that the font in use for the layout lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings("ignore", message="constrained_layout not applied", category=UserWarning)
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
         made = Figure(figsize=(width, height), layout="constrained")
         made.patch.set_alpha(0.0)
@@ -108,6 +112,12 @@ def figure(width: float = 7.0, height: float = 3.4, columns: int = 1) -> Iterato
         for each in axes:
             each.patch.set_alpha(0.0)
         yield made, list(axes)
+
+
+def short(name: str) -> str:
+    """A name as it has room in a drawing: its end, which tells two of them apart."""
+    line = one_line(name).lstrip("_") or "-"  # a legend leaves out what begins so
+    return line if len(line) <= LONGEST_NAME else f"..{line[2 - LONGEST_NAME :]}"
 
 
 def heat(value: float) -> str:
@@ -119,6 +129,7 @@ _MIXED = re.compile(r"#0103([0-9a-f]{2})")
 _ROOT = re.compile(r"<svg.*?>", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"(\d+\.\d{2})\d+")
 
 
@@ -138,11 +149,15 @@ def to_svg(drawn: Figure, name: str) -> Markup:
     # Hidden from who hears the page: the element around it says what is to be seen.
     root = f'<svg viewBox="0 0 {width:g} {height:g}" width="{4 * width / 3:.0f}" aria-hidden="true" focusable="false">'
     svg = _ROOT.sub(root, svg, count=1)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(xlink:href|href)="#', f'href="#{name}-', svg)
-    svg = svg.replace("url(#", f"url(#{name}-")
+    return Markup(_TAG.sub(lambda tag: _in_page(tag[0], name), svg))  # matplotlib escapes all texts
+
+
+def _in_page(tag: str, name: str) -> str:
+    """A tag of a drawing with ids of its own, the page's colours and letters, and shorter numbers."""
+    tag = tag.replace('id="', f'id="{name}-').replace("url(#", f"url(#{name}-")
+    tag = re.sub(r'(xlink:href|href)="#', f'href="#{name}-', tag)
     for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var({variable})")
-    svg = _MIXED.sub(lambda found: f"color-mix(in srgb, var(--heat) {int(found[1], 16)}%, var(--ground))", svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
-    return Markup(_NUMBER.sub(r"\1", svg))  # matplotlib escapes all texts
+        tag = tag.replace(colour, f"var({variable})")
+    tag = _MIXED.sub(lambda found: f"color-mix(in srgb, var(--heat) {int(found[1], 16)}%, var(--ground))", tag)
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", tag)
+    return _NUMBER.sub(r"\1", tag)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from distilnlp.html.blocks import Block, Cell, LeftOut, Notes, Paragraph, Picture, Section, Table
-from distilnlp.html.drawing import INK, SERIES, figure, heat, to_svg
+from distilnlp.html.drawing import INK, SERIES, figure, heat, short, to_svg
 from distilnlp.html.evidence import Evidence
 from distilnlp.report.compare import exported_lines, footnotes, relative_lines
 from distilnlp.report.schema import Cost, StageResult
@@ -115,8 +115,7 @@ def _draw_cost(rows: Sequence[StageResult], name: str) -> Picture:
             latency = cost.latency_p50_ms or 0.0
             colour = colours.get(row.role or "", SERIES[3])
             axis.scatter([latency], [score], [40 + 500 * size / max(sizes)], colour, alpha=0.75, linewidths=0)
-            label = f"{row.run}/{row.stage}" if row.run else row.stage
-            label = label if len(label) <= 28 else f"..{label[-26:]}"
+            label = short(f"{row.run}/{row.stage}" if row.run else row.stage)
             axis.annotate(label, (latency, score), xytext=(6, 6), textcoords="offset points", color=INK, fontsize=9)
             told.append(f"{label} {score:.3f} at {latency:.2f} ms and {size:.1f} MB")
         axis.set(xlabel="ms for one text", ylabel=rows[0].main_metric or "score")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilnlp.html.blocks import Block, LeftOut, Paragraph, Picture, Section, Warning_
-from distilnlp.html.drawing import INK, PALE, SERIES, figure, style, to_svg
+from distilnlp.html.drawing import INK, PALE, SERIES, figure, short, style, to_svg
 from distilnlp.html.evidence import Evidence
 from distilnlp.report.escape import one_line
 from distilnlp.report.history import History
@@ -114,7 +114,7 @@ def _draw_losses(stage: str, history: History, name: str) -> Picture:
             _line(axes[0], steps, loss, 0, "loss")
         for axis, terms, title in () if alone else ((axes[0], raw, "raw"), (axes[1], weighted, "weighted")):
             for place, (term, values) in enumerate(terms.items()):
-                _line(axis, history.steps(f"{title}/{term}"), values, place, one_line(term))
+                _line(axis, history.steps(f"{title}/{term}"), values, place, term)
             axis.set_title(title)
         if not alone:
             _line(axes[1], steps, loss, -1, "loss", color=INK, linestyle="-", linewidth=1.0)
@@ -132,10 +132,9 @@ def _line(axis: Axes, steps: Sequence[int], values: Sequence[float], place: int,
     """A line of at most so many points, each the mean of its neighbours, with a mark on a few of them."""
     x, y = (_fewer(np.asarray(each, dtype=float)) for each in (steps, values))
     look = {**style(place), **changes}
-    label = f" {label}" if label.startswith("_") else label  # which a legend would leave out
     if "color" in changes:
         look["marker"] = None
-    axis.plot(x, y, label=label, markevery=max(1, len(x) // 8), **look)
+    axis.plot(x, y, label=short(label), markevery=max(1, len(x) // 8), **look)
 
 
 def _fewer(values: Numbers) -> Numbers:

@@ -118,7 +118,7 @@ def tiles(evidence: Evidence, over_control: Difference | None) -> list[Tile]:
     if share is not None and teacher is not None:
         found.append(
             Tile(
-                f"{share:.1%}",
+                f"{100 * share:.1f} %",
                 "of the teacher's score",
                 f"{student.main_metric} {student.score:.3f} of {teacher.score:.3f}",
             )

@@ -85,7 +85,7 @@ def feed_forward(model: PreTrainedModel, layer: nn.Module) -> tuple[nn.Linear, n
     """
     names = unit_names(model.config.model_type)
     into, out = layer.get_submodule(names.units_in), layer.get_submodule(names.units_out)
-    if not (type(into) is nn.Linear and type(out) is nn.Linear):
+    if not (isinstance(into, nn.Linear) and isinstance(out, nn.Linear)):
         raise RequestError(
             f"the feed-forward units of {type(model).__name__} are behind adapters ({type(out).__name__}), and their "
             "own weights are not trained: leave lora out"

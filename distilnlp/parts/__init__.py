@@ -3,6 +3,7 @@
 from distilnlp.part import PARTS, Part, Pass, Training, register_part
 from distilnlp.parts.adversarial_text import AdversarialText
 from distilnlp.parts.early_exits import EarlyExits
+from distilnlp.parts.int8 import Int8
 from distilnlp.parts.perturbed_embeddings import PerturbedEmbeddings
 from distilnlp.parts.progressive import Progressive
 from distilnlp.parts.pruning import Pruning
@@ -12,6 +13,7 @@ __all__ = [
     "PARTS",
     "AdversarialText",
     "EarlyExits",
+    "Int8",
     "Part",
     "Pass",
     "PerturbedEmbeddings",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from distilnlp.errors import RequestError
 from distilnlp.report.schema import Cost
+from distilnlp.report.timing import Turns, take_turns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from distilnlp.models.backend import Backend
     from distilnlp.models.predictor import Predictor, Text
 
-__all__ = ["BATCH", "disk_mb", "measure_cost", "measure_costs", "measure_latencies"]
+__all__ = ["BATCH", "disk_mb", "measure_cost", "measure_costs", "time_in_turns"]
 
 BATCH = 32
 LATENCY_RUNS = (30, 100)  # at least, at most
 THROUGHPUT_RUNS = (3, 10)
 PATIENCE = 4  # so many times the budget, and not even the least number of runs is waited for
 WARM_UP = 3
+TURN_TEXTS = 12
+TURN_ROUNDS = (12, 120)
 
 
 def measure_cost(
@@ -86,24 +90,32 @@ def measure_costs(
     }
 
 
-def measure_latencies(
-    models: Mapping[str, Predictor], texts: Sequence[Text], *, budget_seconds: float = 2.0
-) -> dict[str, float]:
-    """The median time in ms of a single text, of several models that are timed in turns, as `measure_costs` does it.
+def time_in_turns(models: Mapping[str, Predictor], texts: Sequence[Text], *, seconds: float = 3.0) -> Turns:
+    """What several models take for a single text, the forward pass alone, in turns.
 
-    Args, Raises: as `measure_costs`.
+    Args:
+        models: name -> predictor, as for `measure_costs`.
+        texts: real ones; `TURN_TEXTS` of them are answered, again and again.
+        seconds: for all of it; twelve rounds are timed, and more while some are left (`take_turns`).
+    Raises:
+        RequestError: no texts or no models.
     """
     if not texts or not models:
-        raise RequestError("a latency is measured on at least one text and one model: give some of the task's texts")
+        raise RequestError("a speed is measured on at least one text and one model: give some of the task's texts")
+    chosen = _spread(texts, TURN_TEXTS)
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(model.backend.evaluating())
         work = {
-            name: (_Runner(model.backend, [], []), [model.encode([text]) for text in _spread(texts, LATENCY_RUNS[1])])
+            name: [partial(_answer, model.backend, model.encode([text])) for text in chosen]
             for name, model in models.items()
         }
-        times = _interleave(work, LATENCY_RUNS, budget_seconds * len(models))
-    return {name: float(np.median(each) * 1000) for name, each in times.items()}
+        return take_turns(work, rounds=TURN_ROUNDS, seconds=seconds)
+
+
+def _answer(backend: Backend, inputs: dict[str, Tensor]) -> None:
+    backend(inputs)
+    backend.wait()
 
 
 def disk_mb(folder: Path) -> float:

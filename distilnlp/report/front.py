@@ -11,7 +11,7 @@ from distilnlp.whole_files import whole_file
 __all__ = ["Front", "Tried", "draw_front", "pareto", "render_front"]
 
 VERSION = 1
-HEADER = ("student", "score", "kept", "ms", "speed", "MB", "steps")
+HEADER = ("student", "score", "kept", "ms", "speed", "spread", "MB", "steps")
 NAME_WIDTH = 56
 
 
@@ -27,9 +27,11 @@ class Tried:
         share: of the teacher's score that it keeps; 1 is all of it.
         ms: a text by itself, on one thread.
         speedup: how many times as fast as its teacher.
+        spread: the least and greatest speedup that a third of the turns by itself tells.
         mb: its weights, in MB (1e6 bytes).
         on_front: whether no other keeps as much, as fast, and as small.
         chosen: whether it is the one that was looked for.
+        failed: what it lacks after its training in full; None of one that has all, or was not brought that far.
     """
 
     student: str
@@ -39,9 +41,11 @@ class Tried:
     share: float
     ms: float
     speedup: float
+    spread: tuple[float, float]
     mb: float
     on_front: bool = False
     chosen: bool = False
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Front:
         teacher: its name, score, ms and MB.
         tried: all students that were trained.
         refused: what was not, each with its reason.
+        minutes, processor_minutes: that all processes took, of the clock and of processors.
+        outcome: what was found, or that none was and which comes nearest; empty before the end.
         versions: of the libraries.
     """
 
@@ -63,21 +69,15 @@ class Front:
     teacher: Mapping[str, Any]
     tried: Sequence[Tried]
     refused: Sequence[str] = ()
+    minutes: float = 0.0
+    processor_minutes: float = 0.0
+    outcome: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Tried | None:
         """The student that was looked for; None where none was found."""
         return next((row for row in self.tried if row.chosen), None)
-
-    def with_row(self, row: Tried) -> "Front":
-        """The same with another measurement of one of its students."""
-        rows = [row if each.candidate == row.candidate else each for each in self.tried]
-        return replace(self, tried=pareto(rows))
-
-    def with_chosen(self, row: Tried) -> "Front":
-        """The same with the student that was looked for, as it was measured last."""
-        return self.with_row(replace(row, chosen=True))
 
     def to_json(self) -> str:
         """As a file holds it."""
@@ -105,6 +105,7 @@ def render_front(front: Front) -> str:
             f"{row.share:.1%}",
             f"{row.ms:.2f}",
             f"{row.speedup:.1f}x",
+            f"{row.spread[0]:.1f}-{row.spread[1]:.1f}",
             f"{row.mb:.1f}",
             str(row.steps),
         )
@@ -112,7 +113,16 @@ def render_front(front: Front) -> str:
     ]
     teacher = front.teacher
     cells.append(
-        ("teacher", f"{teacher['score']:.4f}", "100.0%", f"{teacher['ms']:.2f}", "1.0x", f"{teacher['mb']:.1f}", "-")
+        (
+            "teacher",
+            f"{teacher['score']:.4f}",
+            "100.0%",
+            f"{teacher['ms']:.2f}",
+            "1.0x",
+            "-",
+            f"{teacher['mb']:.1f}",
+            "-",
+        )
     )
     widths = [max(len(line[i]) for line in (HEADER, *cells)) for i in range(len(HEADER))]
     lines = (HEADER, tuple("-" * width for width in widths), *cells)
@@ -124,7 +134,8 @@ def render_front(front: Front) -> str:
     )
     return (
         f"{table}\n\n{len(rows)} of {len(front.tried)} trained students, the others are worse in every way than one of"
-        f" these\nscore: {front.main_metric}, as it is served; ms: a text by itself, on one thread"
+        f" these\nscore: {front.main_metric}, as it is served; ms: a text by itself, on one thread, the best of many"
+        " turns with the teacher"
     )
 
 

@@ -61,7 +61,7 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
     """
     for each in what:
         if each not in (*KINDS, *ASKED):
-            raise RequestError(unknown("analysis", each, (*KINDS, *ASKED)))
+            raise unknown("analysis", each, (*KINDS, *ASKED))
     if not runs:
         raise RequestError("nothing to analyse: give the folder of at least one finished run")
     read = {str(run): read_evidence(run) for run in runs}
@@ -125,7 +125,14 @@ def _fidelity(run: str, evidence: Evidence, train_rows: int) -> Finding:
     meanings = dict.fromkeys(row.problem.agreement_meaning for row in evidence.report.stages if row.fidelity)
     notes += [f"agreement: {meaning}." for meaning in meanings]
     return Finding(
-        "fidelity", run, header, rows, [*notes, "distance: KL(teacher || student) in nats, or as the table"]
+        "fidelity",
+        run,
+        header,
+        rows,
+        [
+            *notes,
+            "distance: KL(teacher || student) in nats, or the mean absolute difference where there are no classes.",
+        ],
     )
 
 
@@ -177,6 +184,8 @@ def _dark_knowledge(run: str, evidence: Evidence, _: int) -> Finding:
                 for place, temperature in enumerate(found.temperatures):
                     rows.append([teacher.row.stage, temperature, found.entropy[place], found.other_mass[place]])
                 notes += _in_words(teacher.row.stage, found, group.names)
+            if each.row.role != "student":
+                continue
             told = seen[teacher.row.stage].suggested
             ratios = gradient_ratios(each.predictions.logits[known], logits, right, told)
             notes.append(
@@ -190,9 +199,11 @@ def _dark_knowledge(run: str, evidence: Evidence, _: int) -> Finding:
 
 
 def _in_words(stage: str, found: DarkKnowledge, names: Sequence[str] | None) -> list[str]:
+    half = "half as open as equal probabilities"
     lines = [
-        f"{one_line(stage)}: at a temperature of {found.suggested:.1f} its answers are half as open as equal"
-        " probabilities: a value to begin from."
+        f"{one_line(stage)}: at a temperature of {found.suggested:.1f} its answers are {half}: a value to begin from."
+        if found.suggested > 1
+        else f"{one_line(stage)}: its answers are more than {half} as they are: there is no need of a temperature."
     ]
     others = found.confusion.copy()
     np.fill_diagonal(others, -1)

@@ -16,13 +16,23 @@ from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
 from distilnlp.export.gate import Gated, drop, keep_score
 from distilnlp.export.graph import OLDEST_OPSET, opset_of, tidied, trace, write
-from distilnlp.export.quantise import PROCESSORS, Processor, halved, processor_of, quantisable, quantised
+from distilnlp.export.quantise import halved, processor_of, quantisable, quantised
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer, quiet_transformers
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.models.trained_columns import remembered_columns
-from distilnlp.onnx_file import FOLDER, HALF, MODEL, QUANTISED, SENTENCE_NAMES, need_onnx, read_onnx
+from distilnlp.onnx_file import (
+    FOLDER,
+    HALF,
+    MODEL,
+    PROCESSORS,
+    QUANTISED,
+    SENTENCE_NAMES,
+    Processor,
+    need_onnx,
+    read_onnx,
+)
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.schema import Cost, ExportedFile, Report, StageResult, read_report, to_json

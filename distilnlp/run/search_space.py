@@ -18,8 +18,12 @@ __all__ = ["NEEDED", "STAGE", "Candidate", "Space", "whole_space", "without_what
 
 STAGE = "student"  # what a search calls the one stage of its recipes
 ALL, NEEDED = "all", "needed"
+VOCABULARIES: dict[str | int, int] = {NEEDED: 1, ALL: 2}  # by their size; a number of tokens is fewer than are needed
 SHARES = (2 / 3, 1 / 2, 1 / 3, 1 / 6)
 LAYER_MAPS = ("uniform", "first", "last", "importance")
+STATIC = 0  # layers of a student that is a table of embeddings
+# Such a table learns by larger steps, and more of them, which cost next to nothing.
+STATIC_LEARNING_RATE, STATIC_LONGER = 1e-2, 2.5
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,11 @@ class Candidate:
     """A student that may be tried.
 
     Args:
-        layers: how many of the teacher's.
+        layers: how many of the teacher's; 0: none, but a table of embeddings and their mean (`is_static`).
         layer_map: which.
         heads: of each layer; its width is as many times the width of the teacher's heads.
         units: of each feed-forward network.
-        rank: columns of its embeddings; None: as many as its layers are wide.
+        rank: columns of its embeddings; None: as many as its layers are wide, and of a table 256.
         vocabulary: ``all``, ``needed``, or how many tokens at most.
         int8: whether it is served as an ONNX file in 8 bits; else in PyTorch.
         method: the name of its objective.
@@ -47,9 +51,24 @@ class Candidate:
     method: str
 
     @property
+    def is_static(self) -> bool:
+        """Whether it has no layers: a text's vector is the mean of its tokens' rows."""
+        return self.layers == STATIC
+
+    @property
     def shape(self) -> "Candidate":
         """The same without what changes neither size nor speed."""
         return replace(self, layer_map="", method="")
+
+    def is_no_smaller(self, other: "Candidate") -> bool:
+        """Whether all is at least as much as of another: neither less time nor less room is to be expected of it."""
+        if (self.is_static, self.int8, self.rank is None) != (other.is_static, other.int8, other.rank is None):
+            return False
+        ours, theirs = (
+            (each.layers, each.heads, each.units, each.rank or 0, VOCABULARIES.get(each.vocabulary, 0))
+            for each in (self, other)
+        )
+        return all(own >= their for own, their in zip(ours, theirs, strict=True))
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class Space:
         teacher: config of the teacher; each first value below is as the teacher has it.
         layers, layer_maps, heads, units, ranks, vocabularies, int8, methods: the values of each choice.
         narrow_methods: those of them by which a student with fewer heads can learn.
+        static_methods: those by which a table of embeddings can; empty: there is none among the students.
         objectives: of the methods, as a recipe says them.
     """
 
@@ -73,6 +93,7 @@ class Space:
     int8: tuple[bool, ...]
     methods: tuple[str, ...]
     narrow_methods: tuple[str, ...]
+    static_methods: tuple[str, ...]
     objectives: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -89,6 +110,13 @@ class Space:
             self.methods[0],
         )
 
+    @property
+    def static(self) -> Candidate | None:
+        """The table of embeddings as it is tried first."""
+        if not self.static_methods:
+            return None
+        return replace(self.plain, layers=STATIC, layer_map=self.layer_maps[0], method=self.static_methods[0])
+
     def corners(self) -> list[Candidate]:
         """The students that no other is smaller or faster than: one is of the fewest layers, units and tokens."""
         least = replace(
@@ -100,19 +128,66 @@ class Space:
             method=self.narrow_methods[-1] if len(self.heads) > 1 else self.methods[-1],
         )
         ranks = {None, self.ranks[-1]} & {*self.ranks}
-        return [replace(least, rank=rank, int8=int8) for rank in sorted(ranks, key=str) for int8 in self.int8]
+        found = [replace(least, rank=rank, int8=int8) for rank in sorted(ranks, key=str) for int8 in self.int8]
+        if self.static is not None:
+            small = replace(self.static, vocabulary=self.vocabularies[-1], rank=self.ranks[-1])
+            found += [replace(small, int8=int8) for int8 in self.int8]
+        return found
 
-    def starts(self) -> list[Candidate]:
-        """What is tried first: half, a third, a sixth of the layers; and half of them, with fewer units and tokens."""
+    def starts(self, fits: Callable[[Candidate], bool] | None = None) -> list[Candidate]:
+        """What is tried first, the most promising before the others.
+
+        Args:
+            fits: whether a candidate is within the budget, which is measured. Then these are the students that just
+                are: with all feed-forward units the most layers, one layer less, and with fewer units the most layers
+                again. None: half, a third and a sixth of the layers, and half of them with fewer units and tokens.
+        """
+        static = [] if self.static is None else [self.static]
+        if fits is not None:
+            return list(dict.fromkeys([*self._within(fits), *(each for each in static if fits(each))]))
         counts = dict.fromkeys(max(1, round(self.layers[0] * share)) for share in SHARES[1:])
         found = [replace(self.plain, layers=count) for count in counts]
         units, vocabulary = self.units[len(self.units) // 2], self.vocabularies[:2][-1]
         small = replace(found[0], units=units, vocabulary=vocabulary, method=self.methods[-1])
-        return list(dict.fromkeys([*found, small]))
+        return list(dict.fromkeys([*found[:2], *static, *found[2:], small]))
+
+    def _within(self, fits: Callable[[Candidate], bool]) -> list[Candidate]:
+        """For each number of units the most layers that fit; fewer units may have no fewer layers."""
+        found: list[Candidate] = []
+        least = 1
+        for units in dict.fromkeys(self.units[place] for place in (0, 2, 3) if place < len(self.units)):
+            most = self._most_layers(replace(self.plain, units=units), least, fits)
+            if most is None:
+                continue
+            deepest = replace(self.plain, units=units, layers=most)
+            found.append(deepest)
+            if len(found) == 1 and most > 1:
+                found.append(replace(deepest, layers=most - 1))
+            least = most
+        return found
+
+    def _most_layers(self, plain: Candidate, least: int, fits: Callable[[Candidate], bool]) -> int | None:
+        """By halving, as each one is measured; half of the layers are looked at first."""
+        low, high = least - 1, self.layers[0] + 1  # of as many it fits, of as many it does not
+        middle = max(least, self.layers[0] // 2)
+        while high - low > 1:
+            if fits(replace(plain, layers=middle)):
+                low = middle
+            else:
+                high = middle
+            middle = (low + high) // 2
+        return low if low >= least else None
 
     def suggest(self, trial: "BaseTrial") -> Candidate:
         """The candidate that a trial of Optuna is of."""
-        layers = trial.suggest_int("layers", min(self.layers), max(self.layers))
+        layers = trial.suggest_int("layers", STATIC if self.static_methods else min(self.layers), max(self.layers))
+        rank, vocabulary, int8 = (
+            self._one(trial, name, values)
+            for name, values in (("rank", self.ranks), ("vocabulary", self.vocabularies), ("int8", self.int8))
+        )
+        if layers == STATIC and self.static is not None:
+            method = self._one(trial, "static_method", self.static_methods)
+            return replace(self.static, rank=rank, vocabulary=vocabulary, int8=int8, method=method)
         heads = self._one(trial, "heads", self.heads)
         is_narrow = heads < self.heads[0]
         methods = ("narrow_method", self.narrow_methods) if is_narrow else ("method", self.methods)
@@ -121,9 +196,9 @@ class Space:
             layer_map=self._one(trial, "layer_map", self.layer_maps) if layers < max(self.layers) else "uniform",
             heads=heads,
             units=self._one(trial, "units", self.units),
-            rank=self._one(trial, "rank", self.ranks),
-            vocabulary=self._one(trial, "vocabulary", self.vocabularies),
-            int8=self._one(trial, "int8", self.int8),
+            rank=rank,
+            vocabulary=vocabulary,
+            int8=int8,
             method=self._one(trial, *methods),
         )
 
@@ -133,16 +208,25 @@ class Space:
 
     def params(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate as the parameters of a trial."""
-        return {**asdict(candidate), "narrow_method": candidate.method}
+        return {**asdict(candidate), "narrow_method": candidate.method, "static_method": candidate.method}
+
+    def steps(self, candidate: Candidate, steps: int) -> int:
+        """How many steps of a candidate's training stand for so many of a student of layers."""
+        return round(steps * STATIC_LONGER) if candidate.is_static else steps
 
     def student(self, candidate: Candidate) -> dict[str, Any]:
         """What a recipe says of a candidate's ``student``, beside ``from``."""
+        if candidate.is_static:
+            said: dict[str, Any] = {"architecture": "static"}
+            if candidate.vocabulary != ALL:
+                said["vocabulary"] = {} if candidate.vocabulary == NEEDED else {"size": candidate.vocabulary}
+            return said if candidate.rank is None else {**said, "config": {"hidden_size": candidate.rank}}
         kind, config = self.teacher.model_type, {}
         if candidate.heads != self.heads[0]:
             config["hidden_size"] = candidate.heads * _head_size(self.teacher)
         if candidate.units != self.units[0]:
             config["intermediate_size"] = candidate.units
-        said: dict[str, Any] = {"layers": candidate.layers}
+        said = {"layers": candidate.layers}
         if candidate.layers < self.layers[0] and candidate.layer_map != "uniform":
             said["layer_map"] = candidate.layer_map
         if config:
@@ -155,39 +239,44 @@ class Space:
             said["vocabulary"] = {} if candidate.vocabulary == NEEDED else {"size": candidate.vocabulary}
         return {**said, **({"config": config} if config else {})}
 
-    def recipe(
-        self, base: Recipe, candidate: Candidate, *, steps: int | None = None, answers: str | None = None
-    ) -> Recipe:
+    def recipe(self, base: Recipe, candidate: Candidate, *, steps: int | None = None) -> Recipe:
         """The recipe of a candidate.
 
         Args:
             base: of the search; its one stage has the teacher and the training.
             candidate: what is to be trained.
             steps: of the training, with nothing measured or kept meanwhile; None: as the base has it.
-            answers: the folder of the teacher's answers; None: as the base has it.
         """
         values = base.to_dict()
         stage = values["stages"][STAGE]
         stage["student"] = {"from": stage["student"]["from"], **self.student(candidate)}
         stage["objective"] = dict(self.objectives[candidate.method])
+        if candidate.is_static:
+            stage["training"] |= self._static_training(stage["training"])
         if steps is not None:
             stage["training"] |= {"max_steps": steps, "eval_strategy": "no", "save_strategy": "no"}
-        if answers is not None:
-            values["cache"] = {**values["cache"], "folder": answers}
         return make_recipe(values, name=base.name, origin="a student of the search")
+
+    def _static_training(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        longer: dict[str, Any] = {"learning_rate": STATIC_LEARNING_RATE}
+        if "num_train_epochs" in training:
+            longer["num_train_epochs"] = STATIC_LONGER * float(training["num_train_epochs"])
+        if int(training.get("max_steps", -1)) > 0:
+            longer["max_steps"] = round(STATIC_LONGER * int(training["max_steps"]))
+        return longer
 
     def words(self, candidate: Candidate) -> str:
         """A candidate in a few words."""
         layers = f"{candidate.layers} {'layer' if candidate.layers == 1 else 'layers'}"
         if 1 < self.layers[0] != candidate.layers:
             layers += f" {candidate.layer_map}"
-        parts = [layers]
+        parts = ["static" if candidate.is_static else layers]
         parts += [f"{candidate.heads} heads"] if candidate.heads != self.heads[0] else []
         parts += [f"ffn {candidate.units}"] if candidate.units != self.units[0] else []
         parts += [f"rank {candidate.rank}"] if candidate.rank is not None else []
         parts += [f"{candidate.vocabulary} tokens"] if candidate.vocabulary != ALL else []
         parts += ["int8"] if candidate.int8 else []
-        parts += [candidate.method] if len(self.methods) > 1 else []
+        parts += [candidate.method] if len(self.methods) > 1 and not candidate.is_static else []
         return ", ".join(parts)
 
 
@@ -224,6 +313,7 @@ def whole_space(teacher: PreTrainedConfig, objectives: Mapping[str, Mapping[str,
         int8=(False, True) if int8 else (False,),
         methods=tuple(objectives),
         narrow_methods=tuple(objectives),
+        static_methods=tuple(reversed([*objectives])),  # of the fewest needs first
         objectives=objectives,
     )
 
@@ -259,11 +349,17 @@ def without_what_cannot_be(space: Space, refused: Callable[[Candidate], str | No
         vocabularies=kept("vocabulary", space.vocabularies, one),
         methods=kept("method", space.methods, one),
     )
-    if len(space.heads) == 1:
-        return space, told
-    narrow = replace(one, heads=space.heads[1])
-    learned = [name for name in space.methods if refused(replace(narrow, method=name)) is None]
-    return replace(space, narrow_methods=tuple(learned)), told
+    if len(space.heads) > 1:
+        narrow = replace(one, heads=space.heads[1])
+        learned = [name for name in space.methods if refused(replace(narrow, method=name)) is None]
+        space = replace(space, narrow_methods=tuple(learned))
+    if space.static is not None:
+        whys = {name: refused(replace(space.static, int8=False, method=name)) for name in space.static_methods}
+        learned = [name for name, why in whys.items() if why is None]
+        if not learned:
+            told["architecture static"] = str(next(iter(whys.values())))
+        space = replace(space, static_methods=tuple(learned))
+    return space, told
 
 
 def _parts(size: int, multiple: int) -> tuple[int, ...]:

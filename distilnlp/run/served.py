@@ -1,6 +1,6 @@
 """A model as it would be served: its files, how large they are, and how fast one thread answers a text with them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,12 @@ from distilnlp.models.backend import TorchBackend
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.onnx_file import FOLDER, QUANTISED
-from distilnlp.report.cost import disk_mb, measure_latencies
+from distilnlp.report.cost import disk_mb, time_in_turns
 from distilnlp.run.environment import cpu_flags
 from distilnlp.run.evaluation import measured, predictor_for
 from distilnlp.run.export import write_beside
 
-__all__ = ["Served", "one_thread", "score_served", "size_and_speed", "timed"]
+__all__ = ["Served", "cost_of", "one_thread", "score_served", "size_and_speed", "timed"]
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,26 @@ class Served:
     """What a model costs to serve.
 
     Args:
-        ms: a text by itself, on one thread of the processor; the median over held-out texts.
+        ms: a text by itself, on one thread of the processor; the time that it works, shortest of many turns, the mean
+            over held-out texts.
         mb: its weights, in files of so many MB (1e6 bytes).
         teacher_ms: of the teacher, in PyTorch and float32, timed in turns with it.
+        spread: the least and greatest speedup that a third of the turns by itself tells.
     """
 
     ms: float
     mb: float
     teacher_ms: float
+    spread: tuple[float, float]
 
     @property
     def speedup(self) -> float:
         """How many times as fast as its teacher."""
         return self.teacher_ms / self.ms
+
+    def words(self) -> str:
+        """Time, speedup and size in a few words."""
+        return f"{self.ms:.2f} ms ({self.speedup:.1f}x), {self.mb:.1f} MB"
 
 
 @contextmanager
@@ -67,7 +74,7 @@ def size_and_speed(
     int8: bool,
     teacher: Predictor,
     texts: Sequence[Text],
-    seconds: float = 2.0,
+    seconds: float = 3.0,
 ) -> Served:
     """Write a model as it would be served, load that, and time it; whatever its weights are.
 
@@ -77,16 +84,30 @@ def size_and_speed(
         int8: as an ONNX file in 8 bits; else in PyTorch.
         teacher: on the CPU; texts are cut to its ``max_length``.
         texts: held-out ones.
-        seconds: for which each of the two is timed.
+        seconds: for which the two are timed.
     Raises:
         RequestError: it cannot be exported.
     """
-    with TemporaryDirectory() as scratch, one_thread():
+    with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         file = _write(model, tokenizer, folder, int8=int8, max_length=teacher.max_length, texts=texts)
-        models: Mapping[str, Predictor] = {"teacher": teacher, "student": timed(folder, teacher.max_length)}
-        times = measure_latencies(models, texts, budget_seconds=seconds)
-        return Served(times["student"], disk_mb(file), times["teacher"])
+        return cost_of(folder, disk_mb(file), teacher=teacher, texts=texts, seconds=seconds)
+
+
+def cost_of(
+    name: Path, megabytes: float, *, teacher: Predictor, texts: Sequence[Text], seconds: float = 3.0
+) -> Served:
+    """Time a model in turns with its teacher, each on one thread.
+
+    Args:
+        name: its folder, or a file of an exported one.
+        megabytes: of its weights.
+        teacher, texts, seconds: as for `size_and_speed`.
+    """
+    with one_thread():
+        turns = time_in_turns({"teacher": teacher, "student": timed(name, teacher.max_length)}, texts, seconds=seconds)
+    ms, teacher_ms = (1000 * turns.best(each) for each in ("student", "teacher"))
+    return Served(ms, megabytes, teacher_ms, turns.spread("student", "teacher"))
 
 
 def score_served(

@@ -178,6 +178,17 @@ def test_distill_on_a_csv(run_folder, capsys, csv_file):
     assert len(json.loads(output_of(capsys, "compare", str(run_folder), "--json"))) == 3
 
 
+def test_pages(capsys, run_folder, tmp_path):
+    pytest.importorskip("matplotlib", reason="the page's pictures are drawn with it")
+    page = tmp_path / "page.html"
+    assert output_of(capsys, "report", str(run_folder), "-o", str(page), "--no-texts") == f"{page}\n"
+    assert "<h1><bdi>" in page.read_text("utf-8")
+    assert output_of(capsys, "compare", str(run_folder), "--html", str(page)) == f"{page}\n"
+    assert "The models of the runs" in page.read_text("utf-8")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no run's folder" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_prints_its_table_and_no_noise(tmp_path, start_weights, csv_file):
     """In a process of its own, as the libraries decide at their import what they print."""

@@ -21,6 +21,8 @@ from distilnlp.models.loading import load_classifier
 from distilnlp.models.onnx_backend import OnnxBackend
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.sentence_modules import SentenceModules
+from distilnlp.part import Training
+from distilnlp.parts import Int8
 from distilnlp.problems import get_problem, list_problems
 from distilnlp.report.schema import read_report
 from distilnlp.run import export
@@ -133,8 +135,8 @@ def test_batches_and_texts_may_have_any_size(exported: Path) -> None:
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_every_architecture_is_exported_and_quantised(kind: str, data: Path, tmp_path: Path) -> None:
-    settings = replace(QUICK, int8="dynamic", max_drop=10.0)
-    made = export_model(str(saved(tmp_path / "model", kind)), tmp_path / "exported", load_task(str(data)), settings)
+    settings, task = replace(QUICK, int8="dynamic", max_drop=10.0), load_task(str(data))
+    made = export_model(str(saved(tmp_path / "model", kind)), tmp_path / "exported", task, settings)
     fp32, int8 = (row.exported for row in made.files)
     assert fp32.difference < 1e-4
     assert int8.in_fp32 == []
@@ -142,6 +144,15 @@ def test_every_architecture_is_exported_and_quantised(kind: str, data: Path, tmp
     # Albert has the weights of one layer, and its word embeddings are half as wide.
     assert len(small) >= (9 if kind == "albert" else 10)
     assert (made.folder / int8.file).stat().st_size < (made.folder / fp32.file).stat().st_size
+    # A student that learns in int8 answers as its file will, but for numbers that lie just between two levels.
+    texts = [*task.validation["text"]]
+    plain, student = (Predictor.load(tmp_path / "model", device=torch.device("cpu")) for _ in range(2))
+    part, learning = Int8(int8.processor), student.backend.pretrained
+    part.attach(Training(learning, learning, torch.device("cpu"), 0))
+    part.on_pass(0.0)
+    expected = Predictor.load(made.folder / int8.file).logits(texts)
+    off, moved = (np.square(each.logits(texts) - expected).mean() ** 0.5 for each in (student, plain))
+    assert off < 0.2 * moved
 
 
 @pytest.mark.parametrize("name", list_problems())

@@ -54,7 +54,8 @@ def text(path: Path) -> str:
 
 def test_the_page_of_a_run_shows_what_it_has_kept(taught: Path):
     page = text(taught / "report.html")
-    for title in ("Losses", "Learning curves", "Classes", "Where student and teacher differ most", "Layers"):
+    titles = ("Losses", "Learning curves", "Classes", "Calibration", "Where student and teacher differ most")
+    for title in (*titles, "Likeness of layers", "Layers"):
         assert f"{title}</h2>" in page
     assert "the film was" in page
 

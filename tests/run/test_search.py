@@ -1,16 +1,27 @@
 """A search: what it refuses before anything is trained, what it tries, how it goes on, and what it leaves."""
 
 import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from distilnlp.cli import main
-from distilnlp.errors import RequestError
+from distilnlp.models.loading import load_config
 from distilnlp.recipe import load_recipe
-from distilnlp.run import search
-from distilnlp.run.search import Goal, _rungs
+from distilnlp.report import cost
+from distilnlp.report.front import Front
+from distilnlp.run import search, search_students
+from distilnlp.run.search import Goal, SearchSettings, search_student
+from distilnlp.run.search_records import Spent, Teacher, Training
+from distilnlp.run.search_space import Candidate, Space, whole_space
+from distilnlp.run.search_students import Students, training_lengths
 from distilnlp.run.served import Served
 from tests.run.conftest import csv_file
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -29,9 +40,18 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hardly_timed() -> Iterator[None]:
+    """What is asked here is of sizes; `tests/report/test_timing.py` has what is to be said of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "TURN_TEXTS", 2)
+        patch.setattr(cost, "TURN_ROUNDS", (1, 2))
+        yield
+
+
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_can_export", lambda: False)
+    monkeypatch.setattr(search_students, "_can_export", lambda: False)
 
 
 def searched(csv_file: str, teacher: str, output: Path, *options: str) -> int:
@@ -47,6 +67,8 @@ def searched(csv_file: str, teacher: str, output: Path, *options: str) -> int:
         (["--keep", "0.9", "--max-ms", "0"], "--max-ms 0: a number above 0 is needed"),
         (["--keep", "0.9", "--speedup", "-2"], "--speedup -2"),
         (["--keep", "0.9", "--max-mb", "inf"], "--max-mb inf"),
+        (["--keep", "0.9", "--minutes", "0"], "--minutes 0: a number above 0 is needed"),
+        (["--keep", "0.9", "--processor-minutes", "nan"], "--processor-minutes nan: a number above 0 is needed"),
     ],
 )
 def test_a_goal_that_is_none_is_refused(options, said, csv_file, tmp_path, capsys):
@@ -80,85 +102,199 @@ def test_a_folder_of_something_else_is_left_alone(csv_file, teacher, tmp_path, c
 def test_a_budget_that_no_student_meets_is_refused_by_measuring_and_nothing_is_trained(
     csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
 ):
-    monkeypatch.setattr(search, "train_stage", lambda *_: pytest.fail("a student is trained"))
+    monkeypatch.setattr(Students, "train", lambda *_: pytest.fail("a student is trained"))
 
-    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--speedup", "1000") == 2
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--speedup", "10000") == 2
 
     said = capsys.readouterr().err
-    assert "--speedup cannot be met by any student: the nearest (1 layer" in said
+    assert "--speedup cannot be met by any student: the nearest (" in said
     assert "times as fast as the teacher) and 0.0" in said
 
 
-def test_a_search_tries_students_trains_the_one_and_goes_on(csv_file, teacher, tmp_path, capsys, no_export):
-    place = tmp_path / "s"
+def held(place: Path) -> dict[str, Any]:
+    return json.loads((place / "search.json").read_text())
 
-    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
 
-    said = capsys.readouterr().out
-    held = json.loads((place / "search.json").read_text())
-    chosen = next(row for row in held["tried"] if row["chosen"])
-    assert len(held["tried"]) == 2
-    assert chosen["mb"] <= 0.09
-    assert chosen["share"] >= 0.5
-    assert chosen["mb"] == min(row["mb"] for row in held["tried"] if row["share"] >= 0.5)
-    assert f"found  {chosen['student']}: " in said
-    assert (place / "run" / "student" / "model.safetensors").is_file()
-    assert load_recipe(place / "recipe.yaml").to_dict() == load_recipe(place / "run" / "recipe.yaml").to_dict()
-    assert not [*(place / "trials").iterdir()]  # the weights of trials are not kept
-    assert any((place / "teacher-answers").iterdir())
+@pytest.fixture(scope="module")
+def found(csv_file, teacher, tmp_path_factory) -> Path:
+    """The folder of a search that has found a student."""
+    place = tmp_path_factory.mktemp("search") / "s"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_students, "_can_export", lambda: False)
+        assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
+    return place
 
-    assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
-    again = json.loads((place / "search.json").read_text())
-    assert [row["score"] for row in again["tried"]] == [row["score"] for row in held["tried"]]
 
-    assert searched(csv_file, teacher, place, "--keep", "0.6", "--trials", "2") == 2
+def test_a_search_ends_with_the_smallest_student_that_keeps_the_share_as_a_run(found):
+    front = held(found)
+    chosen = next(row for row in front["tried"] if row["chosen"])
+
+    assert len(front["tried"]) == 2
+    assert chosen["mb"] == min(row["mb"] for row in front["tried"] if row["share"] >= 0.5) <= 0.09
+    assert front["outcome"].startswith(f"found {chosen['student']}: ")
+    assert front["processor_minutes"] > 0
+    assert (found / "run" / "student" / "model.safetensors").is_file()
+    assert load_recipe(found / "recipe.yaml").to_dict() == load_recipe(found / "run" / "recipe.yaml").to_dict()
+    assert not (found / "trials").exists()  # the weights of trials are not kept
+    assert any((found / "teacher-answers").iterdir())
+
+
+def test_what_a_search_knows_is_not_found_out_again(found, csv_file, teacher, monkeypatch, capsys, no_export):
+    before = held(found)
+    for name in ("train", "served", "teacher"):
+        monkeypatch.setattr(Students, name, lambda *_, name=name: pytest.fail(f"{name} again"))
+
+    assert searched(csv_file, teacher, found, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 0
+    assert held(found)["tried"] == before["tried"]
+    assert "found  " in capsys.readouterr().out
+
+
+def test_a_search_with_another_goal_needs_another_folder(found, csv_file, teacher, capsys, no_export):
+    assert searched(csv_file, teacher, found, "--keep", "0.6") == 2
     assert "holds a search with another goal" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, teacher, tmp_path, capsys):
+def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, teacher, tmp_path, capsys, monkeypatch):
     place = tmp_path / "s"
+    monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, layers=1)])
 
     assert searched(csv_file, teacher, place, "--keep", "0.5", "--max-mb", "0.2", "--trials", "1") == 0
 
     capsys.readouterr()
-    row = next(row for row in json.loads((place / "search.json").read_text())["tried"] if row["chosen"])
+    row = next(row for row in held(place)["tried"] if row["chosen"])
     assert row["candidate"]["int8"]
     assert row["mb"] == pytest.approx((place / "served" / "onnx" / "model_quantized.onnx").stat().st_size / 1e6)
     assert main(["evaluate", str(place / "served"), csv_file, "--max-length", "16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["validation"]["accuracy"] == row["score"]
 
 
+Scores = Callable[[Candidate, int], float]
+
+
+@pytest.fixture
+def imagine(teacher, monkeypatch) -> Callable[[Scores], list[tuple[str, int]]]:
+    """Searches whose students score what one says, and cost what their sizes are; a list of who was trained, how long.
+
+    A training has 2 or 12 steps, and takes as many hours.
+    """
+
+    def set_up(scores: Scores) -> list[tuple[str, int]]:
+        trained: list[tuple[str, int]] = []
+        space = whole_space(load_config(teacher), {"answers": {"response": {}}}, int8=False)
+
+        def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
+            trained.append((space.words(candidate), steps))
+            (self.run_of(candidate, steps) / "student").mkdir(parents=True)
+            return Training(candidate, steps, *[scores(candidate, steps)] * 2, Spent(3600 * steps, 0))
+
+        def served(self: Students, space: Space, candidate: Candidate) -> Served:
+            ms = candidate.layers + candidate.units / 1000 + 0.01
+            return Served(ms, ms, 10.0, (10 / ms, 10 / ms))
+
+        monkeypatch.setattr(Students, "space", lambda self, say: space)
+        monkeypatch.setattr(Students, "teacher", lambda self: Teacher("t", 1.0, 10.0, 10.0))
+        monkeypatch.setattr(Students, "train", train)
+        monkeypatch.setattr(Students, "served", served)
+        monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
+        monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+        return trained
+
+    return set_up
+
+
 def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
-    csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
+    csv_file, teacher, tmp_path, capsys, imagine
 ):
-    monkeypatch.setattr(search._Search, "_share", lambda *_: 0.2)
-    monkeypatch.setattr(search, "_rungs", lambda steps: [2, steps])
-    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+    """Three that were not trained in full are, before that is said."""
+    trained = imagine(lambda candidate, steps: (candidate.layers + 1) / 10 + steps / 1000)
 
-    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1") == 1
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "4") == 1
 
-    said = capsys.readouterr().err
-    assert "no student of 1 met --keep 1: the nearest (2 layers" in said
-    assert "keeps 20.0% after 2 steps" in said
+    out, said = capsys.readouterr()
+    assert [(words, steps) for words, steps in trained if steps == 12] == [
+        ("2 layers uniform, ffn 32, needed tokens", 12),
+        ("2 layers uniform", 12),
+        ("1 layer uniform", 12),
+    ]
+    assert "2 layers uniform: keeps 31.2% after its training in full" in out
+    assert "no student of 4 met --keep 1: the nearest (2 layers uniform, ffn 32, needed tokens)" in said
+    assert "keeps 31.2% after 12 steps" in said
+    assert held(tmp_path / "s")["outcome"] in said
     assert load_recipe(tmp_path / "s" / "recipe.yaml").stages["student"].student.layers == 2
     assert not (tmp_path / "s" / "run").exists()
 
 
+def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(csv_file, teacher, tmp_path, capsys, imagine):
+    imagine(lambda candidate, steps: 0.02 if candidate.is_static and steps > 2 else 1.0)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.9", "--trials", "3") == 0
+
+    out = capsys.readouterr().out
+    assert "training static in full\nstatic: keeps 2.0% after its training in full\ntraining 1 layer" in out
+    chosen = next(row for row in held(tmp_path / "s")["tried"] if row["chosen"])
+    assert chosen["student"].startswith("1 layer")
+    assert (tmp_path / "s" / "run" / "student").is_dir()
+
+
+def test_what_is_over_the_budget_or_no_smaller_than_that_is_not_trained(
+    csv_file, teacher, tmp_path, imagine, monkeypatch
+):
+    trained = imagine(lambda candidate, steps: 0.1)
+    plain = [{"layers": 2}, {"layers": 3}, {"layers": 1}]
+    monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, **each) for each in plain])
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--max-ms", "2", "--trials", "1") == 1
+
+    assert trained[0] == ("1 layer uniform", 2)
+    assert held(tmp_path / "s")["refused"] == [
+        "2 layers uniform: 2.07 ms (4.8x), 2.1 MB, over --max-ms",
+        "3 layers: no smaller than 2 layers uniform, which is over --max-ms",
+    ]
+
+
+def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, imagine):
+    """The first is, as nobody knows how long it takes; the second would not leave the time for one in full."""
+    trained = imagine(lambda candidate, steps: 1.0)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.5", "--trials", "4", "--minutes", "30") == 1
+
+    out, said = capsys.readouterr()
+    assert [steps for _, steps in trained] == [2]
+    assert "no time for a training of 2 steps, which would take 840.0 min" in out
+    assert "no time was left to train another in full: more --minutes go on from here" in said
+
+
+def test_two_at_once_try_students_of_one_search_and_none_twice(found, tmp_path, imagine, monkeypatch):
+    """Threads with open files of their own stand for processes. Each waits until both train; one ends the search."""
+    trained = imagine(lambda candidate, steps: 1.0)
+    imagined, both, at_work = Students.train, threading.Barrier(2), set()
+
+    def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(10)
+        both.abort()  # for the first training of each alone
+        at_work.add(threading.get_ident())
+        return imagined(self, space, candidate, steps)
+
+    monkeypatch.setattr(Students, "train", train)
+    said: list[str] = []
+
+    def search_it() -> Front:
+        settings = SearchSettings(trials=6)
+        return search_student(load_recipe(found / "recipe.yaml"), tmp_path / "s", Goal(0.9), settings, say=said.append)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [each.result() for each in [pool.submit(search_it) for _ in range(2)]]
+
+    assert first.chosen == second.chosen is not None
+    assert sum("this one joins it" in line for line in said) == 1
+    assert len(trained) == len({*trained}) >= 6
+    assert len(at_work) == 2
+
+
 def test_trainings_grow_by_threes_up_to_the_full_one():
-    assert _rungs(160) == [17, 51, 160]
-    assert _rungs(90) == [10, 30, 90]
-    assert _rungs(29) == [29]
-    assert _rungs(1) == [1]
-
-
-def test_a_goal_says_by_how_much_a_student_is_over_it():
-    goal = Goal(0.9, max_ms=2, speedup=10, max_mb=20)
-
-    assert goal.over(Served(ms=1, mb=10, teacher_ms=20)) == {}
-    assert goal.over(Served(ms=4, mb=10, teacher_ms=20)) == {"--max-ms": 2.0, "--speedup": 2.0}
-    assert goal.words() == "--keep 0.9 --max-ms 2 --speedup 10 --max-mb 20"
-    assert not goal.by_size
-    assert Goal(0.9, max_mb=1).by_size
-    with pytest.raises(RequestError, match="--max-ms"):
-        Goal(0.9, max_ms=float("nan"))
+    assert training_lengths(160) == [17, 51, 160]
+    assert training_lengths(90) == [10, 30, 90]
+    assert training_lengths(29) == [29]
+    assert training_lengths(1) == [1]

@@ -38,8 +38,8 @@ def test_the_first_of_each_choice_is_the_teacher_and_the_others_are_smaller():
     assert found.heads == (4, 3, 2, 1)
     assert found.units == (64, 40, 32, 24, 8)
     assert found.ranks == (None, 24, 16, 8)
-    assert {each.layers for each in found.corners()} == {1}
-    assert {(each.rank, each.int8) for each in found.corners()} == {(None, False), (None, True), (8, False), (8, True)}
+    ours = {(each.layers, each.rank, each.int8) for each in found.corners()}
+    assert ours == {(layers, rank, int8) for layers, rank in ((1, None), (1, 8), (0, 8)) for int8 in (False, True)}
 
 
 def test_there_is_no_int8_where_it_cannot_be_made():
@@ -48,7 +48,7 @@ def test_there_is_no_int8_where_it_cannot_be_made():
 
 
 def test_the_recipe_of_a_candidate_says_what_the_candidate_is():
-    stage = space().recipe(base(), SMALL, steps=30, answers="/a").to_dict()["stages"]["student"]
+    stage = space().recipe(base(), SMALL, steps=30).to_dict()["stages"]["student"]
 
     assert stage["student"] == {
         "from": "runs/t",
@@ -97,7 +97,8 @@ def test_what_cannot_be_made_is_taken_out_with_its_reason():
 
 def test_a_student_with_fewer_heads_learns_by_the_methods_that_fit_it():
     def refused(candidate: Candidate) -> str | None:
-        return "heads one by one" if candidate.heads < 4 and candidate.method == "states" else None
+        is_narrow = candidate.heads < 4 or candidate.is_static
+        return "heads one by one" if is_narrow and candidate.method == "states" else None
 
     found, told = without_what_cannot_be(space(), refused)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -105,7 +106,8 @@ def test_a_student_with_fewer_heads_learns_by_the_methods_that_fit_it():
 
     assert (found.methods, found.narrow_methods, told) == (("states", "answers"), ("answers",), {})
     assert {each.method for each in suggested if each.heads < 4} == {"answers"}
-    assert {each.method for each in suggested if each.heads == 4} == {"states", "answers"}
+    assert {each.method for each in suggested if each.heads == 4 and not each.is_static} == {"states", "answers"}
+    assert {each.method for each in suggested if each.is_static} == {"answers"}
 
 
 def test_candidates_of_one_shape_differ_in_their_training_alone():
@@ -122,8 +124,61 @@ def test_a_trial_suggests_candidates_of_the_space():
     others = [found.suggest(study.ask()) for _ in range(50)]
 
     assert first == replace(SMALL, vocabulary="needed")
-    assert all(each.layers in found.layers and each.units in found.units for each in others)
+    assert all(each.layers in (0, *found.layers) and each.units in found.units for each in others)
     assert all(each.layer_map == "uniform" for each in others if each.layers == 6)
+
+
+def test_a_static_student_learns_longer_by_larger_steps():
+    values = {**BASE, "stages": {"student": {**BASE["stages"]["student"], "training": {"num_train_epochs": 4}}}}
+    found = space()
+    small = replace(found.static, vocabulary="needed", rank=8)
+    stages = [
+        found.recipe(make_recipe(values, name="s"), small, steps=steps).to_dict()["stages"] for steps in (None, 9)
+    ]
+
+    assert stages[0]["student"]["student"]["architecture"] == "static"
+    assert stages[0]["student"]["student"]["config"] == {"hidden_size": 8}
+    assert stages[0]["student"]["training"]["num_train_epochs"] == 10
+    assert stages[0]["student"]["training"]["learning_rate"] == 1e-2
+    assert stages[1]["student"]["training"]["max_steps"] == 9
+    assert (found.steps(small, 40), found.steps(found.plain, 40)) == (100, 40)
+
+
+def test_there_is_no_static_student_where_the_kind_of_task_has_none():
+    found, told = without_what_cannot_be(
+        space(), lambda candidate: "answered by token" if candidate.is_static else None
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+
+    assert (found.static, told) == (None, {"architecture static": "answered by token"})
+    assert not any(found.suggest(study.ask()).is_static for _ in range(50))
+
+
+def test_the_first_students_are_those_that_just_fit_the_budget():
+    """A layer with all its units takes 3, one with half of them 2, and at most 10 may be."""
+    asked: list[Candidate] = []
+
+    def fits(candidate: Candidate) -> bool:
+        asked.append(candidate)
+        return candidate.layers * {64: 3, 32: 2, 24: 1}[candidate.units] <= 10
+
+    found = [(each.layers, each.units) for each in space().starts(fits)]
+
+    assert found == [(3, 64), (2, 64), (5, 32), (6, 24), (0, 64)]
+    assert len(asked) < 10
+
+
+def test_without_a_budget_the_first_students_are_of_half_the_layers_and_fewer():
+    assert [each.layers for each in space().starts()] == [3, 2, 0, 1, 3]
+
+
+def test_a_student_is_no_smaller_than_one_that_has_no_more_of_anything():
+    assert replace(SMALL, layers=3).is_no_smaller(SMALL)
+    assert replace(SMALL, vocabulary="all").is_no_smaller(replace(SMALL, vocabulary="needed"))
+    assert not SMALL.is_no_smaller(replace(SMALL, vocabulary="needed"))
+    assert not replace(SMALL, layers=3, units=24).is_no_smaller(SMALL)
+    assert not replace(SMALL, layers=3, int8=False).is_no_smaller(SMALL)
+    assert not replace(SMALL, layers=3).is_no_smaller(replace(SMALL, layers=0))
 
 
 def test_words_say_what_differs_from_the_teacher():

@@ -30,7 +30,11 @@ def smaller(name: str) -> list[str]:
     """The sizes of a student of a tiny teacher, 32 wide with 64 feed-forward units."""
     sizes = {"intermediate_size": 24, "hidden_size": 16, "embedding_size": 12, "num_hidden_groups": 1}
     stages = load_recipe(name).stages.items()
-    pruned = [f"stages.{stage}.parts.pruning.intermediate_size=24" for stage, spec in stages if spec.parts]
+    pruned = [
+        f"stages.{stage}.parts.pruning.intermediate_size=24"
+        for stage, spec in stages
+        if "pruning" in (spec.parts or {})
+    ]
     return pruned + [
         f"stages.{stage}.student.config.{key}={sizes[key]}"
         for stage, spec in stages

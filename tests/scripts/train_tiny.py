@@ -91,6 +91,7 @@ CHANGING: dict[str, dict[str, object]] = {
     # Their gradients' squares, which do not depend on how the rows are shared out but for rounding.
     "pruning": {"intermediate_size": 16, "score": "gradient"},
     "progressive": {"losses": {"hidden_state": {}}},
+    "int8": {"start": 0.3},
 }
 # Students of queries with their texts, and their cross-encoder.
 STUDENTS = {"ranking": ranking.ranker, "retrieval": retrieval.bi_encoder}

@@ -154,11 +154,14 @@ def test_two_processes_equal_one_at_the_same_global_batch(
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_two_processes_change_a_student_as_one_does(runs: Path, tmp_path: Path, name: str) -> None:
-    """What is frozen for a time, and trained later, has its gradients summed over the processes all the same."""
+    """What is frozen for a time, and trained later, has its gradients summed over the processes all the same.
+
+    In int8 each process rounds activations by the range of its own rows.
+    """
     args = {"per_device_train_batch_size": 8}
     train_tiny(str(tmp_path), dropout=False, narrow=False, part=name, args=args)
     assert difference(weights_file(runs / name, 0), weights_file(runs / name, 1)) == 0.0
-    assert difference(weights_file(runs / name), weights_file(tmp_path)) < 1e-6
+    assert difference(weights_file(runs / name), weights_file(tmp_path)) < (3e-5 if name == "int8" else 1e-6)
 
 
 @pytest.mark.parametrize("name", STUDENTS)

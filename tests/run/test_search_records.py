@@ -1,0 +1,76 @@
+"""What the processes of a search know together outlives each of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from distilnlp.errors import RequestError
+from distilnlp.run.search_records import Final, Records, Spent, Teacher, Training
+from distilnlp.run.search_space import Candidate
+from distilnlp.run.served import Served
+
+SMALL = Candidate(2, "last", 2, 32, 16, 50, True, "answers")
+COST = Served(1.0, 2.0, 12.0, (11.0, 13.0))
+
+
+def records(place: Path) -> Records:
+    return Records(place / "search.db", seed=0, first=2, begun=Spent.now())
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Records:
+    return records(tmp_path)
+
+
+def test_what_one_process_notes_another_reads(known, tmp_path):
+    training = Training(SMALL, 6, 0.8, 0.9, Spent(3, 2))
+    known.keep_teacher(Teacher("t", 0.9, 12.0, 90.0))
+    known.keep_served(SMALL, COST)
+    known.keep_training(replace(training, steps=2))
+    known.keep_training(training)
+    known.keep_final(SMALL, Final(0.8, COST, "too slow"))
+    known.keep_run(SMALL)
+    other = records(tmp_path)
+
+    assert other.teacher() == Teacher("t", 0.9, 12.0, 90.0)
+    assert other.served(replace(SMALL, layer_map="first", method="states")) == COST  # of the same shape
+    assert other.training(SMALL, 6) == training
+    assert other.trained() == {SMALL: training}
+    assert other.final(SMALL) == Final(0.8, COST, "too slow")
+    assert other.kept_run() == SMALL
+
+
+def test_what_nobody_noted_nobody_knows(known):
+    assert (known.teacher(), known.served(SMALL), known.training(SMALL, 2), known.final(SMALL)) == (None,) * 4
+    assert (known.trained(), known.shapes(), known.refused(), known.kept_run()) == ({}, {}, [], None)
+
+
+def test_a_search_goes_on_with_the_settings_that_it_began_with(known, tmp_path):
+    assert known.check_settings({"goal": {"keep": 0.9}, "recipe": (1, 2)}, tmp_path)
+    assert not known.check_settings({"goal": {"keep": 0.9}, "recipe": [1, 2]}, tmp_path)
+    with pytest.raises(RequestError, match="another goal: give another folder"):
+        known.check_settings({"goal": {"keep": 0.8}, "recipe": [1, 2]}, tmp_path)
+
+
+def test_trials_of_a_process_that_is_gone_are_tried_again(known, tmp_path):
+    layers = known.study.ask({"layers": optuna.distributions.IntDistribution(1, 6)}).params["layers"]
+    assert known.under_way() == 1
+    other = records(tmp_path)
+
+    other.take_back_what_was_broken_off()
+
+    assert other.under_way() == 0
+    assert other.study.ask({"layers": optuna.distributions.IntDistribution(1, 6)}).params["layers"] == layers
+
+
+def test_the_time_of_all_processes_counts(tmp_path):
+    first, second = records(tmp_path), records(tmp_path)
+    first._process = "spent another"
+    first._begun = second._begun = Spent.now() - Spent(60, 30)
+    for each in (first, second, second):  # a process notes its time again and again
+        each.add_spent()
+
+    assert second.spent().clock == pytest.approx(120, abs=5)
+    assert second.spent().processor == pytest.approx(60, abs=5)
