@@ -85,11 +85,11 @@ def compare_attention(
         for outputs, layer in ((own.outputs, first), (others.outputs, second)):
             if layer in outputs.allowed:
                 keys = keys & outputs.allowed[layer]
-        maps = [
+        mine, theirs = (
             outputs.get_log_attention(layer, keys).exp().numpy()
             for outputs, layer in ((own.outputs, first), (others.outputs, second))
-        ]
-        found[first, second] = attention_divergence(maps[0], maps[1], own.real.numpy())
+        )
+        found[first, second] = attention_divergence(mine, theirs, own.real.numpy())
     return found
 
 
