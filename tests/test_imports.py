@@ -68,6 +68,7 @@ ALLOWED = {
         "training",
     }
     | {"report", "analysis", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
+    "api": {"typed", "whole_files", "models", "data", "report", "hub", "recipe", "run"},
     "cli": {
         "citation",
         "hub_token",

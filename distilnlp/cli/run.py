@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distilnlp.cli import _complete
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, DryRun, Fresh, Output, Plan, Set, Stages, Training
+from distilnlp.cli._options import AcceptWeakTeacher, DryRun, Fresh, Output, Plan, Set, Stages, Training
 
 if TYPE_CHECKING:
     from distilnlp.recipe import Recipe
@@ -37,6 +37,7 @@ def command(
     finished stages are skipped.
     """
     from distilnlp.recipe import load_recipe
+    from distilnlp.run.requests import ACCEPT
 
     accepted = [ACCEPT] if accept_weak_teacher else []
     options = Training(output=output, dry_run=dry_run, fresh=fresh)

@@ -1,5 +1,6 @@
 """One progress bar a stage; lines, not many, where nobody sees a bar move."""
 
+import os
 import sys
 from typing import Any
 
@@ -20,11 +21,12 @@ class StageProgress(TrainerCallback):
         self.stage = stage
         self.bar: Any = None
         self.loss = ""
+        self.hidden = os.environ.get("DISTILNLP_PROGRESS") == "off"
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if state.is_world_process_zero and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        if state.is_world_process_zero and not self.hidden and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             steps = {"total": state.max_steps, "initial": state.global_step}
             self.bar = tqdm(**steps, desc=self.stage, unit="step", leave=False)
 
@@ -33,7 +35,7 @@ class StageProgress(TrainerCallback):
     ) -> None:
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
-        elif state.is_world_process_zero and self._is_a_tenth(state):
+        elif state.is_world_process_zero and self._is_a_tenth(state) and not self.hidden:
             percent = 100 * state.global_step // state.max_steps
             step = f"step {state.global_step} of {state.max_steps}"
             sys.stderr.write(f"{self.stage}: {step} ({percent} %){self.loss}\n")
