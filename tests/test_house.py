@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     ),
     "cli/_errors": ("cli/test_main.py", "an error is tested as a user meets it: one line and an exit status"),
     "losses/discriminator": ("losses/response/test_discriminator.py", "the losses on logits and on features share it"),
+    "progress": ("run/test_view.py", "what is told is seen in what is shown"),
+    "run/trackers": ("run/test_progress.py", "what trackers get is seen in a training, as its progress is"),
     "part": ("training/test_parts.py", "what a part is shows in a training"),
     "data/custom": ("data/test_load.py", "all sources of data come through load_task, and the same holds for each"),
     "data/embedded": ("data/test_load.py", "as data/custom"),
@@ -56,6 +58,16 @@ TESTED_ELSEWHERE = {
     "data/load_texts": ("data/test_sentences.py", "what is read is seen in the task that load_task makes of it"),
     "data/request": ("data/test_load.py", "as data/custom"),
     "data/task": ("data/test_load.py", "as data/inspect"),
+    "html/about": ("html/test_page.py", "a section is read off the page"),
+    "html/answers": ("html/test_page.py", "as html/about"),
+    "html/blocks": ("html/test_page.py", "what a page is made of is seen on it"),
+    "html/calibrated": ("html/test_page.py", "as html/about"),
+    "html/confidence": ("html/test_page.py", "as html/about"),
+    "html/differences": ("html/test_page.py", "as html/about"),
+    "html/drawing": ("html/test_browser.py", "a drawing is looked at in a browser"),
+    "html/evidence": ("run/test_page.py", "what a page is made of is read from a run"),
+    "html/models": ("html/test_page.py", "as html/about"),
+    "html/verdict": ("html/test_page.py", "as html/about"),
     "losses/base": ("losses/test_contract.py", "what holds for every loss is tested for every loss"),
     "models/backend": ("models/test_predictor.py", "a backend is used by a predictor"),
     "models/load_backend": (
@@ -77,7 +89,6 @@ TESTED_ELSEWHERE = {
     "report/from_training": ("training/test_publishing.py", "it reads a trainer, which is made there"),
     "run/evaluation": ("run/test_run.py", "needs a whole run: what it leaves, resumes and says"),
     "run/json_schema": ("cli/test_commands.py", "the schema is what `distilnlp schema` prints"),
-    "run/progress": ("run/test_run.py", "as run/evaluation"),
     "run/report": ("run/test_run.py", "as run/evaluation"),
     "run/runner": ("run/test_run.py", "as run/evaluation"),
     "run/stage": ("run/test_run.py", "as run/evaluation"),
@@ -124,7 +135,7 @@ def test_every_folder_of_the_package_is_installed():
 
 def test_every_library_that_the_package_imports_is_required():
     declared = requirements("options", "install_requires")
-    for extra in ("minilm", "onnx", "search", "notebooks"):
+    for extra in ("minilm", "onnx", "report", "search", "notebooks"):
         declared |= requirements("options.extras_require", extra)
     known = {IMPORT_NAMES.get(name, name) for name in declared} | {"distilnlp"} | set(sys.stdlib_module_names)
     used = set()

@@ -19,6 +19,7 @@ ALLOWED = {
     "checksums": {"whole_files"},
     "hub_token": set(),
     "yaml_text": set(),
+    "progress": set(),
     "layer_map": set(),
     "label_names": set(),
     "cut_texts": set(),
@@ -30,15 +31,17 @@ ALLOWED = {
     "parts": {"typed", "layer_map", "problems", "outputs", "part", "losses", "models", "teachers"},
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
-    "data": {"typed", "cut_texts", "label_names", "problems"},
-    "models": {"typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
+    "data": {"progress", "typed", "cut_texts", "label_names", "problems"},
+    "models": {"progress", "typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
     "export": {"whole_files", "onnx_file", "models"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
-    "teachers": {"typed", "whole_files", "checksums", "problems", "outputs", "models"}
+    "teachers": {"progress", "typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "analysis": {"layer_map"},
-    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models", "recipe.names"},
-    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "report"},
+    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"}
+    | {"recipe.names", "recipe.seeds"},  # what the stages of a recipe are called
+    "html": {"whole_files", "yaml_text", "problems", "analysis", "report"},
+    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "recipe.seeds", "report"},
     "training": {
         "label_names",
         "whole_files",
@@ -54,6 +57,7 @@ ALLOWED = {
         "hub",
     },
     "run": {
+        "progress",
         "yaml_text",
         "label_names",
         "whole_files",
@@ -67,16 +71,18 @@ ALLOWED = {
         "teachers",
         "training",
     }
-    | {"report", "analysis", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
+    | {"report", "analysis", "html", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
     "api": {"typed", "whole_files", "models", "data", "report", "hub", "recipe", "run"},
     "cli": {
         "citation",
+        "yaml_text",
         "hub_token",
         "whole_files",
         "problems",
         "data",
         "recipe",
         "report",
+        "html",
         "hub",
         "run",
         "__version__",
@@ -90,7 +96,15 @@ NETWORK_MODULES = {"aiohttp", "ftplib", "http.client", "httpx", "httpx2", "huggi
 NETWORK_MODULES |= {"urllib.request", "urllib3"}
 DOORS = {"distilnlp.data.hub", "distilnlp.models.loading", "distilnlp.hub.push"}
 # Names of huggingface_hub that open nothing, and so may be used anywhere.
-HARMLESS = {"EvalResult", "HFValidationError", "ModelCardData", "StrictDataclassError", "enable_progress_bars"}
+HARMLESS = {
+    "EvalResult",
+    "EvalResultEntry",
+    "eval_result_entries_to_yaml",
+    "HFValidationError",
+    "ModelCardData",
+    "StrictDataclassError",
+    "enable_progress_bars",
+}
 HARMLESS |= {"validate_repo_id"}
 # Functions that reach the Hub through another library, and who may call them.
 NETWORK_CALLS = {"from_pretrained": {"distilnlp.models.loading"}, "load_dataset": {"distilnlp.data.hub"}}

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from distilnlp.models.loading import quiet_transformers
+from distilnlp.run.view import VARIABLE
 
 __all__ = ["calm"]
-
-PROGRESS = "DISTILNLP_PROGRESS"  # in the environment; `off` shows none
 
 
 @contextmanager
@@ -24,10 +23,10 @@ def calm(*, without_progress: bool = False) -> Iterator[None]:
     """
     loggers = [logging.getLogger(name) for name in ("accelerate", "evaluate", "fsspec", "peft", "torch")]
     levels = [each.level for each in loggers]
-    bars, progress = not are_progress_bars_disabled(), os.environ.get(PROGRESS)
+    bars, progress = not are_progress_bars_disabled(), os.environ.get(VARIABLE)
     disable_progress_bars()
     if without_progress:
-        os.environ[PROGRESS] = "off"
+        os.environ[VARIABLE] = "off"
     for each in loggers:
         each.setLevel(logging.ERROR)
     try:
@@ -40,6 +39,6 @@ def calm(*, without_progress: bool = False) -> Iterator[None]:
         if bars:
             enable_progress_bars()
         if without_progress and progress is None:
-            del os.environ[PROGRESS]
+            del os.environ[VARIABLE]
         elif without_progress and progress is not None:
-            os.environ[PROGRESS] = progress
+            os.environ[VARIABLE] = progress

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.report.escape import one_line
+from distilnlp.report.history import History, read_history
 from distilnlp.report.schema import Report, StageResult
+from distilnlp.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,10 +77,46 @@ def _scores(report: Report, folder: Path) -> "Figure":
     return figure
 
 
+def _curves(report: Report, folder: Path) -> "Figure":
+    """The loss of each training by its weighted terms, and the scores on the way."""
+    histories = {row.stage: _history(folder, row) for row in report.stages if row.exported is None}
+    known = {stage: each for stage, each in histories.items() if each is not None and len(each.steps("loss")) > 1}
+    if not known:
+        raise RequestError(
+            f"{folder} has no log of a training with two losses or more: logging_steps of a stage's training says how "
+            "often one is logged"
+        )
+    scores = {stage: each for stage, each in known.items() if each.steps(f"eval_{report.main_metric}")}
+    figure, all_axes = _figure(len(known) + bool(scores), 3.6)
+    for axes, (stage, history) in zip(all_axes, known.items(), strict=False):
+        axes.plot(history.steps("loss"), history.values("loss"), color="black", linewidth=2, label="loss")
+        terms = history.named("weighted/")
+        for term in terms if len(terms) > 1 else ():
+            axes.plot(history.steps(f"weighted/{term}"), history.values(f"weighted/{term}"), label=_short(term))
+        axes.set(title=f"{_short(stage)}: loss by term", xlabel="step")
+        if all(value > 0 for value in history.values("loss")):
+            axes.set_yscale("log")
+        axes.legend()
+    if scores:
+        for stage, history in scores.items():
+            key = f"eval_{report.main_metric}"
+            axes = all_axes[-1]
+            axes.plot(history.steps(key), history.values(key), marker="o", label=_short(stage))
+        axes.set(title=f"{_short(str(report.main_metric))} of the held-out examples", xlabel="step")
+        axes.legend()
+    return figure
+
+
+def _history(folder: Path, row: StageResult) -> History | None:
+    """How a model was trained; None of a teacher from outside."""
+    own = RunFolder(folder)
+    return read_history(own.stage(row.stage)) if own.is_finished(row.stage) else None
+
+
 def _short(name: str) -> str:
     """As a drawing shows it; a dollar would begin a formula."""
     shown = one_line(name)
     return (shown if len(shown) <= 20 else f"...{shown[-17:]}").replace("$", r"\$")
 
 
-DRAWINGS = {"scores": _scores}
+DRAWINGS = {"curves": _curves, "scores": _scores}

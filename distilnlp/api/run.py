@@ -131,11 +131,12 @@ class Run:
         rows = [each if isinstance(each, tuple) else (each,) for each in asked]
         return predict(place, rows, max_length=max_length, batch_size=batch_size)
 
-    def plot(self, name: str = "scores") -> Figure:
+    def plot(self, name: str = "curves") -> Figure:
         """A drawing of the run, as a figure of matplotlib, which a notebook shows.
 
         Args:
-            name: ``scores``: the models beside each other.
+            name: ``curves``: the loss of each training by its weighted terms, and the scores on the way; ``scores``:
+                the models beside each other.
         Raises:
             RequestError: matplotlib is not installed; no such drawing; nothing to draw.
         """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from distilnlp.cli import (
+    analyse,
     compare,
     convert,
     distill,
@@ -15,12 +16,14 @@ from distilnlp.cli import (
     export,
     finetune,
     generate,
+    init,
     label,
     losses,
     predict,
     push,
     quickstart,
     recipes,
+    report,
     run,
     schema,
     search,
@@ -28,6 +31,8 @@ from distilnlp.cli import (
     validate,
 )
 from distilnlp.cli._errors import explain
+from distilnlp.cli._habits import HabitCommand
+from distilnlp.cli._launch import check_launched
 from distilnlp.cli._signals import stopping_cleanly
 
 __all__ = ["app", "main"]
@@ -67,10 +72,13 @@ for _module in (
     distill,
     search,
     generate,
+    init,
     label,
     run,
     evaluate,
     predict,
+    report,
+    analyse,
     compare,
     push,
     convert,
@@ -81,7 +89,7 @@ for _module in (
     recipes,
     schema,
 ):
-    app.command(_module.__name__.rpartition(".")[2])(_module.command)
+    app.command(_module.__name__.rpartition(".")[2], cls=HabitCommand)(_module.command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with stopping_cleanly():
+            check_launched()
             status = app(args=arguments, prog_name="distilnlp", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -99,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as error:
-        if isinstance(error, SystemExit) and "_DISTILNLP_COMPLETE" in os.environ:  # a shell has its answer
-            return error.code if isinstance(error.code, int) else 1
+        if isinstance(error, SystemExit) and _is_about_completion(arguments):  # a shell has its answer
+            return error.code if isinstance(error.code, int) else int(error.code is not None)
         if os.environ.get("DISTILNLP_DEBUG") == "1":
             raise
         status, line = explain(error)
@@ -109,3 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status == 130:  # Typer turns Ctrl-C into this
             print("distilnlp: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _is_about_completion(arguments: Sequence[str] | None) -> bool:
+    """Whether Typer answers a shell, or sets it up: it leaves with SystemExit then, whatever it was asked."""
+    options = {"--install-completion", "--show-completion"}
+    return "_DISTILNLP_COMPLETE" in os.environ or bool(options & {*(sys.argv[1:] if arguments is None else arguments)})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from distilnlp.cli import _complete
+from distilnlp.cli._habits import options_from_file
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcceptWeakTeacher",
+    "Config",
     "DataDir",
     "DryRun",
     "ExitThreshold",
@@ -28,7 +30,9 @@ __all__ = [
     "Output",
     "Plan",
     "ProblemType",
+    "Processes",
     "ReadLength",
+    "Seeds",
     "Set",
     "Stages",
     "TaskName",
@@ -40,6 +44,7 @@ __all__ = [
     "WithoutRelevant",
     "label_columns",
     "split_columns",
+    "split_seeds",
     "split_thresholds",
     "with_options",
 ]
@@ -104,10 +109,30 @@ BatchSize = Annotated[int | None, typer.Option(help="Examples a step. [default: 
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate. [default: as the labels need]")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every stage. [default: 42]")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|A,B,..",
+        help="Train control and student once with each: so many, counted on from --seed, or these. [default: one]",
+    ),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/<name>]")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. stages.student.training.seed=1. Repeatable."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=options_from_file,
+        is_eager=True,
+        expose_value=False,
+        help="YAML file of these options, as epochs: 3; what is typed beside it counts more.",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="Train with so many processes, each with a part of every batch (accelerate's launcher)."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 Stages = Annotated[
@@ -149,8 +174,10 @@ class Training:
     learning_rate: LearningRate = None
     precision: Precision = None
     seed: Seed = None
+    seeds: Seeds = None
     output: Output = None
     settings: Set = None
+    config: Config = None
     dry_run: DryRun = False
     fresh: Fresh = False
 
@@ -162,6 +189,7 @@ class Training:
             **{name: vars(self)[name] for name in Settings.__annotations__ if name in vars(self)},  # type: ignore[typeddict-item]
             translations=split_columns(self.translation),
         )
+        settings["seeds"] = split_seeds(self.seeds)
         settings["label"] = label_columns(self.label)
         tell = _tell_nothing if self.dry_run else typer.echo
         return Request(command, task, self.validation, settings, self.settings or (), OPTION, tell)
@@ -213,6 +241,19 @@ def label_columns(label: list[str] | None) -> str | list[str] | None:
 def split_columns(said: list[str] | None) -> list[str] | None:
     """The columns of an option that takes several, with commas between them or repeated; None where none is said."""
     return [name.strip() for each in said or () for name in each.split(",") if name.strip()] or None
+
+
+def split_seeds(said: str | None) -> int | list[int] | None:
+    """How many seeds, or which: ``3``, ``1,5,9``. Raises RequestError for anything else."""
+    if said is None:
+        return None
+    try:
+        listed = [int(each) for each in said.split(",")]
+    except ValueError:
+        raise RequestError(
+            f"--seeds '{said}': how many are needed, as 3, or which with commas between them, as 1,5,9"
+        ) from None
+    return listed if "," in said else listed[0]
 
 
 def split_thresholds(said: str) -> list[float]:

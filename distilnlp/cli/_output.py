@@ -1,4 +1,4 @@
-"""A file that a command writes at its end: whether it can be is found out at its start."""
+"""What a command prints while it works, and a file that it writes at its end: can it be, is found out at its start."""
 
 import os
 import stat
@@ -6,7 +6,12 @@ from pathlib import Path
 
 from distilnlp.errors import RequestError
 
-__all__ = ["make_way"]
+__all__ = ["make_way", "say"]
+
+
+def say(line: str) -> None:
+    """Print a line at once. Not `typer.echo`, which goes past what a live view has put in the place of the output."""
+    print(line, flush=True)
 
 
 def make_way(file: Path, *inputs: Path | None) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli._options import AcceptWeakTeacher, TaskName, Training, with_options
+from distilnlp.cli._options import AcceptWeakTeacher, Processes, TaskName, Training, with_options
 from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.cli.run import start
 
@@ -53,6 +53,7 @@ def command(
     ] = False,
     control: Annotated[bool, typer.Option(help="Also train the student without the teacher, to compare.")] = True,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets. [default: 2]")] = None,
+    processes: Processes = 1,
     accept_weak_teacher: AcceptWeakTeacher = False,
 ) -> None:
     """Distil a teacher into a student on TASK.
@@ -81,4 +82,4 @@ def command(
         temperature=temperature,
         accept_weak_teacher=accept_weak_teacher,
     )
-    start(recipe, options)
+    start(recipe, options, processes=processes)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli._options import TaskName, Training, with_options
+from distilnlp.cli._options import Processes, TaskName, Training, with_options
 from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.cli.run import start
 
@@ -18,6 +18,7 @@ def command(
     model: Annotated[str, typer.Option(help="Folder or Hub id to start from.")],
     options: Training,
     lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters only; merged before saving.")] = False,
+    processes: Processes = 1,
 ) -> None:
     """Train a model on the labels of TASK.
 
@@ -27,7 +28,7 @@ def command(
     from distilnlp.run.distilling import finetuning
 
     request = options.request("finetune", task)
-    folder = start(finetuning(request, model, lora=lora), options)
+    folder = start(finetuning(request, model, lora=lora), options, processes=processes)
     if folder is not None:
         same = [
             f"--{key.replace('_', '-')}={each}"

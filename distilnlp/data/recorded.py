@@ -24,6 +24,7 @@ __all__ = ["Missing", "RawAnswers", "RecordedColumns", "Values", "read_answers"]
 Floats = NDArray[np.float64]
 Values = Literal["probabilities", "logits"]
 Missing = Literal["refuse", "label"]
+_SIGNS = "_-. /:"  # what the name of a column has between its words
 
 
 @dataclass(frozen=True)
@@ -307,9 +308,12 @@ def _one_column_each(dataset: Dataset, columns: Sequence[str], spec: RecordedCol
         row = int(np.argmax(holes))
         column = columns[int(np.argmax(np.isnan(values[row])))]
         raise RequestError(f"{where}: row {row + 1} has nothing in '{column}' and numbers in other columns")
-    # Not half a word that two labels begin with.
-    ends = [place + 1 for place, sign in enumerate(columns[0]) if sign in "_-. /:"] if len(columns) > 1 else []
+    # Not half a word that two labels begin with; nor a whole one, where a pattern says what comes before the labels.
+    before = spec.columns[0].partition("*")[0] if len(spec.columns) == 1 else ""
+    ends = [place + 1 for place, sign in enumerate(columns[0]) if sign in _SIGNS] if len(columns) > 1 else []
     shared = max((end for end in ends if len({name[:end] for name in columns}) == 1), default=0)
+    if before and before[-1] in _SIGNS:
+        shared = len(before)
     return RawAnswers(values, tuple(name[shared:] for name in columns), None, spec, where)
 
 

@@ -14,6 +14,7 @@ from distilnlp.data.teacher_inputs import own_columns
 from distilnlp.errors import RequestError
 from distilnlp.problems import ALIGNMENT, TEACHER_ALIGNMENT, TEACHER_LOGITS, Problem, get_problem, problem_of_columns
 from distilnlp.problems.reading import Held, Reader
+from distilnlp.progress import doing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,6 @@ FIRST_ROWS = 100  # rows that are looked at for unknown tokens, and all that is 
 UNKNOWN_SHARE = 0.5
 TRUNCATED_SHARE = 0.1  # a warning above this
 LONGEST = 50_000  # characters of the longest text that are tokenised to say how long it is
-BAR_ROWS = 20_000  # a progress bar only where there is something to wait for
 
 
 def tokenize(
@@ -183,16 +183,16 @@ def _is_sized(dataset: Dataset | IterableDataset) -> TypeGuard[Dataset]:
 
 def _encoded(encoder: _Encoder, dataset: Dataset, features: Features) -> Iterator[pa.Table]:
     import pyarrow as pa
-    from datasets.utils import tqdm
 
     from distilnlp.data.arrow import BATCH_ROWS
 
-    hidden = len(dataset) < BAR_ROWS
-    for start in tqdm(range(0, len(dataset), BATCH_ROWS), desc="tokenising", unit_scale=BATCH_ROWS, disable=hidden):
-        columns = encoder(dataset[start : start + BATCH_ROWS])
-        if start == 0:
-            _check_all_unknown(encoder, columns)
-        yield pa.table(columns, schema=features.arrow_schema)
+    with doing(f"tokenising {len(dataset)} examples", len(dataset)) as advance:
+        for start in range(0, len(dataset), BATCH_ROWS):
+            columns = encoder(dataset[start : start + BATCH_ROWS])
+            if start == 0:
+                _check_all_unknown(encoder, columns)
+            yield pa.table(columns, schema=features.arrow_schema)
+            advance(BATCH_ROWS)
 
 
 @dataclass

@@ -12,9 +12,10 @@ from distilnlp.errors import RequestError, unknown
 from distilnlp.hub_token import holds_token
 from distilnlp.onnx_file import FOLDER, is_onnx_name, onnx_files, read_onnx, words_of
 from distilnlp.recipe.names import is_stage_name, models_of_stages
+from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.yaml_text import read_yaml
 
-__all__ = ["files_to_push", "is_ours", "refuse_secrets"]
+__all__ = ["EVAL_RESULTS", "files_to_push", "is_ours", "refuse_secrets"]
 
 # All that may ever leave the machine, by name. Checkpoints, optimizers, pickles and logs are not here, so they stay.
 MODEL, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
@@ -26,10 +27,24 @@ TOKENIZER = (*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", 
 MODULES, BESIDE = "modules.json", ("sentence_bert_config.json", "config_sentence_transformers.json")
 MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
 RECORDS = ("recipe.yaml", "report.json")
+# Where the Hub looks for a model's scores; made of the report when it is pushed.
+EVAL_RESULTS = ".eval_results/distilnlp.yaml"
 CARD = "README.md"
 # Small heads beside a model, of which its config tells (distilnlp.models.exits).
 EXITS, EXITS_FIELD = "exits.safetensors", "distilnlp_exits"
-OURS = {"config.json", "adapter_config.json", MODEL, INDEX, ADAPTER, *TOKENIZER, MODULES, *BESIDE, EXITS, *RECORDS}
+OURS = {
+    "config.json",
+    "adapter_config.json",
+    MODEL,
+    INDEX,
+    ADAPTER,
+    *TOKENIZER,
+    MODULES,
+    *BESIDE,
+    EXITS,
+    *RECORDS,
+    EVAL_RESULTS,
+}
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "model*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -101,8 +116,9 @@ def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
     """The finished stage to push, and whether it is the last one of the run's recipe."""
     try:
         recipe = read_yaml((run / "recipe.yaml").read_text("utf-8"), str(run / "recipe.yaml"))[0]
-        names = list(models_of_stages(recipe["stages"]))  # of a stage with several tasks one for each
-    except (OSError, UnicodeDecodeError, KeyError, TypeError):
+        last = next(reversed(models_of_stages(recipe["stages"])), "")  # of several seeds that of the first
+        names = list(models_of_stages(stages_of_seeds(recipe)))  # of a stage with several tasks one for each
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise RequestError(
             f"'{run}' is neither a model (no config.json) nor a run (no recipe.yaml with stages): give one of the two"
         ) from None
@@ -111,12 +127,12 @@ def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
             raise RequestError(f"'{run / 'recipe.yaml'}' is not the recipe of a run: '{name}' is no name of a stage")
     if not names or (stage is not None and stage not in names):
         raise unknown("stage", str(stage), names)
-    chosen = names[-1] if stage is None else stage
+    chosen = last if stage is None else stage
     if not (run / chosen / "metrics.json").is_file():
         finished = [name for name in names if (run / name / "metrics.json").is_file()]
         way_out = f"or push a finished stage by name: {', '.join(finished)}" if finished else "none of its stages is"
         raise RequestError(f"stage '{chosen}' of '{run}' is not finished: run it to its end, {way_out}")
-    return chosen, chosen == names[-1]
+    return chosen, chosen == last
 
 
 def _config_and_weights(model: Path) -> list[Path]:

@@ -16,10 +16,10 @@ from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not in its __all__
 
 from distilnlp.errors import DistilError, RequestError, RunError
-from distilnlp.hub.files import files_to_push, is_ours, refuse_secrets
+from distilnlp.hub.files import EVAL_RESULTS, files_to_push, is_ours, refuse_secrets
 from distilnlp.hub_token import without_tokens
 from distilnlp.report.card import render_card
-from distilnlp.report.card_data import publishable
+from distilnlp.report.card_data import eval_results_file, publishable
 from distilnlp.report.schema import Report, read_report
 from distilnlp.yaml_text import read_yaml, write_yaml
 
@@ -123,6 +123,9 @@ def _contents(
         contents["recipe.yaml"] = write_yaml(records["recipe.yaml"]).encode()
     if "report.json" in records:
         contents["report.json"] = (json.dumps(records["report.json"], indent=2) + "\n").encode()
+    results = None if report is None else eval_results_file(report, _stage_of(files, report))
+    if results is not None:
+        contents[EVAL_RESULTS] = results.encode()
     card = _card(files, report, repo_id)
     if card is not None:
         contents["README.md"] = card
@@ -135,15 +138,20 @@ def _card(files: Mapping[str, Path], report: Report | None, repo_id: str) -> byt
     """The card with the repository's name; None when there is no report of the model, or a card changed by hand."""
     if report is None:
         return None
-    # The report of an exported model ends with the file that its card is of.
-    weights = [path for path in files.values() if path.suffix == ".safetensors"]
-    exported = any(row.exported is not None for row in report.stages)
-    stage = report.stages[-1].stage if exported or not weights else weights[0].resolve().parent.name
+    stage = _stage_of(files, report)
     if report.stage(stage) is None:
         return None
     ours = render_card(report, stage=stage).encode()
     on_disk = files["README.md"].read_bytes() if "README.md" in files else ours
     return render_card(report, stage=stage, repo_id=repo_id).encode() if on_disk == ours else None
+
+
+def _stage_of(files: Mapping[str, Path], report: Report) -> str:
+    """Which row of the report is about the model, if any is."""
+    # The report of an exported model ends with the file that its card is of.
+    weights = [path for path in files.values() if path.suffix == ".safetensors"]
+    exported = any(row.exported is not None for row in report.stages)
+    return report.stages[-1].stage if exported or not weights else weights[0].resolve().parent.name
 
 
 def _publish(
@@ -165,8 +173,8 @@ def _publish(
             "to another name, or without private"
         )
     present = [file.rfilename for file in repo.siblings or []]
-    stale = [name for name in present if name not in files and is_ours(name)]
     contents = _contents(files, report, records, url.repo_id)
+    stale = [name for name in present if name not in contents and name not in files and is_ours(name)]
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
     deletions = [CommitOperationDelete(name) for name in stale]
     # parent_commit: if somebody else commits meanwhile, ours is refused instead of mixed with theirs.

@@ -25,6 +25,7 @@ from distilnlp.models.task_heads import check_one_task
 from distilnlp.problems import DECISION_THRESHOLDS, IGNORED, Answer, Problem, problem_of_config
 from distilnlp.problems.base import check_finite
 from distilnlp.problems.reading import Encoded, Reader, Spans
+from distilnlp.progress import doing
 from distilnlp.typed import typed
 
 __all__ = ["Answered", "Predictor", "Text"]
@@ -235,7 +236,8 @@ class Predictor:
         rows, reader = self.checked(texts), self.reader.measuring() if held_out else self.reader
         width = self.problem.head_size(self.backend.config)
         read: list[tuple[list[int], Encoded, list[tuple[Tensor, Tensor | None]]]] = []
-        with self.backend.evaluating():
+        sizes = [sum(map(_letters, row)) for row in rows]  # a batch of short texts takes less
+        with self.backend.evaluating(), doing(f"answering {len(rows)} texts", sum(sizes)) as advance:
             for places, encoded in self._batches(rows, reader):
                 parts = []
                 for start in range(0, len(encoded.example), self.batch_size):
@@ -248,6 +250,7 @@ class Predictor:
                     mask = batch.get("label_mask", batch.get("attention_mask"))
                     parts.append((logits.to(torch.float32, copy=True), mask))
                 read.append((places, encoded, parts))
+                advance(sum(sizes[place] for place in places))
         of_text: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(rows)
         spans: list[Spans] = [[] for _ in rows]
         labels: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(rows)

@@ -258,6 +258,7 @@ class Problem:
         card_texts: of a pair the two texts, as they are.
         card_logits: Python that gives the logits there, of ``model`` and ``inputs``.
         agreement_meaning: what `agreement` counts, in words.
+        distance_meaning: what `distances` gives, in a word or two.
     """
 
     name: ClassVar[str] = ""
@@ -291,6 +292,7 @@ class Problem:
     card_texts: ClassVar[tuple[str, ...]] = ("A first text.", "A second text.")
     card_logits: ClassVar[str] = "model(**inputs).logits"
     agreement_meaning: ClassVar[str] = "share of equal answers; kappa: what of it is not chance (0 is none, 1 all)"
+    distance_meaning: ClassVar[str] = "difference"
 
     @property
     def labelled_as(self) -> str:
@@ -671,6 +673,15 @@ class Problem:
     ) -> dict[str, float]:
         """As `agreement`; ``found``: as for `decisions`, of both models."""
         return self.agreement(student, teacher, teachers, examples)
+
+    def distances(self, student: Floats, teacher: Floats, examples: NDArray[np.int64]) -> Floats:
+        """How far apart two models' answers are on each row, ``(rows,)``; 0 where they are the same.
+
+        Args:
+            student, teacher: logits of one shape, as `check_logits` gives them.
+            examples: ``(rows,)``, the example of each row.
+        """
+        return np.asarray(np.abs(student - teacher).reshape(len(student), -1).mean(axis=1))
 
     def baseline_decisions(
         self, labels: NDArray[Any], texts: Sequence[tuple[Any, ...]]

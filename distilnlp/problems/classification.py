@@ -53,6 +53,7 @@ class Classification(Problem):
 
     exclusive_classes: ClassVar[bool] = True
     response_loss: ClassVar[str] = "soft_target"
+    distance_meaning: ClassVar[str] = "KL, nats"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
     accepted_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "macro_f1", "micro_f1", "matthews_correlation")
 
@@ -175,8 +176,7 @@ class Classification(Problem):
         examples: NDArray[np.int64] | None = None,
     ) -> dict[str, float]:
         """The share of texts with the same largest logit, its kappa, and the mean of ``KL(teacher || student)``."""
-        log_q, log_p = _log_softmax(student), _log_softmax(teacher)  # (examples, classes)
-        divergence = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)  # (examples,)
+        divergence = _divergence(student, teacher)
         own, theirs = student.argmax(axis=1), teacher.argmax(axis=1)
         rates = [np.bincount(each, minlength=student.shape[1]) / len(each) for each in (own, theirs)]
         same = float(np.mean(own == theirs))
@@ -185,6 +185,10 @@ class Classification(Problem):
             "kappa": beyond_chance(same, float(rates[0] @ rates[1])),
             "kl": max(0.0, float(divergence.mean())),  # >= 0; rounding alone can take it just under
         }
+
+    def distances(self, student: Floats, teacher: Floats, examples: NDArray[np.int64]) -> Floats:
+        """``KL(teacher || student)`` of each row, in nats."""
+        return np.maximum(0.0, _divergence(student, teacher))
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """The shares of the classes, the largest of which is the decision."""
@@ -229,6 +233,12 @@ def _tell_alike(names: Sequence[str], where: str) -> None:
         if other != name:
             logger.warning("%s: '%s' and '%s' are two classes: write them alike if they are one", where, other, name)
             return
+
+
+def _divergence(student: Floats, teacher: Floats) -> Floats:
+    """``KL(teacher || student)`` of each row; rounding alone can take it just under 0."""
+    log_q, log_p = _log_softmax(student), _log_softmax(teacher)  # (rows, classes)
+    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=1))
 
 
 def _log_softmax(logits: Floats) -> Floats:

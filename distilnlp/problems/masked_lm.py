@@ -227,8 +227,12 @@ class MaskedLM(Problem):
         return {
             "agreement": same,
             "kappa": beyond_chance(same, float(rates[0] @ rates[1])),
-            "mae": float(np.abs(student[:, -1] - teacher[:, -1]).mean()),
+            "mae": float(self.distances(student, teacher, np.arange(len(student))).mean()),
         }
+
+    def distances(self, student: Floats, teacher: Floats, examples: NDArray[np.int64]) -> Floats:
+        """How far apart the log-probabilities of the hidden token are, in nats."""
+        return np.asarray(np.abs(student[:, -1] - teacher[:, -1]))
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """The commonest token, and the log-probability that the tokens' shares give on the mean.

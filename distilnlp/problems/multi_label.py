@@ -54,6 +54,7 @@ class MultiLabel(Problem):
     several_labels: ClassVar[bool] = True
     recipe: ClassVar[str] = "_several-labels.yaml"
     response_loss: ClassVar[str] = "bernoulli_soft_target"
+    distance_meaning: ClassVar[str] = "KL, nats"
     # The main one needs no threshold: with one that fits badly, a model that has learned much can have an F1 of 0.
     no_label: ClassVar[float | None] = None
     metrics: ClassVar[tuple[str, ...]] = ("micro_average_precision", "macro_average_precision", "micro_f1", "macro_f1")
@@ -239,6 +240,10 @@ class MultiLabel(Problem):
             "kappa": beyond_chance(same, float(by_chance.mean())),
             "kl": max(0.0, float(_bernoulli_kl(student, teacher).mean())),
         }
+
+    def distances(self, student: Floats, teacher: Floats, examples: NDArray[np.int64]) -> Floats:
+        """The Bernoulli ``KL(teacher || student)`` of each row, summed over the labels, in nats."""
+        return np.maximum(0.0, _bernoulli_kl(student, teacher))
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """The labels by how often they hold: above 0 are those that give the best F1 on the training rows, or none.

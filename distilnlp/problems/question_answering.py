@@ -90,6 +90,7 @@ class QuestionAnswering(Classification):
     metrics_in_training: ClassVar[bool] = False
     held_out_by: ClassVar[tuple[str, ...]] = ("text_pair",)
     agreement_meaning: ClassVar[str] = "share of questions with equal answers"
+    distance_meaning: ClassVar[str] = "probability; 1 more for another answer"
 
     def __post_init__(self) -> None:
         given = self.thresholds
@@ -298,7 +299,7 @@ class QuestionAnswering(Classification):
     ) -> dict[str, float]:
         """The share of questions where both give an answer, or none; `agreement_of` compares the answers."""
         same = self.decide(student) == (teachers or self).decide(teacher)
-        return {"agreement": float(np.mean(same))} | _distance(student, teacher)
+        return {"agreement": float(np.mean(same)), "mae": float(_apart(student, teacher).mean())}
 
     def agreement_of(
         self,
@@ -320,8 +321,12 @@ class QuestionAnswering(Classification):
         return {
             "agreement": float(np.mean([exact_match(a, [b]) for a, b in pairs])),
             "answer_f1": float(np.mean([token_f1(a, [b]) for a, b in pairs])),
-            **_distance(student, teacher),
+            "mae": float(_apart(student, teacher).mean()),
         }
+
+    def distances(self, student: Floats, teacher: Floats, examples: NDArray[np.int64]) -> Floats:
+        """How far apart the probabilities of the best answers are."""
+        return _apart(student, teacher)
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         return {"no answer": np.tile([0.0, 1.0, 2.0], (rows, 1))}
@@ -520,9 +525,10 @@ def _texts(values: Sequence[str]) -> NDArray[Any]:
     return array
 
 
-def _distance(student: Floats, teacher: Floats) -> dict[str, float]:
+def _apart(student: Floats, teacher: Floats) -> Floats:
+    """How far apart the probabilities of the best answers are, of each row."""
     own, theirs = (np.exp(np.minimum(0.0, values[:, 0] - values[:, 2])) for values in (student, teacher))
-    return {"mae": float(np.abs(own - theirs).mean())}
+    return np.asarray(np.abs(own - theirs))
 
 
 def _best_threshold(margins: Floats, found: Sequence[str], labels: NDArray[Any]) -> float:

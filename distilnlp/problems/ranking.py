@@ -195,9 +195,15 @@ class Ranking(Problem):
         found = [kendall(student[each], teacher[each]) for each in rows]
         defined = [value for value in found if value is not None]
         same = bool(np.array_equal(student, teacher))
-        error = np.concatenate([_centred(student[each] - teacher[each]) for each in rows])
         agreement = float(np.mean(defined)) if defined else float(same)
-        return {"agreement": agreement, "mae": float(np.abs(error).mean())}
+        return {"agreement": agreement, "mae": float(self.distances(student, teacher, own).mean())}
+
+    def distances(self, student: Floats, teacher: Floats, examples: NDArray[np.int64]) -> Floats:
+        """The absolute difference of each score, after the mean difference of its query is taken off."""
+        apart = np.empty(len(student))
+        for rows in by_example(np.arange(len(student)), examples):
+            apart[rows] = np.abs(_centred(student[rows] - teacher[rows]))
+        return apart
 
     def baselines(self, labels: NDArray[Any], rows: int) -> dict[str, Floats]:
         """An order that is drawn (seeded). That of the file may be told by the labels: ``pos`` before ``neg``, say."""

@@ -21,6 +21,7 @@ from distilnlp.recipe.schema import (
     recipe_schema,
     unknown_key,
 )
+from distilnlp.recipe.smoothing import smooth_labels
 from distilnlp.recipe.source import Document, find_recipe, merge, read_document, set_value, shipped_recipes
 from distilnlp.yaml_text import Path_
 
@@ -96,6 +97,7 @@ def _finish(document: Document, name: str, settings: Sequence[str]) -> Recipe:
     document = _expand_likes(document)
     document.values.setdefault("name", as_run_name(name))
     document.check()
+    document.notes = smooth_labels(document)
     return Recipe.from_document(document)
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     PrivateAttr,
     Tag,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -29,7 +30,9 @@ from distilnlp.recipe.names import (
     is_run_name,
     is_stage_name,
     model_of_task,
+    models_of_stages,
 )
+from distilnlp.recipe.seeds import further_stages, repeated_stages, stages_of_seeds
 from distilnlp.recipe.source import Document
 from distilnlp.yaml_text import Path_, write_yaml
 
@@ -68,6 +71,7 @@ PoolingName = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmea
 Probability = Annotated[float, Field(gt=0, lt=1)]
 # numpy takes none that is larger.
 LARGEST_SEED = 2**32
+_MOST_SEEDS = 1000
 
 
 class _Strict(BaseModel):
@@ -502,6 +506,15 @@ class Stage(_Strict):
         return self.student.from_ if self.student is not None else str(self.model)
 
 
+class ReportSpec(_Strict):
+    """The page about the run, report.html."""
+
+    html: bool = Field(True, description="write it at the end of the run")
+    texts: bool = Field(
+        True, description="show held-out texts on which student and teacher differ; false where they are private"
+    )
+
+
 class Recipe(_Strict):
     """A run: data, and stages in their order. Made by `load_recipe`."""
 
@@ -509,13 +522,48 @@ class Recipe(_Strict):
     data: DataSpec
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = Field(42, ge=0, lt=LARGEST_SEED, description="of every stage whose training gives none")
+    seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] | None = Field(
+        None,
+        description="train what is compared, control and student, once with each of these, and everything before it"
+        " once with 'seed'; a number: so many, counted on from 'seed'",
+    )
     cache: CacheSpec = Field(default_factory=lambda: CacheSpec.model_validate({}))
     accept_weak_teacher: bool = Field(
         False, description="go on with a teacher whose score is not above that of answers that need no text"
     )
+    report: ReportSpec = Field(default_factory=lambda: ReportSpec.model_validate({}))
     stages: dict[str, Stage] = Field(min_length=1)
 
     _document: Document = PrivateAttr(default_factory=Document)
+    # Of a recipe with several seeds, as it was written: without the stages of the further ones.
+    _as_written: "Recipe | None" = PrivateAttr(None)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _counted(cls, seeds: Any, info: ValidationInfo) -> Any:
+        if type(seeds) is not int:
+            return seeds
+        if not 1 <= seeds <= _MOST_SEEDS:
+            raise ValueError(f"should be how many, 1 to {_MOST_SEEDS}, or a list of seeds")
+        first = info.data.get("seed", 0)
+        return list(range(first, first + seeds))
+
+    @field_validator("seeds")
+    @classmethod
+    def _all_different(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is None:
+            return None
+        if not 1 <= len(seeds) <= _MOST_SEEDS:
+            raise ValueError(f"should be how many, 1 to {_MOST_SEEDS}, or a list of seeds")
+        twice = next((seed for place, seed in enumerate(seeds) if seed in seeds[:place]), None)
+        if twice is not None:
+            raise ValueError(f"should be different seeds, and {twice} is there twice")
+        return seeds
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was understood otherwise than it was written, a line each."""
+        return self._document.notes
 
     def error(self, path: Path_, message: str) -> RequestError:
         """A `RequestError` that names the line that ``path`` was written at."""
@@ -527,14 +575,21 @@ class Recipe(_Strict):
         return paths[written.index(self._document.latest(*written))]
 
     def _written(self, path: Path_) -> Path_:
-        """Where a recipe says what is said of the model of one of several tasks: at the stage that trains it."""
-        owner = self.owners.get(str(path[1])) if len(path) > 1 and path[0] == "stages" else None
-        return path if owner is None else ("stages", owner[0], *path[2:])
+        """Where a recipe says what is said of a model of one of several tasks or seeds: at the stage it is of."""
+        if len(path) < 2 or path[0] != "stages":
+            return path
+        stage = self.owners.get(str(path[1]), (str(path[1]), ""))[0]
+        return ("stages", self.repeats.get(stage, stage), *path[2:])
 
     @cached_property
     def owners(self) -> Mapping[str, tuple[str, str]]:
         """The models of the tasks of stages with several, ``student-mrpc``: stage and task of each."""
         return {model_of_task(name, task): (name, task) for name, stage in self.stages.items() for task in stage.tasks}
+
+    @cached_property
+    def repeats(self) -> Mapping[str, str]:
+        """The stages of further seeds, each with the stage that it repeats: ``student-seed-2`` -> ``student``."""
+        return further_stages(self.to_dict())
 
     def by_task(self) -> "Recipe":
         """The same with a stage for each task in place of one with several: what each is alone, and is called."""
@@ -574,8 +629,11 @@ class Recipe(_Strict):
         return (teacher.cache if isinstance(teacher, TeacherSpec | SchemeSpec) else None) or self.cache
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that was said, and the defaults; keys that are None left out."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+        """Everything that was said, and the defaults; keys that are None left out.
+
+        Of several seeds the stages of the first alone: `distilnlp.recipe.seeds` tells the others of them.
+        """
+        return (self._as_written or self).model_dump(by_alias=True, exclude_none=True)
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML that `load_recipe` reads back to the same."""
@@ -586,7 +644,7 @@ class Recipe(_Strict):
         copies = self._document.copies
 
         def is_copy(name: str) -> bool:
-            return self.owners.get(name, (name,))[0] in copies
+            return self._written(("stages", name))[1] in copies
 
         return {name: self.stages[name] for name in sorted(self.stages, key=is_copy)}
 
@@ -604,7 +662,35 @@ class Recipe(_Strict):
             raise _explain(error, document) from None
         recipe._document = document
         _check_stages(recipe)
-        return recipe
+        return recipe if recipe.seeds is None else _with_all_seeds(recipe)
+
+
+def _with_all_seeds(recipe: Recipe) -> Recipe:
+    """The recipe with a stage for each seed in place of each that is repeated.
+
+    Raises:
+        RequestError: a stage that is repeated has a seed of its own, or the name of a further one is taken.
+    """
+    values, seeds = recipe.to_dict(), recipe.seeds or []
+    for name in repeated_stages(values):
+        own = recipe.stages[name].training.get("seed")
+        if own is not None:
+            place = recipe.latest(("seeds",), ("stages", name, "training", "seed"))
+            told = ", ".join(map(str, seeds))
+            raise recipe.error(
+                place,
+                f"stages.{name}.training.seed is {own}, and seeds trains it with {told}: leave out one of the two",
+            )
+    taken = {*recipe.stages, *recipe.owners}
+    stages = stages_of_seeds(values)
+    further = further_stages(values)
+    for name in (*further, *models_of_stages({name: stages[name] for name in further})):
+        if name in taken or not is_stage_name(name):
+            why = "there is one of this name already" if name in taken else STAGE_RULE
+            raise recipe.error(("seeds",), f"seeds makes a stage '{name}', and {why}")
+    made = Recipe.model_validate({**values, "stages": stages})
+    made._document, made._as_written = recipe._document, recipe
+    return made
 
 
 def unknown_key(key: str, where: str, accepted: list[str]) -> str:
@@ -710,7 +796,6 @@ RESERVED = {
     "fp16": "write 'precision: fp16' at the top of the recipe",
     "disable_tqdm": "the run shows its own progress",
     "resume_from_checkpoint": "a run resumes by itself; start it again with the same recipe",
-    "label_smoothing_factor": "Trainer ignores it where the loss is computed outside the model, as here",
     "push_to_hub": _PUBLISHING,
     **dict.fromkeys(
         ("hub_token", "hub_model_id", "hub_private_repo", "hub_strategy", "hub_always_push", "hub_revision"),
@@ -967,6 +1052,7 @@ def recipe_schema() -> dict[str, Any]:
     stage["like"] = {"type": "string", "description": "a stage that this one changes"}
     several = {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/TeacherSpec"}]}
     stage["teacher"]["anyOf"].append({"type": "array", "items": several, "minItems": 1})
+    schema["properties"]["seeds"]["anyOf"].append({"type": "integer", "minimum": 1, "maximum": _MOST_SEEDS})
     for part in (schema, *schema["$defs"].values()):
         part.pop("required", None)
         # null removes a key of the recipe that is extended

@@ -26,6 +26,7 @@ class Document:
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[Path_, str] = field(default_factory=dict)
     copies: set[str] = field(default_factory=set)  # stages that were `like` another one
+    notes: list[str] = field(default_factory=list)  # what was understood otherwise than it was written
 
     def place(self, path: Path_) -> str:
         """Where ``path``, or else the nearest thing around it, was written."""

@@ -11,7 +11,7 @@ from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline
 from distilnlp.report.scores import SCORES, ByExample, Score
 
-__all__ = ["measure_baseline"]
+__all__ = ["bootstrap_interval", "measure_baseline", "resamples"]
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def measure_baseline(
     draw = _by_example(main.compute, own, read(main_metric, best), labels, predictions.rows, names)
     if draw is None:
         draw = _by_row(main, own, read(main_metric, best), labels)
-    low, high = sorted(sign * end for end in _interval(*draw))
+    low, high = sorted(sign * end for end in bootstrap_interval(*draw))
     return Baseline(
         answer=best,
         score=scores[best][main_metric],
@@ -89,7 +89,7 @@ def _by_row(score: Score, own: Floats, others: Floats, labels: Floats) -> tuple[
     def difference(rows: NDArray[np.int64]) -> float:
         return score.of(own[rows], labels[rows]) - score.of(others[rows], labels[rows])
 
-    return difference, len(labels), int(np.clip(DECISIONS // labels.size, RESAMPLES[0], RESAMPLES[-1]))
+    return difference, len(labels), resamples(labels.size)
 
 
 def _by_example(
@@ -111,8 +111,19 @@ def _by_example(
     return difference, len(first), RESAMPLES[-1]
 
 
-def _interval(difference: Difference, rows: int, count: int) -> tuple[float, float]:
-    """Between which differences of the two scores most resamples lie."""
+def resamples(decisions: int) -> int:
+    """How many resamples pay, of so many decisions each."""
+    return int(np.clip(DECISIONS // max(1, decisions), RESAMPLES[0], RESAMPLES[-1]))
+
+
+def bootstrap_interval(difference: Difference, rows: int, count: int) -> tuple[float, float]:
+    """Between which values of a score, or of a difference of two, 95 % of the resamples lie.
+
+    Args:
+        difference: the value of chosen examples, ``(rows,)``.
+        rows: how many examples there are.
+        count: of resamples; seeded, so that the same answers give the same interval.
+    """
     generator = np.random.default_rng(0)
     found = [difference(generator.integers(0, rows, rows)) for _ in range(count)]
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from distilnlp.errors import unknown
+from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.report.card_data import (
     card_data,
     has_own_architecture,
@@ -196,6 +197,7 @@ def _lineage(report: Report, result: StageResult) -> str:
         "Objective": _objective(part(spec, "objective")),
         "Parts of its training": _objective(part(spec, "parts")),
         "Privacy": "" if result.privacy is None else _privacy(result.privacy),
+        "Seed": _seed(report, result),
         "Training time": f"{result.seconds:.0f} s" if result.seconds else "",
     }
     lines = ["## Lineage", "", *(f"- {name}: {fact}" for name, fact in facts.items() if fact)]
@@ -207,6 +209,18 @@ def _lineage(report: Report, result: StageResult) -> str:
         summary = "Recipe, resolved (absolute paths are cut to their last part)"
         lines += ["", "<details>", f"<summary>{summary}</summary>", "", body, "", "</details>"]
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _seed(report: Report, result: StageResult) -> str:
+    """Which of several seeds this model has; empty where its run had one."""
+    first = report.stage(result.repeats or result.stage)
+    if first is None or first.over_seeds is None:
+        return ""
+    others = [str(seed) for seed in first.over_seeds.seeds if seed != result.seed]
+    return (
+        f"{result.seed}, one of {len(others) + 1}: the table has the means, and the other scores of this card are of"
+        f" this model. The same was trained with the seed{'s' if len(others) > 1 else ''} {', '.join(others)}"
+    )
 
 
 def _privacy(privacy: Privacy) -> str:
@@ -223,7 +237,7 @@ def _teacher(report: Report, spec: Mapping[str, object], result: StageResult) ->
     columns = recorded_columns(spec)
     if columns is not None:
         return f"answers recorded in the data (column {_code(columns)})"
-    how, names = taught_by(spec, part(report.recipe, "stages"))
+    how, names = taught_by(spec, stages_of_seeds(report.recipe))
     return " ".join(filter(None, (markdown(how), ", ".join(_of_stage(report, name) for name in names))))
 
 
@@ -278,8 +292,7 @@ def _limits(report: Report, result: StageResult) -> str:
     lines = [
         f"- Meant for {_input(report)} like those that it was trained on. On other texts its scores are not known: "
         "measure them before you rely on it.",
-        "- The scores come from one training run; another seed gives somewhat other scores, the more so the smaller "
-        "the data.",
+        _one_or_several(report, result),
     ]
     if result.role == "student":
         lines.append("- A student takes over the errors and the biases of its teacher along with its answers.")
@@ -290,6 +303,20 @@ def _limits(report: Report, result: StageResult) -> str:
     if any(each.cost is not None and each.cost.latency_p50_ms is not None for each in report.stages):
         lines.append("- Times depend on the machine: trust the ratios between the models, not the milliseconds.")
     return "\n".join(["## Intended use and limits", "", *lines])
+
+
+def _one_or_several(report: Report, result: StageResult) -> str:
+    """How far the scores depend on a seed."""
+    first = report.stage(result.repeats or result.stage)
+    if first is None or first.over_seeds is None:
+        return (
+            "- The scores come from one training run; another seed gives somewhat other scores, the more so the "
+            "smaller the data."
+        )
+    return (
+        f"- The scores of what is compared are means over {len(first.over_seeds.seeds)} seeds, each of which gives a"
+        " model of its own; this one was not chosen by its score."
+    )
 
 
 def _versions(report: Report) -> str:

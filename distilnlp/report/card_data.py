@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from distilnlp.hub_token import is_secret_key, without_tokens
 from distilnlp.recipe.names import as_stage, models_of_stages
+from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.report.escape import one_line
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.report.scores import SCORES
+from distilnlp.yaml_text import write_yaml
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
 __all__ = [
     "card_data",
+    "eval_results_file",
     "has_own_architecture",
     "is_hub_id",
     "learned_with",
@@ -40,6 +43,8 @@ def card_data(report: Report, result: StageResult, repo_id: str | None) -> "Mode
     results = _eval_results(report, result)
     known = {SCORES[name].hub_id for name in result.metrics if name in SCORES}
     starts = start_weights(report, result.stage)
+    base_models = [name for name in starts if is_hub_id(name)]
+    relation = "quantized" if result.exported is not None and result.exported.how is not None else "finetune"
     task_type = report.problem.pipeline_tag
     return ModelCardData(
         language=_strings(report.language) or (["en"] if report.dataset_id == GLUE_ID else None),
@@ -47,12 +52,37 @@ def card_data(report: Report, result: StageResult, repo_id: str | None) -> "Mode
         library_name="distilnlp" if has_own_architecture(report, result.stage) else report.problem.library,
         pipeline_tag=task_type,
         tags=["distilnlp", *(["knowledge-distillation"] if result.role == "student" else []), task_type],
-        base_model=[name for name in starts if is_hub_id(name)] or None,
+        base_model=base_models or None,
+        # Of several the Hub would take the model for a merge.
+        base_model_relation=relation if base_models else None,
         datasets=[one_line(report.dataset_id)] if report.dataset_id else None,
         metrics=sorted(known) or None,
         model_name=title(report, result, repo_id) if results else None,
         eval_results=results or None,
     )
+
+
+def eval_results_file(report: Report, stage: str) -> str | None:
+    """What a file in ``.eval_results`` of a model's repository says, by which the Hub knows its score on a data set.
+
+    Returns:
+        None where the score is not of a whole split of a data set on the Hub, as of a part that was held out.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    result = report.stage(stage)
+    if result is None or not report.dataset_id or not report.eval_split or not report.task:
+        return None
+    metric = result.main_metric or report.main_metric
+    if result.score is None or metric not in SCORES or not math.isfinite(result.score):
+        return None
+    entry = EvalResultEntry(
+        dataset_id=one_line(report.dataset_id),
+        task_id=one_line(_last_part(report.task)),
+        value=result.score,
+        notes=f"{metric} on the split {one_line(report.eval_split)}, measured by distilnlp",
+    )
+    return redact(write_yaml(eval_result_entries_to_yaml([entry])))
 
 
 def title(report: Report, result: StageResult, repo_id: str | None) -> str:
@@ -100,7 +130,7 @@ def start_weights(report: Report, stage: str) -> list[str]:
             continue
         seen.add(name)
         spec = recipe_stage(report, name)
-        teachers = taught_by(spec, part(report.recipe, "stages"))[1]
+        teachers = taught_by(spec, stages_of_seeds(report.recipe))[1]
         origins = [spec.get("model"), part(spec, "student").get("from"), *teachers]
         if spec:
             queue.extend(str(origin) for origin in origins if origin)
@@ -126,7 +156,7 @@ def has_own_architecture(report: Report, stage: str) -> bool:
 
 def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
     """What the recipe says of a stage; empty when the report holds no recipe."""
-    stages, name = part(report.recipe, "stages"), as_stage(stage)
+    stages, name = stages_of_seeds(report.recipe), as_stage(stage)
     owner, task = models_of_stages(stages).get(name, (name, ""))
     spec = part(stages, owner)
     # The model of one of several tasks has the teacher of this task.
@@ -135,7 +165,7 @@ def recipe_stage(report: Report, stage: str) -> Mapping[str, object]:
 
 def learned_with(report: Report, stage: str) -> list[str]:
     """The tasks that a model has learned together with its own; none of the model of a stage with one task."""
-    models = models_of_stages(part(report.recipe, "stages"))
+    models = models_of_stages(stages_of_seeds(report.recipe))
     owner, own = models.get(stage, (stage, ""))
     return [task for name, task in models.values() if name == owner and task != own] if own else []
 

@@ -8,6 +8,7 @@ from distilnlp.errors import RequestError
 from distilnlp.report.escape import markdown, one_line
 from distilnlp.report.schema import Baseline, Cost, Fidelity, Report, Role, StageResult, read_report
 from distilnlp.report.scores import SCORES
+from distilnlp.report.seeds import averaged, half_width
 
 __all__ = [
     "against_baseline",
@@ -16,6 +17,7 @@ __all__ = [
     "exported_lines",
     "footnotes",
     "markdown_table",
+    "read_reports",
     "relative_lines",
     "render_table",
     "table_cells",
@@ -24,7 +26,8 @@ __all__ = [
 
 MISSING = "-"
 WIDTH = 100
-NAME_WIDTH = 18  # the other columns take 81 at their widest
+NAME_WIDTH = 18  # the other columns take 81 at their widest, and with several metrics
+SPREAD_WIDTH = 6  # of ±0.012, which is more where the score has its metric beside it
 SHORT_NAMES = {
     "matthews_correlation": "MCC",
     "pearson": "Pearson",
@@ -40,15 +43,24 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> list[StageResult]:
     Raises:
         RequestError: a folder that is not there, or has no readable ``report.json``.
     """
+    reports = read_reports(run_dirs)
+    return [row.model_copy(update={"run": run}) for run, report in reports.items() for row in report.stages]
+
+
+def read_reports(run_dirs: Sequence[str | Path]) -> dict[str, Report]:
+    """The reports of several runs, by the names of their folders; by their paths where two have one name.
+
+    Raises:
+        RequestError: as `compare_runs`.
+    """
     if not run_dirs:
         raise RequestError("nothing to compare: give the folder of at least one run")
     folders = [Path(folder) for folder in run_dirs]
     names = [folder.resolve().name for folder in folders]
-    rows: list[StageResult] = []
-    for folder, name in zip(folders, names, strict=True):
-        run = name if names.count(name) == 1 else str(folder)
-        rows.extend(stage.model_copy(update={"run": run}) for stage in _read(folder).stages)
-    return rows
+    return {
+        name if names.count(name) == 1 else str(folder): _read(folder)
+        for folder, name in zip(folders, names, strict=True)
+    }
 
 
 def _read(folder: Path) -> Report:
@@ -91,9 +103,19 @@ def table_cells(rows: Sequence[StageResult]) -> list[list[str]]:
 
 
 def verdicts(rows: Sequence[StageResult]) -> list[str]:
-    """A line for each model that is not above the baseline: whatever else is said of it, it has learned nothing."""
-    said = [(_name(row, rows), against_baseline(row) or against_chance(row)) for row in rows]
-    return [f"{name}: has learned nothing that shows: {weakness}" for name, weakness in said if weakness is not None]
+    """A line for each model that is not above the baseline: whatever else is said of it, it has learned nothing.
+
+    The models of several seeds have one line, with what is said of the first of them.
+    """
+    lines = []
+    for row in averaged(rows):
+        own = [each for each in rows if each.run == row.run and row.stage in (each.stage, each.repeats)]
+        weak = {each.stage: said for each in own if (said := against_baseline(each) or against_chance(each))}
+        if weak:
+            which = "" if len(own) == 1 else f" (with {len(weak)} of {len(own)} seeds)"
+            said = next(iter(weak.values()))
+            lines.append(f"{_name(row, rows)}{which}: has learned nothing that shows: {said}")
+    return lines
 
 
 def against_baseline(row: StageResult) -> str | None:
@@ -123,9 +145,10 @@ def against_chance(row: StageResult) -> str | None:
 def relative_lines(rows: Sequence[StageResult]) -> list[str]:
     """For each student and control, its score, size and speed relative to the teacher of the same run.
 
-    A score says nothing of one on other held-out examples, so such two are not set against each other.
+    A score says nothing of one on other held-out examples, so such two are not set against each other. Of several
+    seeds the means are.
     """
-    lines = []
+    rows, lines = averaged(rows), []
     for row in rows:
         teacher = _of_same_run(rows, row, "teacher")
         if row.role == "teacher" or teacher is None:
@@ -146,8 +169,17 @@ def _score_facts(row: StageResult, teacher: StageResult, control: StageResult | 
     if (known is None or known.higher_is_better) and of_teacher is not None and of_teacher > 0:
         facts.append(f"keeps {100 * row.score / of_teacher:.1f} % of the teacher's {metric}")
     if row.role == "student" and of_control is not None:
-        facts.append(f"{row.score - of_control:+.3f} {metric} over the control")
+        facts.append(f"{row.score - of_control:+.3f} {metric} over the control{_interval(row)}")
     return facts
+
+
+def _interval(row: StageResult) -> str:
+    """Where the gain over the control may lie with all seeds; empty of one seed."""
+    if row.over_seeds is None or row.over_seeds.gain is None:
+        return ""
+    low, high = row.over_seeds.gain.interval
+    beyond = "" if low > 0 or high < 0 else ", with 0 in it"
+    return f" (95 % interval over {len(row.over_seeds.seeds)} seeds {low:+.3f} to {high:+.3f}{beyond})"
 
 
 def _agreement_facts(row: StageResult) -> list[str]:
@@ -210,7 +242,7 @@ def _of_same_run(rows: Iterable[StageResult], row: StageResult, role: Role) -> S
 
 def footnotes(rows: Sequence[StageResult]) -> list[str]:
     """How the numbers were measured; only what the rows say."""
-    notes = []
+    rows, notes = averaged(rows), []
     costs = [row.cost for row in rows if row.cost is not None]
     how = {
         f"{one_line(cost.device)}, {cost.threads} thread{'' if cost.threads == 1 else 's'}, {one_line(cost.dtype)}"
@@ -226,6 +258,7 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
         notes.append(
             f"on other held-out examples than the last model, so not to be compared with it: {', '.join(others)}."
         )
+    notes += _seeds(rows)
     notes += _means(rows)
     notes += [_memory(row, name, rows) for row in rows for name in row.retained]
     notes += [_choice(row, rows) for row in rows if row.chosen is not None]
@@ -235,6 +268,32 @@ def footnotes(rows: Sequence[StageResult]) -> list[str]:
     meanings = dict.fromkeys(row.problem.agreement_meaning for row in rows if row.fidelity is not None)
     if meanings:
         notes.append(f"agreement: {', or '.join(meanings)}.")
+    return notes
+
+
+def _seeds(rows: Sequence[StageResult]) -> list[str]:
+    """What was trained with several seeds, what each gave, and how much the intervals say."""
+    notes = []
+    for row in rows:
+        if (found := row.over_seeds) is None:
+            continue
+        pairs = zip(found.seeds, found.scores, strict=False)
+        each = ", ".join(f"{score:.3f} ({seed})" for seed, score in pairs)
+        told = f": {_metric(row)} {each}" if each else f" {', '.join(map(str, found.seeds))}"
+        notes.append(f"{_name(row, rows)}: {len(found.seeds)} seeds{told}.")
+    counts = sorted({len(row.over_seeds.seeds) for row in rows if row.over_seeds is not None and row.over_seeds.score})
+    if counts:
+        notes.append("±: mean and sample deviation over the seeds, with each of which the model was trained once.")
+    paired = sorted({len(row.over_seeds.seeds) for row in rows if row.over_seeds is not None and row.over_seeds.gain})
+    for count in paired:
+        more = [each for each in (5, 10) if each > count]
+        wider = f"; of {' and '.join(map(str, more))} it would reach " if more else ""
+        reaches = " and ".join(f"{half_width(each):.1f}" for each in more)
+        notes.append(
+            f"interval over {count} seeds: a t interval of the mean of student minus control with the same seed, which"
+            f" reaches {half_width(count):.1f} deviations of these differences to each side{wider}{reaches}. It is of"
+            " other seeds on these held-out examples, not of other examples."
+        )
     return notes
 
 
@@ -271,10 +330,13 @@ def _choice(row: StageResult, rows: Sequence[StageResult]) -> str:
 
 
 def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str]]:
+    rows = averaged(rows)
     if not rows:
         raise RequestError("there is nothing to show: the report lists no stages")
     metrics = {_metric(row) for row in rows}
     one_metric = len(metrics) == 1
+    if name_width is not None and not one_metric and any(row.over_seeds is not None for row in rows):
+        name_width -= SPREAD_WIDTH
     with_kappa = any(row.fidelity is not None and row.fidelity.kappa is not None for row in rows)
     header = ["model", _short(metrics.pop(), 14) if one_metric else "score", "params", "w/o emb.", "MB"]
     # Held-out texts without labels give agreement alone.
@@ -282,7 +344,7 @@ def _cells(rows: Sequence[StageResult], name_width: int | None) -> list[list[str
     table = [[*header, "ms p50/p95", "texts/s", "agree/kappa" if with_kappa else "agreement"]]
     for row in _with_baselines(rows):
         cost, name = row.cost or Cost(), _name(row, rows)
-        score = _format(row.score, "{:.3f}")
+        score = _score(row)
         latency = "/".join(_milliseconds(value) for value in (cost.latency_p50_ms, cost.latency_p95_ms))
         table.append(
             [
@@ -314,6 +376,12 @@ def _with_baselines(rows: Sequence[StageResult]) -> list[StageResult]:
             name = "baseline" if len(found) == 1 else f"baseline ({row.stage})"
             shown.append(StageResult(stage=name, main_metric=row.main_metric, score=baseline.score, run=run))
     return shown
+
+
+def _score(row: StageResult) -> str:
+    """Of several seeds the mean, with the deviation."""
+    all_seeds = row.over_seeds.score if row.over_seeds is not None else None
+    return _format(row.score, "{:.3f}") + ("" if all_seeds is None else f"±{all_seeds.deviation:.3f}")
 
 
 def _metric(row: StageResult) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distilnlp.recipe.names import as_stage, checkpoint_step
+from distilnlp.recipe.seeds import repeated_stages, seeds_of
 from distilnlp.report.card_data import part, publishable, taught_by
 from distilnlp.report.escape import one_line
 
@@ -20,6 +21,7 @@ class _Stage:
         teachers: the models that teach it, or of which one does.
         how: what stands before its teachers: the kind of a teacher that is made of others, or follows the student.
         made: how its model is made of its start, in words.
+        seeds: those that it is made with, once with each; empty where it is made once.
     """
 
     name: str
@@ -27,6 +29,7 @@ class _Stage:
     teachers: tuple[str, ...]
     how: str
     made: str
+    seeds: tuple[int, ...] = ()
 
     @property
     def taught_by(self) -> str:
@@ -50,7 +53,8 @@ def draw_line(recipe: Mapping[str, object]) -> str:
         start = as_stage(stage.start)
         # A student is often made of the first teacher of its chain.
         elsewhere = start in stages and start not in before[0]
-        shown = f"{stage.name} (from {stage.start})" if elsewhere else stage.name
+        said = [*([f"from {stage.start}"] if elsewhere else []), *([_times(stage)] if stage.seeds else [])]
+        shown = f"{stage.name} ({', '.join(said)})" if said else stage.name
         before[0].append(stage.name)
         before[1].append(shown)
     return "; ".join(" -> ".join(links) for _, links in chains)
@@ -63,7 +67,8 @@ def draw_stages(recipe: Mapping[str, object]) -> list[str]:
     lines = []
     for stage in stages.values():
         taught = f", taught by {stage.taught_by}" if stage.taught_by else ""
-        lines.append(f"{stage.name.ljust(width)}  {stage.made} {_named(stage.start)}{taught}")
+        seeds = f", with each of the seeds {', '.join(map(str, stage.seeds))}" if stage.seeds else ""
+        lines.append(f"{stage.name.ljust(width)}  {stage.made} {_named(stage.start)}{taught}{seeds}")
     return lines
 
 
@@ -74,7 +79,8 @@ def draw_graph(recipe: Mapping[str, object]) -> str:
     """
     stages = _stages(recipe)
     nodes = {name: f"s{number}" for number, name in enumerate(stages)}
-    lines = ["graph LR", *(f'  {node}["{_escaped(name)}"]' for name, node in nodes.items())]
+    told = {name: f"{name}, {_times(stage)}" if stage.seeds else name for name, stage in stages.items()}
+    lines = ["graph LR", *(f'  {node}["{_escaped(told[name])}"]' for name, node in nodes.items())]
 
     def node(model: str) -> str:
         known = as_stage(model)
@@ -101,11 +107,17 @@ def draw_graph(recipe: Mapping[str, object]) -> str:
 
 
 def _stages(recipe: Mapping[str, object]) -> dict[str, _Stage]:
-    stages = part(recipe, "stages")
-    return {name: _stage(name, part(stages, name), stages) for name in stages}
+    """The stages as they are written: of several seeds one."""
+    stages, seeds = part(recipe, "stages"), tuple(seeds_of(recipe))
+    again = repeated_stages(recipe) if len(seeds) > 1 else []
+    return {name: _stage(name, part(stages, name), stages, seeds if name in again else ()) for name in stages}
 
 
-def _stage(name: str, spec: Mapping[str, object], stages: Mapping[str, object]) -> _Stage:
+def _times(stage: _Stage) -> str:
+    return f"{len(stage.seeds)} seeds"
+
+
+def _stage(name: str, spec: Mapping[str, object], stages: Mapping[str, object], seeds: tuple[int, ...]) -> _Stage:
     student = part(spec, "student")
     layers = student.get("layers")
     number = len(layers) if isinstance(layers, list) else layers
@@ -114,7 +126,7 @@ def _stage(name: str, spec: Mapping[str, object], stages: Mapping[str, object]) 
         made = f"random weights, {made}"
     how, teachers = taught_by(spec, stages)
     made = made or ("as it is:" if spec.get("kind") == "transform" else "starts from")
-    return _Stage(name, str(student.get("from", spec.get("model", ""))), teachers, how, made)
+    return _Stage(name, str(student.get("from", spec.get("model", ""))), teachers, how, made, seeds)
 
 
 def _named(model: str) -> str:

@@ -16,7 +16,17 @@ from distilnlp.problems import DECISION_THRESHOLDS, Problem
 from distilnlp.report.schema import again
 from distilnlp.whole_files import whole_file
 
-__all__ = ["Predictions", "predictions_file", "read_predictions", "write_predictions"]
+__all__ = [
+    "Predictions",
+    "model_of",
+    "predictions_file",
+    "read_predictions",
+    "teacher_file",
+    "teacher_files",
+    "write_predictions",
+]
+
+MODEL = "model"  # the key of a file's metadata that names who has answered, where the folder does not
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,36 @@ def predictions_file(folder: Path, further: str | None = None) -> Path:
     return folder / ("predictions.parquet" if further is None else f"predictions-{further}.parquet")
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
+def teacher_file(folder: Path, number: int) -> Path:
+    """Where the answers of a teacher that is no stage are, in the folder of a stage that it teaches."""
+    return folder / f"teacher-{number}.parquet"
+
+
+def teacher_files(folder: Path) -> list[Path]:
+    """All that are there."""
+    return sorted(folder.glob("teacher-*.parquet"))
+
+
+def model_of(path: Path) -> str:
+    """Who has given the answers in a file, as `write_predictions` was told. Raises as `read_predictions`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return str(pq.read_schema(path).metadata[MODEL.encode()].decode())
+    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def write_predictions(path: Path, predictions: Predictions, model: str | None = None) -> None:
     """Write ``row``, ``label`` and ``logits`` as parquet, complete or not at all; thresholds in its metadata.
 
     Of a kind whose answers are texts, ``label`` has the right ones and ``found`` the model's.
+
+    Args:
+        path: of the file.
+        predictions: the answers.
+        model: whose they are, where the folder does not tell.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -109,8 +145,10 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             **({} if texts is None else {"found": pa.array(texts, pa.string())}),
         }
     )
-    if predictions.thresholds is not None:
-        table = table.replace_schema_metadata({DECISION_THRESHOLDS: json.dumps(predictions.thresholds)})
+    known = {} if predictions.thresholds is None else {DECISION_THRESHOLDS: json.dumps(predictions.thresholds)}
+    known |= {} if model is None else {MODEL: model}
+    if known:
+        table = table.replace_schema_metadata(known)
     with whole_file(path) as temporary:
         pq.write_table(table, temporary)
 
@@ -138,8 +176,12 @@ def read_predictions(path: Path) -> Predictions:
             None if texts is None else tuple(map(str, texts)),
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise RequestError(f"the answers in '{path}' cannot be read ({reason}): {again(path.parent)}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RequestError:
+    reason = " ".join(str(error).split())
+    return RequestError(f"the answers in '{path}' cannot be read ({reason}): {again(path.parent)}")
 
 
 def _tuples(values: Sequence[Sequence[str]]) -> NDArray[Any]:

@@ -18,10 +18,13 @@ __all__ = [
     "Cost",
     "ExportedFile",
     "Fidelity",
+    "Gain",
     "Kind",
+    "OverSeeds",
     "Report",
     "Retained",
     "Role",
+    "Spread",
     "StageResult",
     "again",
     "read_report",
@@ -173,6 +176,48 @@ class ExportedFile(_Typed):
     scores: list[float] = Field(default_factory=list)
 
 
+class Spread(_Typed):
+    """What several seeds give: their mean, and their sample deviation (of n - 1)."""
+
+    mean: float
+    deviation: float
+
+
+class Gain(Spread):
+    """A student's main score over that of its control with the same seed.
+
+    Args:
+        control: the stage.
+        differences: student minus control, of each seed.
+        mean, deviation: of the differences.
+        interval: the ends of the 95 % t interval of their mean.
+    """
+
+    control: str
+    differences: list[float]
+    interval: tuple[float, float]
+
+
+class OverSeeds(_Typed):
+    """What a stage got that was trained once with each of several seeds.
+
+    Args:
+        seeds: in the order of the recipe; ``stages``: the models, of which each has a row of its own.
+        scores: of the main metric, of each; empty where the held-out examples have no labels. ``score``: their spread.
+        metrics: of all metrics.
+        fidelity: the mean of all that tells how closely they answer as their teachers.
+        gain: of a student over its control, where both were measured on the same examples.
+    """
+
+    seeds: list[int] = Field(min_length=2)
+    stages: list[str]
+    scores: list[float] = Field(default_factory=list)
+    score: Spread | None = None
+    metrics: dict[str, Spread] = Field(default_factory=dict)
+    fidelity: Fidelity | None = None
+    gain: Gain | None = None
+
+
 class StageResult(_Typed):
     """One model of a run.
 
@@ -191,6 +236,9 @@ class StageResult(_Typed):
         chosen: its teacher, where that was chosen in the run.
         exported: of an ONNX file, how it was made.
         cost, fidelity: measured when the whole run is done.
+        seed: of its training, where the run trained it with several.
+        repeats: of a model of a further seed: the stage that it repeats, which has the first; both cost the same.
+        over_seeds: what all seeds give, in the row of the first.
         run: which run it is of, where several are shown together; never stored.
     """
 
@@ -214,6 +262,9 @@ class StageResult(_Typed):
     exported: ExportedFile | None = None
     cost: Cost | None = None
     fidelity: Fidelity | None = None
+    seed: int | None = None
+    repeats: str | None = None
+    over_seeds: OverSeeds | None = None
     run: str | None = None
 
     @property

@@ -41,6 +41,7 @@ __all__ = [
     "check_head",
     "columns_of",
     "combined_answers",
+    "digest_of",
     "evaluate_model",
     "head_of",
     "kind_of",
@@ -92,7 +93,7 @@ def answer(predictor: Predictor, task: Task) -> Answers:
         metrics,
         {name: answers for name, (answers, _) in further.items()},
         {name: scores for name, (_, scores) in further.items()},
-        _digest(task, task.validation),
+        digest_of(task, task.validation),
         _baseline(predictions, task, task.validation, predictor),
     )
 
@@ -110,7 +111,7 @@ def recorded_answers(task: Task) -> Answers | None:
         examples = np.arange(len(logits))
     predictions = Predictions.of(_labels(data, task, len(logits)), logits, rows=examples)
     scores, baseline = _scores(predictions, task, data), _baseline(predictions, task, data)
-    return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
+    return Answers(predictions, scores, {}, {}, digest_of(task, data), baseline)
 
 
 def combined_answers(members: Mapping[str, Predictions], combination: Combination, task: Task) -> Answers | None:
@@ -135,11 +136,11 @@ def combined_answers(members: Mapping[str, Predictions], combination: Combinatio
     logits = combination.logits([torch.from_numpy(matched[place].logits) for place in asked], problem, None, asked)
     predictions = Predictions.of(first.labels, logits.numpy(), rows=first.rows)
     scores, baseline = _scores(predictions, task, data), _baseline(predictions, task, data)
-    return Answers(predictions, scores, {}, {}, _digest(task, data), baseline)
+    return Answers(predictions, scores, {}, {}, digest_of(task, data), baseline)
 
 
-def _digest(task: Task, data: Dataset) -> str:
-    """Of the texts and labels; whoever has answered them before does not make them other ones."""
+def digest_of(task: Task, data: Dataset) -> str:
+    """A digest of texts and labels; whoever has answered them before does not make them other ones."""
     plain = data.select_columns([name for name in data.column_names if name != TEACHER_LOGITS])
     return str(data_entry(task, plain)["digest"])
 

@@ -27,6 +27,7 @@ from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.schema import Cost, ExportedFile, Report, StageResult, read_report, to_json
 from distilnlp.report.scores import SCORES
+from distilnlp.report.seeds import of_one_seed
 from distilnlp.run.environment import cpu_flags, library_versions
 from distilnlp.run.evaluation import Answers, answer, check_asked, check_head, measured, predictor_for, texts_of
 from distilnlp.run.new_folder import check_new, new_folder
@@ -270,7 +271,8 @@ class _Export:
     def report(self) -> Report:
         """The model, its files and, of a stage of a run, the run's other models."""
         run = None if self.model_row == PYTORCH else read_report(_folder(self.name).parent / "report.json")
-        rows = {row.stage: _without_times(row) for row in (run.stages if run else ())}
+        beside = of_one_seed(run.stages, self.model_row) if run else []
+        rows = {row.stage: _without_times(row) for row in beside}
         if self.model_row not in rows or self.task is not None:
             rows[self.model_row] = self._row(self.model_row, self._answers(None), rows.get(self.model_row))
         rows |= self.rows

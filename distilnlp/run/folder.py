@@ -13,12 +13,23 @@ from distilnlp.checksums import CHECKSUMS, flaw, write_checksums
 from distilnlp.errors import RequestError
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.recipe.names import as_stage, checkpoint_step, is_stage_name
-from distilnlp.report.predictions import Predictions, predictions_file, read_predictions, write_predictions
+from distilnlp.recipe.seeds import stages_of_seeds
+from distilnlp.report.predictions import (
+    Predictions,
+    model_of,
+    predictions_file,
+    read_predictions,
+    teacher_file,
+    teacher_files,
+    write_predictions,
+)
 from distilnlp.report.schema import Report, StageResult, again, read_report, read_stage_result, to_json
 from distilnlp.run.manifest import (
     MANIFEST,
+    TEACHER_CACHE,
     Manifest,
     clear_stage,
+    drop_answers,
     drop_checkpoints,
     read_manifest,
     stage_files,
@@ -30,9 +41,10 @@ from distilnlp.yaml_text import Path_, read_yaml
 __all__ = ["RunFolder"]
 
 RECIPE, ENVIRONMENT, REPORT, CARD = "recipe.yaml", "environment.json", "report.json", "README.md"
+PAGE = "report.html"
 INPUTS = "inputs.json"
 # The recipe last: it says what the stages are while they are deleted.
-FILES = (REPORT, CARD, ENVIRONMENT, INPUTS, RECIPE)
+FILES = (REPORT, CARD, PAGE, ENVIRONMENT, INPUTS, RECIPE)
 METRICS, LOCK = "metrics.json", ".lock"
 logger = logging.getLogger(__name__)
 
@@ -165,6 +177,23 @@ class RunFolder:
         """A finished stage's answers to the held-out examples, from which agreement is computed."""
         return read_predictions(predictions_file(self.stage(name)))
 
+    def keep_teachers(self, stage: str, answers: Mapping[str, Predictions]) -> None:
+        """Keep what teachers that are no stages answered to the held-out examples of a stage; by their names."""
+        for number, (name, predictions) in enumerate(answers.items(), 1):
+            write_predictions(teacher_file(self.stage(stage), number), predictions, name)
+
+    def teachers(self, stage: str) -> dict[str, Predictions]:
+        """What `keep_teachers` has kept. Raises RequestError: a file is damaged."""
+        return {model_of(path): read_predictions(path) for path in teacher_files(self.stage(stage))}
+
+    def environment(self) -> dict[str, Any]:
+        """What the run was made with (see `describe_environment`); empty where that cannot be read."""
+        try:
+            values = json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
     def finish(
         self, name: str, result: StageResult, predictions: Predictions | None, further: Mapping[str, Predictions]
     ) -> None:
@@ -189,6 +218,15 @@ class RunFolder:
         """The run's report, when it was written. Raises RequestError as `read_report`."""
         path = self.path / REPORT
         return read_report(path) if path.is_file() else None
+
+    def answers(self, name: str) -> Path:
+        """Where the answers of a stage's teacher are kept for the stages of all seeds, of which it is the first."""
+        return self.stage(name) / TEACHER_CACHE
+
+    def drop_answers(self, name: str) -> None:
+        """Delete them, where they are there: no stage is to come that would read them."""
+        if self.stage(name).is_dir():
+            drop_answers(self.stage(name))
 
     def drop_checkpoints(self, name: str, kept: Collection[int] = ()) -> None:
         """Delete a finished stage's checkpoints: several times the model's size, and nothing resumes from them.
@@ -252,18 +290,23 @@ class RunFolder:
     def _refuse_other_recipe(self, recipe: Recipe, manifest: Manifest) -> None:
         """Refuse a recipe that would make of a stage that was begun something else than what is there."""
         old = self._old_recipe()
-        begun = [name for name in (old or {"stages": manifest.stages})["stages"] if self.stage(name).is_dir()]
-        if begun and old is None:
+        if old is None and any(self.stage(name).is_dir() for name in manifest.stages):
             raise RequestError(f"{self.path} has no {RECIPE}, so what its stages are is not known: {_WAY_OUT}")
-        if old is None or not begun:
+        if old is None:
             return
         new = recipe.to_dict()
+        # A seed that is added changes nothing of what is there.
+        old, new = ({**part, "stages": stages_of_seeds(part), "seeds": None} for part in (old, new))
+        begun = [name for name in old["stages"] if self.stage(name).is_dir()]
+        if not begun:
+            return
         gone = [name for name in begun if name not in new["stages"]]
         if gone:
             raise RequestError(f"{self.path} holds a run of another recipe, with a stage '{gone[0]}': {_WAY_OUT}")
         for part in (old, new):
             part["stages"] = {name: part["stages"][name] for name in begun}
-            part.pop("accept_weak_teacher", None)  # decides whether the run goes on, and nothing of what is there
+            for key in ("accept_weak_teacher", "report"):  # whether the run goes on, what is shown: nothing is trained
+                part.pop(key, None)
         was, is_now = _flat(old), _flat(new)
         changed = [key for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
         if changed:

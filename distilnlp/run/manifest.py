@@ -17,16 +17,27 @@ from distilnlp.checksums import CHECKSUMS
 from distilnlp.errors import RequestError
 from distilnlp.hub.files import ADAPTER, EXITS, INDEX, MODEL, SHARD, TOKENIZER
 from distilnlp.recipe.names import is_stage_name
+from distilnlp.report.history import HISTORY
 from distilnlp.whole_files import write_text
 
-__all__ = ["MANIFEST", "Manifest", "clear_stage", "drop_checkpoints", "read_manifest", "stage_files", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "TEACHER_CACHE",
+    "Manifest",
+    "clear_stage",
+    "drop_answers",
+    "drop_checkpoints",
+    "read_manifest",
+    "stage_files",
+    "write_manifest",
+]
 
-MANIFEST = "manifest.json"
+MANIFEST, TEACHER_CACHE = "manifest.json", "teacher-cache"
 VERSION = 1  # of the file and of the names below: another number where an older reader would delete too much or little
 
 _CHECKPOINT = r"checkpoint-\d+"
 _NAMES = (MODEL, INDEX, ADAPTER, EXITS, *TOKENIZER, "config.json", "adapter_config.json", "chat_template.jinja")
-_RESULTS = (CHECKSUMS, "metrics.json", "training_args.bin", "trainer_state.json")
+_RESULTS = (CHECKSUMS, HISTORY, "metrics.json", "training_args.bin", "trainer_state.json")
 # The files of a stage; its trees, which are a run's with all in them; and its folders, of which each file is told.
 _FILE = re.compile(
     "|".join(
@@ -34,11 +45,12 @@ _FILE = re.compile(
             *(rf"(?:{re.escape(name)}|\.{re.escape(name)}\.tmp)" for name in (*_NAMES, *_RESULTS)),
             SHARD.pattern,
             r"\.?predictions(?:-\w+)?\.parquet(?:\.tmp)?",
+            r"\.?teacher-\d+\.parquet(?:\.tmp)?",
             r"\.?generated\.parquet(?:\.tmp)?",
         )
     )
 )
-_TREE = re.compile(rf"{_CHECKPOINT}|\.incomplete|\.adapter\.incomplete|teacher-cache")
+_TREE = re.compile(rf"{_CHECKPOINT}|\.incomplete|\.adapter\.incomplete|{TEACHER_CACHE}")
 _FOLDERS = {
     "adapter": re.compile(rf"{_FILE.pattern}|README\.md"),  # peft writes a card
     "runs": re.compile(r"events\.out\.tfevents\..*"),  # of tensorboard
@@ -122,6 +134,14 @@ def drop_checkpoints(stage: Path, kept: Collection[int] = ()) -> None:
     with _opened(stage) as folder:
         for entry in _entries(folder):
             if re.fullmatch(_CHECKPOINT, entry.name) and entry.name not in stay:
+                _delete_tree(folder, entry)
+
+
+def drop_answers(stage: Path) -> None:
+    """Delete the answers of a teacher in the folder of a stage. Raises RequestError as `clear_stage`."""
+    with _opened(stage) as folder:
+        for entry in _entries(folder):
+            if entry.name == TEACHER_CACHE:
                 _delete_tree(folder, entry)
 
 

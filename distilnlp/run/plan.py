@@ -27,9 +27,11 @@ from distilnlp.parts import PARTS
 from distilnlp.recipe import LARGEST_SEED, DataSpec, Recipe, Stage, unknown_key
 from distilnlp.recipe.names import as_stage, checkpoint_step
 from distilnlp.recipe.schema import TeacherSpec
+from distilnlp.recipe.seeds import models_by_seed
 from distilnlp.registry import Registry
 from distilnlp.report.schema import Role
 from distilnlp.run.environment import choose_precision
+from distilnlp.run.trackers import names_in_trackers
 from distilnlp.teachers import TEACHERS, CacheSettings
 from distilnlp.yaml_text import Path_
 
@@ -103,6 +105,9 @@ class StagePlan:
             that trains it together with the others.
         parts: of a stage with several tasks: the models of each, by the names of the tasks.
         size_power: of such a stage, by which a step is of which task.
+        repeats: of the model of a further seed: the model that it repeats, which has the first.
+        answers: the stage in whose folder the answers of its teacher are kept for the stages of all seeds; None where
+            they are no other's, or their folder is named.
     """
 
     name: str
@@ -118,6 +123,8 @@ class StagePlan:
     of: str | None = None
     parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     size_power: float = SIZE_POWER
+    repeats: str | None = None
+    answers: str | None = None
 
     @property
     def trained_as(self) -> str:
@@ -195,18 +202,23 @@ class Plan:
     @cached_property
     def last(self) -> StagePlan:
         """The stage whose task the report is about."""
-        return list(self.stages.values())[-1]
+        return self.of_first_seed[-1]
+
+    @cached_property
+    def of_first_seed(self) -> list[StagePlan]:
+        """The stages but for those of further seeds."""
+        return [stage for stage in self.stages.values() if stage.repeats is None]
 
     @property
     def reference_teacher(self) -> str | None:
         """Whom all are compared with: the teacher of the last stage that has one, else whose layers a student has."""
-        taught = [s for s in self.stages.values() if s.recorded is not None or s.teaching_models]
+        taught = [s for s in self.of_first_seed if s.recorded is not None or s.teaching_models]
         alone = [s.recorded is None and s.spec.scheme is None for s in taught]
         teachers = [
             self.model_name(s.teaching_models[-1]) if is_alone else str(s.teacher)
             for s, is_alone in zip(taught, alone, strict=True)
         ]
-        makers = [s for s in self.stages.values() if s.spec.student is not None and self.stage_of(s.start) is not None]
+        makers = [s for s in self.of_first_seed if s.spec.student is not None and self.stage_of(s.start) is not None]
         return next(reversed(teachers or [self.model_name(s.start) for s in makers]), None)
 
     def stage_of(self, model: str) -> StagePlan | None:
@@ -233,7 +245,7 @@ class Plan:
                 ),
                 None,
             )
-            for stage in self.stages.values()
+            for stage in self.of_first_seed
         }
         chains = []
         for name in (name for name in above if name not in above.values()):
@@ -314,13 +326,17 @@ def make_plan(recipe: Recipe) -> Plan:
             the recipe's file and line.
     """
     precision = choose_precision(recipe.precision)
-    alone = recipe.by_task()
+    alone, by_seed = recipe.by_task(), models_by_seed(recipe.to_dict())
     made = {name: _make_stage(alone, name, precision) for name in alone.written_stages()}
     for name in alone.written_stages():
         for path, model in made[name].models:
             _check_checkpoint(recipe, ("stages", name, *path), model, made.get(as_stage(model)))
     stages = {
-        name: dataclasses.replace(made[name], checkpoints=_named_checkpoints(name, made.values()))
+        name: dataclasses.replace(
+            made[name],
+            checkpoints=_named_checkpoints(name, made.values()),
+            repeats=first if (first := by_seed.get(name, (name, 0))[0]) != name else None,
+        )
         for name in alone.stages
     }
     together = {
@@ -328,7 +344,19 @@ def make_plan(recipe: Recipe) -> Plan:
         for name, stage in recipe.stages.items()
         if stage.tasks
     }
+    stages, together = ({name: _sharing(recipe, each) for name, each in some.items()} for some in (stages, together))
     return Plan(recipe, precision, stages, together)
+
+
+def _sharing(recipe: Recipe, stage: StagePlan) -> StagePlan:
+    """The stage, where its teacher answers the stages of all seeds alike: its answers are then kept once for all."""
+    first = recipe.repeats.get(stage.name, stage.name)
+    group = [first, *(name for name, each in recipe.repeats.items() if each == first)]
+    teachers = [recipe.stages[name].teacher for name in group if name in recipe.stages]
+    if len(teachers) < 2 or teachers[0] is None or any(each != teachers[0] for each in teachers):
+        return stage
+    cache = dataclasses.replace(stage.cache, trainings=len(teachers))
+    return dataclasses.replace(stage, cache=cache, answers=first if cache.folder is None else None)
 
 
 def _together(recipe: Recipe, name: str, like: StagePlan) -> StagePlan:
@@ -526,7 +554,7 @@ def _arguments(recipe: Recipe, name: str, precision: str) -> TrainingArguments:
     own = recipe.stages[name].training
 
     def make(values: Mapping[str, Any]) -> TrainingArguments:
-        arguments = training_arguments(recipe, precision, values)
+        arguments = training_arguments(recipe, precision, {**names_in_trackers(recipe.name, name), **values})
         for tracker in get_reporting_integration_callbacks(arguments.report_to):
             tracker()  # its package may be missing; it begins a run when the training begins, not here
         return arguments

@@ -185,8 +185,12 @@ def _columns(
     return single[:1]
 
 
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+def write_predictions(path: Path, predictions: Sequence[Prediction], *, all_scores: bool = False) -> None:
     """Write a ``.csv`` (text, label, probability) or ``.jsonl`` file (the probability of every class too).
+
+    With ``all_scores`` it is a file to distil from: the probability of every class in ``probabilities`` of a
+    ``.jsonl`` file, in a column ``prob_<label>`` each of a ``.csv`` file; and what the model decided is a
+    ``predicted``, as a ``label`` would be learned from as if somebody had labelled the texts.
 
     Texts that were put in order have a ``rank``, and the score as their ``label``.
 
@@ -196,11 +200,12 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """
     pair = len(predictions[0].texts) == 2
     names = ["text", "text_pair"] if pair else ["text"]
+    decided = "predicted" if all_scores else "label"
     if path.suffix == ".jsonl":
         rows = [
             {
                 **dict(zip(names, each.texts, strict=True)),
-                "label": each.label,
+                decided: each.label,
                 "probability": each.probability,
                 "probabilities": each.probabilities,
                 **({} if each.place is None else dict(zip(("start", "end"), each.place, strict=True))),
@@ -216,15 +221,16 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     writer = csv.writer(buffer)
     ranks = predictions[0].rank is not None
     places = any(each.place is not None for each in predictions)
-    writer.writerow(
-        [*names, "label", "probability", *(["rank"] if ranks else []), *(["start", "end"] if places else [])]
-    )
+    labels = list(predictions[0].probabilities) if all_scores else []
+    columns = [*names, decided, "probability", *(f"prob_{name}" for name in labels)]
+    writer.writerow([*columns, *(["rank"] if ranks else []), *(["start", "end"] if places else [])])
     quoted = 0
     predictions = [_one_line_of_words(each) for each in predictions]
     for each in predictions:
         cells = [_no_formula(cell) for cell in (*each.texts, each.label)]
         quoted += sum(cell != given for cell, given in zip(cells, (*each.texts, each.label), strict=True))
-        writer.writerow([*cells, each.probability, *([each.rank] if ranks else []), *(each.place or ())])
+        numbers = [each.probability, *(each.probabilities[name] for name in labels)]
+        writer.writerow([*cells, *numbers, *([each.rank] if ranks else []), *(each.place or ())])
     if quoted:
         logger.warning(
             "%d cell%s of %s would be taken for a formula by a spreadsheet: an apostrophe stands in front; a .jsonl "

@@ -27,6 +27,12 @@ def check_private(plan: Plan, tasks: Mapping[str, Task]) -> None:
         if _votes(stage) is None:
             continue
         here = ("stages", stage.name, "teacher")
+        if stage.repeats is not None:
+            raise plan.recipe.error(
+                ("seeds",),
+                f"seeds trains {stage.repeats} again and again, and each time its teachers' votes cost as much of what"
+                " is private: leave seeds out",
+            )
         outside = [name for name in stage.teaching_models if name not in plan.stages]
         if outside:
             raise plan.recipe.error(

@@ -15,10 +15,13 @@ from distilnlp.losses import list_losses
 from distilnlp.losses.base import loss_class, loss_of_entry
 from distilnlp.models.loading import resolve_model
 from distilnlp.models.predictor import Predictor
+from distilnlp.progress import doing
+from distilnlp.recipe.seeds import models_by_seed
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.fidelity import fidelity
 from distilnlp.report.schema import Cost, Fidelity, Report, Retained, StageResult, to_json
+from distilnlp.report.seeds import over_seeds
 from distilnlp.run.environment import library_versions
 from distilnlp.run.evaluation import Answers, answer_of, combined_answers, texts_of
 from distilnlp.run.folder import CARD, REPORT, RunFolder
@@ -46,6 +49,11 @@ def make_report(
         say: shows one line of text to the user.
     """
     say("measuring size, speed and agreement")
+    with doing("measuring size, speed and agreement"):
+        return _report(plan, tasks, folder, outside)
+
+
+def _report(plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, outside: Mapping[str, Answers]) -> Report:
     recipe, task, teacher = plan.recipe, tasks[plan.last.name], plan.reference_teacher
     ensembles = _ensembles(plan, tasks, folder, outside)
     taught: dict[str | None, StagePlan] = {stage.teacher: stage for stage in plan.stages.values()}
@@ -56,7 +64,12 @@ def make_report(
     recorded = {stage.recorded.name for stage in plan.stages.values() if stage.recorded is not None}
     rows.update({name: folder.result(name) for name in plan.stages})
     no_model = {*recorded, *ensembles}
-    costs = _costs(plan, task, folder, [name for name in rows if name not in no_model])
+    for name in plan.stages:
+        of_stage = {each: answers.predictions for each, answers in outside.items() if taught[each].name == name}
+        folder.keep_teachers(name, of_stage)
+    again = {name: stage.repeats for name, stage in plan.stages.items() if stage.repeats is not None}
+    costs = _costs(plan, task, folder, [name for name in rows if name not in no_model and name not in again])
+    seeds = {name: seed for name, (_, seed) in models_by_seed(recipe.to_dict()).items()}
     fidelities = _fidelities(plan, tasks, folder, outside, rows)
     report = Report(
         name=recipe.name,
@@ -69,16 +82,20 @@ def make_report(
         text_columns=_text_columns(task),
         main_metric=task.main_metric,
         teacher=_start_of(plan, teacher, no_model),
-        stages=[
-            row.model_copy(
-                update={
-                    "cost": costs.get(name),
-                    "fidelity": fidelities.get(name),
-                    "retained": _retained(name, plan, tasks, folder),
-                }
-            )
-            for name, row in rows.items()
-        ],
+        stages=over_seeds(
+            [
+                row.model_copy(
+                    update={
+                        "cost": costs.get(again.get(name, name)),
+                        "fidelity": fidelities.get(name),
+                        "retained": _retained(name, plan, tasks, folder),
+                        "seed": seeds.get(name),
+                        "repeats": again.get(name),
+                    }
+                )
+                for name, row in rows.items()
+            ]
+        ),
         recipe=recipe.to_dict(),
         versions=library_versions(),
         sources=_sources(plan),

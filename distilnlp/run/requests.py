@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     learning_rate: float | None
     precision: str | None
     seed: int | None
+    seeds: int | Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,11 @@ class Request:
     @property
     def top(self) -> dict[str, Any]:
         """Other keys at the recipe's top."""
-        return {"precision": self.settings.get("precision"), "seed": self.settings.get("seed")}
+        return {
+            "precision": self.settings.get("precision"),
+            "seed": self.settings.get("seed"),
+            "seeds": _plain(self.settings.get("seeds")),
+        }
 
     @property
     def training(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from distilnlp.data.shards import shard_of
 from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError, RunError
 from distilnlp.problems import Problem
+from distilnlp.progress import doing
 from distilnlp.recipe import DataSpec, Recipe
 from distilnlp.recipe.names import as_stage
 from distilnlp.recipe.selection import select_stages
@@ -24,10 +25,11 @@ from distilnlp.report.drawing import draw_line
 from distilnlp.report.schema import Report
 from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import Answers, answer_of, head_of, recorded_answers
-from distilnlp.run.folder import CARD, RunFolder
+from distilnlp.run.folder import CARD, PAGE, RunFolder
 from distilnlp.run.generate import check_generated, stand_ins
 from distilnlp.run.inputs import Inputs
 from distilnlp.run.models import Models
+from distilnlp.run.page import show_run
 from distilnlp.run.plan import Plan, StagePlan, make_plan
 from distilnlp.run.private import check_private
 from distilnlp.run.reading import check_reading
@@ -35,6 +37,7 @@ from distilnlp.run.report import make_report, outsider_result
 from distilnlp.run.stage import drop_unneeded, take_task, train_stage, train_together
 from distilnlp.run.thresholds import check_thresholds
 from distilnlp.run.trial import try_stages
+from distilnlp.run.view import viewing
 from distilnlp.run.weak_teacher import weak_teacher
 
 __all__ = ["load_tasks", "run_recipe"]
@@ -86,12 +89,15 @@ def run_recipe(
             say(f"all stages of {place.path} are finished")
             _wait_for_everyone()
         else:
-            report = _run(plan, place, chosen, say)
+            with viewing():
+                report = _run(plan, place, chosen, say)
         if report is None:
             return None
         say("")
         say(render_table(report.stages))
         say("")
+        if (place.path / PAGE).is_file():
+            say(f"page  {place.path / PAGE}")
         say(f"run   {place.path}")
         say(f"card  {place.path / CARD}")
         return report
@@ -113,17 +119,21 @@ def _check_finished_before(chosen: Sequence[str], plan: Plan, place: RunFolder, 
 
 
 def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str], object]) -> Report | None:
-    tasks = load_tasks(plan)
+    with doing("loading the data"):
+        tasks = load_tasks(plan)
     names = ", ".join(dict.fromkeys(task.name for task in tasks.values()))
     say(f"task {names}, precision {plan.precision}, run in {place.path}")
     say(f"plan  {draw_line(plan.recipe.to_dict())}")
+    for note in plan.recipe.notes:
+        say(note)
     check_private(plan, tasks)
     inputs = Inputs(place.path, plan, tasks)
     inputs.check(plan.begun(place.is_begun))
     models = Models(plan, tasks, place)
-    sketches = models.check()
-    _wait_for_everyone()
-    try_stages(plan, tasks, models, sketches, chosen)
+    with doing("checking models and settings with a step of every stage"):
+        sketches = models.check()
+        _wait_for_everyone()
+        try_stages(plan, tasks, models, sketches, chosen)
     outside = _answers_of_outsiders(plan, tasks, models.bodies)
     for name, stage in plan.outsiders.items():
         if name in outside:  # the held-out examples of recorded answers may have none
@@ -137,7 +147,9 @@ def _run(plan: Plan, place: RunFolder, chosen: Sequence[str], say: Callable[[str
     if to_come:
         say(f"still to come: {', '.join(to_come)}; the report is made when all stages are finished")
         return None
-    return make_report(plan, tasks, place, outside, say)
+    report = make_report(plan, tasks, place, outside, say)
+    show_run(plan, tasks, place, report, say)
+    return report
 
 
 def _stop_at(weakness: str | None) -> None:
@@ -203,13 +215,17 @@ def _answers_of_outsiders(plan: Plan, tasks: Mapping[str, Task], bodies: Collect
 
     Those of which nobody reads the head have none.
     """
-    found = {
-        name: answer_of(name, tasks[stage.name], max_length=stage.data.max_length, pooling=plan.poolings.get(name))
-        if stage.recorded is None
-        else recorded_answers(tasks[stage.name])
-        for name, stage in plan.outsiders.items()
-        if name not in bodies
-    }
+    found: dict[str, Answers | None] = {}
+    for name, stage in plan.outsiders.items():
+        if name in bodies:
+            continue
+        task, pooling = tasks[stage.name], plan.poolings.get(name)
+        with doing(f"measuring {name}"):
+            found[name] = (
+                answer_of(name, task, max_length=stage.data.max_length, pooling=pooling)
+                if stage.recorded is None
+                else recorded_answers(task)
+            )
     return {name: answers for name, answers in found.items() if answers is not None}
 
 

@@ -39,6 +39,7 @@ from distilnlp.run.runner import load_tasks, run_recipe
 from distilnlp.run.search_space import NEEDED, STAGE, Candidate, Space, whole_space, without_what_cannot_be
 from distilnlp.run.served import Served, one_thread, score_served, size_and_speed, timed
 from distilnlp.run.stage import train_stage
+from distilnlp.run.view import viewing
 from distilnlp.run.weak_teacher import weak_teacher
 from distilnlp.whole_files import write_text
 
@@ -142,6 +143,8 @@ def search_student(
     need_optuna()
     if trials < 1:
         raise RequestError(f"--trials {trials}: at least 1 is needed")
+    if recipe.seeds is not None:
+        raise RequestError("a search trains every student that it tries once, with seed: leave seeds out")
     if [*recipe.stages] != [STAGE]:
         others = ", ".join(name for name in recipe.stages if name != STAGE)
         raise RequestError(f"a search trains one stage, '{STAGE}', and the recipe has {others} too: leave that out")
@@ -152,7 +155,7 @@ def search_student(
     if task.validation is None or "label" not in task.validation.column_names:
         raise RequestError(f"task {task.name} has no labelled held-out examples, by which students are compared")
     place.mkdir(parents=True, exist_ok=True)
-    with RunFolder(place).lock():
+    with RunFolder(place).lock(), viewing():
         if fresh:
             _clear(place)
         return _Search(plan, task, place, goal, trials, say).run()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from distilnlp.data.task import Task
+from distilnlp.losses.layers import LayerLoss
 from distilnlp.models.backend import TorchBackend, best_device
 from distilnlp.models.predictor import Predictor
+from distilnlp.progress import doing
+from distilnlp.report.history import History, thinned, write_history
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Choice, Kind, StageResult
 from distilnlp.run.evaluation import Answers, answer
@@ -22,6 +26,8 @@ from distilnlp.run.plan import Plan, StagePlan
 from distilnlp.run.private import privacy_of
 from distilnlp.run.progress import StageProgress
 from distilnlp.run.thresholds import keep_rows, set_thresholds
+from distilnlp.run.trackers import tracked_apart
+from distilnlp.teachers import CacheSettings
 from distilnlp.training.checkpoints import staged_files, whole_checkpoint
 from distilnlp.training.trainer import DistillationTrainer
 
@@ -44,11 +50,12 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     if (vocabulary := models.vocabularies.told(stage)) is not None:
         say(f"{name}: {vocabulary}")
     started = time.monotonic()
-    trainer = _make_trainer(stage, task, models, place)
+    with doing(f"{name}: loading the models and preparing the examples"):
+        trainer = _make_trainer(stage, task, models, place)
     if task.problem.labels_itself and not trainer.distillation_objective.needs_student().logits:
         say(f"{name}: no loss reads its head, which is not trained: {task.main_metric} says nothing of the model")
     if stage.spec.kind == "train":
-        _train(trainer, name, checkpoint)
+        _train(trainer, stage, checkpoint, task.main_metric)
     seconds = time.monotonic() - started
     predictor = _predictor(trainer, models.tokenizer(name), stage.data.max_length)
     if stage.spec.kind == "train" and trainer.is_world_process_zero():  # which alone saves the config
@@ -57,7 +64,9 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
-        answers = answer(predictor, task)
+        write_history(place, _history(trainer))
+        with doing(f"{name}: measuring"):
+            answers = answer(predictor, task)
         result = _result(stage, task, answers, seconds, trainer.state.global_step, chosen)
         folder.finish(name, result, answers.predictions, answers.further)
         drop_unneeded(models.plan, folder)
@@ -101,15 +110,16 @@ def train_together(
         processing_class=models.tokenizer(first),
         max_length=stage.data.max_length,
         compute_metrics={task: _metrics_of(each) for task, each in own.items()},
-        cache=stage.cache,
+        cache=_cache(stage, folder),
         parts=models.parts(stage),
         size_power=stage.size_power,
     )
-    _train(trainer, name, checkpoint)
+    _train(trainer, stage, checkpoint, "mean")
     seconds = time.monotonic() - started
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
+        write_history(place, _history(trainer))
         result = StageResult(
             stage=name,
             role=stage.role,
@@ -143,7 +153,8 @@ def take_task(stage: StagePlan, task: Task, models: Models, folder: RunFolder, s
         mixed = stage.arguments.bf16 or stage.arguments.fp16
         with torch.autocast(backend.device.type, dtype=half, enabled=mixed):  # as it was trained
             set_thresholds(predictor, task, kept, stage.data, lambda line: say(f"{stage.name}: {line}"))
-            answers = answer(predictor, task)
+            with doing(f"{stage.name}: measuring"):
+                answers = answer(predictor, task)
         with staged_files(folder.stage(stage.name), True) as place:
             model.save_pretrained(place)
             tokenizer.save_pretrained(place)
@@ -185,12 +196,20 @@ def _checkpoint(stage: StagePlan, models: Models, folder: RunFolder, say: Callab
     return checkpoint
 
 
-def _train(trainer: DistillationTrainer, name: str, checkpoint: Path | None) -> None:
-    progress = StageProgress(name)
+def _train(trainer: DistillationTrainer, stage: StagePlan, checkpoint: Path | None, metric: str) -> None:
+    held_out = trainer.eval_dataset
+    sets = held_out.values() if isinstance(held_out, dict) else [] if held_out is None else [held_out]
+    progress = StageProgress(
+        stage.name,
+        metric,
+        sum(map(len, sets)),
+        lambda: int(trainer.tokens_read) * trainer.accelerator.num_processes,
+    )
     trainer.add_callback(progress)
     trainer.remove_callback(PrinterCallback)  # what Trainer shows in place of its own bar: every log as a dict
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with tracked_apart(trainer, stage.arguments):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         progress.close()
 
@@ -201,10 +220,35 @@ def _keep_adapter(trainer: DistillationTrainer, stage: StagePlan, place: Path) -
         trainer.save_model(str(place / "adapter"))
 
 
+def _history(trainer: DistillationTrainer) -> History:
+    """How a training went."""
+    kept = trainer.student.config.to_dict().get("distilnlp_kept_layers")
+    losses = {term.name: term.loss for term in trainer.distillation_objective}
+    return History(
+        log=thinned(trainer.state.log_history),
+        layers={
+            name: list(loss.pairs)
+            for name, loss in losses.items()
+            if isinstance(loss, LayerLoss) and not isinstance(loss.layer_map, str)
+        },
+        made_of=list(kept) if kept else None,
+    )
+
+
 def drop_unneeded(plan: Plan, folder: RunFolder) -> None:
-    """Delete the checkpoints of finished stages that no stage needs, or none needs any more."""
+    """Delete what no stage needs any more: checkpoints of finished stages, answers of teachers."""
     for name in filter(folder.is_finished, [*plan.together, *plan.stages]):
         folder.drop_checkpoints(name, plan.checkpoints_needed(name, folder.is_finished))
+    trained = {**plan.together, **{name: stage for name, stage in plan.stages.items() if stage.of is None}}
+    of_seeds = [stage for stage in trained.values() if stage.answers is not None]
+    to_come = {stage.answers for stage in of_seeds if not folder.is_finished(stage.name)}
+    for answers in {str(stage.answers) for stage in of_seeds} - to_come:
+        folder.drop_answers(answers)
+
+
+def _cache(stage: StagePlan, folder: RunFolder) -> CacheSettings:
+    """How the answers of a stage's teacher are kept: where the stages of all seeds read them, in one folder."""
+    return stage.cache if stage.answers is None else replace(stage.cache, folder=str(folder.answers(stage.answers)))
 
 
 def _shown(task: Task, answers: Answers) -> str:
@@ -230,7 +274,7 @@ def _make_trainer(stage: StagePlan, task: Task, models: Models, place: Path) -> 
         processing_class=models.tokenizer(stage.name),
         max_length=stage.data.max_length,
         compute_metrics=_metrics_of(task),
-        cache=stage.cache,
+        cache=_cache(stage, models.folder),
         parts=models.parts(stage),
         keep_checkpoints=stage.checkpoints,
     )

@@ -75,6 +75,11 @@ def try_stages(
         if names is None or not {name, *plan.recipe.models_of(name)}.isdisjoint(names)
     ]
     to_come = [each for each in stages if each.spec.kind == "train" and not models.folder.is_finished(each.name)]
+    # With another seed a step is the same.
+    first: dict[str, StagePlan] = {}
+    for each in to_come:
+        first.setdefault(plan.recipe.repeats.get(each.name, each.name), each)
+    to_come = list(first.values())
     if not to_come:
         return
     stand_ins = _StandIns(models, sketches, tasks)

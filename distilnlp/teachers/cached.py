@@ -19,10 +19,10 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.outputs import Needs, Outputs
+from distilnlp.progress import doing
 from distilnlp.teachers.base import Cacheable
 from distilnlp.teachers.layout import Layout, Rows, layout_of
 from distilnlp.teachers.store import Store
@@ -58,14 +58,16 @@ class CacheSettings:
         max_gib: GiB on disk, at most.
         dtype: ``teacher`` keeps every number as the teacher gave it; ``float16`` and ``bfloat16`` halve what fp32
             takes, and round.
+        trainings: how many trainings read them in a folder that is named, each of which sees the examples.
     Raises:
-        RequestError: an unknown word; ``max_gib`` not positive.
+        RequestError: an unknown word; ``max_gib`` or ``trainings`` not positive.
     """
 
     use: Use = "auto"
     folder: str | None = None
     max_gib: float = 8.0
     dtype: Dtype = "teacher"
+    trainings: int = 1
 
     def __post_init__(self) -> None:
         for key, value, accepted in (("use", self.use, get_args(Use)), ("dtype", self.dtype, get_args(Dtype))):
@@ -73,6 +75,8 @@ class CacheSettings:
                 raise unknown(f"value of cache.{key}:", str(value), accepted)
         if not self.max_gib > 0:
             raise RequestError(f"cache.max_gib must be above 0; got {self.max_gib}")
+        if self.trainings < 1:
+            raise RequestError(f"cache.trainings must be at least 1; got {self.trainings}")
 
 
 class CachedTeacher:
@@ -183,7 +187,7 @@ def cache_answers(
     Raises:
         RequestError: ``use: always`` and the answers do not fit, or the folder is not one that all processes see.
     """
-    if settings.use == "never" or (settings.use == "auto" and passes <= 1):
+    if settings.use == "never" or (settings.use == "auto" and passes * settings.trainings <= 1):
         return None
     fingerprint = teacher.fingerprint()
     if fingerprint is None:
@@ -302,9 +306,11 @@ def _fill(
             f"example, in {store.folder}"
         )
         mine = store.missing()[state.process_index :: state.num_processes]
-        hidden = None if state.is_main_process else True  # None: shown on a terminal
-        for chunk in tqdm(mine, desc="teacher", unit="batch", leave=False, disable=hidden):
-            store.write(chunk, *_answers_to(teacher, dataset, collate, store.rows, store.rows.chunks[chunk], autocast))
+        with doing(f"the teacher answers {examples} examples", len(mine)) as advance:
+            for chunk in mine:
+                part = store.rows.chunks[chunk]
+                store.write(chunk, *_answers_to(teacher, dataset, collate, store.rows, part, autocast))
+                advance(1)
         store.finish()
         state.wait_for_everyone()
         if state.is_main_process:

@@ -134,7 +134,10 @@ def refuse_arguments(args: TrainingArguments, compute_loss_func: object) -> None
     if compute_loss_func is not None:
         raise RequestError("compute_loss_func would replace the objective: register a loss and put it in there")
     if args.label_smoothing_factor:
-        raise RequestError("label_smoothing_factor has no effect on an objective: leave it out")
+        raise RequestError(
+            "label_smoothing_factor has no effect on an objective: leave it out, and put LabelSmoothing(epsilon) there"
+            " in place of HardLabel()"
+        )
 
 
 def refuse_sharding(args: TrainingArguments, *, fsdp: bool, deepspeed: bool) -> None:

@@ -153,6 +153,8 @@ class DistillationTrainer(Trainer):
         self.cache = cache or CacheSettings()
         self._cached: CachedTeacher | None = None
         self._resumed: Path | None = None
+        # Tokens of its inputs that this process has trained on, padding left out: a number on the device.
+        self.tokens_read: Tensor | int = 0
         # Of the last training, where parts offered other weights than the student's own: how each scored, best first.
         self.candidate_scores: dict[str, float] = {}
         tokenizer = processing_class or (teacher.tokenizer if teacher is not None else None)
@@ -352,7 +354,8 @@ class DistillationTrainer(Trainer):
             self._cached = self._kept_answers()
             resumed = None if self._resumed is None else str(self._resumed)
             result = super().train(resumed, trial, ignore_keys_for_eval)
-            if trial is None:  # and not after a failure: what was answered serves the run that resumes
+            # And not after a failure: what was answered serves the run that resumes.
+            if trial is None and self.cache.folder is None:
                 drop_own_cache(self.args)
         finally:
             self._cached = self._resumed = None
@@ -717,6 +720,8 @@ class DistillationTrainer(Trainer):
                 logits = head_logits(model(**student_inputs))
             loss, kept = measured(problem_of_config(self.student.config), logits, inputs)
             return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
+        if "attention_mask" in inputs:
+            self.tokens_read = self.tokens_read + inputs["attention_mask"].detach().sum()
         progress = self._progress()
         self._parts.on_pass(progress)
         asked = self._asked(inputs) if self._parts.use_teacher or self._uses_teacher_at(progress) else None

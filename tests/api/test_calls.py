@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, start_weights: str, csv_file: 
         accept_weak_teacher=True,  # nobody learns much in one epoch
         output=tmp_path_factory.mktemp("runs") / "mine",
         quiet=True,
+        set={f"stages.{stage}.training.logging_steps": 2 for stage in ("teacher", "control", "student")},
         **QUICK,
     )
 
@@ -141,7 +142,15 @@ def test_every_setting_is_shown_and_reaches_the_recipe(asked):
         assert Settings.__annotations__.keys() < inspect.signature(call).parameters.keys()
     texts = {"text": "t", "text_pair": "p", "label": "l", "label_names": ["a", "b"], "weight": "w", "data_dir": "d"}
     texts |= {"problem_type": "single_label_classification", "precision": "fp32", "long": "windows", "join": "max"}
-    numbers = {"max_length": 99, "stride": 4, "epochs": 5, "batch_size": 6, "learning_rate": 0.125, "seed": 8}
+    numbers: dict[str, Any] = {
+        "seeds": [1, 2],
+        "max_length": 99,
+        "stride": 4,
+        "epochs": 5,
+        "batch_size": 6,
+        "learning_rate": 0.125,
+        "seed": 8,
+    }
     others = {"without_relevant": "leave_out", "translations": ["x"]}
     assert {*texts, *numbers, *others} == {*Settings.__annotations__}
     plain = recipe_of(asked, dn.finetune, "a.csv", model="m")
@@ -156,6 +165,16 @@ def test_a_run_tells_what_its_report_file_holds(run, csv_file):
     assert run.report == dn.load_run(str(run.folder)).report
     assert run.models == ["teacher", "control", "student"]
     assert dn.load_run(run) is run
+
+
+def test_its_curves_are_those_of_its_trainings(run):
+    pytest.importorskip("matplotlib")
+    figure = run.plot("curves")
+    student = next(axes for axes in figure.axes if axes.get_title() == "student: loss by term")
+    lines = {line.get_label(): line.get_ydata() for line in student.get_lines()}
+    assert {"loss", "hard_label"} < lines.keys()
+    terms = [values for name, values in lines.items() if name != "loss"]
+    assert lines["loss"] == pytest.approx([sum(each) for each in zip(*terms, strict=True)], rel=1e-3)
 
 
 def test_its_models_are_plain_ones_of_transformers(run):
@@ -177,7 +196,13 @@ def test_it_answers_texts(run):
 
 def test_a_finished_run_is_not_trained_again_and_prints_nothing_when_quiet(run, start_weights, csv_file, capfd):
     before = (run.folder / "student" / "model.safetensors").stat().st_mtime_ns
-    settings = {"teacher": start_weights, "finetune_teacher": True, "student_layers": 1, "accept_weak_teacher": True}
+    settings: dict[str, Any] = {
+        "teacher": start_weights,
+        "finetune_teacher": True,
+        "student_layers": 1,
+        "accept_weak_teacher": True,
+    }
+    settings["set"] = {f"stages.{stage}.training.logging_steps": 2 for stage in run.models}
     again = dn.distill(csv_file, **settings, output=run.folder, quiet=True, **QUICK)
     assert capfd.readouterr() == ("", "")
     assert again.report == run.report

@@ -41,10 +41,14 @@ def test_scores_are_drawn_without_a_screen(tmp_path):
 
 def test_an_unknown_drawing_names_those_that_exist(tmp_path):
     run = run_of(tmp_path, row("student"))
-    with pytest.raises(RequestError, match=r"unknown drawing 'score': did you mean 'scores'\? accepted: scores"):
+    with pytest.raises(
+        RequestError, match=r"unknown drawing 'score': did you mean 'scores'\? accepted: curves, scores"
+    ):
         run.plot("score")
     with pytest.raises(RequestError, match="nothing to draw"):
         run.plot("scores")
+    with pytest.raises(RequestError, match="no log of a training"):
+        run.plot()
 
 
 def test_without_matplotlib_it_says_how_to_install_it(tmp_path, monkeypatch):

@@ -24,13 +24,15 @@ COMMANDS = (
         "export",
         "search",
         "predict",
+        "report",
+        "analyse",
         "generate",
         "label",
         "compare",
         "push",
         "convert",
     ),
-    *("validate", "tasks", "losses", "recipes", "schema"),
+    *("init", "validate", "tasks", "losses", "recipes", "schema"),
 )
 
 

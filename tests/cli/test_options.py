@@ -49,6 +49,7 @@ def test_what_is_typed_arrives_as_one_and_the_commands_own_beside_it() -> None:
 def test_every_shared_option_reaches_the_recipe() -> None:
     """An option that nothing reads would be ignored without a word."""
     read = {"output", "settings", "dry_run", "fresh"}  # by what runs the recipe
+    read |= {"config"}  # before the options are
     data = {"text": "t", "text_pair": "p", "label": "l", "problem_type": "regression", "validation": "v"}
     data |= {
         "label_names": "n",

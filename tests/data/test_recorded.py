@@ -366,3 +366,12 @@ def test_entities_by_their_place_have_no_words_to_answer_for(tmp_path):
     file = write(tmp_path / "soft.jsonl", rows(text=TEXTS, entities=entities, probs=[[[0.1, 0.9]] * 3] * ROWS))
     with pytest.raises(RequestError, match="a teacher's answers are for words"):
         answers(file)
+
+
+def test_a_pattern_says_what_stands_before_the_labels(tmp_path):
+    """Labels that begin with the same word keep it."""
+    columns = {f"prob_very {name}": PROBS[:, place].tolist() for place, name in enumerate(("neg", "pos"))}
+    path = write(tmp_path / "a.csv", rows(text=TEXTS, label=[f"very {each}" for each in LABELS], **columns))
+    found, task = answers(path, "prob_*")
+    assert task.label_names == ("very neg", "very pos")
+    assert found == pytest.approx(PROBS, abs=1e-4)

@@ -177,6 +177,22 @@ def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names
     assert server.repos[REPO].head.files["README.md"].decode() == CARD
 
 
+def test_a_score_on_a_whole_split_goes_along_and_leaves_with_it(run: Path, client: Client, server: HubServer) -> None:
+    """Also as the Hub's leaderboards read it; what a later push does not bring is not left behind."""
+    scored = {"main_metric": "f1", "score": 0.875, "metrics": {"f1": 0.875}}
+    stages = [StageResult(stage=name, **scored) for name in ("teacher", "student")]
+    report = Report(task="mrpc", dataset_id="nyu-mll/glue", eval_split="validation", main_metric="f1", stages=stages)
+    (run / "report.json").write_text(to_json(report))
+    client.push(run)
+    (entry,) = yaml.safe_load(server.repos[REPO].head.files[".eval_results/distilnlp.yaml"])
+    assert entry["dataset"] == {"id": "nyu-mll/glue", "task_id": "mrpc"}
+    assert entry["value"] == 0.875
+    (run / "report.json").write_text(to_json(report.model_copy(update={"eval_split": None})))
+    server.repos[REPO].commit("theirs", {**server.repos[REPO].head.files, ".eval_results/theirs.yaml": b"[]"})
+    client.push(run)
+    assert [name for name in server.repos[REPO].head.files if "eval_results" in name] == [".eval_results/theirs.yaml"]
+
+
 def test_the_token_is_nowhere(run: Path, client: Client, server: HubServer) -> None:
     """`Client.ask` looks through what was printed; here: all that was sent, but for the header to the Hub itself."""
     client.push(run)

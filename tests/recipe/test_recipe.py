@@ -149,7 +149,7 @@ def test_a_mistake_in_the_extended_file_is_named_there(tmp_path: Path):
         ("data.max_length='128'", "data.max_length is '128': should be a valid integer"),
         ("data.max_length=true", "should be a valid integer"),
         ("data.max_length=1", "greater than or equal to 3"),
-        ("seeds=1", "unknown key 'seeds': did you mean 'seed'?"),
+        ("sed=1", "unknown key 'sed': did you mean 'seed'?"),
         ("stages.student.objectiv=1", "unknown key 'objectiv' in stages.student: did you mean 'objective'?"),
         ("stages.student.student.layer=2", "unknown key 'layer' in stages.student.student: did you mean 'layers'?"),
         ("stages.student.student.layers=two", "stages.student.student.layers is 'two'"),
@@ -203,7 +203,6 @@ def test_what_a_file_makes_impossible_is_named_by_the_file_whatever_else_is_set(
 @pytest.mark.parametrize(
     ("key", "advice"),
     [
-        ("label_smoothing_factor", "Trainer ignores it"),
         ("output_dir", "--output"),
         ("bf16", "precision: bf16"),
         ("fp16", "precision: fp16"),

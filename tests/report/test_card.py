@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from distilnlp.errors import RequestError
 from distilnlp.report.card import render_card
+from distilnlp.report.card_data import eval_results_file
 from distilnlp.report.schema import Report
 from distilnlp.students import Vocabulary, build_student
 from tests.report.test_compare import ROWS
@@ -73,6 +74,33 @@ def test_the_hub_reads_the_metadata():
     assert data.tags == ["distilnlp", "knowledge-distillation", "text-classification"]
     assert (data.library_name, data.pipeline_tag, data.language) == ("transformers", "text-classification", ["en"])
     assert data.license is None
+    assert data.base_model_relation == "finetune"
+
+
+def test_an_int8_file_is_a_quantized_model_and_one_of_nothing_known_has_no_relation():
+    rows = copy.deepcopy(REPORT["stages"])
+    exported = {"file": "onnx/model.onnx", "of": "student", "opset": 18, "difference": 0.1, "compared": 8}
+    rows[-1]["exported"] = {**exported, "how": "dynamic", "processor": "avx2"}
+    stage = rows[-1]["stage"]
+    assert ModelCard(card(changed(stages=rows), stage=stage)).data.base_model_relation == "quantized"
+    rows[-1]["exported"] = exported
+    assert ModelCard(card(changed(stages=rows), stage=stage)).data.base_model_relation == "finetune"
+    local = changed(teacher="/home/somebody/model")
+    local["recipe"]["stages"]["teacher"]["model"] = "/home/somebody/model"
+    assert "base_model_relation" not in ModelCard(card(local, stage="student")).data.to_dict()
+
+
+def test_the_hub_gets_the_score_of_a_whole_split_in_its_own_form():
+    entries = yaml.safe_load(eval_results_file(Report.model_validate(REPORT), "student"))
+    (entry,) = parse_eval_result_entries(entries)
+    assert (entry.dataset_id, entry.task_id) == ("nyu-mll/glue", "mrpc")
+    assert entry.value == Report.model_validate(REPORT).stage("student").score
+    assert entry.notes == "f1 on the split validation, measured by distilnlp"
+
+
+@pytest.mark.parametrize("changes", [{"eval_split": None}, {"dataset_id": None}, {"task": None}])
+def test_a_score_of_anything_else_is_no_result_of_a_benchmark(changes):
+    assert eval_results_file(Report.model_validate(changed(**changes)), "student") is None
 
 
 def test_the_hub_reads_the_scores():

@@ -47,6 +47,7 @@ def recipe_values(start_weights: str, csv_file: str) -> dict[str, Any]:
     return {
         "data": {"task": csv_file, "max_length": 16},
         "precision": "fp32",
+        "report": {"html": False},  # a second for each run; test_page.py has it written
         "accept_weak_teacher": True,  # six steps teach a model of random weights next to nothing
         "stages": {
             "teacher": {"model": start_weights, "training": TRAINING},
