@@ -60,7 +60,7 @@ def test_every_shared_option_reaches_the_recipe() -> None:
         "translation": ["d"],
     }
     numbers = {"max_length": 9, "stride": 4, "epochs": 1.0, "batch_size": 2, "learning_rate": 0.1, "seed": 3}
-    options = Training(**data, **numbers, data_dir=Path("d"), precision="fp32")
+    options = Training(**data, **numbers, data_dir=Path("d"), precision="fp32", seeds="1,2")
     request = options.request("distill", "t")
     said = {**request.data, **request.top, **request.training}
     assert None not in said.values()
