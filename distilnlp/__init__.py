@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distilnlp.api.calls import distill, finetune, load_run
+    from distilnlp.api.run import Run
     from distilnlp.data import load_task
     from distilnlp.layer_map import LayerMap
     from distilnlp.losses import Objective
@@ -22,8 +24,12 @@ __all__ = [
     "LayerMap",
     "Objective",
     "Outputs",
+    "Run",
     "__version__",
     "build_student",
+    "distill",
+    "finetune",
+    "load_run",
     "load_task",
     "load_teacher",
 ]
@@ -33,7 +39,11 @@ _HOMES = {
     "LayerMap": "layer_map",
     "Objective": "losses",
     "Outputs": "outputs",
+    "Run": "api.run",
     "build_student": "students",
+    "distill": "api.calls",
+    "finetune": "api.calls",
+    "load_run": "api.calls",
     "load_task": "data",
     "load_teacher": "teachers",
 }

@@ -72,6 +72,7 @@ ALLOWED = {
         "training",
     }
     | {"report", "analysis", "html", "hub", "recipe", "registry", "part", "parts", "onnx_file", "export"},
+    "api": {"typed", "whole_files", "models", "data", "report", "hub", "recipe", "run"},
     "cli": {
         "citation",
         "yaml_text",

@@ -18,6 +18,7 @@ from tests.tiny import POSITIONS, VOCAB, tiny_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+WEAK = {"accept_weak_teacher": True}  # few rows and steps teach a tiny model next to nothing
 COMMON_WORDS = 600  # enough that most words of the sample are known, without which tokenize refuses it
 
 # Runs before the notebook's own cells: whatever reaches for the network fails, also where it would be caught.
@@ -129,7 +130,13 @@ def test_the_main_job_takes_fewer_than_ten_cells():
 @pytest.mark.slow
 def test_distil_on_glue(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notebook, output = run(
-        "1-distil-on-glue", tmp_path, monkeypatch, MODEL=weights, ROWS=96, EVAL_ROWS=48, EPOCHS=1, LAYERS=1
+        *("1-distil-on-glue", tmp_path, monkeypatch),
+        MODEL=weights,
+        ROWS=96,
+        EVAL_ROWS=48,
+        EPOCHS=1,
+        LAYERS=1,
+        MORE={**WEAK, "stages.teacher.training.num_train_epochs": 1},
     )
     assert complaints(notebook) == []
     assert images(notebook) == 2
@@ -142,13 +149,13 @@ def test_distil_on_glue(weights: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_your_own_data(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    notebook, output = run("2-your-own-data", tmp_path, monkeypatch, MODEL=weights, EPOCHS=1, LAYERS=1)
+    notebook, output = run("2-your-own-data", tmp_path, monkeypatch, MODEL=weights, EPOCHS=1, LAYERS=1, MORE=WEAK)
     assert complaints(notebook) == []
     assert '"The kettle broke after a week, I want my money back",complaint' in output["csv"]
     assert "classes: complaint, question, thanks" in output["load"]
     assert "teacher: accuracy" in output["teacher"]
     assert "student: accuracy" in output["student"]
-    student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "runs/notebook-own-data/student")
+    student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "runs/notebook-own-data/distilled/student")
     assert student.config.num_hidden_layers == 1
     lines = output["predict"].strip().splitlines()
     assert len(lines) == 3
@@ -178,13 +185,19 @@ def test_entities_and_embeddings(weights: str, tmp_path: Path, monkeypatch: pyte
     pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
     (encoder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     notebook, output = run(
-        "4-entities-and-embeddings", tmp_path, monkeypatch, MODEL=str(encoder), EPOCHS=4, ROWS=64, LAYERS=1
+        *("4-entities-and-embeddings", tmp_path, monkeypatch),
+        MODEL=str(encoder),
+        EPOCHS=4,
+        ROWS=64,
+        LAYERS=1,
+        MORE=WEAK,
     )
     assert [line for line in complaints(notebook) if "are held out: left out" not in line] == []
-    assert "token_classification: 49 rows, 12 held out; O, B-person, I-person, B-place, I-place" in output["load"]
+    assert "token_classification: O, B-person, I-person, B-place, I-place" in output["train"]
+    assert "on 49 examples" in output["train"]
     assert "student: entity_f1" in output["train"]
     # Tiny random weights give every text nearly the same vector: `before` is near 1 as well. The cells run here.
     # That a student learns vectors, tests/training/test_sentence_vectors.py tests.
-    before, after = re.findall(r"vectors, [a-z ]+: (-?\d\.\d+)", output["vectors"])
+    before, after = re.findall(r"vectors, [a-z ]+: (-?\d\.\d+)", output["alike"])
     assert 0 < float(before) <= 1 and float(after) > 0.9
-    assert output["alike"].startswith("1.00  A man plays the guitar.")
+    assert "\n1.00  A man plays the guitar." in output["alike"]

@@ -15,9 +15,9 @@ from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
     from distilnlp.data.task import Task
+    from distilnlp.run.requests import Request
 
 __all__ = [
-    "ACCEPT",
     "AcceptWeakTeacher",
     "Config",
     "DataDir",
@@ -149,7 +149,6 @@ AcceptWeakTeacher = Annotated[
     bool,
     typer.Option("--accept-weak-teacher", help="Go on where a teacher is no better than one answer for every text."),
 ]
-ACCEPT = "accept_weak_teacher=true"  # the same as a setting of the recipe
 
 
 @dataclass(frozen=True)
@@ -182,42 +181,18 @@ class Training:
     dry_run: DryRun = False
     fresh: Fresh = False
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """The recipe's `data`, but for its task; None where nothing is said."""
-        names = (
-            "label_names",
-            "weight",
-            "problem_type",
-            "without_relevant",
-            "validation",
-            "max_length",
-            "long",
-            "join",
-            "stride",
+    def request(self, command: str, task: str) -> "Request":
+        """What is asked for: the command's name and its task, and all that these options say."""
+        from distilnlp.run.requests import OPTION, Request, Settings
+
+        settings = Settings(
+            **{name: vars(self)[name] for name in Settings.__annotations__ if name in vars(self)},  # type: ignore[typeddict-item]
+            translations=split_columns(self.translation),
         )
-        return {
-            "text": self.text,
-            "text_pair": self.text_pair,
-            "translations": split_columns(self.translation),
-            "label": label_columns(self.label),
-            **{name: vars(self)[name] for name in names},
-            "data_dir": str(self.data_dir) if self.data_dir else None,
-        }
-
-    @property
-    def top(self) -> dict[str, Any]:
-        """Other keys at the recipe's top."""
-        return {"precision": self.precision, "seed": self.seed, "seeds": split_seeds(self.seeds)}
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """A stage's `training`."""
-        return {
-            "num_train_epochs": self.epochs,
-            "per_device_train_batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-        }
+        settings["seeds"] = split_seeds(self.seeds)
+        settings["label"] = label_columns(self.label)
+        tell = _tell_nothing if self.dry_run else typer.echo
+        return Request(command, task, self.validation, settings, self.settings or (), OPTION, tell)
 
 
 @dataclass(frozen=True)
@@ -252,6 +227,10 @@ class HeldOut:
             validation=self.validation,
             data_dir=self.data_dir,
         )
+
+
+def _tell_nothing(_: str) -> None:
+    pass
 
 
 def label_columns(label: list[str] | None) -> str | list[str] | None:

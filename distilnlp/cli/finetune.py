@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from distilnlp.cli._options import Processes, TaskName, Training, with_options
-from distilnlp.cli._recipes import recipe_from_options
+from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.cli.run import start
-from distilnlp.errors import RequestError
 
 __all__ = ["command"]
 
@@ -25,29 +24,15 @@ def command(
 
     The model is written to RUN/teacher, which 'distill --teacher' takes.
     """
-    from distilnlp.problems import find_problem
+    quiet_libraries()
+    from distilnlp.run.distilling import finetuning
 
-    kind = find_problem(options.problem_type)
-    if kind is not None and kind.taught_alone:
-        raise RequestError(
-            "vectors are learned from a teacher, and no labels teach them: distilnlp distill, with a sentence encoder "
-            "as --teacher"
-        )
-    if kind is not None and kind.apart:
-        raise RequestError(
-            f"{options.problem_type} is learned from a cross-encoder's scores, and from labels alone as the control"
-            " beside it: distilnlp distill"
-        )
-    stages = {
-        "teacher": {"model": model, "lora": {} if lora else None, "training": options.training},
-        "control": None,
-        "student": None,
-    }
-    folder = start(recipe_from_options("finetune", task, options, stages), options, processes=processes)
+    request = options.request("finetune", task)
+    folder = start(finetuning(request, model, lora=lora), options, processes=processes)
     if folder is not None:
         same = [
             f"--{key.replace('_', '-')}={each}"
-            for key, value in options.data.items()
+            for key, value in request.data.items()
             for each in (value if isinstance(value, list) else [value])
             if each is not None
         ]

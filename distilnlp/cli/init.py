@@ -7,7 +7,7 @@ import typer
 
 from distilnlp.cli import _options as options
 from distilnlp.cli._output import make_way
-from distilnlp.cli._recipes import look_at
+from distilnlp.cli._quiet import quiet_libraries
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
@@ -71,5 +71,8 @@ def _problem(task: str, data: dict[str, Any]) -> "Problem":
         return get_problem(data["problem_type"])
     if task in GLUE:
         return GLUE[task].problem
+    quiet_libraries()
+    from distilnlp.run.requests import look_at
+
     unsaid = dict.fromkeys(("weight", "without_relevant", "translations"))
     return cast("Task", look_at(task, {**data, **unsaid}, strict=True)).problem

@@ -8,7 +8,6 @@ import typer
 from distilnlp.cli import _complete
 from distilnlp.cli._launch import check_can_launch, run_in_processes
 from distilnlp.cli._options import (
-    ACCEPT,
     AcceptWeakTeacher,
     DryRun,
     Fresh,
@@ -53,6 +52,8 @@ def command(
     Trains the stages in order, evaluates them, writes report and model card. Run it again to go on after a break:
     finished stages are skipped.
     """
+    from distilnlp.run.requests import ACCEPT
+
     accepted = [ACCEPT] if accept_weak_teacher else []
     options = Training(output=output, dry_run=dry_run, fresh=fresh)
     made = recipe_with_seeds(recipe, seeds, [*(settings or ()), *accepted])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from distilnlp.cli._options import ACCEPT, AcceptWeakTeacher, TaskName, Training, with_options
+from distilnlp.cli._options import AcceptWeakTeacher, TaskName, Training, with_options
 from distilnlp.cli._output import say
 from distilnlp.errors import RequestError
 
@@ -46,7 +46,7 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.cli._recipes import Remove, look_at, recipe_from_options
+    from distilnlp.run.requests import Remove, look_at, recipe_of
     from distilnlp.run.search import Goal, SearchSettings, need_optuna, search_student
 
     settings = SearchSettings(
@@ -54,7 +54,8 @@ def command(
     )
     goal = Goal(keep=keep, max_ms=max_ms, speedup=speedup, max_mb=max_mb)
     need_optuna()
-    found = look_at(task, options.data)
+    request = options.request("search", task)
+    found = look_at(task, request.data)
     if found is not None and found.problem.apart:
         raise RequestError(
             "a search looks at students of the teacher's own layers, and here a student is another kind"
@@ -66,14 +67,11 @@ def command(
             "teacher": teacher,
             "student": {"from": teacher},
             "model": Remove(),
-            "training": options.training,
+            "training": request.training,
         },
     }
-    if accept_weak_teacher:
-        from dataclasses import replace
-
-        options = replace(options, settings=[*(options.settings or ()), ACCEPT])
-    recipe = recipe_from_options("search", task, options, stages, None if found is None else found.problem.recipe)
+    base = None if found is None else found.problem.recipe
+    recipe = recipe_of(request, stages, base, accept_weak_teacher=accept_weak_teacher)
     if options.dry_run:
         typer.echo(recipe.to_yaml(), nl=False)
         return

@@ -20,6 +20,7 @@ __all__ = [
     "read_reports",
     "relative_lines",
     "render_table",
+    "table_cells",
     "verdicts",
 ]
 
@@ -94,6 +95,11 @@ def markdown_table(rows: Sequence[StageResult]) -> str:
     header, *body = ([markdown(cell) for cell in line] for line in _cells(rows, None))
     rule = [":---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
+
+
+def table_cells(rows: Sequence[StageResult]) -> list[list[str]]:
+    """The table cell by cell, its header first; names are as somebody else has chosen them."""
+    return _cells(rows, None)
 
 
 def verdicts(rows: Sequence[StageResult]) -> list[str]:

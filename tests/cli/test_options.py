@@ -40,8 +40,10 @@ def test_what_is_typed_arrives_as_one_and_the_commands_own_beside_it() -> None:
     ((task, options, fast),) = seen
     assert (task, fast) == ("mrpc", True)
     assert options == Training(epochs=2.0, data_dir=Path("glue"), settings=["seed=1"], dry_run=True)
-    assert options.training == {"num_train_epochs": 2.0, "per_device_train_batch_size": None, "learning_rate": None}
-    assert options.data["data_dir"] == "glue"
+    request = options.request("finetune", task)
+    assert request.training == {"num_train_epochs": 2.0, "per_device_train_batch_size": None, "learning_rate": None}
+    assert request.data["data_dir"] == "glue"
+    assert request.changes == ["seed=1"]
 
 
 def test_every_shared_option_reaches_the_recipe() -> None:
@@ -58,8 +60,9 @@ def test_every_shared_option_reaches_the_recipe() -> None:
         "translation": ["d"],
     }
     numbers = {"max_length": 9, "stride": 4, "epochs": 1.0, "batch_size": 2, "learning_rate": 0.1, "seed": 3}
-    options = Training(**data, **numbers, data_dir=Path("d"), precision="fp32")
-    said = {**options.data, **options.top, **options.training}
+    options = Training(**data, **numbers, data_dir=Path("d"), precision="fp32", seeds="1,2")
+    request = options.request("distill", "t")
+    said = {**request.data, **request.top, **request.training}
     assert None not in said.values()
     assert len(said) == len(SHARED - read)
 
