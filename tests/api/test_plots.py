@@ -53,7 +53,7 @@ def test_an_unknown_drawing_names_those_that_exist(tmp_path):
 
 def test_without_matplotlib_it_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(RequestError, match=r"pip install 'distilnlp\[notebooks\]'"):
+    with pytest.raises(RequestError, match=r"pip install 'distilnlp\[report\]'"):
         run_of(tmp_path, row("student", score=0.5)).plot("scores")
 
 

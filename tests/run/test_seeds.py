@@ -180,7 +180,7 @@ def test_a_search_and_votes_that_are_private_take_no_seeds(values, tmp_path):
     }
     made = make_recipe(values | {"seeds": 2, "stages": alone}, name="films")
     with pytest.raises(RequestError, match="a search trains every student that it tries once"):
-        search_student(made, tmp_path, Goal(keep=0.9), trials=1, fresh=False, say=print)
+        search_student(made, tmp_path, Goal(keep=0.9), say=print)
     teacher = values["stages"]["teacher"]
     votes = {"kind": "ensemble", "of": ["a", "b"], "combine": "noisy_vote", "sigma": 1.0}
     stages = {name: {**teacher, "data": {"shard": [place, 3]}} for place, name in ((1, "a"), (2, "b"))}
