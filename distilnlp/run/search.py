@@ -34,6 +34,7 @@ __all__ = ["Goal", "SearchSettings", "need_optuna", "search_student"]
 
 STUDY, TRIALS, ANSWERS = "search.db", "trials", "teacher-answers"
 MEASURING = "measuring.lock"
+ASKING = "asking.lock"
 UNMADE = -10.0  # what a student is worth to the search that cannot be
 ATTEMPTS = 10  # candidates that are looked at for each that is trained: most are refused by their size or speed
 
@@ -248,8 +249,10 @@ class _Search:
             if not Spent(0, 0).fits(self.settings.left(self.started)):
                 self.say("no time is left to try another student")
                 return
-            trial = self.records.study.ask()
-            candidate = self.space.suggest(trial)
+            # One at a time: SQLite would give one waiting trial to two that ask at once.
+            with self.company.taking(f"{TRIALS}/{ASKING}", wait=True):
+                trial = self.records.study.ask()
+                candidate = self.space.suggest(trial)
             trial.set_user_attr("candidate", asdict(candidate))
             try:
                 with self.company.taking(f"{TRIALS}/{self.students.run_of(candidate, 0).name}.lock") as is_ours:

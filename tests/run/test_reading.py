@@ -137,17 +137,17 @@ def test_settings_of_windows_that_mean_nothing_are_refused(
 def test_entities_of_real_texts_are_learned_by_a_student_of_half_the_layers(tmp_path: Path, more_dir: Path) -> None:
     """On a part of WNUT17, whose entities are new in each text: less than what all of it teaches.
 
-    Measured with the seed of the recipe, in bf16 on a CPU: teacher 0.457, student 0.388, 85 % of it.
+    Measured with the seed of the recipe, in bf16 on a CPU: teacher 0.420, student 0.355, 85 % of it.
     """
     folder = more_dir / "wnut17"
     names = json.loads((folder / "labels.json").read_text())
     data = {"task": str(folder / "train.parquet"), "validation": str(folder / "validation.parquet")}
-    values = {"data": {**data, "label_names": names, "max_length": 64, "max_train": 1200, "max_validation": 400}}
-    quiet = {"eval_strategy": "no", "save_strategy": "no"}
+    values = {"data": {**data, "label_names": names, "max_length": 64, "max_train": 800, "max_validation": 300}}
+    quiet = {"eval_strategy": "no", "save_strategy": "no", "per_device_train_batch_size": 16}
     values["stages"] = {
-        "teacher": {"training": quiet},
+        "teacher": {"training": {**quiet, "num_train_epochs": 4, "learning_rate": 3e-4}},
         "control": None,
-        "student": {"training": {**quiet, "num_train_epochs": 6}},
+        "student": {"training": {**quiet, "num_train_epochs": 5}},
     }
     report = run_recipe(make_recipe(values, name="wnut17", extends="_words.yaml"), tmp_path / "run")
     assert report is not None
