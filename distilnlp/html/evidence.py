@@ -75,8 +75,9 @@ class Evidence:
 
     @property
     def student(self) -> StageResult | None:
-        """The last student; the model that the page is about."""
-        return next((row for row in reversed(self.report.stages) if row.role == "student" and not row.exported), None)
+        """The last student, of several seeds that of the first; the model that the page is about."""
+        found = [row for row in self.report.stages if row.role == "student" and not row.exported and not row.repeats]
+        return found[-1] if found else None
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,9 @@ class HeldOut:
         return next((each for each in self.answered if each.row.stage == name), None)
 
     def role(self, role: str) -> Answered | None:
-        """The last model of a role."""
-        return next((each for each in reversed(self.answered) if each.row.role == role), None)
+        """The last model of a role, of several seeds that of the first."""
+        found = (each for each in reversed(self.answered) if each.row.role == role and not each.row.repeats)
+        return next(found, None)
 
     @property
     def subject(self) -> Answered | None:

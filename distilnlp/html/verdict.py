@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from distilnlp.html.blocks import Tile
 from distilnlp.html.evidence import Evidence
 from distilnlp.html.models import sentence
 from distilnlp.html.noise import Difference
 from distilnlp.report.compare import verdicts
-from distilnlp.report.schema import Cost, StageResult
+from distilnlp.report.schema import Cost, Gain, StageResult
 from distilnlp.report.scores import SCORES
 
 __all__ = ["tiles", "verdict"]
@@ -48,15 +49,26 @@ def _beside(evidence: Evidence, student: StageResult, role: str) -> StageResult 
         named = evidence.teachers.get(student.stage)
         found = [row for row in same if row.stage == named] or [row for row in same if row.role == role]
     else:
-        found = [row for row in same if row.role == role and not row.exported]
+        found = [row for row in same if row.role == role and not row.exported and not row.repeats]
     return found[-1] if found else None
 
 
+def _score(row: StageResult) -> float | None:
+    """The main score; of several seeds their mean."""
+    over = row.over_seeds
+    return row.score if over is None or over.score is None else over.score.mean
+
+
+def _of_seeds(row: StageResult) -> str:
+    """What is said before a score that is a mean; empty where it is that of one training."""
+    return "" if row.over_seeds is None else f"mean of {len(row.over_seeds.seeds)} seeds "
+
+
 def _share(student: StageResult, teacher: StageResult | None) -> float | None:
-    known = SCORES.get(student.main_metric or "")
-    if student.score is None or teacher is None or not teacher.score or teacher.score <= 0:
+    known, own = SCORES.get(student.main_metric or ""), _score(student)
+    if own is None or teacher is None or not teacher.score or teacher.score <= 0:
         return None
-    return student.score / teacher.score if known is None or known.higher_is_better else None
+    return own / teacher.score if known is None or known.higher_is_better else None
 
 
 def _kept(student: StageResult, teacher: StageResult | None) -> str:
@@ -66,8 +78,8 @@ def _kept(student: StageResult, teacher: StageResult | None) -> str:
             agreement = None if student.fidelity is None else student.fidelity.agreement
             return "" if agreement is None else f"agrees with its teacher by {agreement:.3f}"
         beside = "" if teacher is None or teacher.score is None else f", and its teacher {teacher.score:.3f}"
-        return f"has {student.main_metric} {student.score:.3f}{beside}"
-    scores = f"({student.score:.3f} of {teacher.score:.3f})"
+        return f"has {student.main_metric} {_of_seeds(student)}{_score(student):.3f}{beside}"
+    scores = f"({_of_seeds(student)}{_score(student):.3f} of {teacher.score:.3f})"
     return f"keeps {100 * share:.1f} % of its teacher's {student.main_metric} {scores}"
 
 
@@ -92,6 +104,9 @@ def _cost(student: StageResult, teacher: StageResult | None) -> str:
 def _gain(student: StageResult, control: StageResult | None, difference: Difference | None) -> str:
     if control is None:
         return "There is no control on the same examples, so that what the teacher adds to the labels is not known."
+    over = None if student.over_seeds is None else student.over_seeds.gain
+    if over is not None:
+        return _gain_of_seeds(student, over)
     if student.score is None or control.score is None or difference is None:
         return ""
     low, high = difference.interval
@@ -104,6 +119,27 @@ def _gain(student: StageResult, control: StageResult | None, difference: Differe
     if difference.is_worse:
         return f"{gain}: the teacher did harm {noise}."
     return f"{gain}: not above the noise {noise}."
+
+
+def _gain_of_seeds(student: StageResult, over: Gain) -> str:
+    low, high = over.interval
+    noise = f"(95 % t interval of the mean {low:+.3f} to {high:+.3f}, {len(over.differences)} seeds)"
+    side = "above" if over.mean >= 0 else "below"
+    what = f"Its {student.main_metric} is {abs(over.mean):.3f} {side} that of {over.control}"
+    return f"{what}, which learned without a teacher: {_WORDS[_tone(student, over)]} {noise}."
+
+
+_WORDS = {
+    "good": "above the noise between seeds",
+    "bad": "the teacher did harm",
+    "plain": "not above the noise between seeds",
+}
+
+
+def _tone(student: StageResult, over: Gain) -> Literal["good", "bad", "plain"]:
+    known = SCORES.get(student.main_metric or "")
+    low, high = over.interval if known is None or known.higher_is_better else [-end for end in reversed(over.interval)]
+    return "good" if low > 0 else "bad" if high < 0 else "plain"
 
 
 def tiles(evidence: Evidence, over_control: Difference | None) -> list[Tile]:
@@ -120,12 +156,17 @@ def tiles(evidence: Evidence, over_control: Difference | None) -> list[Tile]:
             Tile(
                 f"{100 * share:.1f} %",
                 "of the teacher's score",
-                f"{student.main_metric} {student.score:.3f} of {teacher.score:.3f}",
+                f"{student.main_metric} {_of_seeds(student)}{_score(student):.3f} of {teacher.score:.3f}",
             )
         )
     elif student.score is not None:
         found.append(Tile(f"{student.score:.3f}", student.main_metric or "score", student.stage))
-    if over_control is not None:
+    over = None if student.over_seeds is None else student.over_seeds.gain
+    if over is not None:
+        low, high = over.interval
+        told = f"95 %, {len(over.differences)} seeds: {low:+.3f} to {high:+.3f}"
+        found.append(Tile(f"{over.mean:+.3f}", "over the control", told, _tone(student, over)))
+    elif over_control is not None:
         low, high = over_control.interval
         tone = "good" if over_control.is_better else "bad" if over_control.is_worse else "plain"
         found.append(Tile(f"{over_control.value:+.3f}", "over the control", f"95 %: {low:+.3f} to {high:+.3f}", tone))

@@ -13,7 +13,7 @@ from distilnlp.html import Evidence, drawing, render_page
 from distilnlp.html.page import write_page_file
 from distilnlp.problems import get_problem
 from distilnlp.report.predictions import Predictions, read_predictions, write_predictions
-from distilnlp.report.schema import Report
+from distilnlp.report.schema import Gain, OverSeeds, Report, Spread
 from tests.html.conftest import HOSTILE, NAMES, a_run, answers, undrawn
 from tests.problems.cases import CASES
 
@@ -76,6 +76,29 @@ def test_a_gain_within_the_noise_is_called_so(finished: Evidence):
     alike = {**finished.predictions, "control": finished.predictions["student"]}
     evidence = dataclasses.replace(undrawn(finished), predictions=alike)
     assert "not above the noise" in render_page(evidence)
+
+
+def test_of_several_seeds_the_verdict_is_of_their_mean_and_the_rest_of_the_first(finished: Evidence):
+    teacher, control, student = finished.report.stages
+    gain = Gain(control="control", differences=[0.2, 0.3], interval=(0.04, 0.46), mean=0.25, deviation=0.07)
+    over = OverSeeds(
+        seeds=[1, 2],
+        stages=["student", "student-seed-2"],
+        scores=[0.9, 0.8],
+        score=Spread(mean=0.85, deviation=0.07),
+        gain=gain,
+    )
+    again = {"stage": "student-seed-2", "seed": 2, "repeats": "student", "score": 0.8}
+    stages = [teacher, control, student.model_copy(update={"over_seeds": over}), student.model_copy(update=again)]
+    evidence = dataclasses.replace(finished, report=finished.report.model_copy(update={"stages": stages}))
+    told = " ".join(Read(render_page(undrawn(evidence))).text.split())
+    assert "student keeps 98.1 % of its teacher's accuracy (mean of 2 seeds 0.850 of 0.867)" in told
+    assert "0.250 above that of control, which learned without a teacher: above the noise between seeds" in told
+    assert "Confusion of student:" in told
+    within = over.model_copy(update={"gain": gain.model_copy(update={"interval": (-0.1, 0.6)})})
+    stages[2] = student.model_copy(update={"over_seeds": within})
+    evidence = dataclasses.replace(finished, report=finished.report.model_copy(update={"stages": stages}))
+    assert "not above the noise between seeds" in render_page(undrawn(evidence))
 
 
 def test_all_that_the_run_has_kept_is_shown(page: Read):
