@@ -53,14 +53,17 @@ class Run:
 
     @property
     def model(self) -> str:
-        """The name of the model that the run was made for: the last student, or without one what was trained last."""
-        rows = [row for row in self.report.stages if row.exported is None]
+        """The name of the model that the run was made for: the last student, or without one what was trained last.
+
+        Of several seeds that of the first, as for `push`.
+        """
+        rows = [row for row in self.report.stages if row.exported is None and row.repeats is None]
         students = [row for row in rows if row.role == "student"]
         return (students or rows)[-1].stage
 
     @cached_property
     def student(self) -> PreTrainedModel:
-        """The student, a plain model of transformers; the last one where there are several.
+        """The student, a plain model of transformers: the last one of several, and of several seeds the first.
 
         Raises:
             RequestError: there is none, or its files are not there.
@@ -176,7 +179,9 @@ class Run:
         return self._of(role)[-1]
 
     def _of(self, role: str) -> list[StageResult]:
-        found = [row for row in self.report.stages if row.role == role and row.exported is None]
+        found = [
+            row for row in self.report.stages if row.role == role and row.exported is None and row.repeats is None
+        ]
         if not found:
             raise RequestError(f"{self.folder} has no {role}: its models are {', '.join(self.models)}")
         return found
