@@ -62,7 +62,7 @@ def unknown(kind: str, name: str, accepted: Iterable[str], key: Iterable[str | i
     accepted = list(accepted)
     match = nearest(name, accepted)
     hint = f"did you mean '{match}'? " if match else ""
-    return RequestError(f"unknown {kind} '{name:.200}': {hint}accepted: {listed(accepted)}", key)
+    return RequestError(f"unknown {kind} '{name!s:.200}': {hint}accepted: {listed(accepted)}", key)
 
 
 def listed(names: Iterable[str]) -> str:

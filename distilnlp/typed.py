@@ -37,7 +37,8 @@ def typed(function: Function) -> Function:
             try:
                 adapter.validate_python(_plain(given[name]), strict=True)
             except ValidationError:
-                what = f"{given[name]!r:.40}, of type {type(given[name]).__name__}"
+                shown = " ".join(repr(given[name]).split())  # a model's has many lines
+                what = f"{shown:.40}, of type {type(given[name]).__name__}"
                 needed = inspect.formatannotation(signature.parameters[name].annotation)
                 raise RequestError(
                     f"{function.__qualname__.removesuffix('.__init__')}: {name} is {what}: give {needed}", key=[name]

@@ -29,7 +29,6 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # each says which test meets it, and why there. The star stands for each module of a folder.
 TESTED_ELSEWHERE = {
     "api/calm": ("api/test_calls.py", "what is kept off the screen is seen in a run"),
-    "api/run": ("api/test_calls.py", "a run is what a call gives"),
     "run/distilling": ("api/test_calls.py", "a recipe is compared with that of the command line"),
     "run/requests": ("api/test_calls.py", "as run/distilling"),
     "cli/*": (

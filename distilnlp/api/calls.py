@@ -19,6 +19,7 @@ from distilnlp.typed import typed
 
 __all__ = ["distill", "finetune", "load_run"]
 
+MODELS = ("teacher", "teacher_model", "student", "model")  # keywords
 Changes = Sequence[str] | Mapping[str, Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,6 +50,12 @@ def _with_settings(function: Function) -> Function:
         for name in kwargs:
             if name not in names:
                 raise unknown(f"keyword of {function.__name__}:", name, names)
+        for name in MODELS:
+            if hasattr(kwargs.get(name), "save_pretrained"):
+                raise RequestError(
+                    f"{function.__name__}: {name} is a model in memory: save it and its tokenizer with save_pretrained"
+                    " and give the folder, or use DistillationTrainer"
+                )
         return checked(*args, **kwargs)
 
     return cast("Function", named)
@@ -61,7 +68,7 @@ def distill(
     teacher: str | Path | Run | None = None,
     teacher_model: str | Path | Run | None = None,
     student_layers: int | None = None,
-    student: str | Path | None = None,
+    student: str | Path | Run | None = None,
     student_vocabulary: str | int | None = None,
     finetune_teacher: bool = False,
     control: bool = True,
@@ -93,7 +100,7 @@ def distill(
             tokenizer.
         teacher_model: another name for ``teacher``.
         student_layers: make the student of so many of the teacher's layers, 1 or more.
-        student: folder or Hub id that the student starts from instead.
+        student: folder or Hub id that the student starts from instead, or a run, of which its model.
         student_vocabulary: ``needed``: keep the tokens that the training texts need; or so many of them at most.
         finetune_teacher: fine-tune the teacher on the task first.
         control: also train the student without the teacher.
@@ -144,7 +151,7 @@ def distill(
 def finetune(
     data: Given,
     *,
-    model: str | Path,
+    model: str | Path | Run,
     lora: bool = False,
     validation: Given | None = None,
     output: str | Path | None = None,
@@ -157,7 +164,7 @@ def finetune(
 
     Args:
         data, validation, output, fresh, quiet, set, settings: as for `distill`.
-        model: folder or Hub id to start from.
+        model: folder or Hub id to start from, or a run, of which its model.
         lora: train low-rank adapters only; merged before saving.
     Returns:
         The finished run, whose model is its ``teacher``.
@@ -165,9 +172,8 @@ def finetune(
         RequestError, RunError: as `distill`.
     """
     with calm():
-        recipe = finetuning(
-            _request("finetune", data, validation, output, set, settings, quiet), str(model), lora=lora
-        )
+        request = _request("finetune", data, validation, output, set, settings, quiet)
+        recipe = finetuning(request, _path_of(model), lora=lora)
     return _run(recipe, output, fresh=fresh, quiet=quiet)
 
 
@@ -195,7 +201,7 @@ def _request(
     beside = Path("runs") if output is None else Path(output).parent
     task, held_out = as_files(data, validation, beside)
     if isinstance(changes, Mapping):
-        changes = [f"{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
+        changes = [f"{key}={_as_yaml(key, value)}" for key, value in changes.items()]
     settings = cast("Settings", dict(settings))  # the caller's own stays as it is
     label, translations = settings.get("label"), settings.get("translations")
     if label is not None and not isinstance(label, str) and len(label) == 1:
@@ -205,11 +211,30 @@ def _request(
     return Request(command, task, held_out, settings, list(changes), KEYWORD, _say_nothing if quiet else print)
 
 
+def _as_yaml(key: str, value: object) -> str:
+    """JSON, which is YAML."""
+    try:
+        return json.dumps(value, default=_as_plain)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise RequestError(f"set: {key} has a value of type {kind}, which no recipe can hold") from None
+
+
+def _as_plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # of numpy
+        return value.tolist()
+    raise TypeError
+
+
 def _model(given: str | Path | Run | None) -> str | None:
+    return None if given is None else _path_of(given)
+
+
+def _path_of(given: str | Path | Run) -> str:
     """The folder or Hub id of a model."""
-    if isinstance(given, Run):
-        return given.path_of(given.model)
-    return None if given is None else str(given)
+    return given.path_of(given.model) if isinstance(given, Run) else str(given)
 
 
 def _run(recipe: Recipe, output: str | Path | None, *, fresh: bool, quiet: bool) -> Run:

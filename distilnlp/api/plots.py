@@ -21,7 +21,7 @@ COLOURS = {"teacher": "gray", "control": "tab:blue", "student": "tab:orange"}
 
 def draw(name: str, report: Report, folder: Path) -> "Figure":
     """A drawing by its name. Raises RequestError: see `distilnlp.api.run.Run.plot`."""
-    if name not in DRAWINGS:
+    if name not in list(DRAWINGS):  # whatever it is, a list say
         raise unknown("drawing", name, DRAWINGS)
     try:
         import matplotlib  # noqa: F401

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.recipe.names import models_of_stages
+from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.report.compare import render_table, table_cells
 from distilnlp.report.escape import one_line
 from distilnlp.report.schema import Report, StageResult, read_report
 from distilnlp.run.folder import REPORT, RunFolder
+from distilnlp.typed import typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,12 +32,13 @@ class Run:
     """A run: what it measured, and its models.
 
     Args:
-        folder: of a run of the command line, of a recipe or of Python.
+        folder: of a run of the command line, of a recipe or of Python, or one that `distilnlp export` has made.
 
     Raises:
         RequestError: no run is there, its report is damaged, or it is not finished.
     """
 
+    @typed
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
@@ -55,15 +59,22 @@ class Run:
     def model(self) -> str:
         """The name of the model that the run was made for: the last student, or without one what was trained last.
 
-        Of several seeds that of the first, as for `push`.
+        Of several seeds that of the first, which `push` publishes too; of an export the last of its files.
         """
-        rows = [row for row in self.report.stages if row.exported is None and row.repeats is None]
-        students = [row for row in rows if row.role == "student"]
-        return (students or rows)[-1].stage
+        rows = [row for row in self.report.stages if row.repeats is None]
+        exported = [row for row in rows if row.exported is not None]
+        return (exported or [row for row in rows if row.role == "student"] or rows)[-1].stage
+
+    @property
+    def seconds(self) -> float:
+        """How long its trainings took, without measuring; of one that was broken off, since it went on."""
+        # The models of a training with several tasks all have its time.
+        took = {row.together or row.stage: row.seconds for row in self.report.stages if row.exported is None}
+        return sum(seconds for seconds in took.values() if seconds is not None)
 
     @cached_property
     def student(self) -> PreTrainedModel:
-        """The student, a plain model of transformers: the last one of several, and of several seeds the first.
+        """The student, a plain model of transformers; the last one where there are several, with the first seed.
 
         Raises:
             RequestError: there is none, or its files are not there.
@@ -80,17 +91,30 @@ class Run:
         return self.load(self._first("teacher").stage)
 
     def path_of(self, model: str) -> str:
-        """The folder of a model of the run, or the Hub id of a teacher from outside.
+        """The folder of a model of the run, the file of an exported one, or the Hub id of a teacher from outside.
 
         Args:
             model: one of `models`.
         Raises:
-            RequestError: the run has no such model.
+            RequestError: the run has no such model, or its files are not there; it is no model but recorded answers,
+                or the mean of several.
         """
-        if model not in self.models:
+        row = next((row for row in self.report.stages if row.stage == model), None)
+        if row is None:
             raise unknown("model of this run", model, self.models)
+        if row.exported is not None:
+            return str(self.folder / row.exported.file)
         own = RunFolder(self.folder)
-        return str(own.model(model)) if own.is_finished(model) else model
+        if own.is_finished(model):
+            return str(own.model(model))
+        # Its name must not be looked for on the Hub, where somebody may have one of the same name.
+        if model in models_of_stages(stages_of_seeds(self.report.recipe)):
+            raise RequestError(f"the model '{model}' is not in {self.folder}: only what was measured of it is")
+        if row.cost is None:
+            raise RequestError(
+                f"'{model}' of {self.folder} stands for answers, and there is no one model that gives them"
+            )
+        return model
 
     def load(self, model: str) -> PreTrainedModel:
         """A model of the run, ``control`` say, as a plain model of transformers. Its labels are in its config.
@@ -113,8 +137,9 @@ class Run:
         """What a model of the run answers.
 
         Args:
-            texts: a text, a pair as a tuple, or a list of either; for a model that tags words a text may be the list
-                of its words, for one that ranks a pair is a query and its texts.
+            texts: a text, a pair as a tuple, or a list of either, or a column of a data set or a data frame; for a
+                model that tags words a text may be the list of its words, for one that ranks a pair is a query and
+                its texts.
             model: one of `models`; None: `model`.
             max_length: tokens that texts are cut to; None: what the model takes, at most 512.
             batch_size: texts at a time, 1 or more.
@@ -127,7 +152,7 @@ class Run:
         from distilnlp.run.predict import predict
         from distilnlp.run.vectors import gives_vectors, make_vectors
 
-        asked: list[Any] = [texts] if isinstance(texts, str | tuple) else list(texts)
+        asked = _as_list(texts)
         place = self.path_of(self.model if model is None else model)
         if gives_vectors(place):
             return make_vectors(place, asked, max_length=max_length, batch_size=batch_size)
@@ -179,12 +204,27 @@ class Run:
         return self._of(role)[-1]
 
     def _of(self, role: str) -> list[StageResult]:
-        found = [
-            row for row in self.report.stages if row.role == role and row.exported is None and row.repeats is None
-        ]
+        rows = [row for row in self.report.stages if row.exported is None and row.repeats is None]
+        found = [row for row in rows if row.role == role]
         if not found:
             raise RequestError(f"{self.folder} has no {role}: its models are {', '.join(self.models)}")
         return found
+
+
+def _as_list(texts: Any) -> list[Any]:
+    """The texts one by one. Of a dict or a data frame that would be the names of its columns."""
+    if isinstance(texts, str | tuple):
+        return [texts]
+    if isinstance(texts, Sequence | Iterator) and not isinstance(texts, bytes | bytearray):
+        return list(texts)
+    for name in ("tolist", "to_list"):  # an array, a column of pandas or polars
+        if hasattr(texts, name):
+            found = getattr(texts, name)()
+            return found if isinstance(found, list) else [found]
+    raise RequestError(
+        f"texts is of type {type(texts).__name__}: give a text, a pair as a tuple, or a list of either; of a data "
+        "frame one column, as frame['text']"
+    )
 
 
 def _cell(text: str) -> str:

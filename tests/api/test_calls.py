@@ -1,10 +1,10 @@
 """One call from Python does what the command line does."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -13,7 +13,8 @@ from transformers import BertForSequenceClassification
 
 import distilnlp as dn
 from distilnlp.cli import main
-from distilnlp.errors import RequestError
+from distilnlp.errors import RequestError, RunError
+from distilnlp.report.schema import to_json
 from distilnlp.run.requests import Settings
 from tests.run.conftest import csv_file, start_weights
 
@@ -127,6 +128,7 @@ def test_a_fine_tuning_too(asked, capsys):
         ({"teacher": "t", "student_layers": 3, "set": "seed=1"}, "set is 'seed=1', of type str"),
         ({"teacher": "t", "student_layers": 3, "set": {"data.max_trian": 1}}, "did you mean 'max_train'?"),
         ({"teacher": "t", "student_layers": 3, "output": 3}, "output is 3, of type int"),
+        ({"teacher": "t", "student_layers": 3, "set": {"name": object()}}, "set: name has a value of type object"),
     ],
 )
 def test_what_cannot_be_meant_is_an_error_in_the_words_of_python(keywords, said, asked):
@@ -134,6 +136,33 @@ def test_what_cannot_be_meant_is_an_error_in_the_words_of_python(keywords, said,
         dn.distill("mrpc", **keywords)
     assert said in str(caught.value)
     assert "--" not in str(caught.value).removeprefix("--set ")  # which is the name of its kind
+
+
+def test_a_change_of_the_recipe_may_be_a_path_or_a_number_of_numpy(asked):
+    changes = {"data.max_train": np.int64(40), "data.data_dir": Path("here")}
+    data = recipe_of(asked, dn.finetune, "mrpc", model="m", set=changes)["data"]
+    assert (data["max_train"], data["data_dir"]) == (40, "here")
+
+
+def test_a_model_in_memory_is_told_to_be_saved_first(run, asked):
+    with pytest.raises(RequestError, match="teacher is a model in memory: save it and its tokenizer"):
+        dn.distill("mrpc", teacher=run.student, student_layers=1)
+
+
+def test_a_run_is_what_a_model_starts_from(run, asked):
+    own = str(run.folder / "student")
+    assert recipe_of(asked, dn.finetune, "mrpc", model=run)["stages"]["teacher"]["model"] == own
+    stages = recipe_of(asked, dn.distill, "mrpc", teacher="t", student=run)["stages"]
+    assert stages["student"]["model"] == stages["control"]["model"] == own
+
+
+def test_a_training_that_fails_is_an_error_of_the_run(tmp_path, start_weights):
+    nobody_knows = [
+        {"text": f"the film was {'good' if row % 2 else 'bad'}", "label": row // 2 % 2} for row in range(40)
+    ]
+    asked_for: dict[str, Any] = {"teacher": start_weights, "finetune_teacher": True, "student_layers": 1}
+    with pytest.raises(RunError, match="teacher"):
+        dn.distill(nobody_knows, **asked_for, output=tmp_path / "run", quiet=True, **QUICK)
 
 
 def test_every_setting_is_shown_and_reaches_the_recipe(asked):
@@ -161,7 +190,8 @@ def test_every_setting_is_shown_and_reaches_the_recipe(asked):
 
 
 def test_a_run_tells_what_its_report_file_holds(run, csv_file):
-    assert json.loads(run.report.model_dump_json())["stages"][0]["stage"] == "teacher"
+    assert to_json(run.report) == (run.folder / "report.json").read_text()
+    assert run.seconds == pytest.approx(sum(row.seconds for row in run.report.stages))
     assert run.report == dn.load_run(str(run.folder)).report
     assert run.models == ["teacher", "control", "student"]
     assert dn.load_run(run) is run
@@ -201,6 +231,21 @@ def test_it_answers_texts(run):
     assert run.predict("the film was lovely", model="teacher")[0].probability != answers[0].probability
     with pytest.raises(RequestError, match="did you mean 'control'"):
         run.predict("the film", model="controll")
+
+
+@pytest.mark.parametrize("column", [pd.Series(["a film", "a book"], index=[7, 3]), np.array(["a film", "a book"])])
+def test_it_answers_a_column_of_texts(run, column):
+    answers = run.predict(column)
+    assert [answer.texts for answer in answers] == [("a film",), ("a book",)]
+    assert [answer.label for answer in answers] == [answer.label for answer in run.predict(["a film", "a book"])]
+
+
+@pytest.mark.parametrize(
+    "texts", [{"text": "a film"}, pd.DataFrame({"text": ["a film"]}), {"a film"}, b"a film", 5, None]
+)
+def test_it_does_not_take_the_names_of_columns_for_texts(run, texts):
+    with pytest.raises(RequestError, match=r"texts is of type \w+: give a text, a pair as a tuple, or a list"):
+        run.predict(texts)
 
 
 def test_a_finished_run_is_not_trained_again_and_prints_nothing_when_quiet(run, start_weights, csv_file, capfd):

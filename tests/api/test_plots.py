@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,9 @@ from distilnlp.report.schema import Cost, Report, StageResult, to_json
 HOSTILE = "<script>alert(1)</script>&\"'|`$x$\n\x07\u202e" + "n" * 10_000
 
 
-def run_of(folder: Path, *stages: StageResult) -> Run:
-    (folder / "report.json").write_text(to_json(Report(stages=list(stages), main_metric="accuracy")))
+def run_of(folder: Path, *stages: StageResult, recipe: dict[str, Any] | None = None) -> Run:
+    report = Report(stages=list(stages), main_metric="accuracy", recipe=recipe or {})
+    (folder / "report.json").write_text(to_json(report))
     return Run(folder)
 
 
