@@ -214,15 +214,6 @@ def test_its_models_are_plain_ones_of_transformers(run):
     assert run.load("control").config.num_hidden_layers == 1
 
 
-def test_of_several_seeds_the_first_one_answers(run, tmp_path):
-    report = json.loads((run.folder / "report.json").read_text())
-    again = {"seed": 2, "repeats": "student", "stage": "student-seed-2"}
-    report["stages"].append({**report["stages"][-1], **again})
-    (tmp_path / "report.json").write_text(json.dumps(report))
-    loaded = dn.load_run(tmp_path)
-    assert loaded.models[-1] == "student-seed-2" and loaded.model == "student"
-
-
 def test_it_answers_texts(run):
     answers = run.predict(["the film was lovely", "the book was dull, very bad"])
     assert [len(answer.texts) for answer in answers] == [1, 1]
