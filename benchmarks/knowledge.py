@@ -54,8 +54,13 @@ def members(family: str) -> list[str]:
     """The recipes of a family, but for those of several tasks, which have no score on one of them."""
     from distilnlp.recipe import load_recipe
 
+    def has_one_task(name: str) -> bool:
+        recipe = load_recipe(f"{family}/{name}")
+        tasks = {stage.data.task for stage in recipe.stages.values() if stage.data is not None}
+        return not recipe.owners and tasks <= {recipe.data.task, None}
+
     names = sorted(path.stem for path in (ROOT / "tasks" / family).glob("[a-z]*.yaml"))
-    return [name for name in names if not load_recipe(f"{family}/{name}").owners]
+    return [name for name in names if has_one_task(name)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
