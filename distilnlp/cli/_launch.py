@@ -64,7 +64,7 @@ def run_in_processes(
     if 0 < gpus < count:
         raise RequestError(f"--processes {count}, and there are {gpus} GPUs: give {gpus} at most")
     # Otherwise each would have one, with a warning that is not for who has asked for processes.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
     with tempfile.TemporaryDirectory(prefix="distilnlp-") as place:
         file = Path(place) / f"{recipe.name}.yaml"
         file.write_text(recipe.to_yaml(), encoding="utf-8")
