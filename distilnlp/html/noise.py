@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distilnlp.html.evidence import Answered, HeldOut
 from distilnlp.report.baseline import bootstrap_interval, resamples
 from distilnlp.report.scores import SCORES, ByExample
+from distilnlp.report.seeds import half_width
 
 __all__ = ["Difference", "difference_of", "score_intervals"]
 
@@ -84,7 +85,7 @@ def _interval(score: ScoreOfRows, examples: int, decisions: int) -> Interval:
         return bootstrap_interval(score, examples, resamples(decisions))
     order = np.random.default_rng(0).permutation(examples)
     parts = [score(part) for part in np.array_split(order, PARTS)]
-    away = 2.023 * float(np.std(parts, ddof=1)) / PARTS**0.5  # 97.5 % of Student's t with 39 degrees of freedom
+    away = half_width(PARTS) * float(np.std(parts, ddof=1))
     value = score(np.arange(examples))
     return value - away, value + away
 
