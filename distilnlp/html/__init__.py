@@ -1,6 +1,6 @@
 """A run, or several, as one HTML page that fetches nothing.
 
-`render_page` makes the text of a page of `Evidence`: all that a run has kept, which `distilnlp.run.page.read_evidence`
+`render_page` makes the text of a page of `Evidence`: all that a run has kept, which `distilnlp.run.page.read_run`
 reads from its folder. `render_comparison` sets several runs beside each other.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from distilnlp.analysis.dark_knowledge import DarkKnowledge, dark_knowledge, gra
 from distilnlp.analysis.representation import proposed_layer_map
 from distilnlp.errors import DistilError, RequestError, unknown
 from distilnlp.html.calibrated import calibrated
-from distilnlp.html.evidence import Answered, Evidence, HeldOut
+from distilnlp.html.evidence import Answered, HeldOut
 from distilnlp.report.escape import one_line
 from distilnlp.report.fidelity import fidelity
 from distilnlp.report.schema import StageResult
@@ -22,9 +22,8 @@ from distilnlp.report.scores import SCORES
 from distilnlp.run.analyse_layers import attention_finding, rank_finding
 from distilnlp.run.evaluation import answer_of
 from distilnlp.run.finding import Finding, Value
-from distilnlp.run.learning_curve import learning_curve, training_texts
-from distilnlp.run.page import read_evidence
-from distilnlp.run.plan import make_plan
+from distilnlp.run.learning_curve import control_of, learning_curve
+from distilnlp.run.page import FinishedRun, read_run
 
 __all__ = ["ASKED", "KINDS", "Finding", "analyse_runs", "findings_to_json", "render_findings"]
 
@@ -64,7 +63,7 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
             raise unknown("analysis", each, (*KINDS, *ASKED))
     if not runs:
         raise RequestError("nothing to analyse: give the folder of at least one finished run")
-    read = {str(run): read_evidence(run) for run in runs}
+    read = {str(run): read_run(run) for run in runs}
     found: list[Finding] = []
     for kind in what or KINDS:
         try:
@@ -72,10 +71,10 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
                 found.append(_gap(read))
                 continue
             if kind == "learning-curve":
-                found.append(learning_curve(read, {run: training_texts(run) for run in read}))
+                found.append(learning_curve(read))
                 continue
-            for run, evidence in read.items():
-                found.append(_OF_RUN[kind](run, evidence, train_rows))
+            for name, run in read.items():
+                found.append(_fidelity(name, run, train_rows) if kind == "fidelity" else _OF_RUN[kind](name, run))
         except RequestError:
             if kind in what:
                 raise
@@ -87,8 +86,8 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
 # ---- one run ----
 
 
-def _calibration(run: str, evidence: Evidence, _: int) -> Finding:
-    made = [calibrated(each) for group in evidence.held_out for each in group.answered]
+def _calibration(name: str, run: FinishedRun) -> Finding:
+    made = [calibrated(each) for group in run.evidence.held_out for each in group.answered]
     rows: list[list[Value]] = [
         [
             *(each.stage, each.now.ece, each.now.adaptive_ece, each.now.mce, each.now.brier, each.now.nll),
@@ -98,16 +97,16 @@ def _calibration(run: str, evidence: Evidence, _: int) -> Finding:
         if each is not None
     ]
     if not rows:
-        raise RequestError(f"{run}: calibration is of probabilities, which the answers of its kind of task have not")
+        raise RequestError(f"{name}: calibration is of probabilities, which the answers of its kind of task have not")
     header = ("model", "ECE", "adaptive", "MCE", "Brier", "NLL", "best T", "ECE at T", "NLL at T")
     notes = ["ECE, adaptive ECE and MCE in 15 bins; the best T is fitted on the examples that it is shown for."]
-    return Finding("calibration", run, header, rows, notes)
+    return Finding("calibration", name, header, rows, notes)
 
 
-def _fidelity(run: str, evidence: Evidence, train_rows: int) -> Finding:
+def _fidelity(name: str, run: FinishedRun, train_rows: int) -> Finding:
     rows: list[list[Value]] = []
     notes: list[str] = []
-    for group in evidence.held_out:
+    for group in run.evidence.held_out:
         for each, teacher in _taught(group):
             rows.append([each.row.stage, teacher.row.stage, "held out", *_agreement(each, teacher)])
             wrong = _wrong(teacher)
@@ -115,18 +114,18 @@ def _fidelity(run: str, evidence: Evidence, train_rows: int) -> Finding:
                 parts = (_part(each, wrong), _part(teacher, wrong))
                 rows.append([each.row.stage, teacher.row.stage, "held out, teacher wrong", *_agreement(*parts)])
     if not rows:
-        raise RequestError(f"{run}: fidelity is that of a student to its teacher, and no two such answers were kept")
+        raise RequestError(f"{name}: fidelity is that of a student to its teacher, and no two such answers were kept")
     if train_rows:
         try:
-            rows += _on_training_texts(run, evidence, train_rows)
+            rows += _on_training_texts(run, train_rows)
         except DistilError as error:
             notes.append(f"not on training texts: {str(error).rstrip('.')}.")
     header = ("model", "teacher", "texts", "rows", "agreement", "distance")
-    meanings = dict.fromkeys(row.problem.agreement_meaning for row in evidence.report.stages if row.fidelity)
+    meanings = dict.fromkeys(row.problem.agreement_meaning for row in run.evidence.report.stages if row.fidelity)
     notes += [f"agreement: {meaning}." for meaning in meanings]
     return Finding(
         "fidelity",
-        run,
+        name,
         header,
         rows,
         [
@@ -136,40 +135,39 @@ def _fidelity(run: str, evidence: Evidence, train_rows: int) -> Finding:
     )
 
 
-def _on_training_texts(run: str, evidence: Evidence, count: int) -> list[list[Value]]:
-    """The same on training texts; the models of the run that stand as folders in it."""
-    from distilnlp.recipe import load_recipe
-    from distilnlp.run.folder import RECIPE
-    from distilnlp.run.runner import load_tasks
-
-    plan = make_plan(load_recipe(Path(run) / RECIPE))
-    tasks = load_tasks(plan)
+def _on_training_texts(run: FinishedRun, count: int) -> list[list[Value]]:
+    """The same on training texts, for which the models are loaded."""
+    if run.plan is None or run.tasks is None:
+        raise RequestError(f"the data of the run cannot be read ({run.why})")
     rows: list[list[Value]] = []
-    for group in evidence.held_out:
+    for group in run.evidence.held_out:
         for each, teacher in _taught(group):
-            stage = plan.stages.get(each.row.stage)
-            task = tasks.get(each.row.stage)
+            stage, task = run.plan.stages.get(each.row.stage), run.tasks.get(each.row.stage)
             if stage is None or task is None or task.train is None:
                 continue
             texts = task.train.select(range(min(count, len(task.train))))
             asked = replace(task, validation=texts, extra={})
-            pair = []
-            for one in (each, teacher):
-                name = one.row.stage
-                place = str(Path(run) / name) if name in plan.stages else name
-                answers = answer_of(
-                    place, asked, max_length=stage.data.max_length, pooling=plan.poolings.get(name)
-                ).predictions
-                pair.append(Answered(one.row, answers))
-            rows.append([each.row.stage, teacher.row.stage, "training", *_agreement(pair[0], pair[1])])
+            student, other = (
+                Answered(
+                    one.row,
+                    answer_of(
+                        run.place_of(one.row.stage),
+                        asked,
+                        max_length=stage.data.max_length,
+                        pooling=run.pooling_of(one.row.stage),
+                    ).predictions,
+                )
+                for one in (each, teacher)
+            )
+            rows.append([each.row.stage, teacher.row.stage, "training", *_agreement(student, other)])
     return rows
 
 
-def _dark_knowledge(run: str, evidence: Evidence, _: int) -> Finding:
+def _dark_knowledge(name: str, run: FinishedRun) -> Finding:
     rows: list[list[Value]] = []
     notes: list[str] = []
     seen: dict[str, DarkKnowledge] = {}
-    for group in evidence.held_out:
+    for group in run.evidence.held_out:
         for each, teacher in _taught(group):
             labels = teacher.predictions.labels
             problem = teacher.row.problem
@@ -194,8 +192,8 @@ def _dark_knowledge(run: str, evidence: Evidence, _: int) -> Finding:
                 f" {np.quantile(ratios, 0.1):.2f}, a tenth above {np.quantile(ratios, 0.9):.2f})."
             )
     if not rows:
-        raise RequestError(f"{run}: dark knowledge is of a teacher's classes, and none of its teachers answers such")
-    return Finding("dark-knowledge", run, ("teacher", "T", "entropy", "beside the label"), rows, notes)
+        raise RequestError(f"{name}: dark knowledge is of a teacher's classes, and none of its teachers answers such")
+    return Finding("dark-knowledge", name, ("teacher", "T", "entropy", "beside the label"), rows, notes)
 
 
 def _in_words(stage: str, found: DarkKnowledge, names: Sequence[str] | None) -> list[str]:
@@ -214,18 +212,18 @@ def _in_words(stage: str, found: DarkKnowledge, names: Sequence[str] | None) -> 
     return lines
 
 
-def _cka(run: str, evidence: Evidence, _: int) -> Finding:
-    found = evidence.similarity
+def _cka(name: str, run: FinishedRun) -> Finding:
+    found = run.evidence.similarity
     if found is None:
-        why = evidence.missing.get("similarity", "no student and teacher of layers, or their texts are not known")
-        raise RequestError(f"{run}: no likeness of layers: {why}")
+        why = run.evidence.missing.get("similarity", "no student and teacher of layers, or their texts are not known")
+        raise RequestError(f"{name}: no likeness of layers: {why}")
     header = ("layer", *(f"teacher {layer}" for layer in range(found.values.shape[1])))
     rows: list[list[Value]] = [[f"student {layer}", *map(float, values)] for layer, values in enumerate(found.values)]
     notes = [f"linear CKA of {one_line(found.student)} with {one_line(found.teacher)}, {found.how}; 0: embeddings."]
     if 1 < found.values.shape[0] <= found.values.shape[1]:
         pairs = [list(pair) for pair in proposed_layer_map(found.values).pairs]
         notes.append(f"the layers that are most alike, as a recipe says it: layer_map: {json.dumps(pairs)}")
-    return Finding("cka", run, header, rows, notes)
+    return Finding("cka", name, header, rows, notes)
 
 
 def _taught(group: HeldOut) -> list[tuple[Answered, Answered]]:
@@ -272,19 +270,20 @@ def _part(answered: Answered, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> An
 # ---- several runs ----
 
 
-def _gap(read: dict[str, Evidence]) -> Finding:
+def _gap(read: Mapping[str, FinishedRun]) -> Finding:
     rows: list[tuple[float, list[Value]]] = []
     notes: list[str] = []
-    for run, evidence in read.items():
-        report = evidence.report
+    for run, finished in read.items():
+        report = finished.evidence.report
         for student in report.stages:
-            teacher = report.stage(evidence.teachers.get(student.stage) or "")
+            teacher = report.stage(finished.evidence.teachers.get(student.stage) or "")
             if student.role != "student" or student.exported or teacher is None or student.score is None:
                 continue
-            control = _same(report.stages, student, "control")
+            control = control_of(student, report.stages)
             size = None if teacher.cost is None else teacher.cost.parameters
-            gain = None if control is None or control.score is None else student.score - control.score
-            cells: list[Value] = [run, teacher.stage, size, teacher.score if _beside(teacher, student) else None]
+            gain = None if control is None else student.score - control
+            its = teacher.score if teacher.held_out == student.held_out else None
+            cells: list[Value] = [run, teacher.stage, size, its]
             rows.append((float(size or 0), [*cells, student.stage, student.score, gain]))
             if gain is not None and _is_worse(student, gain):
                 notes.append(
@@ -305,22 +304,12 @@ def _is_worse(student: StageResult, gain: float) -> bool:
     return gain < 0 if main is None or main.higher_is_better else gain > 0
 
 
-def _same(rows: Sequence[StageResult], student: StageResult, role: str) -> StageResult | None:
-    return next((row for row in rows if row.role == role and _beside(row, student)), None)
-
-
-def _beside(row: StageResult, other: StageResult) -> bool:
-    """Whether both were measured on the same examples."""
-    return row.held_out == other.held_out
-
-
-_OF_RUN: dict[str, Callable[[str, Evidence, int], Finding]] = {
+_OF_RUN: dict[str, Callable[[str, FinishedRun], Finding]] = {
     "calibration": _calibration,
-    "fidelity": _fidelity,
     "dark-knowledge": _dark_knowledge,
     "cka": _cka,
-    "attention": lambda run, evidence, _: attention_finding(run, evidence),
-    "rank": lambda run, evidence, _: rank_finding(run, evidence),
+    "attention": attention_finding,
+    "rank": rank_finding,
 }
 KINDS = ("calibration", "fidelity", "dark-knowledge", "cka", "gap")
 ASKED = ("attention", "rank", "learning-curve")  # they load models or data again, or need several runs

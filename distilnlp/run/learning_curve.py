@@ -1,39 +1,26 @@
 """How a score rises with the amount of text that a student learns from, over several runs."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from distilnlp.errors import DistilError, RequestError
-from distilnlp.html.evidence import Evidence
+from distilnlp.errors import RequestError
+from distilnlp.report.schema import StageResult
 from distilnlp.run.finding import Finding, Value
+from distilnlp.run.page import FinishedRun
 
-__all__ = ["learning_curve", "training_texts"]
-
-
-def training_texts(run: str | Path) -> dict[str, int]:
-    """Stage -> how many texts it learns from; empty where the data of the run cannot be read any more.
-
-    Args:
-        run: its folder.
-    """
-    from distilnlp.recipe import load_recipe
-    from distilnlp.run.folder import RECIPE
-    from distilnlp.run.plan import make_plan
-    from distilnlp.run.runner import load_tasks
-
-    try:
-        tasks = load_tasks(make_plan(load_recipe(Path(run) / RECIPE)))
-    except DistilError:
-        return {}
-    return {name: len(task.train) for name, task in tasks.items() if task.train is not None}
+__all__ = ["control_of", "learning_curve"]
 
 
-def learning_curve(read: Mapping[str, Evidence], counts: Mapping[str, Mapping[str, int]]) -> Finding:
+def control_of(student: StageResult, rows: Sequence[StageResult]) -> float | None:
+    """The score of the control with the same seed, on the same examples; None without one."""
+    controls = (row for row in rows if row.role == "control" and row.held_out == student.held_out)
+    return next((row.score for row in controls if row.seed == student.seed), None)
+
+
+def learning_curve(read: Mapping[str, FinishedRun]) -> Finding:
     """Students beside their controls by the number of texts: where more text stops to help, and the teacher does not.
 
     Args:
-        read: folder of a run -> what it has kept.
-        counts: folder of a run -> stage -> its training texts.
+        read: by the folders of the runs.
     Source: Phuong & Lampert 2019, "Towards Understanding Knowledge Distillation", arXiv:2105.13093, whose students
         never get worse with more text ("strong monotonicity").
     Raises:
@@ -41,13 +28,13 @@ def learning_curve(read: Mapping[str, Evidence], counts: Mapping[str, Mapping[st
     """
     found: list[tuple[int, list[Value]]] = []
     held_out: set[str | None] = set()
-    for run, evidence in read.items():
-        for student in evidence.report.stages:
-            count = counts.get(run, {}).get(student.together or student.stage)
+    for run, finished in read.items():
+        for student in finished.evidence.report.stages:
+            task = (finished.tasks or {}).get(student.stage)
+            count = None if task is None or task.train is None else len(task.train)
             if student.role != "student" or student.exported or student.score is None or count is None:
                 continue
-            beside = [each for each in evidence.report.stages if each.held_out == student.held_out]
-            control = next((each.score for each in beside if each.role == "control"), None)
+            control = control_of(student, finished.evidence.report.stages)
             gain = None if control is None else student.score - control
             found.append((count, [run, student.stage, count, control, student.score, gain]))
             held_out.add(student.held_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,70 +18,70 @@ from distilnlp.models.capture import Capture
 from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import Needs, Outputs
 
-__all__ = ["SAMPLE", "compare_attention", "compare_layers", "read_layers"]
+__all__ = ["SAMPLE", "Pair", "compare_attention", "compare_layers", "read_layers"]
 
 SAMPLE, TOKENS = 32, 64  # so that a large teacher takes seconds
 LEAST_TOKENS = 64  # of fewer, layers are alike whatever they are
 
 
-def compare_layers(
-    student: str, teacher: str, texts: Sequence[tuple[Any, ...]], names: tuple[str, str], pooling: str | None = None
-) -> Similarity:
-    """Linear CKA of each layer of one model with each of another, token by token.
+@dataclass(frozen=True)
+class Pair:
+    """A student and its teacher, whose insides are compared on texts that both read.
 
     Args:
-        student, teacher: folders, or the teacher a Hub id.
+        names: what student and teacher are called.
+        places: their folders, or the teacher's Hub id.
         texts: of which the first few are read.
-        names: what the two models are called.
         pooling: of the teacher, as for `load_classifier`.
+    """
+
+    names: tuple[str, str]
+    places: tuple[str, str]
+    texts: Sequence[tuple[Any, ...]]
+    pooling: str | None = None
+
+
+def compare_layers(pair: Pair) -> Similarity:
+    """Linear CKA of each layer of the student with each of the teacher, token by token.
+
     Raises:
         RequestError: one of them has no layers, or they read other tokens; there are too few.
     """
-    own, others = _states(student, texts), _states(teacher, texts, pooling)
+    own, others = _both(pair)
     if not np.array_equal(own.tokens, others.tokens):
         raise RequestError("student and teacher read other tokens, so that no two of their states are of one thing")
     if len(own.tokens) < LEAST_TOKENS:
         raise RequestError(f"the held-out texts have {len(own.tokens)} tokens, and {LEAST_TOKENS} are needed")
-    return Similarity(*names, cka_map(own.layers, others.layers), f"token by token on {min(SAMPLE, len(texts))} texts")
+    how = f"token by token on {min(SAMPLE, len(pair.texts))} texts"
+    return Similarity(*pair.names, cka_map(own.layers, others.layers), how)
 
 
-def read_layers(name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = None) -> list[NDArray[np.float32]]:
-    """What each layer of a model gives for the real tokens of the first few texts, ``(tokens, width)``.
+def read_layers(pair: Pair) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """What each layer of student and teacher gives for the real tokens of the texts, ``(tokens, width)`` each.
 
-    Args:
-        name: a folder or a Hub id.
-        pooling: as for `load_classifier`.
     Raises:
-        RequestError: it has no layers.
+        RequestError: one of them has no layers.
     """
-    return _states(name, texts, pooling).layers
+    own, others = _both(pair)
+    return own.layers, others.layers
 
 
-def compare_attention(
-    student: str,
-    teacher: str,
-    texts: Sequence[tuple[Any, ...]],
-    pairs: Sequence[tuple[int, int]],
-    pooling: str | None = None,
-) -> dict[tuple[int, int], NDArray[np.float64]]:
+def compare_attention(pair: Pair, layers: Sequence[tuple[int, int]]) -> dict[tuple[int, int], NDArray[np.float64]]:
     """``KL(teacher || student)`` of each head of a layer with each of another's, over the keys that both may look at.
 
     Args:
-        student, teacher: folders, or the teacher a Hub id.
-        texts: of which the first few are read.
-        pairs: layers of both, from 1.
-        pooling: of the teacher, as for `load_classifier`.
+        pair: the two models.
+        layers: of the student, each with one of the teacher.
     Returns:
-        Pair -> ``(student heads, teacher heads)``, nats.
+        for both layers ``(student heads, teacher heads)``, nats, mean over the real tokens.
     Raises:
         RequestError: one of them has no layers, or they read other tokens.
     """
-    own = _states(student, texts, attention=frozenset(first for first, _ in pairs))
-    others = _states(teacher, texts, pooling, frozenset(second for _, second in pairs))
+    own, others = _both(pair, frozenset(first for first, _ in layers), frozenset(second for _, second in layers))
     if not np.array_equal(own.tokens, others.tokens):
         raise RequestError("student and teacher read other tokens, so that no two of their heads look at the same")
     found = {}
-    for first, second in pairs:
+    for first, second in layers:
         keys = own.real[:, None, None, :]
         for outputs, layer in ((own.outputs, first), (others.outputs, second)):
             if layer in outputs.allowed:
@@ -99,6 +100,15 @@ class _States:
     def __init__(self, tokens: NDArray[np.int64], real: torch.Tensor, outputs: Outputs) -> None:
         self.tokens, self.real, self.outputs = tokens, real, outputs
         self.layers = [states[real].float().numpy() for _, states in sorted(outputs.hidden_states.items())]
+
+
+def _both(
+    pair: Pair, of_student: frozenset[int] = frozenset(), of_teacher: frozenset[int] = frozenset()
+) -> tuple[_States, _States]:
+    """Of student and teacher, with the attention of some of their layers."""
+    student, teacher = pair.places
+    own = _states(student, pair.texts, attention=of_student)
+    return own, _states(teacher, pair.texts, pair.pooling, of_teacher)
 
 
 def _states(

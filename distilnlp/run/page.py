@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,13 @@ from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Report
 from distilnlp.run.evaluation import digest_of, texts_of
 from distilnlp.run.folder import PAGE, RECIPE, RunFolder
-from distilnlp.run.likeness import SAMPLE, compare_layers
+from distilnlp.run.likeness import SAMPLE, Pair, compare_layers
 from distilnlp.run.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["read_evidence", "show_run", "write_page"]
+__all__ = ["FinishedRun", "read_run", "show_run", "write_page"]
 
 
 def write_page(run: str | Path, output: str | Path | None = None, *, texts: bool | None = None) -> Path:
@@ -44,7 +44,7 @@ def write_page(run: str | Path, output: str | Path | None = None, *, texts: bool
         RequestError: no folder of a finished run; a file in it is damaged; matplotlib is not installed.
     """
     need_drawing()
-    page = _rendered(read_evidence(run), texts)
+    page = _rendered(read_run(run).evidence, texts)
     return write_page_file(Path(run) / PAGE if output is None else Path(output), page)
 
 
@@ -64,14 +64,51 @@ def show_run(
         say(f"no {PAGE}: matplotlib is not installed ({how})")
         return
     try:
-        evidence = _evidence(folder, report, plan, tasks)
+        evidence = _finished(folder, report, plan, tasks).evidence
         write_page_file(folder.path / PAGE, _rendered(evidence, None))
     except DistilError as error:
         say(f"no {PAGE}: {error}")
 
 
-def read_evidence(run: str | Path) -> Evidence:
-    """All that a finished run has kept, and the texts that its data still have.
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, and what can still be read of its recipe and data.
+
+    Args:
+        folder: of the run.
+        evidence: what it has kept.
+        plan, tasks: None where they cannot be read any more; ``why``: in words.
+    """
+
+    folder: RunFolder
+    evidence: Evidence
+    plan: Plan | None
+    tasks: Mapping[str, Task] | None
+    why: str = ""
+
+    @property
+    def pair(self) -> Pair | None:
+        """The last student and its teacher, with held-out texts; None where one of them or the texts are missing."""
+        student = self.evidence.student
+        teacher = None if student is None else self.evidence.teachers.get(student.stage)
+        texts = None if student is None else self.evidence.texts.get(student.stage)
+        if student is None or teacher is None or texts is None:
+            return None
+        examples = np.unique(self.evidence.predictions[student.stage].rows)[:SAMPLE]
+        places = self.place_of(student.stage), self.place_of(teacher)
+        return Pair((student.stage, teacher), places, texts(examples.tolist()), self.pooling_of(teacher))
+
+    def place_of(self, model: str) -> str:
+        """The folder of a row of the report; of a teacher from outside its folder elsewhere, or its Hub id."""
+        return str(self.folder.stage(model)) if _is_stage(self.folder, model) else model
+
+    def pooling_of(self, model: str) -> str | None:
+        """How a teacher from outside makes one vector of a text, as for `load_classifier`."""
+        return None if self.plan is None else self.plan.poolings.get(model)
+
+
+def read_run(run: str | Path) -> FinishedRun:
+    """All that a finished run has kept, and what its recipe and data still are.
 
     Args:
         run: its folder.
@@ -84,17 +121,15 @@ def read_evidence(run: str | Path) -> Evidence:
     report = folder.report()
     if report is None:
         raise RequestError(f"'{folder.path}' holds no report.json: it is no run's folder, or the run did not finish")
-    try:
-        plan = make_plan(load_recipe(folder.path / RECIPE))
-    except DistilError as error:
-        return _evidence(folder, report, None, None, why=str(error))
+    plan, tasks, why = None, None, ""
     try:
         from distilnlp.run.runner import load_tasks
 
+        plan = make_plan(load_recipe(folder.path / RECIPE))
         tasks = load_tasks(plan)
     except DistilError as error:
-        return _evidence(folder, report, plan, None, why=str(error))
-    return _evidence(folder, report, plan, tasks)
+        why = str(error).rstrip(".")
+    return _finished(folder, report, plan, tasks, why)
 
 
 def _rendered(evidence: Evidence, texts: bool | None) -> str:
@@ -104,42 +139,27 @@ def _rendered(evidence: Evidence, texts: bool | None) -> str:
     return render_page(evidence, texts=MOST_TEXTS if (shown if texts is None else texts) else 0)
 
 
-def _evidence(
+def _finished(
     folder: RunFolder, report: Report, plan: Plan | None, tasks: Mapping[str, Task] | None, why: str = ""
-) -> Evidence:
+) -> FinishedRun:
     predictions, owners = _predictions(folder, report)
     texts, missing = _texts(report, owners, tasks, why)
-    teachers = _teachers(report, plan)
     evidence = Evidence(
         report=report,
         predictions=predictions,
-        teachers=teachers,
+        teachers=_teachers(report, plan),
         histories=_histories(folder, report),
         texts=texts,
         label_names=_label_names(report, owners, tasks),
         environment=folder.environment(),
         missing=missing,
     )
-    return _with_similarity(evidence, folder, plan)
-
-
-def _with_similarity(evidence: Evidence, folder: RunFolder, plan: Plan | None) -> Evidence:
-    """The same with how alike the layers of the last student and its teacher are; or why that is not known."""
-    student = evidence.student
-    teacher = None if student is None else evidence.teachers.get(student.stage)
-    texts = None if student is None else evidence.texts.get(student.stage)
-    if student is None or teacher is None or texts is None:
-        return evidence
-    place = str(folder.stage(teacher)) if _is_stage(folder, teacher) else teacher
-    pooling = None if plan is None else plan.poolings.get(teacher)
-    examples = np.unique(evidence.predictions[student.stage].rows)[:SAMPLE]
+    run = FinishedRun(folder, evidence, plan, tasks, why)
     try:
-        some = texts(examples.tolist())
-        names = (student.stage, teacher)
-        similarity = compare_layers(str(folder.stage(student.stage)), place, some, names, pooling)
+        similarity = None if (pair := run.pair) is None else compare_layers(pair)
     except DistilError as error:
-        return replace(evidence, missing={**evidence.missing, "similarity": str(error).rstrip(".")})
-    return replace(evidence, similarity=similarity)
+        return replace(run, evidence=replace(evidence, missing={**missing, "similarity": str(error).rstrip(".")}))
+    return replace(run, evidence=replace(evidence, similarity=similarity))
 
 
 def _histories(folder: RunFolder, report: Report) -> dict[str, History]:
@@ -173,7 +193,7 @@ def _texts(
 ) -> tuple[dict[str, Texts], dict[str, str]]:
     """The held-out texts of each row, where the data are still those that were answered."""
     if tasks is None:
-        return {}, {"texts": f"the data of the run cannot be read ({why.rstrip('.')})"}
+        return {}, {"texts": f"the data of the run cannot be read ({why})"}
     found: dict[str, Texts] = {}
     digests: dict[int, str] = {}
     for row in report.stages:

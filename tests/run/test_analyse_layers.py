@@ -1,5 +1,6 @@
 """A finished run's heads and layers, and its students by the number of texts that they learned from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ from distilnlp.errors import RequestError
 from distilnlp.recipe import make_recipe
 from distilnlp.run import run_recipe
 from distilnlp.run.analyse import ASKED, Finding, analyse_runs
-from distilnlp.run.learning_curve import learning_curve
-from distilnlp.run.likeness import compare_attention
-from distilnlp.run.page import read_evidence
+from distilnlp.run.learning_curve import control_of, learning_curve
+from distilnlp.run.likeness import Pair, compare_attention
+from distilnlp.run.page import read_run
 from tests.run.conftest import recipe_values
 
 
@@ -36,7 +37,8 @@ def test_each_head_of_the_student_has_its_nearest_of_the_teacher(found: dict[str
 def test_a_model_attends_as_itself(finished: Path) -> None:
     """Texts of unequal length, so that a padded token would show."""
     texts = [("the film was good",), ("the book was bad and very quite dull of it",)]
-    (apart,) = compare_attention(*[str(finished / "teacher")] * 2, texts, [(2, 2)]).values()
+    teacher = str(finished / "teacher")
+    (apart,) = compare_attention(Pair(("teacher", "teacher"), (teacher, teacher), texts), [(2, 2)]).values()
     assert apart.diagonal() == pytest.approx(0.0, abs=1e-6)
     assert apart.sum() > 1e-4, "other heads look elsewhere"
 
@@ -51,9 +53,18 @@ def test_the_curve_is_in_the_order_of_the_texts(found: dict[str, Finding], finis
     (row,) = found["learning-curve"].rows
     assert row[2] == 48 and "one amount of text is no curve" in found["learning-curve"].notes[0]
     assert row[5] == pytest.approx(row[4] - row[3])  # type: ignore[operator]
-    evidence = read_evidence(finished)
-    counts = {"much": {"student": 900}, "little": {"student": 90}}
-    both = learning_curve({"much": evidence, "little": evidence}, counts)
+    much = read_run(finished)
+    assert much.tasks is not None
+    few = {name: replace(task, train=task.train.select(range(9))) for name, task in much.tasks.items() if task.train}
+    both = learning_curve({"much": much, "little": replace(much, tasks=few)})
     assert [row[0] for row in both.rows] == ["little", "much"] and not both.notes
     with pytest.raises(RequestError, match="no student with a score whose training texts"):
-        learning_curve({"much": evidence}, {})
+        learning_curve({"much": replace(much, tasks=None)})
+
+
+def test_a_student_is_set_beside_the_control_of_its_own_seed(finished: Path) -> None:
+    *_, control, student = read_run(finished).evidence.report.stages
+    again = control.model_copy(update={"stage": "control-seed-2", "seed": 2, "score": 0.25})
+    rows = [control.model_copy(update={"seed": 1, "score": 0.75}), again]
+    assert [control_of(student.model_copy(update={"seed": seed}), rows) for seed in (1, 2, 3)] == [0.75, 0.25, None]
+    assert control_of(student.model_copy(update={"seed": 1, "held_out": "others"}), rows) is None

@@ -12,7 +12,7 @@ from distilnlp.recipe import make_recipe
 from distilnlp.report.history import read_history
 from distilnlp.run import page as page_module
 from distilnlp.run import run_recipe
-from distilnlp.run.page import read_evidence, write_page
+from distilnlp.run.page import read_run, write_page
 from tests.run.conftest import TRAINING, recipe_values
 
 pytest.importorskip("matplotlib", reason="the page's pictures are drawn with it")
@@ -69,7 +69,7 @@ def test_the_same_page_is_made_of_the_folder_alone(copied: Path):
 
 def test_what_a_teacher_answered_that_is_no_stage_is_kept(taught: Path):
     """And read from this run's folder: what stands in the teacher's own may be of other examples."""
-    evidence = read_evidence(taught)
+    evidence = read_run(taught).evidence
     teacher = evidence.teachers["student"]
     assert (taught / "control" / "teacher-1.parquet").is_file() or (taught / "student" / "teacher-1.parquet").is_file()
     assert teacher not in evidence.histories
