@@ -88,6 +88,7 @@ TESTED_ELSEWHERE = {
         "teachers/test_average.py",
         "a copy of the student is tested with the rules it moves by",
     ),
+    "report/plotting": ("html/test_page.py", "a page without it is one line, as every drawing"),
     "report/from_training": ("training/test_publishing.py", "it reads a trainer, which is made there"),
     "run/evaluation": ("run/test_run.py", "needs a whole run: what it leaves, resumes and says"),
     "run/likeness": ("run/test_page.py", "it is seen on the page of a run"),

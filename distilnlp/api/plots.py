@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distilnlp.errors import RequestError, unknown
 from distilnlp.report.escape import one_line
 from distilnlp.report.history import History, read_history
+from distilnlp.report.plotting import need_drawing
 from distilnlp.report.schema import Report, StageResult
 from distilnlp.run.folder import RunFolder
 
@@ -23,12 +24,7 @@ def draw(name: str, report: Report, folder: Path) -> "Figure":
     """A drawing by its name. Raises RequestError: see `distilnlp.api.run.Run.plot`."""
     if name not in list(DRAWINGS):  # whatever it is, a list say
         raise unknown("drawing", name, DRAWINGS)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise RequestError(
-            "matplotlib draws, and is not installed: pip install 'distilnlp[report]', or matplotlib alone"
-        ) from error
+    need_drawing("a drawing")
     return DRAWINGS[name](report, folder)
 
 

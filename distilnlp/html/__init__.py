@@ -5,8 +5,7 @@ reads from its folder. `render_comparison` sets several runs beside each other.
 """
 
 from distilnlp.html.comparison import render_comparison
-from distilnlp.html.drawing import can_draw
 from distilnlp.html.evidence import Evidence, Similarity
 from distilnlp.html.page import render_page, write_page_file
 
-__all__ = ["Evidence", "Similarity", "can_draw", "render_comparison", "render_page", "write_page_file"]
+__all__ = ["Evidence", "Similarity", "render_comparison", "render_page", "write_page_file"]

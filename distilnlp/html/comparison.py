@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilnlp.html.blocks import Block, Cell, LeftOut, Notes, Section, Table
-from distilnlp.html.drawing import need_drawing
 from distilnlp.html.models import cost_section, model_table, sentence
 from distilnlp.html.page import write_html
 from distilnlp.report.compare import footnotes, relative_lines, verdicts
+from distilnlp.report.plotting import need_drawing
 from distilnlp.report.schema import Report, Spread, StageResult
 from distilnlp.report.seeds import averaged, spread
 
@@ -76,7 +76,7 @@ def render_comparison(reports: Mapping[str, Report]) -> str:
     Raises:
         RequestError: the drawing library is not installed.
     """
-    need_drawing()
+    need_drawing("the report")
     rows = [row.model_copy(update={"run": run}) for run, report in reports.items() for row in report.stages]
     seeds = over_runs(reports)
     caption = "The models of the runs"

@@ -6,13 +6,11 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from distilnlp.errors import RequestError
 from distilnlp.report.escape import one_line
 
 if TYPE_CHECKING:
@@ -21,14 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GRID",
-    "HOW_TO_DRAW",
     "INK",
     "PALE",
     "SERIES",
-    "can_draw",
     "figure",
     "heat",
-    "need_drawing",
     "short",
     "style",
     "to_svg",
@@ -42,18 +37,6 @@ _VARIABLES |= {colour: f"--series-{number}" for number, colour in enumerate(SERI
 DASHES: Sequence[object] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LONGEST_NAME = 28
-HOW_TO_DRAW = "pip install 'distilnlp[report]'"
-
-
-def can_draw() -> bool:
-    """Whether the drawing library is installed."""
-    return find_spec("matplotlib") is not None
-
-
-def need_drawing() -> None:
-    """Raise RequestError where the drawing library is not installed."""
-    if not can_draw():
-        raise RequestError(f"the report needs matplotlib, which is not installed: {HOW_TO_DRAW}")
 
 
 def style(place: int) -> dict[str, Any]:

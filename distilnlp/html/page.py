@@ -21,13 +21,13 @@ from distilnlp.html.blocks import LeftOut, Section, Tile
 from distilnlp.html.calibrated import calibration_section
 from distilnlp.html.confidence import agreement_section
 from distilnlp.html.differences import MOST_TEXTS, differences_section
-from distilnlp.html.drawing import need_drawing
 from distilnlp.html.evidence import Evidence
 from distilnlp.html.models import cost_section, models_section, similarity_section
 from distilnlp.html.noise import difference_of, score_intervals
 from distilnlp.html.training import layers_section, learning_section, losses_section
 from distilnlp.html.verdict import tiles, verdict
 from distilnlp.report.escape import visible
+from distilnlp.report.plotting import need_drawing
 from distilnlp.whole_files import write_text
 
 __all__ = ["render_page", "write_html", "write_page_file"]
@@ -44,7 +44,7 @@ def render_page(evidence: Evidence, *, texts: int = MOST_TEXTS) -> str:
     Raises:
         RequestError: the drawing library is not installed.
     """
-    need_drawing()
+    need_drawing("the report")
     intervals: dict[str, tuple[float, float]] = {}
     for group in evidence.held_out:
         intervals |= score_intervals(group)

@@ -12,12 +12,12 @@ import numpy as np
 from distilnlp.data.task import Task
 from distilnlp.errors import DistilError, RequestError
 from distilnlp.html.differences import MOST_TEXTS
-from distilnlp.html.drawing import HOW_TO_DRAW, can_draw, need_drawing
 from distilnlp.html.evidence import Evidence, Texts
 from distilnlp.html.page import render_page, write_page_file
 from distilnlp.recipe import load_recipe
 from distilnlp.recipe.names import is_stage_name
 from distilnlp.report.history import History, read_history
+from distilnlp.report.plotting import HOW_TO_DRAW, can_draw, need_drawing
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Report
 from distilnlp.run.evaluation import digest_of, texts_of
@@ -43,7 +43,7 @@ def write_page(run: str | Path, output: str | Path | None = None, *, texts: bool
     Raises:
         RequestError: no folder of a finished run; a file in it is damaged; matplotlib is not installed.
     """
-    need_drawing()
+    need_drawing("the report")
     page = _rendered(read_run(run).evidence, texts)
     return write_page_file(Path(run) / PAGE if output is None else Path(output), page)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from distilnlp.errors import DistilError, RunError
 from distilnlp.report.front import Front, Tried, draw_front, pareto, render_front
+from distilnlp.report.plotting import can_draw
 from distilnlp.run.environment import library_versions
 from distilnlp.run.search_goal import Goal
 from distilnlp.run.search_records import Final, Records, Teacher, Training
@@ -250,5 +250,5 @@ class Choice:
 
     def _write(self, front: Front) -> None:
         write_text(self.place / RESULT, front.to_json())
-        if importlib.util.find_spec("matplotlib") is not None:
+        if can_draw():
             draw_front(front, self.place / PLOT)

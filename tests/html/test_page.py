@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.html import Evidence, drawing, render_page
+from distilnlp.html import Evidence, render_page
 from distilnlp.html.page import write_page_file
 from distilnlp.problems import get_problem
+from distilnlp.report import plotting
 from distilnlp.report.predictions import Predictions, read_predictions, write_predictions
 from distilnlp.report.schema import Gain, OverSeeds, Report, Spread
 from tests.html.conftest import HOSTILE, NAMES, a_run, answers, undrawn
@@ -169,7 +170,7 @@ def test_at_most_fifty_texts_are_shown():
 
 
 def test_a_page_without_the_drawing_library_says_how_to_get_it(finished: Evidence, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(drawing, "find_spec", lambda name: None)
+    monkeypatch.setattr(plotting, "find_spec", lambda name: None)
     with pytest.raises(RequestError, match=r"needs matplotlib.*pip install 'distilnlp\[report\]'"):
         render_page(finished)
 

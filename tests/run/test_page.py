@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from distilnlp.errors import RequestError
-from distilnlp.html import drawing
 from distilnlp.recipe import make_recipe
+from distilnlp.report import plotting
 from distilnlp.report.history import read_history
 from distilnlp.run import page as page_module
 from distilnlp.run import run_recipe
@@ -130,7 +130,7 @@ def test_without_the_drawing_library_a_run_ends_well_and_says_how_to_get_the_pag
     assert run_recipe(load_recipe(copied / "recipe.yaml"), copied, say=said.append) is not None
     (line,) = (line for line in said if "report.html" in line)
     assert "matplotlib is not installed (pip install 'distilnlp[report]', then: distilnlp report" in line
-    monkeypatch.setattr(drawing, "can_draw", lambda: False)
+    monkeypatch.setattr(plotting, "can_draw", lambda: False)
     with pytest.raises(RequestError, match="needs matplotlib"):
         write_page(copied)
 
