@@ -152,9 +152,9 @@ class Choice:
                 return
             self.records.keep_training(training)
         final = Final(training.plain, self._served(candidate), None)
-        if candidate.int8:
+        share = self.students.share(training.plain, self.teacher)
+        if candidate.int8 and share > 0:
             try:
-                share = self.students.share(training.plain, self.teacher)
                 final = self.students.export(run, self.trials / SERVED, self.goal.keep, share)
             except DistilError as error:
                 final = Final(training.score, final.served, f"in int8 its score does not hold: {error}")

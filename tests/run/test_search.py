@@ -173,15 +173,15 @@ Scores = Callable[[Candidate, int], float]
 
 
 @pytest.fixture
-def imagine(teacher, monkeypatch) -> Callable[[Scores], list[tuple[str, int]]]:
+def imagine(teacher, monkeypatch) -> Callable[..., list[tuple[str, int]]]:
     """Searches whose students score what one says, and cost what their sizes are; a list of who was trained, how long.
 
     A training has 2 or 12 steps, and takes as many hours.
     """
 
-    def set_up(scores: Scores) -> list[tuple[str, int]]:
+    def set_up(scores: Scores, *, int8: bool = False) -> list[tuple[str, int]]:
         trained: list[tuple[str, int]] = []
-        space = whole_space(load_config(teacher), {"answers": {"response": {}}}, int8=False)
+        space = whole_space(load_config(teacher), {"answers": {"response": {}}}, int8=int8)
 
         def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
             trained.append((space.words(candidate), steps))
@@ -223,6 +223,12 @@ def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
     assert held(tmp_path / "s")["outcome"] in said
     assert load_recipe(tmp_path / "s" / "recipe.yaml").stages["student"].student.layers == 2
     assert not (tmp_path / "s" / "run").exists()
+
+
+def test_a_student_in_int8_that_has_learned_nothing_is_not_exported(csv_file, teacher, tmp_path, capsys, imagine):
+    imagine(lambda candidate, steps: 0.0, int8=True)
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.9", "--trials", "1") == 1
+    assert "keeps 0.0%" in capsys.readouterr().err
 
 
 def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(csv_file, teacher, tmp_path, capsys, imagine):
