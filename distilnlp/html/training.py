@@ -209,7 +209,7 @@ def _distinct(layers: Mapping[str, Sequence[tuple[int, int]]]) -> list[tuple[str
     """The maps, those that are equal under all their names."""
     names: dict[tuple[tuple[int, int], ...], list[str]] = {}
     for name, pairs in layers.items():
-        names.setdefault(tuple(sorted(map(tuple, pairs))), []).append(one_line(name))  # type: ignore[arg-type]
+        names.setdefault(tuple(sorted((own, other) for own, other in pairs)), []).append(one_line(name))
     return [(", ".join(found), pairs) for pairs, found in names.items()]
 
 

@@ -4,6 +4,7 @@ All of it reads the plain values of a resolved recipe, as `distilnlp.recipe.Reci
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from distilnlp.recipe.names import as_stage, model_of_task, models_of_stages
@@ -55,7 +56,7 @@ def stages_of_seeds(recipe: Values) -> dict[str, Any]:
     for place, seed in enumerate(seeds):
         renamed = _models_of_seed(stages, again, seed) if place else {}
         for name in again:
-            own = _with_models(stages[name], lambda model, renamed=renamed: _renamed(model, renamed))  # type: ignore[misc]
+            own = _with_models(stages[name], partial(_renamed, renamed=renamed))
             if seed != recipe.get("seed"):
                 own["training"] = {**(own.get("training") or {}), "seed": seed}
             made[_named(name, seed) if place else name] = own
