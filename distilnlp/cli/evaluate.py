@@ -1,6 +1,7 @@
 """``distilnlp evaluate``"""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,10 @@ def command(
             autocompletion=_complete.thresholds,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --exit-thresholds: draw score against speed (svg, png or pdf)."),
+    ] = None,
     attack: Annotated[
         str | None, typer.Option(help="word-swaps: also measure on texts of which a few words are changed to mislead.")
     ] = None,
@@ -46,16 +51,22 @@ def command(
         raise RequestError("--exit-thresholds measures at several and --exit-threshold at one: give one of the two")
     if attack is not None and (exit_threshold is not None or exit_thresholds is not None):
         raise RequestError("an attack is on the whole model: leave --exit-threshold and --exit-thresholds out")
+    if plot is not None and several_thresholds is None:
+        raise RequestError("--plot draws what several thresholds cost: give --exit-thresholds 0,0.3,1 with it")
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
     from distilnlp.run import evaluate_model
     from distilnlp.run.attack import attacked_scores
-    from distilnlp.run.exit_table import exit_rows, show_rows
+    from distilnlp.run.exit_table import check_plot, draw_rows, exit_rows, show_rows
 
+    if plot is not None:
+        check_plot(plot)
     loaded, max_length = options.load(model, task), options.max_length
     if several_thresholds is not None:
         rows = exit_rows(model, loaded, several_thresholds, max_length=max_length, batch_size=batch_size)
+        if plot is not None:
+            draw_rows(rows, loaded.main_metric, plot)
         if as_json:
             shown = {"model": model, "task": loaded.name, "metric": loaded.main_metric}
             typer.echo(json.dumps({**shown, "exits": [row.to_dict() for row in rows]}, indent=2))

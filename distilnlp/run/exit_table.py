@@ -3,14 +3,17 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.exits import Exiting, check_threshold
+from distilnlp.report.plotting import need_drawing
 from distilnlp.run.evaluation import check_asked, measured, predictor_for, texts_of
+from distilnlp.whole_files import whole_file
 
-__all__ = ["ExitRow", "exit_rows", "show_rows"]
+__all__ = ["ExitRow", "check_plot", "draw_rows", "exit_rows", "show_rows"]
 
 BAR = 20  # letters of a bar as long as the model is deep
 
@@ -92,3 +95,35 @@ def show_rows(rows: Sequence[ExitRow], metric: str) -> str:
             f"  {row.texts_per_second:>8.0f}  {bar}"
         )
     return "\n".join(lines)
+
+
+def check_plot(path: Path) -> None:
+    """Raise RequestError where no plot can be: no matplotlib, another ending than svg, png or pdf, no folder."""
+    need_drawing("the plot")
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise RequestError(f"--plot {path}: a plot is an svg, png or pdf file: name it so, as exits.svg")
+    if not path.parent.is_dir():
+        raise RequestError(f"--plot {path}: there is no folder {path.parent}: make it first")
+
+
+def draw_rows(rows: Sequence[ExitRow], metric: str, path: Path) -> None:
+    """Draw the score against the speed, a point for each threshold; needs matplotlib.
+
+    Args:
+        rows: as `exit_rows` gives them.
+        metric: the name of the score.
+        path: of the file, as `check_plot` takes it; it is complete or absent.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    ordered = sorted(rows, key=lambda row: row.threshold)
+    axes.plot([row.texts_per_second for row in ordered], [row.score for row in ordered], marker="o")
+    for row in ordered:
+        words = f"{row.threshold:g}: {row.mean_depth:.1f} of {row.layers} layers"
+        axes.annotate(words, (row.texts_per_second, row.score), (4, 6), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="texts a second", ylabel=metric, title="score and speed by exit threshold")
+    axes.margins(x=0.2)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:])

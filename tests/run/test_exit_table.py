@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from distilnlp.cli import main
@@ -11,7 +12,7 @@ from distilnlp.data.task import Task
 from distilnlp.errors import RequestError
 from distilnlp.models.exits import Exits, write_exits
 from distilnlp.run.evaluation import evaluate_model
-from distilnlp.run.exit_table import ExitRow, exit_rows, show_rows
+from distilnlp.run.exit_table import ExitRow, draw_rows, exit_rows, show_rows
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -62,6 +63,26 @@ def test_the_command_prints_it_or_writes_it_as_json(
     assert [row["threshold"] for row in found["exits"]] == [0, 0.5, 1]
     assert found["metric"] == "accuracy"
     assert main(["predict", model, "--text", "good", "--exit-threshold", "1"]) == 0
+
+
+def test_score_and_speed_are_drawn_with_a_word_at_each_threshold(
+    model: str, csv_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["evaluate", model, csv_file, "--max-length", "16", "--exit-thresholds", "0,1", "--plot"]
+    assert main([*asked, str(tmp_path / "exits.svg")]) == 0
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        draw_rows([ExitRow(0.3, 0.85, 2.0, 4, {1: 5, 3: 5}, 190.4)], "accuracy", tmp_path / "one.svg")
+    assert "0.3: 2.0 of 4 layers" in (tmp_path / "one.svg").read_text()
+    for wrong, said in (("exits.txt", "an svg, png or pdf file"), ("none/exits.svg", "there is no folder")):
+        capsys.readouterr()
+        assert main([*asked, str(tmp_path / wrong)]) == 2
+        assert said in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["exits.svg", "one.svg"]
+    assert main(["evaluate", model, csv_file, "--plot", "exits.svg"]) == 2
+    assert "give --exit-thresholds" in capsys.readouterr().err
+    monkeypatch.setattr("distilnlp.report.plotting.can_draw", lambda: False)
+    assert main([*asked, str(tmp_path / "exits.svg")]) == 2
+    assert "needs matplotlib" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
