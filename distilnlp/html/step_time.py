@@ -47,7 +47,7 @@ def _shares(taken: StepTime, shown: Sequence[str]) -> list[float]:
 
 def _draw(taken: Mapping[str, StepTime], shown: Sequence[str]) -> Picture:
     places = range(len(taken), 0, -1)  # the first on top
-    with figure(5.2, 1.25 + 0.34 * len(taken)) as (drawn, (axis,)):
+    with figure(5.2, 1.25 + 0.34 * len(taken)) as (drawn, axis):
         left = [0.0] * len(taken)
         for name, colour in zip(shown, _colours(shown), strict=True):
             widths = [100 * _shares(each, shown)[shown.index(name)] for each in taken.values()]
