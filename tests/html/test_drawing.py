@@ -51,5 +51,5 @@ def test_a_legend_has_as_many_columns_as_its_names_have_room_for(longest: int, c
         legend = drawn.legend(loc="outside lower center", ncols=columns)
         drawn.canvas.draw()
         box = legend.get_window_extent()
-    assert 0 <= box.x0
+    assert box.x0 >= 0
     assert box.x1 <= drawn.bbox.width
