@@ -187,7 +187,7 @@ def _against_right(group: HeldOut, subject: Answered, problem: Problem, name: st
     predictions = subject.predictions
     right, given = predictions.labels.astype(float), np.asarray(predictions.decisions(problem), dtype=float)
     some = np.sort(np.random.default_rng(0).permutation(len(right))[:MOST_POINTS])
-    with figure(4.6, 3.8) as (drawn, (axis,)):
+    with figure(4.6, 3.8) as (drawn, axis):
         axis.scatter(right[some], given[some], s=9, alpha=0.5, color=SERIES[0], linewidths=0)
         ends = [float(min(right.min(), given.min())), float(max(right.max(), given.max()))]
         if not problem.vectors:  # a cosine is no answer on the scale of the labels

@@ -17,6 +17,7 @@ __all__ = [
     "Notes",
     "Paragraph",
     "Picture",
+    "Pictures",
     "Section",
     "Table",
     "Tile",
@@ -63,6 +64,14 @@ class Picture:
     svg: Markup
     says: str
     caption: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Drawings that belong together: beside each other where there is room, else one below the other."""
+
+    kind: ClassVar[str] = "pictures"
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ class Notes:
     lines: Sequence[str]
 
 
-Block = Paragraph | Notes | Warning_ | Code | Picture | Table | Facts
+Block = Paragraph | Notes | Warning_ | Code | Picture | Pictures | Table | Facts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from distilnlp.analysis.calibration import Calibration, best_temperature, calibration_of
 from distilnlp.html.blocks import Block, Cell, LeftOut, Paragraph, Picture, Section, Table
-from distilnlp.html.drawing import INK, figure, short, style, to_svg
+from distilnlp.html.drawing import INK, figure, legend_columns, short, style, to_svg
 from distilnlp.html.evidence import Answered, Evidence, HeldOut
 
 __all__ = ["Calibrated", "calibrated", "calibration_section"]
@@ -73,7 +73,7 @@ def calibrated(answered: Answered) -> Calibrated | None:
 
 
 def _draw(group: HeldOut, found: Sequence[Calibrated], name: str) -> Picture:
-    with figure(5.2, 4.0) as (drawn, (axis,)):
+    with figure(5.2, 4.0) as (drawn, axis):
         axis.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=":")
         for place, each in enumerate(found):
             bins = each.now.bins
@@ -83,7 +83,7 @@ def _draw(group: HeldOut, found: Sequence[Calibrated], name: str) -> Picture:
             axis.plot(*at, label=short(each.stage), **look)
             axis.scatter(*at, s=20 + 240 * sizes, color=look["color"], alpha=0.35, linewidths=0)
         axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="probability of the answer", ylabel="share that is right")
-        drawn.legend(loc="outside lower center", ncols=4)
+        drawn.legend(loc="outside lower center", ncols=legend_columns([each.stage for each in found], 5.2))
         svg = to_svg(drawn, name)
     told = "; ".join(f"{each.stage} is {_tendency(each.now)} by {each.now.ece:.3f} on average" for each in found)
     caption = "the larger a point, the more answers in it"

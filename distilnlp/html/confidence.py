@@ -85,7 +85,7 @@ def _compared(student: Answered, teacher: Answered) -> ByConfidence | None:
 
 def _draw(group: HeldOut, student: Answered, teacher: Answered, found: ByConfidence, name: str) -> Picture:
     places = np.arange(len(found.counts))
-    with figure(6.2, 3.0) as (_drawn, (axis,)):
+    with figure(5.2, 3.0) as (_drawn, axis):
         axis.bar(places, found.agreement, color=SERIES[0], width=0.8)
         axis.set_xticks(places, [f"{each:.2f}" for each in found.confidence])
         axis.set(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ __all__ = [
     "SERIES",
     "figure",
     "heat",
+    "legend_columns",
     "short",
     "style",
     "to_svg",
@@ -49,12 +50,12 @@ def style(place: int) -> dict[str, Any]:
 
 
 @contextmanager
-def figure(width: float = 7.0, height: float = 3.4, columns: int = 1) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """An empty figure with axes beside each other, in the page's style; without a window, and without mathematics.
+def figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """An empty figure in the page's style; without a window, and without mathematics.
 
     Args:
-        width, height: in inches of 72 points.
-        columns: how many axes.
+        width, height: in inches of 72 points. A page 390 pixels wide has 342 for it: letters of 10 points in 5.9
+            inches are 8 pixels high there.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -91,16 +92,21 @@ def figure(width: float = 7.0, height: float = 3.4, columns: int = 1) -> Iterato
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
         made = Figure(figsize=(width, height), layout="constrained")
         made.patch.set_alpha(0.0)
-        axes = made.subplots(1, columns, squeeze=False)[0]
-        for each in axes:
-            each.patch.set_alpha(0.0)
-        yield made, list(axes)
+        axes = made.subplots()
+        axes.patch.set_alpha(0.0)
+        yield made, axes
 
 
 def short(name: str) -> str:
     """A name as it has room in a drawing: its end, which tells two of them apart."""
     line = one_line(name).lstrip("_") or "-"  # a legend leaves out what begins so
     return line if len(line) <= LONGEST_NAME else f"..{line[2 - LONGEST_NAME :]}"
+
+
+def legend_columns(names: Iterable[str], width: float) -> int:
+    """In how many columns the names of a legend have room in a figure of so many inches, 1 to 4."""
+    longest = max((len(short(name)) for name in names), default=1)
+    return max(1, min(4, int(72 * width / (48 + 6 * longest))))
 
 
 def heat(value: float) -> str:

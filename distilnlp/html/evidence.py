@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distilnlp.report.history import History
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Report, StageResult
+from distilnlp.report.step_time import StepTime
 
 __all__ = ["Answered", "Evidence", "HeldOut", "Similarity", "Texts"]
 
@@ -45,6 +46,7 @@ class Evidence:
         predictions: row of the report -> what the model answered on its held-out examples.
         teachers: row of the report -> the row of its teacher, or of the model that it is compared with.
         histories: stage -> how it was trained.
+        step_times: stage -> what its optimizer steps took their time for.
         texts: row of the report -> its held-out texts.
         label_names: row of the report -> the names of its labels, where they have some.
         similarity: how alike the layers of the last student and of its teacher are.
@@ -56,6 +58,7 @@ class Evidence:
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     teachers: Mapping[str, str] = field(default_factory=dict)
     histories: Mapping[str, History] = field(default_factory=dict)
+    step_times: Mapping[str, StepTime] = field(default_factory=dict)
     texts: Mapping[str, Texts] = field(default_factory=dict)
     label_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     similarity: Similarity | None = None

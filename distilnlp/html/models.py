@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cost_section", "model_table", "models_section", "sentence", "similarity_section"]
 
+MOST_NUMBERS = 16  # columns of a map that have room for a number each
+
 Interval = tuple[float, float]
 
 
@@ -109,7 +111,7 @@ def _draw_cost(rows: Sequence[StageResult], name: str) -> Picture:
     sizes = [(row.cost or Cost()).disk_mb or 1.0 for row in rows]
     colours = {"teacher": SERIES[0], "control": SERIES[1], "student": SERIES[2]}
     told = []
-    with figure(6.2, 3.6) as (drawn, (axis,)):
+    with figure(5.0, 3.4) as (drawn, axis):
         for row, size in zip(rows, sizes, strict=True):
             cost, score = row.cost or Cost(), row.score or 0.0
             latency = cost.latency_p50_ms or 0.0
@@ -138,19 +140,20 @@ def similarity_section(evidence: Evidence) -> Section | LeftOut:
     if found is None:
         return LeftOut(title, evidence.missing.get("similarity", "there is no student with a teacher of layers"))
     own, theirs = found.values.shape
-    with figure(min(8.0, 1.8 + 0.46 * theirs), min(7.0, 1.2 + 0.36 * own)) as (drawn, (axis,)):
+    numbered = theirs <= MOST_NUMBERS
+    with figure(min(5.0, 1.8 + 0.46 * theirs), min(7.0, 1.2 + 0.36 * own)) as (drawn, axis):
         axis.grid(visible=False)
         axis.spines[:].set_visible(False)
         for student in range(own):
             for teacher in range(theirs):
                 value = float(found.values[student, teacher])
                 axis.add_patch(_square(teacher, student, heat(0.6 * value)))
-                axis.text(
-                    teacher, student, f"{value:.2f}"[1 if value < 1 else 0 :], ha="center", va="center", fontsize=8
-                )
+                if numbered:
+                    text = f"{value:.2f}".removeprefix("0")
+                    axis.text(teacher, student, text, ha="center", va="center", fontsize=8.5)
         axis.set(xlim=(-0.5, theirs - 0.5), ylim=(-0.5, own - 0.5), xlabel="layer of the teacher")
         axis.set_ylabel("layer of the student")
-        axis.set_xticks(range(theirs))
+        axis.set_xticks(range(0, theirs, 1 if numbered else 4))
         axis.set_yticks(range(own))
         svg = to_svg(drawn, "similarity")
     best = found.values.argmax(axis=1)
@@ -165,6 +168,7 @@ def similarity_section(evidence: Evidence) -> Section | LeftOut:
             Paragraph(
                 f"Linear CKA of each layer of {found.student} with each of {found.teacher}, {found.how}: 1 is the same"
                 " but for rotation and scale, 0 nothing in common. Layer 0 is the embeddings."
+                + ("" if numbered else " The numbers: distilnlp analyse RUN --what cka.")
             ),
             Picture(svg, f"CKA: {told}."),
         ],

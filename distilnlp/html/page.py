@@ -24,6 +24,7 @@ from distilnlp.html.differences import MOST_TEXTS, differences_section
 from distilnlp.html.evidence import Evidence
 from distilnlp.html.models import cost_section, models_section, similarity_section
 from distilnlp.html.noise import difference_of, score_intervals
+from distilnlp.html.step_time import step_time_section
 from distilnlp.html.training import layers_section, learning_section, losses_section
 from distilnlp.html.verdict import tiles, verdict
 from distilnlp.report.escape import visible
@@ -58,6 +59,7 @@ def render_page(evidence: Evidence, *, texts: int = MOST_TEXTS) -> str:
         cost_section(evidence.report.stages),
         losses_section(evidence),
         learning_section(evidence),
+        step_time_section(evidence),
         classes_section(evidence),
         calibration_section(evidence),
         agreement_section(evidence),

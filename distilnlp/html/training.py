@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distilnlp.html.blocks import Block, LeftOut, Paragraph, Picture, Section, Warning_
-from distilnlp.html.drawing import INK, PALE, SERIES, figure, short, style, to_svg
+from distilnlp.html.blocks import Block, LeftOut, Paragraph, Picture, Pictures, Section, Warning_
+from distilnlp.html.drawing import INK, PALE, SERIES, figure, legend_columns, short, style, to_svg
 from distilnlp.html.evidence import Evidence
 from distilnlp.report.escape import one_line
 from distilnlp.report.history import History
@@ -98,34 +98,39 @@ def losses_section(evidence: Evidence) -> Section | LeftOut:
 
 
 _LOSSES = (
-    "What each term of the loss was on average between two logs: on the left as it is, on the right as it counts, "
-    "multiplied by its weight. The terms on the right add up to the loss."
+    "What each term of the loss was on average between two logs: first raw, then weighted, which is as it counts. The "
+    "weighted terms add up to the loss."
 )
 
 
-def _draw_losses(stage: str, history: History, name: str) -> Picture:
+def _draw_losses(stage: str, history: History, name: str) -> Picture | Pictures:
+    """The loss of a training; of one with several terms these as they are, and as they count."""
     raw, weighted = (
         {term: history.values(f"{kind}/{term}") for term in history.named(f"{kind}/")} for kind in ("raw", "weighted")
     )
     steps, loss = history.steps("loss"), history.values("loss")
-    alone = len(weighted) < 2
-    with figure(7.4 if not alone else 5.2, 3.0, 1 if alone else 2) as (drawn, axes):
-        if alone:
-            _line(axes[0], steps, loss, 0, "loss")
-        for axis, terms, title in () if alone else ((axes[0], raw, "raw"), (axes[1], weighted, "weighted")):
-            for place, (term, values) in enumerate(terms.items()):
-                _line(axis, history.steps(f"{title}/{term}"), values, place, term)
-            axis.set_title(title)
-        if not alone:
-            _line(axes[1], steps, loss, -1, "loss", color=INK, linestyle="-", linewidth=1.0)
-            drawn.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        for axis in axes:
+    says = f"Losses of {stage} over {steps[-1]} steps: the loss goes from {loss[0]:.3g} to {loss[-1]:.3g}"
+    if len(weighted) < 2:
+        with figure(5.2, 3.0) as (drawn, axis):
+            _line(axis, steps, loss, 0, "loss")
             axis.set_xlabel("step")
             axis.margins(x=0.02)
-        svg = to_svg(drawn, name)
-    told = "; ".join(f"{one_line(term)} from {values[0]:.3g} to {values[-1]:.3g}" for term, values in raw.items())
-    says = f"Losses of {stage} over {steps[-1]} steps: the loss goes from {loss[0]:.3g} to {loss[-1]:.3g}"
-    return Picture(svg, f"{says}; {told}." if told and not alone else f"{says}.", f"{stage}: loss by step")
+            return Picture(to_svg(drawn, name), f"{says}.", f"{stage}: loss by step")
+    made, columns = [], legend_columns([*weighted, "loss"], 3.8)
+    rows = -(-(len(weighted) + 1) // columns)
+    for kind, terms in (("raw", raw), ("weighted", weighted)):
+        with figure(3.8, 2.7 + 0.2 * rows) as (drawn, axis):
+            for place, (term, values) in enumerate(terms.items()):
+                _line(axis, history.steps(f"{kind}/{term}"), values, place, term)
+            if kind == "weighted":
+                _line(axis, steps, loss, -1, "loss", color=INK, linestyle="-", linewidth=1.0)
+            drawn.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+            axis.set_xlabel("step")
+            axis.margins(x=0.02)
+            told = "; ".join(f"{one_line(term)} from {each[0]:.3g} to {each[-1]:.3g}" for term, each in terms.items())
+            said = f"{says}; {told}." if kind == "raw" else f"Weighted, {told}."
+            made.append(Picture(to_svg(drawn, f"{name}-{kind}"), said, f"{stage}: {kind} terms by step"))
+    return Pictures(made)
 
 
 def _line(axis: Axes, steps: Sequence[int], values: Sequence[float], place: int, label: str, **changes: Any) -> None:
@@ -171,7 +176,8 @@ def _evaluated(history: History, metric: str | None) -> str | None:
 
 def _draw_curves(metric: str, curves: Sequence[tuple[str, History, str]], number: int) -> Picture:
     told = []
-    with figure(6.2, 3.2) as (drawn, (axis,)):
+    columns = legend_columns([stage for stage, _, _ in curves], 5.2)
+    with figure(5.2, 3.0 + 0.2 * -(-len(curves) // columns)) as (drawn, axis):
         for place, (stage, history, key) in enumerate(curves):
             values = history.values(key)
             _line(axis, history.steps(key), values, place, stage)
@@ -179,7 +185,7 @@ def _draw_curves(metric: str, curves: Sequence[tuple[str, History, str]], number
             told.append(f"{stage} ends at {values[-1]:.3f}, its best is {best:.3f}")
         axis.set_xlabel("step")
         axis.set_ylabel(metric)
-        drawn.legend(loc="outside lower center", ncols=4)
+        drawn.legend(loc="outside lower center", ncols=columns)
         svg = to_svg(drawn, f"curves-{number}")
     return Picture(svg, f"{metric} on the held-out examples while training: {'; '.join(told)}.")
 
@@ -213,25 +219,25 @@ def _distinct(layers: Mapping[str, Sequence[tuple[int, int]]]) -> list[tuple[str
     return [(", ".join(found), pairs) for pairs, found in names.items()]
 
 
-def _draw_layers(stage: str, maps: Mapping[str, Sequence[tuple[int, int]]], name: str) -> Picture:
+def _draw_layers(stage: str, maps: Mapping[str, Sequence[tuple[int, int]]], name: str) -> Pictures:
     deepest = max(max(pair) for pairs in maps.values() for pair in pairs)
     own = max(pair[0] for pairs in maps.values() for pair in pairs)
-    with figure(min(9.0, 2.4 * len(maps) + 0.6), 0.9 + 0.24 * (deepest + 1), len(maps)) as (drawn, axes):
-        for place, (axis, (title, pairs)) in enumerate(zip(axes, maps.items(), strict=True)):
+    made = []
+    for place, (title, pairs) in enumerate(maps.items()):
+        with figure(2.6, 0.9 + 0.24 * (deepest + 1)) as (drawn, axis):
             axis.grid(visible=False)
             axis.set(xlim=(-0.4, 1.4), ylim=(-0.7, deepest + 0.7), xticks=[0, 1], yticks=[])
             axis.set_xticklabels(["teacher", "student"])
             axis.spines[:].set_visible(False)
-            axis.set_title(title)
+            axis.set_title(short(title))
             for x, layers in ((0.0, range(deepest + 1)), (1.0, range(own + 1))):
                 axis.scatter([x] * len(layers), list(layers), s=90, color=PALE, zorder=2)
                 for layer in layers:
                     axis.text(x + (-0.16 if x == 0 else 0.16), layer, str(layer), ha="center", va="center", fontsize=8)
             for student, teacher in pairs:
                 axis.plot([0, 1], [teacher, student], color=SERIES[place % len(SERIES)], marker="o", zorder=3)
-        svg = to_svg(drawn, name)
-    told = "; ".join(
-        f"{title}: " + ", ".join(f"student {student} with teacher {teacher}" for student, teacher in pairs)
-        for title, pairs in maps.items()
-    )
-    return Picture(svg, f"Layers of {stage}. {told}. Layer 0 is the embeddings.", f"{stage}: 0 is the embeddings")
+            svg = to_svg(drawn, f"{name}-{place}")
+        told = ", ".join(f"student {student} with teacher {teacher}" for student, teacher in pairs)
+        says = f"Layers of {stage}, {title}: {told}. Layer 0 is the embeddings."
+        made.append(Picture(svg, says, f"{stage}: 0 is the embeddings"))
+    return Pictures(made)

@@ -18,6 +18,7 @@ from distilnlp.errors import RequestError
 from distilnlp.hub.files import ADAPTER, EXITS, INDEX, MODEL, SHARD, TOKENIZER
 from distilnlp.recipe.names import is_stage_name
 from distilnlp.report.history import HISTORY
+from distilnlp.report.step_time import STEP_TIME
 from distilnlp.whole_files import write_text
 
 __all__ = [
@@ -37,7 +38,7 @@ VERSION = 1  # of the file and of the names below: another number where an older
 
 _CHECKPOINT = r"checkpoint-\d+"
 _NAMES = (MODEL, INDEX, ADAPTER, EXITS, *TOKENIZER, "config.json", "adapter_config.json", "chat_template.jinja")
-_RESULTS = (CHECKSUMS, HISTORY, "metrics.json", "training_args.bin", "trainer_state.json")
+_RESULTS = (CHECKSUMS, HISTORY, STEP_TIME, "metrics.json", "training_args.bin", "trainer_state.json")
 # The files of a stage; its trees, which are a run's with all in them; and its folders, of which each file is told.
 _FILE = re.compile(
     "|".join(

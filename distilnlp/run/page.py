@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from distilnlp.html.evidence import Evidence, Texts
 from distilnlp.html.page import render_page, write_page_file
 from distilnlp.recipe import load_recipe
 from distilnlp.recipe.names import is_stage_name
-from distilnlp.report.history import History, read_history
+from distilnlp.report.history import read_history
 from distilnlp.report.plotting import HOW_TO_DRAW, can_draw, need_drawing
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Report
+from distilnlp.report.step_time import read_step_time
 from distilnlp.run.evaluation import digest_of, texts_of
 from distilnlp.run.folder import PAGE, RECIPE, RunFolder
 from distilnlp.run.likeness import SAMPLE, Pair, compare_layers
@@ -27,6 +28,8 @@ from distilnlp.run.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+Kept = TypeVar("Kept")
 
 __all__ = ["FinishedRun", "read_run", "show_run", "write_page"]
 
@@ -148,7 +151,8 @@ def _finished(
         report=report,
         predictions=predictions,
         teachers=_teachers(report, plan),
-        histories=_histories(folder, report),
+        histories=_kept(folder, report, read_history),
+        step_times=_kept(folder, report, read_step_time),
         texts=texts,
         label_names=_label_names(report, owners, tasks),
         environment=folder.environment(),
@@ -162,11 +166,11 @@ def _finished(
     return replace(run, evidence=replace(evidence, similarity=similarity))
 
 
-def _histories(folder: RunFolder, report: Report) -> dict[str, History]:
-    """By stage; of several tasks the training that all had together stands under its own name."""
+def _kept(folder: RunFolder, report: Report, read: Callable[[Path], Kept | None]) -> dict[str, Kept]:
+    """By stage; of several tasks what is of the training that all had together stands under its own name."""
     names = dict.fromkeys(each for row in report.stages for each in (row.stage, row.together) if each)
-    found = {name: read_history(folder.stage(name)) for name in names if _is_stage(folder, name)}
-    return {name: history for name, history in found.items() if history is not None}
+    found = {name: read(folder.stage(name)) for name in names if _is_stage(folder, name)}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _is_stage(folder: RunFolder, name: str) -> bool:

@@ -18,6 +18,7 @@ from distilnlp.progress import doing
 from distilnlp.report.history import History, thinned, write_history
 from distilnlp.report.metrics import make_compute_metrics
 from distilnlp.report.schema import Choice, Kind, StageResult
+from distilnlp.report.step_time import write_step_time
 from distilnlp.run.evaluation import Answers, answer
 from distilnlp.run.folder import RunFolder
 from distilnlp.run.generate import generated_texts
@@ -64,7 +65,7 @@ def train_stage(stage: StagePlan, task: Task, models: Models, folder: RunFolder,
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
-        write_history(place, _history(trainer))
+        _keep_course(trainer, place)
         with doing(f"{name}: measuring"):
             answers = answer(predictor, task)
         result = _result(stage, task, answers, seconds, trainer.state.global_step, chosen)
@@ -119,7 +120,7 @@ def train_together(
     trainer.save_model(str(place))
     _keep_adapter(trainer, stage, place)
     if trainer.is_world_process_zero():
-        write_history(place, _history(trainer))
+        _keep_course(trainer, place)
         result = StageResult(
             stage=name,
             role=stage.role,
@@ -218,6 +219,13 @@ def _keep_adapter(trainer: DistillationTrainer, stage: StagePlan, place: Path) -
     if stage.spec.lora is not None and stage.spec.lora.keep_adapter:
         trainer.keep_adapter = True
         trainer.save_model(str(place / "adapter"))
+
+
+def _keep_course(trainer: DistillationTrainer, place: Path) -> None:
+    """Keep how a training went, and what its steps took."""
+    write_history(place, _history(trainer))
+    if trainer.step_time is not None:
+        write_step_time(place, trainer.step_time)
 
 
 def _history(trainer: DistillationTrainer) -> History:

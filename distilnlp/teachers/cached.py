@@ -19,6 +19,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from distilnlp.errors import RequestError, unknown
 from distilnlp.outputs import Needs, Outputs
@@ -37,6 +38,7 @@ Collate = Callable[[list[Any]], Mapping[str, Any]]
 Inputs = Callable[[list[Any]], list[Any]]
 MaskOf = Callable[[Mapping[str, Any]], Tensor]
 Autocast = Callable[[], AbstractContextManager[Any]]
+Phase = Callable[[str], AbstractContextManager[Any]]
 
 FORMAT = 3  # of what is stored; another number makes every older cache unknown
 ANSWERS = "teacher_answers"  # their name in a batch
@@ -109,15 +111,23 @@ class CachedTeacher:
         """The stored answers have an order already. Raises RuntimeError."""
         raise RuntimeError("reorder the labels of the live teacher before its answers are stored")
 
-    def collator(self, collate: Collate, inputs: Inputs = list, mask: "MaskOf | None" = None) -> "_AnsweringCollator":
+    def collator(
+        self,
+        collate: Collate,
+        inputs: Inputs = list,
+        mask: "MaskOf | None" = None,
+        *,
+        reading: Phase = nullcontext,
+    ) -> "_AnsweringCollator":
         """``collate``, and the answers to the batch beside it.
 
         Args:
             inputs: what makes the rows of the answered data set of examples that have several each.
             mask: what finds the attention mask of the answered inputs in a batch, where it is not the student's.
+            reading: entered as ``teacher`` while answers are read, unless a data loader's worker reads them.
         """
         self.mask = mask or _own_mask
-        return _AnsweringCollator(collate, self.store, inputs, self.mask)
+        return _AnsweringCollator(collate, self.store, inputs, self.mask, reading)
 
     def __call__(self, batch: Mapping[str, Any]) -> Outputs:
         """The stored answers where the batch has them, else those of the live teacher."""
@@ -142,11 +152,17 @@ class _AnsweringCollator:
     store: Store
     inputs: Inputs
     mask: MaskOf
+    reading: Phase = nullcontext
 
     def __call__(self, features: list[Mapping[str, Any]]) -> dict[str, Any]:
         batch = dict(self.collate(features))
         if "attention_mask" not in batch:
             return batch
+        # A worker reads beside the training, and has none of its clock.
+        with self.reading("teacher") if get_worker_info() is None else nullcontext():
+            return self._answered(batch, features)
+
+    def _answered(self, batch: dict[str, Any], features: list[Mapping[str, Any]]) -> dict[str, Any]:
         mask, places = self.mask(batch), self.store.find(self.inputs(features))
         if places is None or mask.shape[1] > self._longest():
             return batch

@@ -7,6 +7,7 @@ what its forward returns while it trains.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ class ObjectiveHook(Part):
         teacher: its sizes; None without one.
         parts: the others of the training, of which each that has a weight adds a term.
         tasks: of a student of several tasks what each learns by and from, by name, in place of the first two.
+        phase: begins a part of the step, by its name: whoever measures tells the student's pass from the losses.
     """
 
     name = "modules"  # and so the checkpoint's file is distilnlp_modules.safetensors
@@ -62,10 +64,12 @@ class ObjectiveHook(Part):
         teacher: ModelInfo | None,
         parts: Sequence[Part] = (),
         tasks: Mapping[str, OfTask] = MappingProxyType({}),
+        phase: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.objective = objective
         self.teacher = teacher
         self.tasks = tasks
+        self._phase = phase
         self.parts = tuple(part for part in parts if part.weight > 0)
         self._freezes = any(part.freezes for part in parts)
         self._modules = nn.ModuleDict()
@@ -144,11 +148,23 @@ class ObjectiveHook(Part):
     def _after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if not model.training or self._fed is None or self._capture is None:
             return output
-        (fed, batch, progress), self._fed = self._fed, None
-        problem = problem_of_config(self._capture.model.config)
+        fed, self._fed = self._fed, None
+        with self._phase("losses"):
+            return self._compared(model, self._capture, output, *fed)
+
+    def _compared(
+        self,
+        model: nn.Module,
+        capture: Capture,
+        output: Any,
+        fed: Answers | Callable[[Outputs], Answers] | None,
+        batch: Mapping[str, Tensor],
+        progress: float,
+    ) -> dict[str, Tensor]:
+        problem = problem_of_config(capture.model.config)
         objective, modules = self._of_batch(problem, batch)
         logits, batch = problem.scored(head_logits(output), batch)
-        student = self._capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
+        student = capture.finish(logits, batch.get("attention_mask"), batch.get("labels"))
         own = None if student.problem is None else problem.of_batch(batch)
         student = dataclasses.replace(student, words=batch.get("words"), weights=_weights(batch), problem=own)
         teacher = fed(student) if callable(fed) else fed

@@ -52,6 +52,7 @@ from distilnlp.problems.masking import SHARE, Masking
 from distilnlp.problems.reading import Reader
 from distilnlp.problems.several_tasks import TASK_ID
 from distilnlp.report.metrics import make_compute_metrics
+from distilnlp.report.step_time import StepTime
 from distilnlp.teachers import CachedTeacher, CacheSettings, Teacher, load_teacher
 from distilnlp.teachers.ensemble import answering
 from distilnlp.training import arguments, checkpoints, compatibility, publishing
@@ -62,6 +63,7 @@ from distilnlp.training.measuring import joined_scores, joins, logits_alone, mea
 from distilnlp.training.objective_hook import ObjectiveHook, OfTask
 from distilnlp.training.own_tokens import aligns, answers_to, check_compares, check_parts_compare, own_reader
 from distilnlp.training.parts import Parts
+from distilnlp.training.step_clock import StepClock
 from distilnlp.training.task_sides import TaskSide, TaskSides
 from distilnlp.training.term_log import TermLog
 
@@ -299,7 +301,8 @@ class DistillationTrainer(Trainer):
         # A term that becomes another loss from task to task, as `response` does, is logged as it was called.
         logged = objective if sides is not None and objective is not None else self.distillation_objective
         self._terms = TermLog(logged, following)
-        self._hook = ObjectiveHook(self.distillation_objective, info, following, of_tasks)
+        self._clock = StepClock(self.args.device)
+        self._hook = ObjectiveHook(self.distillation_objective, info, following, of_tasks, self._clock.phase)
         # The teacher first, which may copy the student before anything hangs on it; the objective's hook, which
         # replaces what the student returns, last.
         self._parts = Parts([*following, self._hook])
@@ -311,6 +314,12 @@ class DistillationTrainer(Trainer):
         self.add_callback(saved)
         self.add_callback(checkpoints.SaveWhenTheEpochIsOver())
         self.add_callback(self._parts)
+        self.add_callback(self._clock)  # after the parts, whose work at the end of a step is the step's
+
+    @property
+    def step_time(self) -> StepTime | None:
+        """What the steps of the last training took their time for, in this process; None where none was measured."""
+        return self._clock.taken
 
     @property
     def student(self) -> PreTrainedModel:
@@ -507,7 +516,7 @@ class DistillationTrainer(Trainer):
         self._signature_columns = cast("None", self._columns)  # upstream declares what it begins with
         if self._cached is not None:
             own = (own_rows, own_mask) if self._other_tokens else (flat_rows,)
-            self.data_collator = self._cached.collator(collate, *own)
+            self.data_collator = self._cached.collator(collate, *own, reading=self._clock.phase)
         elif self._epochs.masks is not None and isinstance(collate, Collator):
             self.data_collator = collate.hiding(self._epochs.masks)
         try:
@@ -698,7 +707,9 @@ class DistillationTrainer(Trainer):
         """As in Trainer, but what is counted is the examples of the step, over all processes."""
         if self.state.global_step >= self.state.max_steps:
             return [], None  # resumed after its last step, which was within an epoch: Trainer would train another one
-        batches, _ = super().get_batch_samples(*args, **kwargs)
+        self._clock.begin()
+        with self._clock.phase("data"):
+            batches, _ = super().get_batch_samples(*args, **kwargs)
         count = torch.tensor(sum(examples(batch) for batch in batches), device=self.args.device)
         return batches, self.accelerator.gather(count).sum()
 
@@ -714,12 +725,23 @@ class DistillationTrainer(Trainer):
         student_inputs = {
             name: inputs[name] for name in inputs if name in self._student_columns() and name != "labels"
         }
-        tokens = inputs.get(HEAD_TOKENS)
         if not model.training or not self._parts.attached:
-            with answering_for(self.student, tokens):
+            with answering_for(self.student, inputs.get(HEAD_TOKENS)):
                 logits = head_logits(model(**student_inputs))
             loss, kept = measured(problem_of_config(self.student.config), logits, inputs)
             return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
+        with self._clock.phase("losses"):
+            loss, output = self._training_loss(model, inputs, student_inputs, num_items_in_batch)
+        return (loss, output) if return_outputs else loss
+
+    def _training_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Tensor],
+        student_inputs: Mapping[str, Tensor],
+        num_items_in_batch: Tensor | int | None,
+    ) -> tuple[Tensor, Any]:
+        """What a pass adds to the loss of its step, and what the student gave."""
         if "attention_mask" in inputs:
             self.tokens_read = self.tokens_read + inputs["attention_mask"].detach().sum()
         progress = self._progress()
@@ -727,14 +749,20 @@ class DistillationTrainer(Trainer):
         asked = self._asked(inputs) if self._parts.use_teacher or self._uses_teacher_at(progress) else None
         within = isinstance(self.teacher, Part) and self.teacher.within
         self._hook.feed(asked if within or asked is None else asked(None), inputs, progress)
+        tokens = inputs.get(HEAD_TOKENS)
         if tokens is not None and not self._hook.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
-        with answering_for(self.student, tokens):
+        with self._clock.phase("student"), answering_for(self.student, tokens):
             output = model(**student_inputs)
         self._terms.note(output["terms"], progress, self.state.global_step)
         micro_batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
-        loss = output["loss"] * share_of_step(examples(inputs), num_items_in_batch, micro_batches)
-        return (loss, output) if return_outputs else loss
+        return output["loss"] * share_of_step(examples(inputs), num_items_in_batch, micro_batches), output
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As in Trainer: a pass forward, whose time `compute_loss` tells apart, and one backward."""
+        with self._clock.phase("backward"):
+            loss: Tensor = super().training_step(*args, **kwargs)
+        return loss
 
     def _uses_teacher_at(self, progress: float) -> bool:
         return self.teacher is not None and self.distillation_objective.uses_teacher_at(progress)
@@ -746,7 +774,7 @@ class DistillationTrainer(Trainer):
         def ask(student: Outputs | None) -> Answers:
             if student is not None and isinstance(self.teacher, Part):
                 self.teacher.hear(student)
-            with self.accelerator.autocast():
+            with self._clock.phase("teacher"), self.accelerator.autocast():
                 return self._answers(teacher, inputs)
 
         return ask

@@ -11,6 +11,7 @@ from distilnlp.html import Evidence, Similarity
 from distilnlp.report.history import History
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.schema import Baseline, Cost, Fidelity, Report, StageResult
+from distilnlp.report.step_time import StepTime
 
 NAMES = ("bad", "good", "mixed")
 ROWS = 60
@@ -102,6 +103,21 @@ def a_run(names: tuple[str, ...] = NAMES, text: str = "the film was good", name:
             "teacher": history({"hard_label": 1.0}),
             "student": history({"hard_label": 1.0, "soft_target": 0.8, "hidden_state": 0.3}),
         },
+        step_times={
+            "teacher": StepTime(
+                device="cpu",
+                steps=12,
+                measured=12,
+                seconds={"data": 0.12, "student": 1.2, "losses": 0.012, "backward": 2.4, "optimizer": 0.468},
+            ),
+            "student": StepTime(
+                device="cpu",
+                begun_at=4,
+                steps=8,
+                measured=8,
+                seconds={"data": 0.08, "teacher": 0.8, "student": 0.4, "losses": 0.04, "backward": 0.6, "rest": 0.08},
+            ),
+        },
         texts=dict.fromkeys(given, lambda places: [(f"{text} {place}",) for place in places]),
         label_names=dict.fromkeys(given, names),
         similarity=Similarity("student", "teacher", np.linspace(0, 1, 15).reshape(3, 5), "on 16 texts"),
@@ -113,7 +129,7 @@ def undrawn(evidence: Evidence) -> Evidence:
     """The same with little to draw, which is what takes a page its time."""
     stages = [each.model_copy(update={"cost": None}) for each in evidence.report.stages]
     report = evidence.report.model_copy(update={"stages": stages})
-    return dataclasses.replace(evidence, report=report, histories={}, similarity=None)
+    return dataclasses.replace(evidence, report=report, histories={}, step_times={}, similarity=None)
 
 
 @pytest.fixture(scope="session")

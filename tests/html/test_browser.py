@@ -60,6 +60,29 @@ def test_nothing_is_wider_than_the_window(page: Page, width: int):
     assert page.value("document.documentElement.scrollWidth") <= width
 
 
+SMALLEST_LETTERS = """
+Math.min(...[...document.querySelectorAll('svg')].flatMap(svg => {
+  const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  return [...svg.querySelectorAll('text')].map(text => scale * parseFloat(getComputedStyle(text).fontSize));
+}))"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_letters_in_a_picture_can_be_read(page: Page, width: int):
+    page.look(width)
+    assert page.value(SMALLEST_LETTERS) >= 8
+
+
+def test_pictures_that_belong_together_are_beside_each_other_where_there_is_room(page: Page):
+    tops = "[...document.querySelectorAll('#losses .beside figure')].map(figure => figure.getBoundingClientRect().top)"
+    page.look(1280)
+    raw, weighted = page.value(tops)
+    assert raw == weighted
+    page.look(390)
+    raw, weighted = page.value(tops)
+    assert raw < weighted
+
+
 def test_a_row_stays_low_whatever_its_text(page: Page):
     page.look(1280)
     assert page.value("Math.max(...[...document.querySelectorAll('tbody tr')].map(row => row.clientHeight))") < 400

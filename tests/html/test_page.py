@@ -108,6 +108,7 @@ def test_all_that_the_run_has_kept_is_shown(page: Read):
         "Score against cost",
         "Losses",
         "Learning curves",
+        "Time of a step",
         "Classes",
         "Calibration",
         "Agreement by the teacher's confidence",

@@ -3,7 +3,7 @@
 import pytest
 
 from distilnlp.html import Evidence
-from distilnlp.html.blocks import LeftOut, Picture, Warning_
+from distilnlp.html.blocks import LeftOut, Picture, Pictures, Warning_
 from distilnlp.html.training import doubtful_terms, layers_section, learning_section, losses_section
 from distilnlp.report.history import History
 from tests.html.conftest import history
@@ -49,9 +49,13 @@ def test_of_a_few_steps_nothing_is_concluded():
 
 def test_the_losses_of_each_training_are_drawn_with_its_warnings(finished: Evidence):
     blocks = losses_section(finished).blocks
-    pictures = [block for block in blocks if isinstance(block, Picture)]
-    assert pictures[0].says == "Losses of teacher over 12 steps: the loss goes from 0.5 to 0.144."
-    assert "soft_target from 0.8 to 0.231" in pictures[1].says
+    (alone,) = (block for block in blocks if isinstance(block, Picture))
+    assert alone.says == "Losses of teacher over 12 steps: the loss goes from 0.5 to 0.144."
+    ((raw, weighted),) = (block.pictures for block in blocks if isinstance(block, Pictures))
+    assert "the loss goes from 1.05 to 0.303; " in raw.says
+    assert "soft_target from 0.8 to 0.231" in raw.says
+    assert "soft_target from 0.4 to 0.115" in weighted.says
+    assert (raw.svg.count(">loss<"), weighted.svg.count(">loss<")) == (0, 1)
     still = Evidence(report=finished.report, histories={"student": log(9, still=lambda step: 0.7)})
     warnings = [block.text for block in losses_section(still).blocks if isinstance(block, Warning_)]
     assert warnings == ["student: the term still never moved: it stayed at 0.7 all the time."]
@@ -68,6 +72,11 @@ def test_a_learning_curve_says_its_last_and_its_best_score(finished: Evidence):
 
 
 def test_the_layers_are_told_by_where_they_are_from_and_what_is_compared(finished: Evidence):
-    (picture,) = (block for block in layers_section(finished).blocks if isinstance(block, Picture))
-    assert "made of: student 1 with teacher 2, student 2 with teacher 4" in picture.says
-    assert "hidden_state: student 0 with teacher 0" in picture.says
+    (made_of, compared) = (
+        picture.says
+        for block in layers_section(finished).blocks
+        if isinstance(block, Pictures)
+        for picture in block.pictures
+    )
+    assert "made of: student 1 with teacher 2, student 2 with teacher 4" in made_of
+    assert "hidden_state: student 0 with teacher 0" in compared

@@ -18,6 +18,8 @@ OURS = [
     "tokenizer_config.json",
     "vocab.txt",
     "metrics.json",
+    "history.json",
+    "step_time.json",
     "predictions.parquet",
     "predictions-mismatched.parquet",
     ".predictions.parquet.tmp",

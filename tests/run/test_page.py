@@ -10,6 +10,7 @@ from distilnlp.errors import RequestError
 from distilnlp.recipe import make_recipe
 from distilnlp.report import plotting
 from distilnlp.report.history import read_history
+from distilnlp.report.step_time import read_step_time
 from distilnlp.run import page as page_module
 from distilnlp.run import run_recipe
 from distilnlp.run.page import read_run, write_page
@@ -54,7 +55,14 @@ def text(path: Path) -> str:
 
 def test_the_page_of_a_run_shows_what_it_has_kept(taught: Path):
     page = text(taught / "report.html")
-    titles = ("Losses", "Learning curves", "Classes", "Calibration", "Where student and teacher differ most")
+    titles = (
+        "Losses",
+        "Learning curves",
+        "Time of a step",
+        "Classes",
+        "Calibration",
+        "Where student and teacher differ most",
+    )
     for title in (*titles, "Likeness of layers", "Layers"):
         assert f"{title}</h2>" in page
     assert "the film was" in page
@@ -86,6 +94,15 @@ def test_the_log_of_each_training_is_kept(taught: Path):
     assert history.layers["hidden_state"] == [(1, 3)]
 
 
+def test_what_a_step_took_is_kept_beside_the_log_and_not_in_it(taught: Path):
+    taken = read_step_time(taught / "student")
+    assert (taken.device, taken.begun_at, taken.steps, taken.measured) == ("cpu", 0, 6, 6)
+    assert all(taken.seconds[name] > 0 for name in ("data", "teacher", "student", "losses", "backward", "optimizer"))
+    assert read_step_time(taught / "control").seconds["teacher"] == 0
+    assert "step_time.json" in text(taught / "student" / "checksums.json")
+    assert "optimizer" not in text(taught / "student" / "history.json")
+
+
 def test_texts_can_be_left_out_by_the_command_or_by_the_recipe(copied: Path, tmp_path: Path):
     assert "the film was" not in text(write_page(copied, tmp_path / "page.html", texts=False))
     report = json.loads(text(copied / "report.json"))
@@ -111,10 +128,15 @@ def test_data_that_are_gone_or_others_are_told_and_the_rest_is_shown(copied: Pat
 
 
 def test_the_files_of_an_older_run_without_log_or_teacher_give_a_page(copied: Path):
-    for path in (*copied.glob("*/history.json"), *copied.glob("*/teacher-*.parquet")):
+    for path in (
+        *copied.glob("*/history.json"),
+        *copied.glob("*/step_time.json"),
+        *copied.glob("*/teacher-*.parquet"),
+    ):
         path.unlink()
     page = text(write_page(copied))
     assert "Losses: no log was kept" in page
+    assert "Time of a step: no stage has kept it" in page
     assert "Classes</h2>" in page
 
 
