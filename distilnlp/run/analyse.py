@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from distilnlp.html.calibrated import calibrated
 from distilnlp.html.evidence import Answered, HeldOut
 from distilnlp.report.escape import one_line
 from distilnlp.report.fidelity import fidelity
-from distilnlp.report.schema import StageResult
-from distilnlp.report.scores import SCORES
 from distilnlp.run.analyse_layers import attention_finding, rank_finding
 from distilnlp.run.evaluation import answer_of
 from distilnlp.run.finding import Finding, Value
-from distilnlp.run.learning_curve import control_of, learning_curve
+from distilnlp.run.gap import gap_findings
+from distilnlp.run.learning_curve import learning_curve
 from distilnlp.run.page import FinishedRun, read_run
 
 __all__ = ["ASKED", "KINDS", "Finding", "analyse_runs", "findings_to_json", "render_findings"]
@@ -42,7 +41,8 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
       labels the teacher takes for one another.
     - ``cka``: how alike the layers of the last student and its teacher are, and a layer map that follows from it.
     - ``gap``: over all runs, students beside their teachers, by the size of the teacher: whether a larger or better
-      teacher makes a better student, and whether a student is below its control.
+      teacher makes a better student, and whether a student is below its control. Where checkpoints of one stage have
+      taught, a table of its own for it, by their steps.
 
     Only where they are asked for by name, as `ASKED`:
 
@@ -68,7 +68,7 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
     for kind in what or KINDS:
         try:
             if kind == "gap":
-                found.append(_gap(read))
+                found += gap_findings(read)
                 continue
             if kind == "learning-curve":
                 found.append(learning_curve(read))
@@ -265,43 +265,6 @@ def _part(answered: Answered, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> An
     texts = None if own.found is None else tuple(own.found[place] for place in np.flatnonzero(chosen))
     kept = replace(own, rows=own.rows[chosen], labels=own.labels[chosen], logits=own.logits[chosen], found=texts)
     return Answered(answered.row, kept)
-
-
-# ---- several runs ----
-
-
-def _gap(read: Mapping[str, FinishedRun]) -> Finding:
-    rows: list[tuple[float, list[Value]]] = []
-    notes: list[str] = []
-    for run, finished in read.items():
-        report = finished.evidence.report
-        for student in report.stages:
-            teacher = report.stage(finished.evidence.teachers.get(student.stage) or "")
-            if student.role != "student" or student.exported or teacher is None or student.score is None:
-                continue
-            control = control_of(student, report.stages)
-            size = None if teacher.cost is None else teacher.cost.parameters
-            gain = None if control is None else student.score - control
-            its = teacher.score if teacher.held_out == student.held_out else None
-            cells: list[Value] = [run, teacher.stage, size, its]
-            rows.append((float(size or 0), [*cells, student.stage, student.score, gain]))
-            if gain is not None and _is_worse(student, gain):
-                notes.append(
-                    f"{one_line(student.stage)} of {run} is worse than its control by {abs(gain):.4f}: without the"
-                    " teacher it does better."
-                )
-    if not rows:
-        raise RequestError(f"{', '.join(read)}: the gap is between students and their teachers, and there are no two")
-    ordered = [cells for _, cells in sorted(rows, key=lambda each: each[0])]
-    if len(ordered) == 1:
-        notes.append("one teacher is no curve: give the folders of runs with teachers of several sizes.")
-    header = ("run", "teacher", "parameters", "its score", "student", "score", "over the control")
-    return Finding("gap", ", ".join(read), header, ordered, notes)
-
-
-def _is_worse(student: StageResult, gain: float) -> bool:
-    main = SCORES.get(student.main_metric or "")
-    return gain < 0 if main is None or main.higher_is_better else gain > 0
 
 
 _OF_RUN: dict[str, Callable[[str, FinishedRun], Finding]] = {
