@@ -1,5 +1,6 @@
 """The models of a run: which one it was made for, and where each lies."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from distilnlp import Run
 from distilnlp.errors import RequestError
 from distilnlp.report.schema import Cost, ExportedFile
 from tests.api.test_plots import row, run_of
+from tests.hub_models import PUBLISHED, RECORDS, REPO, TOKEN, make_run, start
+from tests.hub_server import hub_server
 
 RECIPE = {"seed": 1, "seeds": [1, 2], "stages": {"teacher": {}, "student": {"teacher": "teacher"}}}
 FILE = ExportedFile(file="onnx/model.onnx", of="student", opset=18, difference=0.0, compared=1)
@@ -65,3 +68,38 @@ def test_what_is_no_name_is_refused(name, seeds):
             call(name)
     with pytest.raises(RequestError, match="folder is"):
         Run(name)
+
+
+# The client of the Hub reads its environment when it is imported, so it pushes in a process of its own.
+PUSH = """
+import json, sys
+import distilnlp as dn
+folder, *calls = json.loads(sys.stdin.readline())
+run = dn.load_run(folder)
+for call in calls:
+    try:
+        print(json.dumps(run.push(**call)))
+    except dn.errors.RequestError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_is_published_as_by_the_command_the_last_model_or_the_one_that_is_named(tmp_path: Path):
+    run = make_run(tmp_path / "run")
+    calls = [{"repo_id": REPO, "private": True}, {"repo_id": "ada/large", "stage": "teacher"}]
+    with hub_server() as server:
+        server.users[TOKEN] = "ada"
+        with start(PUSH, tmp_path / "home", HF_ENDPOINT=server.url, HF_TOKEN=TOKEN) as process:
+            asked = [str(run), *calls, {"repo_id": "ada/none", "stage": "studnet"}, {"repo_id": "eve/film"}]
+            said, _ = process.communicate(json.dumps(asked))
+    *addresses, unknown, forbidden = map(json.loads, said.splitlines())
+    assert addresses == [f"{server.url}/{REPO}", f"{server.url}/ada/large"]
+    assert "did you mean 'student'" in unknown
+    assert "eve" in forbidden
+    assert server.repos.keys() == {REPO, "ada/large"}
+    student, teacher = (server.repos[call["repo_id"]] for call in calls)
+    assert (student.private, teacher.private) == (True, False)
+    assert set(student.head.files) == {".gitattributes", *PUBLISHED, *RECORDS}
+    for name, repo in (("student", student), ("teacher", teacher)):
+        assert repo.head.files["model.safetensors"] == (run / name / "model.safetensors").read_bytes()
