@@ -139,7 +139,7 @@ def test_every_folder_of_the_package_is_installed():
 
 def test_every_library_that_the_package_imports_is_required():
     declared = requirements("options", "install_requires")
-    for extra in ("minilm", "onnx", "report", "search", "notebooks"):
+    for extra in ("minilm", "onnx", "openvino", "report", "search", "notebooks"):
         declared |= requirements("options.extras_require", extra)
     known = {IMPORT_NAMES.get(name, name) for name in declared} | {"distilnlp"} | set(sys.stdlib_module_names)
     used = set()
