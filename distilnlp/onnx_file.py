@@ -1,4 +1,4 @@
-"""Files of an exported model: where they lie, and whether one is an ONNX file that stands for itself."""
+"""Files of ONNX: what they are called, and whether one is an ONNX file that stands for itself."""
 
 from __future__ import annotations
 
@@ -15,19 +15,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FOLDER",
     "HALF",
-    "LOGITS",
     "MODEL",
+    "NAMES",
     "PROCESSORS",
     "QUANTISED",
     "SENTENCE_NAMES",
-    "SPAN",
-    "STATES",
-    "VECTORS",
     "Processor",
     "count_weights",
-    "is_onnx_name",
     "need_onnx",
-    "onnx_files",
     "precision",
     "read_onnx",
     "words_of",
@@ -45,8 +40,6 @@ SENTENCE_NAMES: dict[Processor, str] = {
     "avx2": "model_quint8_avx2.onnx",
     "arm64": "model_qint8_arm64.onnx",
 }
-# How the answers of an exported model are called, by those who export and those who ask.
-LOGITS, SPAN, STATES, VECTORS = "logits", ("start_logits", "end_logits"), "last_hidden_state", "sentence_embedding"
 NAMES = (QUANTISED, *SENTENCE_NAMES.values(), HALF, MODEL)  # in the order in which one is taken for the model
 OF_QUANTISER = ("_scale", "_zero_point")  # how onnxruntime ends the names of what stands beside a quantised weight
 _TO_INSTALL = "pip install 'distilnlp[onnx]'"
@@ -57,16 +50,6 @@ def need_onnx() -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             raise RequestError(f"{name} is not installed, which ONNX files are made, read and run with: {_TO_INSTALL}")
-
-
-def is_onnx_name(name: str) -> bool:
-    """Whether an exported model may have a file of this name in its folder ``onnx``."""
-    return name in NAMES
-
-
-def onnx_files(folder: Path) -> list[Path]:
-    """The ONNX files of an exported model, the one that stands for it first; none of a folder without."""
-    return [folder / FOLDER / name for name in NAMES if (folder / FOLDER / name).is_file()]
 
 
 def read_onnx(path: Path) -> ModelProto:

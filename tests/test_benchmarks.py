@@ -158,7 +158,7 @@ def test_serving_is_measured_of_the_same_texts_in_torch_and_onnx(
 ) -> None:
     monkeypatch.setattr(_harness, "SCRATCH", tmp_path)
     monkeypatch.setattr(_harness, "ROOT", tmp_path)
-    serving.main(["--quick", "--texts", "8"])
+    serving.main(["--quick", "--texts", "8", "--formats", "onnx"])
     written = json.loads((tmp_path / "results" / "serving.json").read_text())
     assert [row["model"] for row in written["rows"]] == [
         serving.TEACHER,

@@ -80,6 +80,9 @@ TESTED_ELSEWHERE = {
     "run/search_choice": ("run/test_search.py", "what a search ends with"),
     "run/measured_task": ("cli/test_commands.py", "what a model is measured on is what `distilnlp evaluate` reads"),
     "export/graph": ("run/test_export.py", "a graph is seen in the file that is written of it"),
+    "export/tracing": ("run/test_export.py", "as export/graph"),
+    "export/formats": ("run/test_export_formats.py", "a format is seen in the folder that is written in it"),
+    "models/exported_backend": ("models/test_onnx_backend.py", "what the runtimes share is tested by each of them"),
     "outputs": ("losses/test_contract.py", "what a loss declares is compared with what it reads"),
     "problems/*": ("problems/test_contract.py", "what holds for every kind of task is tested for every kind"),
     "recipe/schema": ("recipe/test_recipe.py", "a recipe is tested as its reader writes it, file and schema at once"),
@@ -139,7 +142,7 @@ def test_every_folder_of_the_package_is_installed():
 
 def test_every_library_that_the_package_imports_is_required():
     declared = requirements("options", "install_requires")
-    for extra in ("minilm", "onnx", "report", "search", "notebooks"):
+    for extra in ("minilm", "onnx", "openvino", "report", "search", "notebooks"):
         declared |= requirements("options.extras_require", extra)
     known = {IMPORT_NAMES.get(name, name) for name in declared} | {"distilnlp"} | set(sys.stdlib_module_names)
     used = set()

@@ -24,6 +24,8 @@ ALLOWED = {
     "label_names": set(),
     "cut_texts": set(),
     "onnx_file": set(),
+    "openvino_file": set(),
+    "exported_file": {"onnx_file", "openvino_file"},
     "problems": {"label_names", "cut_texts"},
     "outputs": {"problems"},
     "registry": set(),
@@ -32,16 +34,17 @@ ALLOWED = {
     "recipe": {"hub_token", "yaml_text", "problems"},
     "losses": {"typed", "citation", "label_names", "problems", "outputs", "layer_map"},
     "data": {"progress", "typed", "cut_texts", "label_names", "problems"},
-    "models": {"progress", "typed", "cut_texts", "label_names", "onnx_file", "problems", "outputs"},
-    "export": {"whole_files", "onnx_file", "models"},
+    "models": {"progress", "typed", "cut_texts", "label_names", "problems", "outputs"}
+    | {"exported_file", "onnx_file", "openvino_file"},
+    "export": {"whole_files", "exported_file", "onnx_file", "openvino_file", "models"},
     "students": {"typed", "label_names", "problems", "layer_map", "models"},
     "teachers": {"progress", "typed", "whole_files", "checksums", "problems", "outputs", "models"}
     | {"part", "registry", "losses"},  # peers learn by losses of their own
     "analysis": {"layer_map"},
-    "report": {"hub_token", "yaml_text", "whole_files", "problems", "models"}
+    "report": {"hub_token", "yaml_text", "whole_files", "exported_file", "problems", "models"}
     | {"recipe.names", "recipe.seeds"},  # what the stages of a recipe are called
     "html": {"whole_files", "yaml_text", "problems", "analysis", "report"},
-    "hub": {"hub_token", "yaml_text", "onnx_file", "recipe.names", "recipe.seeds", "report"},
+    "hub": {"hub_token", "yaml_text", "exported_file", "recipe.names", "recipe.seeds", "report"},
     "training": {
         "label_names",
         "whole_files",
@@ -113,8 +116,10 @@ HEAVY = {
     "accelerate",
     "datasets",
     "evaluate",
+    "nncf",
     "onnx",
     "onnxruntime",
+    "openvino",
     "optuna",
     "pandas",
     "peft",

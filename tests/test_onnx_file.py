@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from distilnlp.errors import RequestError
-from distilnlp.onnx_file import count_weights, onnx_files, precision, read_onnx, words_of
+from distilnlp.exported_file import exported_files
+from distilnlp.onnx_file import count_weights, precision, read_onnx, words_of
 
 
 def classifier(path: Path, labels: int = 2, kind: type[np.generic] = np.float32) -> Path:
@@ -79,10 +80,10 @@ def test_weights_in_another_file_are_refused_wherever_a_tensor_is(tmp_path: Path
 
 
 def test_the_quantised_file_stands_for_a_folder(tmp_path: Path) -> None:
-    assert onnx_files(tmp_path) == []
+    assert exported_files(tmp_path) == []
     for name in ("model.onnx", "model_quantized.onnx", "other.onnx"):
         classifier(tmp_path / "onnx" / name)
-    assert [path.name for path in onnx_files(tmp_path)] == ["model_quantized.onnx", "model.onnx"]
+    assert [path.name for path in exported_files(tmp_path)] == ["model_quantized.onnx", "model.onnx"]
 
 
 def test_the_extra_is_named_where_it_is_not_installed(tmp_path: Path, monkeypatch) -> None:

@@ -17,7 +17,7 @@ def command(
         typer.Option(
             metavar="KIND,...",
             help="Of calibration, fidelity, dark-knowledge, cka, gap [default: all that have a meaning], and, only"
-            " where named, attention, rank, learning-curve.",
+            " where named, attention, rank, geometry, attribution, learning-curve.",
         ),
     ] = "",
     train_rows: Annotated[

@@ -25,8 +25,12 @@ def command(
         ),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also with weights in 8 bits, where the score holds.")] = False,
+    format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="onnx, or openvino for Intel's processors.")
+    ] = "onnx",
     static: Annotated[
-        bool, typer.Option("--static", help="With --int8: ranges of activations fixed by training texts of DATA.")
+        bool,
+        typer.Option("--static", help="With --int8 of ONNX: ranges of activations fixed by training texts of DATA."),
     ] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also with weights in 16 bits, for a GPU.")] = False,
     max_drop: Annotated[
@@ -34,7 +38,9 @@ def command(
     ] = 0.01,
     processor: Annotated[
         str | None,
-        typer.Option(help="For which int8 is made: vnni, avx2 (also of a browser) or arm64. [default: this one]"),
+        typer.Option(
+            help="For which int8 of ONNX is made: vnni, avx2 (also of a browser) or arm64. [default: this one]"
+        ),
     ] = None,
     sentence_names: Annotated[
         bool, typer.Option("--sentence-names", help="Name the int8 file as sentence-transformers does.")
@@ -44,7 +50,7 @@ def command(
     ] = False,
     opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators. [default: the newest]")] = None,
 ) -> None:
-    """Write a model as ONNX files, which run without torch.
+    """Write a model as files that run without torch, of ONNX or OpenVINO.
 
     The new folder has the config and the tokenizer at its root, onnx/model.onnx, and with --int8
     onnx/model_quantized.onnx: layers that cost more of the score than --max-drop stay in fp32 there.
@@ -58,7 +64,8 @@ def command(
     from distilnlp.run.export import ExportSettings, export_model
 
     settings = ExportSettings(
-        int8=("static" if static else "dynamic") if int8 else None,
+        format=format,
+        int8="static" if static else int8,
         fp16=fp16,
         max_drop=max_drop,
         processor=processor,  # type: ignore[arg-type]  # checked there
@@ -70,5 +77,6 @@ def command(
     task = None if check is None else options.load(model, check)
     made = export_model(model, output, task, settings)
     first = made.files[0].exported
-    typer.echo(f"{model} is in {made.folder}, as ONNX of opset {first.opset if first else '?'}")
+    version = f" of opset {first.opset}" if first and first.opset else ""
+    typer.echo(f"{model} is in {made.folder}, as {made.format}{version}")
     typer.echo(render_table(made.report.stages))

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
-from distilnlp.models.checks import one_line
-from distilnlp.models.sentence_encoder import SentenceEncoder
-from distilnlp.onnx_file import STATES, VECTORS, need_onnx
+from distilnlp.export.tracing import traceable, tracing
+from distilnlp.onnx_file import need_onnx
 from distilnlp.whole_files import whole_file
 
 if TYPE_CHECKING:
     import onnx_ir
     from onnx import ModelProto
 
-__all__ = ["OLDEST_OPSET", "opset_of", "quiet_exporter", "scopes", "tidied", "trace", "write"]
+__all__ = ["OLDEST_OPSET", "opset_of", "scopes", "tidied", "trace", "write"]
 
 OLDEST_OPSET = 18  # of what the exporter of torch writes
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -33,8 +28,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 def trace(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, opset: int | None = None) -> onnx_ir.Model:
     """The graph of a model, for batches of any size and texts of any length that the model takes.
 
-    Its outputs are those of the model's head: ``logits``, or ``start_logits`` and ``end_logits``; of a sentence
-    encoder ``last_hidden_state`` and ``sentence_embedding``.
+    Its outputs are those of `traceable`.
 
     Args:
         model: in evaluation mode, on the CPU, in float32.
@@ -46,33 +40,12 @@ def trace(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, opset: int | 
     need_onnx()
     from transformers.exporters import OnnxConfig, OnnxExporter
 
-    whole: nn.Module = _Vectors(model) if isinstance(model, SentenceEncoder) else model
-    try:
-        with quiet_exporter(), torch.no_grad():
-            config = OnnxConfig(dynamic=True, opset_version=opset)
-            exported: Any = OnnxExporter().export(whole, dict(inputs), config)  # type: ignore[arg-type]
-    except Exception as error:  # of torch, onnxscript or transformers: they raise what they like
-        cause = error.__cause__ or error
-        raise RequestError(
-            f"{model.config.name_or_path or type(model).__name__} cannot be exported: {type(model).__name__} is not an"
-            f" architecture that the exporter of transformers can trace ({one_line(cause)})"
-        ) from error
+    with tracing(model):
+        config = OnnxConfig(dynamic=True, opset_version=opset)
+        exported: Any = OnnxExporter().export(traceable(model), dict(inputs), config)  # type: ignore[arg-type]
     # Before 5.23 transformers gives the program of torch itself.
     made: onnx_ir.Model = exported.model if isinstance(exported, torch.onnx.ONNXProgram) else exported.program
     return made
-
-
-class _Vectors(nn.Module):
-    """A sentence encoder with its tokens' states beside its vectors, which is what libraries look for in a file."""
-
-    def __init__(self, encoder: SentenceEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = encoder.config
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> dict[str, Tensor]:
-        states = self.encoder.states(input_ids=input_ids, attention_mask=attention_mask, **others)
-        return {STATES: states, VECTORS: self.encoder.vectors(states, attention_mask)}
 
 
 def scopes(graph: onnx_ir.Model) -> dict[str, str]:
@@ -123,17 +96,3 @@ def write(model: ModelProto, path: Path) -> None:
         raise RequestError(f"{path.name} would have more than the 2 GB that one file of ONNX may have") from error
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
-
-
-@contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Without what the exporters print, warn of and log: of their own parts, not of the model."""
-    disabled, handlers = logging.root.manager.disable, [*logging.root.handlers]
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        logging.root.handlers[:] = handlers  # whoever logs by the module's own functions adds one

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distilnlp.errors import RequestError
-from distilnlp.export.graph import quiet_exporter, scopes
-from distilnlp.models.checks import one_line
+from distilnlp.export.graph import scopes
+from distilnlp.export.tracing import group_of, refused
 from distilnlp.onnx_file import Processor
 
 if TYPE_CHECKING:
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["halved", "processor_of", "quantisable", "quantised"]
 
 _VNNI = {"avx512_vnni", "avx_vnni"}
-# The last list of layers that a module stands in, with its number, and the part of the layer.
-_IN_LAYER = re.compile(r"(?:.*\.)?(\w+\.\d+)\.(\w+)")
-_ROOT = re.compile(r"^(encoder\.)?\w+\.(?=\w)")
 
 
 def processor_of(flags: Collection[str]) -> Processor:
@@ -41,9 +36,8 @@ def processor_of(flags: Collection[str]) -> Processor:
 def quantisable(graph: onnx_ir.Model) -> dict[str, list[str]]:
     """What can be quantised, in groups that are left out as one: name of the group -> the nodes in it.
 
-    A group is a part of a layer (``layer.0.attention``), the embeddings, or a linear map outside of the layers. A node
-    is in one where it multiplies by a matrix of weights or looks up a table of them. Layers that share their weights
-    share their groups.
+    A node is in one (`group_of`) where it multiplies by a matrix of weights or looks up a table of them. Layers that
+    share their weights share their groups.
     """
     groups: dict[str, list[str]] = {}
     place = scopes(graph)
@@ -52,16 +46,8 @@ def quantisable(graph: onnx_ir.Model) -> dict[str, list[str]]:
         value = None if weight is None or len(node.inputs) <= weight else node.inputs[weight]
         constant = None if value is None else value.const_value
         if constant is not None and len(constant.shape) == 2 and constant.dtype.is_floating_point():
-            groups.setdefault(_group(place[str(node.name)]), []).append(str(node.name))
+            groups.setdefault(group_of(place[str(node.name)]), []).append(str(node.name))
     return groups
-
-
-def _group(scope: str) -> str:
-    found = _IN_LAYER.match(scope)
-    if found:
-        return f"{found[1]}.{found[2]}"
-    parts = scope.split(".")
-    return "embeddings" if any("embedding" in part for part in parts[:-1]) else _ROOT.sub("", scope) or "head"
 
 
 def quantised(
@@ -100,13 +86,10 @@ def quantised(
         settings["nodes_to_exclude"] = [*excluded, *others]
         config = OnnxRuntimeStaticConfig(op_types_to_quantize=["MatMul", "Gemm", "Gather"], **settings)
         samples = [dict(batch) for batch in calibration]
-    try:
-        with quiet_exporter():
-            quantizer = OnnxRuntimeQuantizer(config, samples)
-            quantizer.validate_environment(ExportFormat.ONNX)
-            made: onnx_ir.Model = quantizer.quantize(graph, {}, ExportFormat.ONNX)
-    except Exception as error:  # of onnx, onnx_ir, onnxruntime: they raise what they like
-        raise RequestError(f"the model cannot be quantised ({one_line(error)}): export it in fp32") from error
+    with refused("be quantised"):
+        quantizer = OnnxRuntimeQuantizer(config, samples)
+        quantizer.validate_environment(ExportFormat.ONNX)
+        made: onnx_ir.Model = quantizer.quantize(graph, {}, ExportFormat.ONNX)
     return made
 
 
@@ -116,11 +99,8 @@ def halved(model: ModelProto) -> ModelProto:
     Raises:
         RequestError: it cannot be, with what the converter says.
     """
-    try:
-        with quiet_exporter():
-            from onnxruntime.transformers.float16 import convert_float_to_float16
+    with refused("be put into fp16"):
+        from onnxruntime.transformers.float16 import convert_float_to_float16
 
-            made: ModelProto = convert_float_to_float16(model, keep_io_types=True)
-    except Exception as error:
-        raise RequestError(f"the model cannot be put into fp16 ({one_line(error)}): export it in fp32") from error
+        made: ModelProto = convert_float_to_float16(model, keep_io_types=True)
     return made

@@ -9,8 +9,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError, safe_open
 
 from distilnlp.errors import RequestError, unknown
+from distilnlp.exported_file import exported_files, file_format_of, files_of, is_exported_name
 from distilnlp.hub_token import holds_token
-from distilnlp.onnx_file import FOLDER, is_onnx_name, onnx_files, read_onnx, words_of
 from distilnlp.recipe.names import is_stage_name, models_of_stages
 from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.yaml_text import read_yaml
@@ -53,7 +53,7 @@ def is_ours(name: str) -> bool:
     folder, _, file = name.rpartition("/")
     return (
         name in OURS
-        or (folder == FOLDER and is_onnx_name(file))
+        or is_exported_name(folder, file)
         or any(pattern.fullmatch(name) for pattern in (SHARD, MODULE_FILE))
     )
 
@@ -94,7 +94,8 @@ def _files_of_stage(run: Path, stage: str, is_last: bool) -> dict[str, Path]:
 
 
 def _of_model(model: Path) -> list[list[Path]]:
-    return [_config_and_weights(model), onnx_files(model), _tokenizer(model), _modules(model), _exits(model)]
+    exported = [file for path in exported_files(model) for file in files_of(path)]
+    return [_config_and_weights(model), exported, _tokenizer(model), _modules(model), _exits(model)]
 
 
 def _named(root: Path, model: Path, *groups: list[Path]) -> dict[str, Path]:
@@ -138,7 +139,7 @@ def _find_stage(run: Path, stage: str | None) -> tuple[str, bool]:
 def _config_and_weights(model: Path) -> list[Path]:
     """Config and safetensors files of a model, of an adapter or of both, each opened once to see that it is whole.
 
-    An exported model has ONNX files in their place, or beside them; those are opened too.
+    An exported model has files of its format in their place, or beside them; those are opened too.
     """
     adapter = [model / name for name in ("adapter_config.json", ADAPTER)]
     has_adapter = any(path.is_file() for path in adapter)
@@ -155,9 +156,11 @@ def _config_and_weights(model: Path) -> list[Path]:
         files = [*files, model / "config.json", model / INDEX, *(model / name for name in shards)]
     elif (model / "config.json").is_file():
         files = [*files, model / "config.json"]
-    exported = onnx_files(model)
+    exported = exported_files(model)
     for path in exported:
-        read_onnx(path)
+        kind = file_format_of(path)
+        if kind is not None:
+            kind.check(path)
     if not exported and not any(path.suffix == ".safetensors" for path in files):
         pickles = sorted(path.name for pattern in PICKLES for path in model.glob(pattern))
         found = f" but {', '.join(pickles)}, which can run code when loaded" if pickles else ""
@@ -259,8 +262,11 @@ def refuse_secrets(files: dict[str, Path], message: str, token: str) -> None:
 
 
 def _text_of(path: Path) -> bytes:
-    """All of a small file; of a file of weights what is no number: the header of safetensors, the texts in ONNX."""
-    if path.suffix == ".onnx":
-        return words_of(path)
+    """All of a small file; of a file of weights what is no number: the header of safetensors, the texts of a graph."""
+    kind = file_format_of(path)
+    if kind is not None:
+        return kind.words_of(path)
+    if path.suffix == ".bin":  # only numbers that its graph describes: their format has been checked
+        return b""
     with path.open("rb") as file:
         return file.read(int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else -1)

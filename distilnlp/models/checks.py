@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from distilnlp.errors import RequestError
+from distilnlp.exported_file import exported_files
 from distilnlp.models.encoder import layer_prefix
 from distilnlp.models.heads import head_logits
 from distilnlp.models.word_models import WORD_MODELS
-from distilnlp.onnx_file import onnx_files
 from distilnlp.problems import problem_of_config
 
 __all__ = [
@@ -153,9 +153,9 @@ def _read_json(path: Path) -> Any:
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder holds a model as ONNX files and not as weights of torch."""
+    """Whether a folder holds an exported model and no weights of torch."""
     weights = ("model.safetensors", "model.safetensors.index.json", "adapter_config.json")
-    return bool(onnx_files(folder)) and not any((folder / name).is_file() for name in weights)
+    return bool(exported_files(folder)) and not any((folder / name).is_file() for name in weights)
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
@@ -190,7 +190,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 def exported_instead(name: str | Path) -> RequestError:
     """What is said of an exported model where weights are needed."""
     return RequestError(
-        f"{name} is an exported model (ONNX), which answers texts and cannot be trained or changed: give the model "
+        f"{name} is an exported model, which answers texts and cannot be trained or changed: give the model "
         "that it was made of"
     )
 

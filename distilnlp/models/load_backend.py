@@ -1,25 +1,29 @@
-"""A model by name, ready to answer: its weights in torch, or an ONNX file that was exported of it."""
+"""A model by name, ready to answer: its weights in torch, or a file that was exported of it."""
 
 from pathlib import Path
 
 import torch
 
 from distilnlp.errors import RequestError
+from distilnlp.exported_file import FILES, ONNX, OPENVINO, exported_files, file_format_of
 from distilnlp.models.backend import Backend, TorchBackend, best_device
 from distilnlp.models.checks import is_exported
+from distilnlp.models.exported_backend import ExportedBackend
 from distilnlp.models.loading import (
     READ,
     exiting_backend,
+    exported_file_of,
     load_classifier,
     load_config,
     local_folder,
-    onnx_file_of,
 )
 from distilnlp.models.onnx_backend import OnnxBackend
-from distilnlp.onnx_file import FOLDER, MODEL, QUANTISED, onnx_files
+from distilnlp.models.openvino_backend import OpenVinoBackend
 from distilnlp.problems import Problem
 
 __all__ = ["load_backend", "with_exits"]
+
+BACKENDS: dict[str, type[ExportedBackend]] = {ONNX.name: OnnxBackend, OPENVINO.name: OpenVinoBackend}
 
 
 def load_backend(
@@ -32,21 +36,22 @@ def load_backend(
     """What answers for a fine-tuned model.
 
     Args:
-        name: a folder or Hub id; or an ONNX file. A folder with ONNX files and no weights of torch stands for its
-            quantised file, or, without one, for the other.
+        name: a folder or Hub id; or an exported file. A folder with such files and no weights of torch stands for its
+            quantised file, or, without one, for another; where it has files of ONNX, for one of these.
         problem, pooling: as for `load_classifier`.
         device: of a model in torch; default: the accelerator where there is one. An exported one is on the CPU.
     Raises:
-        RequestError: no such model, or one without a head of its own; as `OnnxBackend`.
+        RequestError: no such model, or one without a head of its own; as `ExportedBackend`.
     """
-    file = onnx_file_of(name)
+    file = exported_file_of(name)
     if file is None:
         folder = local_folder(name)
-        if not Path(name).is_dir() and not any(folder.glob("*.safetensors")):  # on the Hub as ONNX files alone
-            folder = local_folder(name, [*READ, f"{FOLDER}/{QUANTISED}", f"{FOLDER}/{MODEL}"])
-        file = onnx_files(folder)[0] if is_exported(folder) else None
+        if not Path(name).is_dir() and not any(folder.glob("*.safetensors")):  # on the Hub as exported files alone
+            folder = local_folder(name, [*READ, *(f"{each.name}/{file}" for each in FILES for file in each.published)])
+        file = exported_files(folder)[0] if is_exported(folder) else None
     if file is not None:
-        return OnnxBackend(file, load_config(name, problem=problem, pooling=pooling), str(name))
+        kind = file_format_of(file) or ONNX
+        return BACKENDS[kind.name](file, load_config(name, problem=problem, pooling=pooling), str(name))
     model = load_classifier(name, problem=problem, require_head=True, pooling=pooling)
     return TorchBackend(model, best_device() if device is None else device)
 

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from distilnlp.errors import RequestError, nearest
+from distilnlp.exported_file import FILES, file_format_of
 from distilnlp.models.adapters import adapter_base, apply_adapter, is_adapter, labels_of_adapter, read_adapter
 from distilnlp.models.checks import (
     check_answers,
@@ -41,7 +42,6 @@ from distilnlp.models.heads import model_class, model_from_config
 from distilnlp.models.labels import fit_head, label_names_of, relabel
 from distilnlp.models.sentence_encoder import SentenceEncoder, describe_vectors
 from distilnlp.models.sentence_modules import MODULES
-from distilnlp.onnx_file import FOLDER
 from distilnlp.problems import Problem, get_problem, label_settings, problem_of_config
 from distilnlp.typed import typed
 
@@ -49,6 +49,7 @@ __all__ = [
     "MINILM",
     "READ",
     "exiting_backend",
+    "exported_file_of",
     "load_classifier",
     "load_config",
     "load_model",
@@ -56,7 +57,6 @@ __all__ = [
     "local_folder",
     "merge_adapter",
     "model_files",
-    "onnx_file_of",
     "quiet_transformers",
     "read_tokenizer",
     "resolve_model",
@@ -82,15 +82,15 @@ def resolve_model(name: str | Path) -> str:
     """Where a model is: the folder itself, the packaged copy of MiniLM, or a Hub id to be loaded from the Hub.
 
     Args:
-        name: a folder, an ONNX file of one, or a Hub id. ``sentence-transformers/all-MiniLM-L6-v2`` is taken from the
-            optional extra ``minilm`` where that is installed, so that it needs no network.
+        name: a folder, a file of an exported one, or a Hub id. ``sentence-transformers/all-MiniLM-L6-v2`` is taken
+            from the optional extra ``minilm`` where that is installed, so that it needs no network.
     Raises:
         RequestError: a folder that holds no model, or that is not there: a name with one slash is a Hub id unless its
             first part is a folder here; a packaged file that is not the one that is known.
     """
-    file, path = onnx_file_of(name), Path(os.path.expanduser(name))
+    file, path = exported_file_of(name), Path(os.path.expanduser(name))
     if file is not None:
-        path = file.parent.parent if file.parent.name == FOLDER else file.parent
+        path = file.parent.parent if file.parent.name in {each.name for each in FILES} else file.parent
     if os.path.isdir(path):
         if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
             raise RequestError(
@@ -107,10 +107,10 @@ def resolve_model(name: str | Path) -> str:
     return str(name)
 
 
-def onnx_file_of(name: str | Path) -> Path | None:
-    """The ONNX file that a name stands for; None where it is none, so that it stands for a folder or a Hub id."""
+def exported_file_of(name: str | Path) -> Path | None:
+    """The exported file that a name stands for; None where it is none: it stands for a folder or a Hub id."""
     path = Path(os.path.expanduser(name))  # of os, which says no to what can be no path, where Path raises
-    return path if path.suffix == ".onnx" and os.path.isfile(path) else None
+    return path if file_format_of(path) and os.path.isfile(path) else None
 
 
 def _near(path: Path) -> str:
@@ -203,7 +203,7 @@ def load_model(
 ) -> tuple[PreTrainedModel, bool]:
     """As `load_classifier`; and whether all of its weights came from the file, so that the seed has changed none."""
     folder = local_folder(name)
-    if onnx_file_of(name) is not None:
+    if exported_file_of(name) is not None:
         raise exported_instead(name)
     settings = label_settings(label_names)
     if problem is not None:

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import quote
 
 from distilnlp.errors import unknown
+from distilnlp.exported_file import ONNX, file_format_of, files_of
 from distilnlp.recipe.seeds import stages_of_seeds
 from distilnlp.report.card_data import (
     card_data,
@@ -104,7 +106,7 @@ def _usage(report: Report, result: StageResult, repo_id: str | None) -> str:
     comment = "" if repo_id else "  # the folder of the model, or its id on the Hub"
     named = f"name = {json.dumps(one_line(repo_id or stage), ensure_ascii=False)}{comment}"
     if result.exported is not None:
-        return _onnx_usage(result.exported, repo_id, f"{texts}, truncation=True{limit}")
+        return _exported_usage(result.exported, repo_id, f"{texts}, truncation=True{limit}")
     if problem.vectors:
         return f"""## How to use
 
@@ -141,26 +143,28 @@ with torch.no_grad():
 ```"""
 
 
-def _onnx_usage(exported: ExportedFile, repo_id: str | None, arguments: str) -> str:
-    """How an ONNX file is asked, without torch; the tokenizer is that of transformers."""
+def _exported_usage(exported: ExportedFile, repo_id: str | None, arguments: str) -> str:
+    """How an exported file is asked, without torch; the tokenizer is that of transformers."""
     name, file = json.dumps(one_line(repo_id or "."), ensure_ascii=False), json.dumps(one_line(exported.file))
+    imported, opened, asked = (file_format_of(Path(exported.file)) or ONNX).usage
     place = f"hf_hub_download(name, {file})" if repo_id else f"Path(name, {file})"
+    others = [json.dumps(one_line(each.as_posix())) for each in files_of(Path(exported.file))[1:]] if repo_id else []
+    fetched = "".join(f"hf_hub_download(name, {other})\n" for other in others)
     needed = "from huggingface_hub import hf_hub_download\n" if repo_id else ""
     first = "" if repo_id else "from pathlib import Path\n\n"
     comment = "" if repo_id else "  # the folder that was exported"
     return f"""## How to use
 
 ```python
-{first}import onnxruntime
+{first}{imported}
 {needed}from transformers import AutoTokenizer
 
 name = {name}{comment}
 tokenizer = AutoTokenizer.from_pretrained(name)
-session = onnxruntime.InferenceSession({place})
+{fetched}{opened.format(place=place)}
 
 inputs = tokenizer({arguments}, return_tensors="np")
-outputs = session.run(None, {{each.name: inputs[each.name] for each in session.get_inputs()}})
-print(dict(zip([each.name for each in session.get_outputs()], outputs)))
+{asked}
 ```"""
 
 

@@ -212,7 +212,7 @@ def _cost_facts(row: StageResult, teacher: StageResult) -> list[str]:
 
 
 def exported_lines(rows: Sequence[StageResult]) -> list[str]:
-    """For each ONNX file its score, size and speed beside the model that it was made of, and what is in fp32 in it."""
+    """For each exported file its score, size and speed beside the model it was made of, and what stays in fp32."""
     lines = []
     for row in rows:
         made = row.exported

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distilnlp.errors import RequestError
+from distilnlp.exported_file import files_of
 from distilnlp.report.schema import Cost
 from distilnlp.report.timing import Turns, take_turns
 
@@ -122,12 +123,12 @@ def disk_mb(folder: Path) -> float:
     """MB (1e6 bytes) of the weights in a folder, all ``*.safetensors`` files of a sharded model together.
 
     Args:
-        folder: of a model; or the file that all of one is in.
+        folder: of a model; or the file that an exported one is named by.
     Raises:
         RequestError: there is no such file.
     """
     if folder.is_file():
-        return folder.stat().st_size / 1e6
+        return sum(file.stat().st_size for file in files_of(folder)) / 1e6
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise RequestError(f"no weights (*.safetensors) in '{folder}': give the folder that the model was saved in")

@@ -152,22 +152,22 @@ class Retained(_Typed):
 
 
 class ExportedFile(_Typed):
-    """An ONNX file that answers as a model does.
+    """A file that answers as a model does.
 
     Args:
         file: its path in the exported folder.
         of: the row of the model that it was made of.
-        opset: version of ONNX's operators in it.
+        opset: version of ONNX's operators in it; None of another format.
         difference: the largest difference of a logit from that model's; ``compared``: on how many texts.
         how: ``dynamic`` or ``static`` int8; None in fp32 and fp16.
-        processor: which variant of int8 it is: ``vnni``, ``avx2`` or ``arm64``.
+        processor: which variant of int8 it is: ``vnni``, ``avx2`` or ``arm64``; None where there are no variants.
         in_fp32: the groups of layers that stay in fp32 so that its score holds, in the order in which they were left
             out; ``scores``: with none of them, with the first, with the first two, ...
     """
 
     file: str
     of: str
-    opset: int
+    opset: int | None = None
     difference: float
     compared: int
     how: Literal["dynamic", "static"] | None = None
@@ -234,7 +234,7 @@ class StageResult(_Typed):
         together: of the model of one of several tasks: the stage that trained it with the others.
         retained: earlier stage that it goes back to -> what it still knows of it, where its labels have grown.
         chosen: its teacher, where that was chosen in the run.
-        exported: of an ONNX file, how it was made.
+        exported: of an exported file, how it was made.
         cost, fidelity: measured when the whole run is done.
         seed: of its training, where the run trained it with several.
         repeats: of a model of a further seed: the stage that it repeats, which has the first; both cost the same.

@@ -23,6 +23,7 @@ from distilnlp.run.finding import Finding, Value
 from distilnlp.run.gap import gap_findings
 from distilnlp.run.learning_curve import learning_curve
 from distilnlp.run.page import FinishedRun, read_run
+from distilnlp.run.reading_alike import attribution_finding, geometry_finding
 
 __all__ = ["ASKED", "KINDS", "Finding", "analyse_runs", "findings_to_json", "render_findings"]
 
@@ -48,6 +49,8 @@ def analyse_runs(runs: Sequence[str | Path], what: Sequence[str] = (), train_row
 
     - ``attention``: how far each head of the last student is from the teacher's heads.
     - ``rank``: how many directions the vectors of each layer of both spread over.
+    - ``geometry``: how the texts' vectors lie to the directions of their classes, in the last student and its teacher.
+    - ``attribution``: whether the last student answers by the tokens by which its teacher does.
     - ``learning-curve``: over all runs, students beside their controls by the number of training texts.
 
     Args:
@@ -273,9 +276,17 @@ _OF_RUN: dict[str, Callable[[str, FinishedRun], Finding]] = {
     "cka": _cka,
     "attention": attention_finding,
     "rank": rank_finding,
+    "geometry": geometry_finding,
+    "attribution": attribution_finding,
 }
 KINDS = ("calibration", "fidelity", "dark-knowledge", "cka", "gap")
-ASKED = ("attention", "rank", "learning-curve")  # they load models or data again, or need several runs
+ASKED = (
+    "attention",
+    "rank",
+    "geometry",
+    "attribution",
+    "learning-curve",
+)  # they load models or data again, or need several runs
 
 
 # ---- shown ----

@@ -1,4 +1,4 @@
-"""A fine-tuned model as a folder of ONNX files that answers as it does: traced, compared, quantised, measured."""
+"""A fine-tuned model as an exported folder that answers as it does: traced, compared, quantised, measured."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from distilnlp.data.task import Task
 from distilnlp.errors import RequestError, RunError, unknown
+from distilnlp.export.formats import Format, Int8, Kind, Traced, get_format
 from distilnlp.export.gate import Gated, drop, keep_score
-from distilnlp.export.graph import OLDEST_OPSET, opset_of, tidied, trace, write
-from distilnlp.export.quantise import halved, processor_of, quantisable, quantised
+from distilnlp.export.graph import OLDEST_OPSET
+from distilnlp.export.quantise import processor_of
 from distilnlp.models.backend import TorchBackend
 from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer, quiet_transformers
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.models.trained_columns import remembered_columns
-from distilnlp.onnx_file import (
-    FOLDER,
-    HALF,
-    MODEL,
-    PROCESSORS,
-    QUANTISED,
-    SENTENCE_NAMES,
-    Processor,
-    need_onnx,
-    read_onnx,
-)
+from distilnlp.onnx_file import PROCESSORS, Processor
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
 from distilnlp.report.schema import Cost, ExportedFile, Report, StageResult, read_report, to_json
@@ -45,7 +36,6 @@ from distilnlp.run.report import eval_split, timed_texts
 from distilnlp.whole_files import write_text
 
 if TYPE_CHECKING:
-    import onnx_ir
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
@@ -62,8 +52,7 @@ TEXTS = (
     "Ωδή, 漢字 and \U0001f600.",
     "How far is it from Denver to Aspen, and who would want to walk there in the winter, with all that snow?",
 )
-# The rows of the files, and of the model where it is no stage of a run, as tables show them.
-FP32, INT8, FP16, PYTORCH = "onnx-fp32", "onnx-int8", "onnx-fp16", "pytorch"
+PYTORCH = "pytorch"  # the row of the model where it is no stage of a run
 
 logger = logging.getLogger(__name__)
 
@@ -73,21 +62,25 @@ class ExportSettings:
     """What is made of a model.
 
     Args:
+        format: of `FORMATS`.
         int8: a file with weights in 8 bits, whose score holds: ``dynamic``, each batch of activations has a range of
-            its own; ``static``, their ranges are taken from texts of the training data. None: no such file.
+            its own; ``static``, their ranges are taken from texts of the training data (of OpenVINO always).
+            True: as the format has it by default. None: no such file.
         fp16: a file with weights in 16 bits.
         max_drop: by which share of its size the score may fall in int8 or fp16, from 0.
-        processor: of `PROCESSORS`, for which int8 is made; None: the one that this runs on.
-        sentence_names: name the int8 file as sentence-transformers does, by the processor.
+        processor: of `PROCESSORS`, for which int8 of ONNX is made; None: the one that this runs on.
+        sentence_names: name the int8 file of ONNX as sentence-transformers does, by the processor.
         keep_weights: let the weights of torch stand in the folder too.
         opset: version of ONNX's operators; None is the newest that the exporter knows.
         max_length: tokens that texts are cut to where the model is asked, as for `Predictor`.
         seconds: for each file, for how long its speed is measured; 0 leaves that out.
     Raises:
-        RequestError: no such kind of int8 or processor; a share below 0; an opset that the exporter does not write.
+        RequestError: no such format, kind of int8 or processor; a share below 0; an opset that the exporter does not
+            write; what is for another format.
     """
 
-    int8: Literal["dynamic", "static"] | None = None
+    format: str = "onnx"
+    int8: Kind | bool | None = None
     fp16: bool = False
     max_drop: float = 0.01
     processor: Processor | None = None
@@ -98,8 +91,10 @@ class ExportSettings:
     seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.int8 not in (None, "dynamic", "static"):
-            raise unknown("int8", str(self.int8), ("dynamic", "static"))
+        known = get_format(self.format)
+        if self.int8 not in (None, False, True, *known.kinds):
+            raise unknown("int8", str(self.int8), known.kinds)
+        known.refuse(processor=self.processor, sentence_names=self.sentence_names, opset=self.opset)
         if self.processor is not None and self.processor not in PROCESSORS:
             raise unknown("processor", str(self.processor), PROCESSORS)
         if not 0 <= self.max_drop < float("inf"):
@@ -109,6 +104,12 @@ class ExportSettings:
         if self.opset is not None and self.opset < OLDEST_OPSET:
             raise RequestError(f"opset={self.opset}: the exporter writes {OLDEST_OPSET} and newer ones")
 
+    @property
+    def kind(self) -> Kind | None:
+        """How the ranges of activations are found; None without int8."""
+        default = get_format(self.format).kinds[0]
+        return (self.int8 or None) if not isinstance(self.int8, bool) else default if self.int8 else None
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -117,10 +118,12 @@ class Exported:
     Args:
         folder: the new folder.
         report: the model and its files side by side; of a stage of a run with the other models of the run.
+        format: of the files, as people write it.
     """
 
     folder: Path
     report: Report
+    format: str
 
     @property
     def files(self) -> list[StageResult]:
@@ -131,10 +134,10 @@ class Exported:
 def export_model(
     name: str, output: str | Path, task: Task | None = None, settings: ExportSettings | None = None
 ) -> Exported:
-    """Write a fine-tuned model as a folder of ONNX files: complete, or not at all.
+    """Write a fine-tuned model as a folder that runs without torch: complete, or not at all.
 
-    At the root stand the config and the tokenizer, in ``onnx/`` the files, each with its weights in it, as
-    transformers.js and Optimum look for them; beside them a report and a model card.
+    At the root stand the config and the tokenizer, in ``onnx/`` or ``openvino/`` the files, as transformers.js,
+    Optimum and sentence-transformers look for them; beside them a report and a model card.
 
     Args:
         name: a folder or Hub id of a model for any kind of task.
@@ -143,11 +146,12 @@ def export_model(
         settings: None is `ExportSettings()`.
     Raises:
         RequestError: no such model, or one that cannot be exported; data that are not for it; int8 without held-out
-            examples with labels; ``output`` is there already; the extra ``onnx`` is not installed.
+            examples with labels; ``output`` is there already; the extra for the format is not installed.
         RunError: the exported model answers differently from the model; its score does not hold in int8 or fp16.
     """
     settings = settings or ExportSettings()
-    need_onnx()
+    target = get_format(settings.format)
+    target.need()
     output = Path(output)
     check_new(output)
     if task is not None:
@@ -159,21 +163,21 @@ def export_model(
     texts = _texts(source, task)
     inputs = {column: tensor for column, tensor in source.encode(texts[:2]).items() if column != HEAD_TOKENS}
     with source.backend.evaluating():
-        graph = trace(model, inputs, opset=settings.opset)
+        graph = target.trace(model, inputs, settings.opset)
     with new_folder(output) as made:
         megabytes = write_beside(model, made, keep_weights=settings.keep_weights)
         tokenizer.save_pretrained(str(made))
-        (made / FOLDER).mkdir()
-        exporting = _Export(name, made, graph, task, settings, source, texts, megabytes)
+        (made / target.name).mkdir()
+        exporting = _Export(name, made, target, graph, task, settings, source, texts, megabytes)
         exporting.in_fp32()
         if settings.fp16:
             exporting.in_fp16()
-        if settings.int8 is not None:
+        if settings.kind is not None:
             exporting.in_int8()
         report = exporting.report()
         write_text(made / "report.json", to_json(report))
         write_text(made / "README.md", render_card(report, stage=report.stages[-1].stage))
-    return Exported(output, report)
+    return Exported(output, report, target.file.title)
 
 
 def _asked(name: str, task: Task) -> Task:
@@ -182,7 +186,7 @@ def _asked(name: str, task: Task) -> Task:
 
 
 def _check_data(task: Task | None, settings: ExportSettings) -> None:
-    if settings.int8 is None:
+    if settings.kind is None:
         return
     data = None if task is None else task.validation
     if task is None or data is None or not ("label" in data.column_names or task.problem.labels_itself):
@@ -190,10 +194,11 @@ def _check_data(task: Task | None, settings: ExportSettings) -> None:
             "int8 is written where the score holds, and there are no held-out examples with labels to score it on: "
             "give --check with a task or a file"
         )
-    if settings.int8 == "static" and task.train is None:
+    if settings.kind == "static" and task.train is None:
+        other = ", or make it dynamic" if "dynamic" in get_format(settings.format).kinds else ""
         raise RequestError(
             f"static int8 takes the ranges of activations from training texts, and {task.name} has none: give data "
-            "with a training part, or make it dynamic"
+            f"with a training part{other}"
         )
 
 
@@ -204,36 +209,39 @@ class _Export:
         self,
         name: str,
         folder: Path,
-        graph: onnx_ir.Model,
+        target: Format,
+        graph: Traced,
         task: Task | None,
         settings: ExportSettings,
         source: Predictor,
         texts: Sequence[Any],
         megabytes: float,
     ) -> None:
-        self.megabytes = megabytes
+        self.megabytes, self.target = megabytes, target
         self.name, self.folder, self.graph, self.task, self.settings = name, folder, graph, task, settings
         self.source, self.texts, self.expected = source, texts, source.logits(texts)
-        self.opset = opset_of(graph)
         self.rows: dict[str, StageResult] = {}
         self.model_row = _stage_of_run(name) or PYTORCH
 
     def in_fp32(self) -> None:
         """The graph as it was traced. Raises RunError where it answers otherwise than the model."""
-        place = self._write(tidied(self.graph), MODEL)
+        place = self._place(self.target.fp32)
+        self.graph.write(place)
         difference = self._difference(place)
         if not difference <= PARITY:
             raise RunError(
                 f"the exported model's logits differ from those of {self.name} by up to {difference:.2g}, and at most "
-                f"{PARITY:g} may come of rounding: it is not written; try another --opset"
+                f"{PARITY:g} may come of rounding: it is not written; try another "
+                f"{'--opset' if self.graph.opset else '--format'}"
             )
-        self._keep(FP32, place, difference)
+        self._keep("fp32", place, difference)
 
     def in_fp16(self) -> None:
         """Raises RunError where the score falls too far."""
-        place = self._write(halved(read_onnx(self.folder / FOLDER / MODEL)), HALF)
-        self._keep(FP16, place, self._difference(place))
-        fell = 0.0 if self._score(FP32) is None else self._fell(self.rows[FP16].score)
+        place = self._place(self.target.fp16)
+        self.graph.write_half(place)
+        self._keep("fp16", place, self._difference(place))
+        fell = 0.0 if self._score("fp32") is None else self._fell(self._score("fp16"))
         if fell > self.settings.max_drop:
             raise RunError(
                 f"fp16 costs {fell:.1%} of the score, and at most {self.settings.max_drop:.1%} may be: nothing is "
@@ -243,23 +251,22 @@ class _Export:
     def in_int8(self) -> None:
         """With as few layers in fp32 as its score needs. Raises RunError where it does not hold."""
         processor = self.settings.processor or processor_of(cpu_flags())
-        place = self.folder / FOLDER / (SENTENCE_NAMES[processor] if self.settings.sentence_names else QUANTISED)
-        groups, calibration = quantisable(self.graph), self._calibration()
-        before = self._score(FP32)
+        names = self.target.sentence_names
+        place = self._place(names[processor] if self.settings.sentence_names else self.target.int8)
+        calibration, before = self._calibration(), self._score("fp32")
         if before is None:  # `_check_data` has seen to it
             raise RuntimeError("int8 is scored against fp32")
 
         def make(left_out: Sequence[str]) -> Path:
-            nodes = [node for group in left_out for node in groups[group]]
-            made = quantised(self.graph, left_out=nodes, processor=processor, calibration=calibration)
-            return self._write(tidied(made), place.name)
+            self.graph.write_int8(place, Int8(left_out, processor, calibration))
+            return place
 
         def score(made: Path) -> float:
             predictor, task = self._predictor(made)
             return float(measured(predictor, task, task.validation)[1][task.main_metric])
 
         gated: Gated[Path] = keep_score(
-            groups,
+            self.graph.groups,
             make=make,
             score=score,
             harm=self._distance,
@@ -269,11 +276,11 @@ class _Export:
             say=logger.info,
         )
         self._keep(
-            INT8,
+            "int8",
             gated.made,
             self._difference(gated.made),
-            how=self.settings.int8,
-            processor=processor,
+            how=self.settings.kind,
+            processor=processor if names else None,
             in_fp32=list(gated.left_out),
             scores=[each.score for each in gated.attempts],
         )
@@ -308,21 +315,20 @@ class _Export:
             versions=library_versions(),
         )
 
-    def _write(self, model: Any, name: str) -> Path:
-        place = self.folder / FOLDER / name
-        write(model, place)
-        return place
+    def _place(self, name: str) -> Path:
+        return self.folder / self.target.name / name
 
-    def _keep(self, stage: str, place: Path, difference: float, **how: Any) -> None:
+    def _keep(self, numbers: str, place: Path, difference: float, **how: Any) -> None:
         """A file's row: what it scores, and how it was made."""
         exported = ExportedFile(
-            file=f"{FOLDER}/{place.name}",
+            file=f"{self.target.name}/{place.name}",
             of=self.model_row,
-            opset=self.opset,
+            opset=self.graph.opset,
             difference=difference,
             compared=len(self.texts),
             **how,
         )
+        stage = f"{self.target.name}-{numbers}"
         row = self._row(stage, self._answers(place))
         self.rows[stage] = row.model_copy(update={"exported": exported})
 
@@ -374,18 +380,18 @@ class _Export:
 
     def _calibration(self) -> list[dict[str, Any]] | None:
         """Training texts as batches; None for dynamic int8."""
-        if self.settings.int8 != "static" or self.task is None or self.task.train is None:
+        if self.settings.kind != "static" or self.task is None or self.task.train is None:
             return None
         order = np.random.default_rng(0).permutation(len(self.task.train))[:CALIBRATED]
         texts = texts_of(self.task.train.select(np.sort(order)))
         batches = [self.source.encode(texts[start : start + 32]) for start in range(0, len(texts), 32)]
         return [{name: each for name, each in batch.items() if name != HEAD_TOKENS} for batch in batches]
 
-    def _score(self, stage: str) -> float | None:
-        return self.rows[stage].score
+    def _score(self, numbers: str) -> float | None:
+        return self.rows[f"{self.target.name}-{numbers}"].score
 
     def _fell(self, score: float | None) -> float:
-        before = self._score(FP32)
+        before = self._score("fp32")
         return 0.0 if before is None or score is None else drop(before, score, higher_is_better=self._higher)
 
     @property

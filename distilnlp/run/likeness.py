@@ -18,7 +18,7 @@ from distilnlp.models.capture import Capture
 from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import Needs, Outputs
 
-__all__ = ["SAMPLE", "Pair", "compare_attention", "compare_layers", "read_layers"]
+__all__ = ["SAMPLE", "TOKENS", "Pair", "compare_attention", "compare_layers", "one_text", "read_layers"]
 
 SAMPLE, TOKENS = 32, 64  # so that a large teacher takes seconds
 LEAST_TOKENS = 64  # of fewer, layers are alike whatever they are
@@ -119,7 +119,7 @@ def _states(
     depth = getattr(backend.config, "num_hidden_layers", None)
     if not isinstance(backend, TorchBackend) or not depth:
         raise RequestError("one of the two models has no layers of its own that could be looked at")
-    parts = [[_text(part) for part in column] for column in zip(*texts[:SAMPLE], strict=True)]
+    parts = [[one_text(part) for part in column] for column in zip(*texts[:SAMPLE], strict=True)]
     limit = min(TOKENS, predictor.max_length)
     batch = tokenizer(*parts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
     needs = Needs(hidden_states=frozenset(range(depth + 1)), attention=attention)
@@ -133,6 +133,6 @@ def _states(
     return _States(batch["input_ids"][real].numpy(), real, found)
 
 
-def _text(part: object) -> str:
+def one_text(part: object) -> str:
     """Of words, or of the texts of a query, one text."""
     return " ".join(map(str, part)) if isinstance(part, list | tuple) else str(part)

@@ -13,7 +13,7 @@ import torch
 from distilnlp.cli import main
 from distilnlp.data import load_task
 from distilnlp.errors import RequestError, RunError
-from distilnlp.export.graph import quiet_exporter
+from distilnlp.export.tracing import quiet_exporter
 from distilnlp.hub.files import files_to_push, refuse_secrets
 from distilnlp.hub.push import _card
 from distilnlp.models.heads import model_from_config
