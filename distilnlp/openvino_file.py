@@ -77,10 +77,11 @@ class IR:
     def count_weights(self) -> tuple[int, int]:
         """How many numbers its weights are, and how many of them are no tables of embeddings.
 
-        What quantising adds (scales, zero points, ranges) is left out.
+        What quantising adds (scales, zero points, ranges) is left out, and so are single numbers. Biases of 0 and
+        factors of 1, as a model has them before it is trained, are not in a graph.
         """
         graph = _Edges.of(self.net)
-        sizes = {place: prod(shape) for place, kind, shape in self._constants() if kind in WEIGHTS}
+        sizes = {place: prod(shape) for place, kind, shape in self._constants() if kind in WEIGHTS and shape}
         whole = {place for place, kind, _ in self._constants() if WEIGHTS.get(kind) == "int8"}
         weights = {place: size for place, size in sizes.items() if not graph.is_of_quantiser(place, whole)}
         total = sum(weights.values())

@@ -33,6 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_tokenizer().save_pretrained(folder / "model")
     made = export_model(str(folder / "model"), folder / "served", settings=ExportSettings(seconds=0)).folder / "onnx"
     shutil.copyfile(made / "model.onnx", made / "model_quantized.onnx")
+    settings = ExportSettings(format="openvino", seconds=0)
+    made = export_model(str(folder / "model"), folder / "in_openvino", settings=settings).folder / "openvino"
+    shutil.copytree(made, folder / "served" / "openvino")
+    for end in (".xml", ".bin"):
+        made = folder / "served" / "openvino" / f"openvino_model{end}"
+        shutil.copyfile(made, made.with_name(f"openvino_model_qint8_quantized{end}"))
     return folder
 
 
@@ -49,12 +55,13 @@ def printed(command: list[str], folder: Path, **env: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_onnx_runtime_answers_where_torch_is_not_installed(folder: Path, expected: list[str]) -> None:
-    code = snippet("python", "# ask.py")
+@pytest.mark.parametrize("file", ["ask.py", "ask_openvino.py"])
+def test_a_runtime_answers_where_torch_is_not_installed(file: str, folder: Path, expected: list[str]) -> None:
+    code = snippet("python", f"# {file}")
     assert len(code.split("\n\n", 1)[1].splitlines()) <= 18
-    without = "import sys; sys.modules.update(torch=None, transformers=None)\n"
-    (folder / "ask.py").write_text(without + code)
-    assert printed([sys.executable, "ask.py", *TEXTS], folder) == expected
+    without = "import sys; sys.modules.update(torch=None, transformers=None, openvino_telemetry=None)\n"
+    (folder / file).write_text(without + code)
+    assert printed([sys.executable, file, *TEXTS], folder) == expected
 
 
 def test_a_pipeline_of_transformers_answers(folder: Path, expected: list[str]) -> None:

@@ -60,7 +60,6 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
-    from distilnlp.export.formats import get_format
     from distilnlp.report.compare import render_table
     from distilnlp.run.export import ExportSettings, export_model
 
@@ -79,5 +78,5 @@ def command(
     made = export_model(model, output, task, settings)
     first = made.files[0].exported
     version = f" of opset {first.opset}" if first and first.opset else ""
-    typer.echo(f"{model} is in {made.folder}, as {get_format(format).file.title}{version}")
+    typer.echo(f"{model} is in {made.folder}, as {made.format}{version}")
     typer.echo(render_table(made.report.stages))

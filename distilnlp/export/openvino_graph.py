@@ -43,7 +43,7 @@ def trace(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> tuple[openvin
     graph: openvino.Model = getattr(exported, "program", exported)
     modules = {}
     for name, _ in whole.named_parameters(remove_duplicate=False):
-        modules[name.replace(".", "_")] = name.rpartition(".")[0]
+        modules[name.replace(".", "_").lower()] = name.rpartition(".")[0]
     return graph, modules
 
 

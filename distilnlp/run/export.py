@@ -118,10 +118,12 @@ class Exported:
     Args:
         folder: the new folder.
         report: the model and its files side by side; of a stage of a run with the other models of the run.
+        format: of the files, as people write it.
     """
 
     folder: Path
     report: Report
+    format: str
 
     @property
     def files(self) -> list[StageResult]:
@@ -175,7 +177,7 @@ def export_model(
         report = exporting.report()
         write_text(made / "report.json", to_json(report))
         write_text(made / "README.md", render_card(report, stage=report.stages[-1].stage))
-    return Exported(output, report)
+    return Exported(output, report, target.file.title)
 
 
 def _asked(name: str, task: Task) -> Task:

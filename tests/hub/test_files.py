@@ -15,6 +15,7 @@ from distilnlp.models.sentence_modules import DenseSpec, SentenceModules, write_
 from distilnlp.report.schema import VERSION
 from tests.hub_models import CARD, PUBLISHED, RECORDS, REPO, TOKEN, make_model, make_run
 from tests.test_onnx_file import classifier
+from tests.test_openvino_file import classifier as openvino_classifier
 
 NOWHERE = "http://127.0.0.1:9"  # so that a test that gets further than it should sends its token to nobody
 
@@ -331,3 +332,46 @@ def test_a_token_in_the_notes_of_an_onnx_file_is_found(exported: Path) -> None:
     graph.graph.node[0].doc_string = f"from https://user:{TOKEN}@hub"
     onnx.save(graph, path)
     refused(exported, "holds an access token")
+
+
+@pytest.fixture
+def in_openvino(model: Path) -> Path:
+    """A model as graphs of OpenVINO alone, and what must stay at home beside them."""
+    (model / "model.safetensors").unlink()
+    openvino_classifier(model / "openvino" / "openvino_model.xml", labels=3)
+    (model / "openvino" / "notes.bin").write_bytes(b"private")
+    (model / "openvino_model.bin").write_bytes(b"private")
+    return model
+
+
+def test_a_graph_of_openvino_goes_with_its_weights(in_openvino: Path) -> None:
+    names = {"openvino/openvino_model.xml", "openvino/openvino_model.bin"}
+    assert set(files_to_push(in_openvino)) == {*PUBLISHED, *names} - {"model.safetensors"}
+    assert all(map(is_ours, names))
+    assert not is_ours("openvino/notes.bin")
+    assert not is_ours("openvino_model.bin")
+    refused(in_openvino, "offline mode")
+
+
+def test_what_is_no_graph_of_openvino_is_not_published(in_openvino: Path) -> None:
+    path = in_openvino / "openvino" / "openvino_model.xml"
+    plain = path.read_text()
+    path.write_text(plain.replace('batch_dims="0"', 'batch_dims="/etc/hostname"'))
+    refused(in_openvino, r"openvino_model\.xml is no model of OpenVINO, or a damaged one \(it names '/etc/hostname'")
+    path.write_text("<html/>")
+    refused(in_openvino, r"openvino_model\.xml is no model of OpenVINO, or a damaged one")
+    path.write_text(plain)
+    path.with_suffix(".bin").write_bytes(b"private" * 99)
+    refused(in_openvino, "the two are not of one model")
+
+
+def test_a_link_or_a_token_in_a_graph_of_openvino_is_found(in_openvino: Path, tmp_path: Path) -> None:
+    path = in_openvino / "openvino" / "openvino_model.xml"
+    plain = path.read_text()
+    path.write_text(plain.replace('name="made"', f'name="{TOKEN}"'))
+    refused(in_openvino, "holds an access token")
+    path.write_text(plain)
+    weights = path.with_suffix(".bin")
+    weights.rename(tmp_path / "elsewhere.bin")
+    weights.symlink_to(tmp_path / "elsewhere.bin")
+    refused(in_openvino, "is a symbolic link to")
