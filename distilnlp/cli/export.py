@@ -50,7 +50,7 @@ def command(
     ] = False,
     opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators. [default: the newest]")] = None,
 ) -> None:
-    """Write a model as files that run without torch, of ONNX or OpenVINO.
+    """Write a model as ONNX or OpenVINO files, without torch.
 
     The new folder has the config and the tokenizer at its root, onnx/model.onnx, and with --int8
     onnx/model_quantized.onnx: layers that cost more of the score than --max-drop stay in fp32 there.
