@@ -40,8 +40,8 @@ _TO_INSTALL = "pip install 'distilnlp[openvino]'"
 def need_openvino() -> None:
     """Raise RequestError where what makes or runs models of OpenVINO is not installed.
 
-    Both packages tell Google Analytics what they are used for as soon as they are imported; from here on they find
-    the package that does so missing, and then they tell nothing.
+    Both packages tell Google Analytics what they are used for. From here on they find the package missing that does
+    so, and tell nothing.
     """
     for name in ("openvino", "nncf"):
         if importlib.util.find_spec(name) is None:

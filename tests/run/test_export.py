@@ -13,6 +13,7 @@ import torch
 from distilnlp.cli import main
 from distilnlp.data import load_task
 from distilnlp.errors import RequestError, RunError
+from distilnlp.export import graph
 from distilnlp.export.tracing import quiet_exporter
 from distilnlp.hub.files import files_to_push, refuse_secrets
 from distilnlp.hub.push import _card
@@ -306,14 +307,14 @@ def test_weights_of_torch_are_kept_where_that_is_asked(model: Path, tmp_path: Pa
 def test_a_task_for_other_labels_is_refused_before_anything_is_traced(
     model: Path, data: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(export, "trace", None)
+    monkeypatch.setattr(graph, "trace", None)
     task = replace(load_task(str(data)), label_names=("bad", "good"))
     with pytest.raises(RequestError, match="has 3 outputs and task data needs 2"):
         export_model(str(model), tmp_path / "new", task)
 
 
 def test_a_new_folder_is_asked_for_before_anything_is_traced(model: Path, exported: Path, monkeypatch) -> None:
-    monkeypatch.setattr(export, "trace", None)
+    monkeypatch.setattr(graph, "trace", None)
     with pytest.raises(RequestError, match="is there already: give the name of a new folder"):
         export_model(str(model), exported)
 
@@ -373,7 +374,7 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], sai
 
 def test_an_exported_model_is_not_trained(exported: Path) -> None:
     for name in (exported, exported / "onnx" / "model.onnx"):
-        with pytest.raises(RequestError, match=r"is an exported model .* give the model that it was made of"):
+        with pytest.raises(RequestError, match=r"is an exported model, .* give the model that it was made of"):
             load_classifier(name)
 
 
