@@ -169,8 +169,6 @@ def read_ir(path: Path) -> IR:
             raise ValueError(f"its root is <{net.tag:.40} version={net.get('version')!r:.20}>, not <net version='11'>")
         end = max((_check_layer(layer) for layer in net.iter("layer")), default=0)
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        if isinstance(error, RequestError):
-            raise
         reason = " ".join(str(error).split())[:200]
         raise RequestError(
             f"{path} is no model of OpenVINO, or a damaged one ({reason}): export the model again"

@@ -8,6 +8,7 @@ import typer
 
 from distilnlp.cli import _complete
 from distilnlp.cli._options import ExitThreshold, HeldOut, TaskName, split_thresholds, with_options
+from distilnlp.cli._output import make_way
 from distilnlp.errors import RequestError
 
 __all__ = ["command"]
@@ -62,6 +63,7 @@ def command(
 
     if plot is not None:
         check_plot(plot)
+        make_way(plot)
     loaded, max_length = options.load(model, task), options.max_length
     if several_thresholds is not None:
         rows = exit_rows(model, loaded, several_thresholds, max_length=max_length, batch_size=batch_size)

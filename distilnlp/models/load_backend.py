@@ -47,11 +47,15 @@ def load_backend(
     if file is None:
         folder = local_folder(name)
         if not Path(name).is_dir() and not any(folder.glob("*.safetensors")):  # on the Hub as exported files alone
-            folder = local_folder(name, [*READ, *(f"{each.name}/{file}" for each in FILES for file in each.published)])
+            for kind in FILES:  # of one format is enough
+                folder = local_folder(name, [*READ, *(f"{kind.name}/{file}" for file in kind.published)])
+                if exported_files(folder):
+                    break
         file = exported_files(folder)[0] if is_exported(folder) else None
     if file is not None:
-        kind = file_format_of(file) or ONNX
-        return BACKENDS[kind.name](file, load_config(name, problem=problem, pooling=pooling), str(name))
+        return BACKENDS[(file_format_of(file) or ONNX).name](
+            file, load_config(name, problem=problem, pooling=pooling), str(name)
+        )
     model = load_classifier(name, problem=problem, require_head=True, pooling=pooling)
     return TorchBackend(model, best_device() if device is None else device)
 

@@ -24,8 +24,8 @@ PHASES = {
     "teacher": "the teacher's answers, given or read",
     "student": "the student's forward pass",
     "losses": "comparing the two",
-    "backward": "the gradients",
-    "optimizer": "clipping them and changing the weights",
+    "backward": "the gradients, and clipping them",
+    "optimizer": "changing the weights",
     "rest": "what follows a step: the schedule, averages, callbacks",
 }
 

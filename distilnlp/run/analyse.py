@@ -18,12 +18,12 @@ from distilnlp.html.evidence import Answered, HeldOut
 from distilnlp.report.escape import one_line
 from distilnlp.report.fidelity import fidelity
 from distilnlp.run.analyse_layers import attention_finding, rank_finding
+from distilnlp.run.analyse_texts import attribution_finding, geometry_finding
 from distilnlp.run.evaluation import answer_of
 from distilnlp.run.finding import Finding, Value
 from distilnlp.run.gap import gap_findings
 from distilnlp.run.learning_curve import learning_curve
 from distilnlp.run.page import FinishedRun, read_run
-from distilnlp.run.reading_alike import attribution_finding, geometry_finding
 
 __all__ = ["ASKED", "KINDS", "Finding", "analyse_runs", "findings_to_json", "render_findings"]
 
@@ -280,13 +280,8 @@ _OF_RUN: dict[str, Callable[[str, FinishedRun], Finding]] = {
     "attribution": attribution_finding,
 }
 KINDS = ("calibration", "fidelity", "dark-knowledge", "cka", "gap")
-ASKED = (
-    "attention",
-    "rank",
-    "geometry",
-    "attribution",
-    "learning-curve",
-)  # they load models or data again, or need several runs
+# They load models or data again, or need several runs.
+ASKED = ("attention", "rank", "geometry", "attribution", "learning-curve")
 
 
 # ---- shown ----

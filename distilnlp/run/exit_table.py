@@ -98,12 +98,10 @@ def show_rows(rows: Sequence[ExitRow], metric: str) -> str:
 
 
 def check_plot(path: Path) -> None:
-    """Raise RequestError where no plot can be: no matplotlib, another ending than svg, png or pdf, no folder."""
+    """Raise RequestError where nothing can be drawn: no matplotlib, another ending than svg, png or pdf."""
     need_drawing("the plot")
     if path.suffix not in (".svg", ".png", ".pdf"):
-        raise RequestError(f"--plot {path}: a plot is an svg, png or pdf file: name it so, as exits.svg")
-    if not path.parent.is_dir():
-        raise RequestError(f"--plot {path}: there is no folder {path.parent}: make it first")
+        raise RequestError(f"{path}: a plot is an svg, png or pdf file: name it so, as exits.svg")
 
 
 def draw_rows(rows: Sequence[ExitRow], metric: str, path: Path) -> None:

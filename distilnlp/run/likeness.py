@@ -18,7 +18,7 @@ from distilnlp.models.capture import Capture
 from distilnlp.models.predictor import Predictor
 from distilnlp.outputs import Needs, Outputs
 
-__all__ = ["SAMPLE", "TOKENS", "Pair", "compare_attention", "compare_layers", "one_text", "read_layers"]
+__all__ = ["SAMPLE", "Pair", "compare_attention", "compare_layers", "read_layers", "read_texts"]
 
 SAMPLE, TOKENS = 32, 64  # so that a large teacher takes seconds
 LEAST_TOKENS = 64  # of fewer, layers are alike whatever they are
@@ -114,14 +114,10 @@ def _both(
 def _states(
     name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = None, attention: frozenset[int] = frozenset()
 ) -> _States:
-    predictor = Predictor.load(name, device=torch.device("cpu"), pooling=pooling)
-    backend, tokenizer = predictor.backend, predictor.tokenizer
+    backend, batch = read_texts(name, texts, pooling)
     depth = getattr(backend.config, "num_hidden_layers", None)
-    if not isinstance(backend, TorchBackend) or not depth:
-        raise RequestError("one of the two models has no layers of its own that could be looked at")
-    parts = [[one_text(part) for part in column] for column in zip(*texts[:SAMPLE], strict=True)]
-    limit = min(TOKENS, predictor.max_length)
-    batch = tokenizer(*parts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
+    if not depth:
+        raise RequestError(_NO_LAYERS)
     needs = Needs(hidden_states=frozenset(range(depth + 1)), attention=attention)
     capture = Capture(backend.pretrained, needs, learns=False)
     try:
@@ -133,6 +129,30 @@ def _states(
     return _States(batch["input_ids"][real].numpy(), real, found)
 
 
-def one_text(part: object) -> str:
+_NO_LAYERS = "one of the two models has no layers of its own that could be looked at"
+
+
+def read_texts(
+    name: str, texts: Sequence[tuple[Any, ...]], pooling: str | None = None
+) -> tuple[TorchBackend, dict[str, torch.Tensor]]:
+    """A model whose inside can be looked at, on the CPU, and the first few texts as it reads them.
+
+    Args:
+        name: its folder or Hub id.
+        texts: of which `SAMPLE` are read, of each as many tokens as take seconds.
+        pooling: as for `load_classifier`.
+    Raises:
+        RequestError: an exported model.
+    """
+    predictor = Predictor.load(name, device=torch.device("cpu"), pooling=pooling)
+    if not isinstance(predictor.backend, TorchBackend):
+        raise RequestError(_NO_LAYERS)
+    parts = [[_text(part) for part in column] for column in zip(*texts[:SAMPLE], strict=True)]
+    limit = min(TOKENS, predictor.max_length)
+    read = predictor.tokenizer(*parts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
+    return predictor.backend, dict(read)
+
+
+def _text(part: object) -> str:
     """Of words, or of the texts of a query, one text."""
     return " ".join(map(str, part)) if isinstance(part, list | tuple) else str(part)

@@ -29,9 +29,9 @@ from distilnlp.run.plan import Plan, make_plan
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Kept = TypeVar("Kept")
-
 __all__ = ["FinishedRun", "read_run", "show_run", "write_page"]
+
+Kept = TypeVar("Kept")
 
 
 def write_page(run: str | Path, output: str | Path | None = None, *, texts: bool | None = None) -> Path:

@@ -70,6 +70,16 @@ class StepClock(TrainerCallback):
         """
         return self._within(name) if self._doing else _NOTHING
 
+    def then(self, name: str) -> None:
+        """What follows goes to a part of the step, outside of those that begin and end within it.
+
+        Args:
+            name: of `PHASES`; until another follows, or the step is over.
+        """
+        if self._doing:
+            self._border(self._doing[-1])
+            self._doing[0] = name
+
     @contextmanager
     def _within(self, name: str) -> Iterator[None]:
         self._border(self._doing[-1])
@@ -80,12 +90,17 @@ class StepClock(TrainerCallback):
             self._border(name)
             self._doing.pop()
 
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The gradients are there, and clipped."""
+        self.then("optimizer")
+
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """What was done since the last pass is the optimizer's."""
-        if self._doing:
-            self._border("optimizer")
+        """The weights are changed."""
+        self.then("rest")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -93,7 +108,7 @@ class StepClock(TrainerCallback):
         """The step is over, once those that were added before have heard of it."""
         self._steps += 1
         if self._doing:
-            self._border("rest")
+            self._border(self._doing[-1])
             self._doing = []
             self._measured += 1
             self._total = {name: value + self._step[name] for name, value in self._total.items()}

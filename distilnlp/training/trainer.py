@@ -732,6 +732,7 @@ class DistillationTrainer(Trainer):
             return (loss, {"loss": loss, "logits": kept}) if return_outputs else loss
         with self._clock.phase("losses"):
             loss, output = self._training_loss(model, inputs, student_inputs, num_items_in_batch)
+        self._clock.then("backward")
         return (loss, output) if return_outputs else loss
 
     def _training_loss(
@@ -757,12 +758,6 @@ class DistillationTrainer(Trainer):
         self._terms.note(output["terms"], progress, self.state.global_step)
         micro_batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
         return output["loss"] * share_of_step(examples(inputs), num_items_in_batch, micro_batches), output
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As in Trainer: a pass forward, whose time `compute_loss` tells apart, and one backward."""
-        with self._clock.phase("backward"):
-            loss: Tensor = super().training_step(*args, **kwargs)
-        return loss
 
     def _uses_teacher_at(self, progress: float) -> bool:
         return self.teacher is not None and self.distillation_objective.uses_teacher_at(progress)

@@ -24,9 +24,8 @@ def test_it_is_symmetric_and_1_with_itself_whatever_the_ties():
 
 def test_by_lot_it_is_what_chance_gives():
     rng = np.random.default_rng(0)
-    drawn = [([rng.random(10) for _ in range(4000)], [rng.random(10) for _ in range(4000)])]
-    for first, second in drawn:
-        assert top_overlap(first, second, 0.3) == pytest.approx(chance_overlap([10], 0.3), abs=0.01)
+    first, second = ([rng.random(10) for _ in range(4000)] for _ in range(2))
+    assert top_overlap(first, second, 0.3) == pytest.approx(chance_overlap([10], 0.3), abs=0.01)
     assert chance_overlap([4], 0.25) == pytest.approx(1 / 4)
     assert chance_overlap([4, 7], 1.0) == pytest.approx(1.0)
 

@@ -73,11 +73,12 @@ def test_score_and_speed_are_drawn_with_a_word_at_each_threshold(
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         draw_rows([ExitRow(0.3, 0.85, 2.0, 4, {1: 5, 3: 5}, 190.4)], "accuracy", tmp_path / "one.svg")
     assert "0.3: 2.0 of 4 layers" in (tmp_path / "one.svg").read_text()
-    for wrong, said in (("exits.txt", "an svg, png or pdf file"), ("none/exits.svg", "there is no folder")):
+    (tmp_path / "folder.svg").mkdir()
+    for wrong, said in (("exits.txt", "an svg, png or pdf file"), ("folder.svg", "is a folder")):
         capsys.readouterr()
         assert main([*asked, str(tmp_path / wrong)]) == 2
         assert said in capsys.readouterr().err
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["exits.svg", "one.svg"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["exits.svg", "folder.svg", "one.svg"]
     assert main(["evaluate", model, csv_file, "--plot", "exits.svg"]) == 2
     assert "give --exit-thresholds" in capsys.readouterr().err
     monkeypatch.setattr("distilnlp.report.plotting.can_draw", lambda: False)

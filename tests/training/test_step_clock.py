@@ -35,13 +35,14 @@ def a_step(clock: StepClock, hands: Hands, passes: int = 1) -> None:
     with clock.phase("data"):
         hands.now += 1
     for _ in range(passes):
-        with clock.phase("backward"):
-            with clock.phase("student"):
-                hands.now += 1
-                with clock.phase("teacher"):
-                    hands.now += 4
-                hands.now += 1
-            hands.now += 8
+        with clock.phase("student"):
+            hands.now += 1
+            with clock.phase("teacher"):
+                hands.now += 4
+            hands.now += 1
+        clock.then("backward")
+        hands.now += 8
+    clock.on_pre_optimizer_step(*told)
     hands.now += 16
     clock.on_optimizer_step(*told)
     hands.now += 32

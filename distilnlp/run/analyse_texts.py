@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from distilnlp.analysis.attribution import chance_overlap, top_overlap
 from distilnlp.analysis.geometry import class_angles
 from distilnlp.errors import RequestError
-from distilnlp.models.backend import TorchBackend
-from distilnlp.models.predictor import Predictor
 from distilnlp.report.escape import one_line
 from distilnlp.run.finding import Finding, Value
-from distilnlp.run.likeness import TOKENS, Pair, one_text
+from distilnlp.run.likeness import Pair, read_texts
 from distilnlp.run.page import FinishedRun
 
 __all__ = ["attribution_finding", "geometry_finding"]
@@ -102,15 +100,9 @@ class _Read:
 
     @classmethod
     def of(cls, place: str, pair: Pair, pooling: str | None) -> _Read:
-        predictor = Predictor.load(place, device=torch.device("cpu"), pooling=pooling)
-        backend, tokenizer = predictor.backend, predictor.tokenizer
-        if not isinstance(backend, TorchBackend):
-            raise RequestError(f"{place} has no layers of its own that could be looked at")
-        columns = [[one_text(part) for part in column] for column in zip(*pair.texts, strict=True)]
-        limit = min(TOKENS, predictor.max_length)
-        batch = tokenizer(*columns, truncation=True, max_length=limit, padding=True, return_tensors="pt")
+        backend, batch = read_texts(place, pair.texts, pooling)
         with backend.evaluating(), torch.enable_grad():
-            embedded, logits, ends = _forward(backend.pretrained, dict(batch))
+            embedded, logits, ends = _forward(backend.pretrained, batch)
             (slopes,) = torch.autograd.grad(logits.max(dim=1).values.sum(), embedded)
         sizes = (slopes * embedded).sum(dim=-1).detach().double().numpy()
         real = batch["attention_mask"].bool().numpy()

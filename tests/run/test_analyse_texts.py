@@ -12,8 +12,8 @@ from distilnlp.models.loading import load_classifier, load_tokenizer
 from distilnlp.recipe import make_recipe
 from distilnlp.run import run_recipe
 from distilnlp.run.analyse import analyse_runs
+from distilnlp.run.analyse_texts import _Read
 from distilnlp.run.likeness import Pair
-from distilnlp.run.reading_alike import _Read
 from tests.run.conftest import recipe_values
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
 
@@ -50,10 +50,15 @@ def test_logits_follow_from_features_and_weights_and_slopes_from_the_embeddings(
     tiny_model(kind, num_labels=3).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     read = _Read.of(str(tmp_path), Pair(("a", "b"), (str(tmp_path),) * 2, TEXTS), None)
-    model, tokenizer = load_classifier(tmp_path), load_tokenizer(str(tmp_path))
-    with torch.no_grad():
-        logits = model(**tokenizer(*[[text for (text,) in TEXTS]], padding=True, return_tensors="pt")).logits
-    assert read.logits == pytest.approx(logits.double().numpy(), abs=1e-5)
+    model = load_classifier(tmp_path).eval()
+    batch = load_tokenizer(str(tmp_path))([text for (text,) in TEXTS], padding=True, return_tensors="pt")
+    embedded = model.get_input_embeddings()(batch.pop("input_ids")).detach().requires_grad_()
+    logits = model(inputs_embeds=embedded, **batch).logits
+    assert read.logits == pytest.approx(logits.detach().double().numpy(), abs=1e-5)
+    (slopes,) = torch.autograd.grad(logits.amax(dim=1).sum(), embedded)
+    sizes = (slopes * embedded).sum(dim=-1)[batch["attention_mask"].bool()]
+    assert np.abs(sizes.detach().numpy()).max() > 0
+    assert np.concatenate(read.counts) == pytest.approx(sizes.detach().double().numpy(), abs=1e-6)
     assert read.features is not None and read.weights is not None
     moved = read.logits - read.features @ read.weights.T  # the bias, which is the same for all texts
     assert moved == pytest.approx(np.broadcast_to(moved[:1], moved.shape), abs=1e-5)
@@ -64,5 +69,5 @@ def test_other_kinds_of_task_are_refused_by_name(finished: Path, tmp_path: Path)
     folder = shutil.copytree(finished, tmp_path / "films")
     report = (folder / "report.json").read_text()
     (folder / "report.json").write_text(report.replace("single_label_classification", "regression"))
-    with pytest.raises(RequestError):
+    with pytest.raises(RequestError, match="this looks at classes of texts, and student answers otherwise"):
         analyse_runs([folder], ["geometry"])
