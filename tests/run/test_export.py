@@ -52,8 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("model") / "student")
 
 
-@pytest.fixture(scope="module")
-def data(model: Path) -> Path:
+def answered_as_it_does(model: Path) -> Path:
     """Texts that are labelled as the model answers them, so that its score is 1.0, and other labels than its order."""
     folder = model.parent / "data"
     folder.mkdir()
@@ -63,6 +62,11 @@ def data(model: Path) -> Path:
         lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
         (folder / f"{part}.jsonl").write_text("\n".join(lines))
     return folder
+
+
+@pytest.fixture(scope="module")
+def data(model: Path) -> Path:
+    return answered_as_it_does(model)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """What holds of an exported folder holds of it in OpenVINO too; tests/run/test_export.py has the rest, in ONNX."""
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +24,13 @@ from distilnlp.report.schema import read_report
 from distilnlp.run import export
 from distilnlp.run.evaluation import evaluate_model
 from distilnlp.run.export import Exported, ExportSettings, export_model
-from tests.hub_models import TOKEN
-from tests.run.test_export import NAMES, TEXTS, saved
-from tests.tiny import tiny_model, tiny_tokenizer, toy_dataset
+from tests.hub_models import TOKEN, start
+from tests.hub_server import Repo, hub_server
+from tests.models.test_onnx_backend import config
+from tests.run.test_export import TEXTS, answered_as_it_does, saved
+from tests.test_onnx_file import classifier as onnx_classifier
+from tests.test_openvino_file import classifier as openvino_classifier
+from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow  # to trace a model takes seconds, however small it is
 
@@ -42,15 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(model: Path) -> Path:
-    """Texts that are labelled as the model answers them, so that its score is 1.0."""
-    folder = model.parent / "data"
-    folder.mkdir()
-    for part, rows in (("train", 40), ("validation", 120)):
-        texts = toy_dataset(rows, seed=rows)["text"]
-        labels = [NAMES[each] for each in Predictor.load(model).decide(list(texts))]
-        lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
-        (folder / f"{part}.jsonl").write_text("\n".join(lines))
-    return folder
+    return answered_as_it_does(model)
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +187,41 @@ def test_the_missing_extra_is_told_before_anything_is_traced(model: Path, tmp_pa
     assert main(["export", str(model), str(tmp_path / "new"), "--format", "openvino"]) == 2
     assert "nncf is not installed" in (said := capsys.readouterr().err)
     assert "pip install 'distilnlp[openvino]'" in " ".join(said.split())
+
+
+LOAD = """
+import sys
+from distilnlp.models.load_backend import load_backend
+backend = load_backend(sys.stdin.readline().strip())
+print(type(backend).__name__, backend.path.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("repo", "said", "fetched"),
+    [
+        ("both", "OnnxBackend model.onnx", {"onnx/model.onnx"}),
+        ("openvino", f"OpenVinoBackend {FILES[0]}.xml", {f"openvino/{FILES[0]}{end}" for end in (".xml", ".bin")}),
+    ],
+)
+def test_of_a_model_on_the_hub_that_is_exported_alone_one_format_is_fetched(
+    repo: str, said: str, fetched: set[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "made"
+    config("no", "yes").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    openvino_classifier(folder / "openvino" / f"{FILES[0]}.xml")
+    if repo == "both":
+        onnx_classifier(folder / "onnx" / "model.onnx")
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with hub_server() as server:
+        server.repos["ada/film"] = Repo(private=False, commits=[])
+        server.repos["ada/film"].commit("first", files)
+        with start(LOAD, tmp_path / "home", HF_ENDPOINT=server.url) as process:
+            out, _ = process.communicate("ada/film")
+        asked = {line.split()[1].partition("/resolve/")[2].partition("/")[2] for line in server.log if "GET" in line}
+    assert out.strip() == said, (tmp_path / "home" / "stderr").read_text()
+    assert {name for name in asked if name.startswith(("onnx/", "openvino/"))} == fetched
 
 
 def test_int8_needs_training_texts_for_its_ranges(model: Path, data: Path, tmp_path: Path) -> None:
