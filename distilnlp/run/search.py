@@ -6,9 +6,10 @@ import importlib.util
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from distilnlp.run.search_choice import PLOT, RECIPE, RESULT, RUN, SERVED, Choic
 from distilnlp.run.search_company import Company
 from distilnlp.run.search_goal import Goal, SearchSettings
 from distilnlp.run.search_jobs import helped_by
-from distilnlp.run.search_records import Records, Spent, Teacher
+from distilnlp.run.search_records import REDUCTION, Records, Spent, Teacher, Training
 from distilnlp.run.search_space import STAGE, Candidate, Space
 from distilnlp.run.search_students import Students, training_lengths
 from distilnlp.run.served import Served
@@ -167,14 +168,14 @@ class _Search:
         self.started = started
         self.lengths = training_lengths(students.full)
         (company.place / TRIALS).mkdir(exist_ok=True)
-        self.records = Records(company.place / STUDY, seed=students.recipe.seed, first=self.lengths[0], begun=started)
+        self.records = Records(company.place / STUDY, seed=students.recipe.seed, begun=started)
 
     # ---- before the first trial ----
 
     def begin(self) -> None:
         """Look at teacher, space and budget; of several processes the first does, and the others read it."""
         self.space = self.students.space(self.say)
-        is_new = self.records.check_settings(self._settings(), self.company.place)
+        self.records.check_settings(self._settings(), self.company.place)
         known = self.records.teacher()
         self.teacher = known or self.students.teacher()
         if known is None:
@@ -185,11 +186,10 @@ class _Search:
         )
         self.say(f"looking for {self.goal.words()}, with trainings of {', '.join(map(str, self.lengths))} steps")
         self._check_budget()
-        if is_new:
-            for candidate in self.space.starts(self._fits if self.goal.has_budget else None):
-                self.records.study.enqueue_trial(self.space.params(candidate))
-        elif self.company.is_alone:
+        if self.company.is_alone:
             self.records.take_back_what_was_broken_off()
+            starts = self.space.starts(self._fits if self.goal.has_budget else None)[: self.settings.trials]
+            self.records.try_first(map(self.space.params, starts))
         self.company.join()
 
     def _settings(self) -> Mapping[str, Any]:
@@ -227,14 +227,14 @@ class _Search:
         except RequestError:
             return False
 
-    def _served(self, candidate: Candidate) -> Served:
-        """Size and speed of a candidate, measured once by all processes, of which one measures at a time."""
+    def _served(self, candidate: Candidate, *, again: bool = False) -> Served:
+        """Size and speed of a candidate, measured once by all processes, of which one measures at a time; or again."""
         known = self.records.served(candidate)
-        if known is not None:
+        if known is not None and not again:
             return known
         with self.company.taking(f"{TRIALS}/{MEASURING}", wait=True):
             known = self.records.served(candidate)
-            if known is None:
+            if known is None or again:
                 known = self.students.served(self.space, candidate)
                 self.records.keep_served(candidate, known)
         return known
@@ -244,16 +244,15 @@ class _Search:
     def try_students(self) -> None:
         """Try students until there are enough, or no time is left."""
         for _ in range(ATTEMPTS * self.settings.trials):
-            if len(self.records.trained()) + self.records.under_way() >= self.settings.trials:
-                return
             if not Spent(0, 0).fits(self.settings.left(self.started)):
                 self.say("no time is left to try another student")
                 return
             # One at a time: SQLite would give one waiting trial to two that ask at once.
             with self.company.taking(f"{TRIALS}/{ASKING}", wait=True):
-                trial = self.records.study.ask()
-                candidate = self.space.suggest(trial)
-            trial.set_user_attr("candidate", asdict(candidate))
+                asked = self._ask()
+            if asked is None:
+                return
+            trial, candidate = asked
             try:
                 with self.company.taking(f"{TRIALS}/{self.students.run_of(candidate, 0).name}.lock") as is_ours:
                     if is_ours:
@@ -266,6 +265,45 @@ class _Search:
                 return
             finally:
                 self.records.add_spent()
+
+    def _ask(self) -> tuple[optuna.Trial, Candidate] | None:
+        """Whom to try next: who now goes on before anybody new; None where enough students are tried."""
+        study, under_way = self.records.study, self.records.under_way()
+        if not self.records.has_waiting():
+            further = self._going_on(under_way)
+            if further is not None:
+                study.enqueue_trial(self.space.params(further))
+            elif len({*self.records.trained(), *under_way}) >= self.settings.trials:
+                return None
+        trial = study.ask()
+        candidate = self.space.suggest(trial)
+        self.records.begin_trial(trial, candidate)
+        return trial, candidate
+
+    def _going_on(self, under_way: Collection[Candidate]) -> Candidate | None:
+        """A student that was broken off and is among the best of its length by now, the longest trained before others.
+
+        Args:
+            under_way: who is trained already.
+        """
+        others = {*under_way, *self.records.broken()}
+        for steps, longer in reversed([*pairwise(self.lengths)]):
+            for each in self._best(steps):
+                if each not in others and self.records.training(each, longer) is None:
+                    return each
+        return None
+
+    def _best(self, steps: int) -> list[Candidate]:
+        """The best third of those that were trained for so many steps, of whom there is one at least."""
+        values = {
+            each.candidate: self._value(each, served)
+            for each in self.records.trainings()
+            if each.steps == steps and (served := self.records.served(each.candidate)) is not None
+        }
+        return sorted(values, key=lambda each: -values[each])[: max(1, len(values) // REDUCTION)]
+
+    def _value(self, training: Training, served: Served) -> float:
+        return self.goal.value(self.students.share(training.score, self.teacher), served, self.teacher.mb)
 
     def _try(self, trial: optuna.Trial, candidate: Candidate) -> None:
         words = f"{trial.number}: {self.space.words(candidate)}"
@@ -280,6 +318,8 @@ class _Search:
         except RequestError as error:
             self._refuse(trial, f"{words}: cannot be made: {error}", UNMADE)
             return
+        if self.goal.over(served) and self._larger_fits(candidate):
+            served = self._served(candidate, again=True)
         over = self.goal.over(served)
         if over:
             told = f"{words}: {served.words()}, over {' and '.join(over)}"
@@ -298,26 +338,35 @@ class _Search:
                 return replace(shape, layer_map="uniform", method=candidate.method), over
         return None
 
+    def _larger_fits(self, candidate: Candidate) -> bool:
+        """Whether a shape that is no smaller is within the budget, so that something disturbed the timing of this."""
+        return any(
+            not self.goal.over(served) and shape != candidate.shape and shape.is_no_smaller(candidate)
+            for shape, served in self.records.shapes().items()
+        )
+
     def _refuse(self, trial: optuna.Trial, told: str, value: float) -> None:
         self.records.end_trial(trial, value, refused=told.partition(": ")[2])
         self.say(told)
 
     def _train(self, trial: optuna.Trial, candidate: Candidate, served: Served, words: str) -> None:
-        """Train a candidate for more and more steps while it is among the best."""
+        """Train a candidate for more and more steps while it is among the best.
+
+        None goes on while others wait who were not trained at all: it would have nobody to be compared with.
+        """
         for steps in self.lengths:
             training = self.records.training(candidate, steps)
             if training is None:
                 self._check_time(candidate, steps)
                 training = self.students.train(self.space, candidate, steps)
                 self.records.keep_training(training)
-            share = self.students.share(training.score, self.teacher)
-            value = self.goal.value(share, served, self.teacher.mb)
+            share, value = self.students.share(training.score, self.teacher), self._value(training, served)
             self.say(
                 f"{words}: {served.words()}; after {steps} steps {self._score(training.score)}, {share:.1%} of"
                 " the teacher's"
             )
             trial.report(value, steps)
-            if steps != self.lengths[-1] and trial.should_prune():
+            if steps != self.lengths[-1] and (self.records.has_waiting() or candidate not in self._best(steps)):
                 self.records.end_trial(trial, None)
                 return
         self.records.end_trial(trial, value)
@@ -335,10 +384,22 @@ class _Search:
             raise _NoTimeLeft(f"no time for a training of {steps} steps, which would take {needed.words()}")
 
     def _expected(self, candidate: Candidate, steps: int) -> Spent:
-        """What a training may take, by the slowest before of the same kind."""
-        done = [each for each in self.records.trainings() if each.candidate.is_static == candidate.is_static]
-        slowest = max(done, key=lambda each: each.spent.clock / each.steps, default=None)
-        return Spent(0, 0) if slowest is None else slowest.spent.times(steps / slowest.steps)
+        """What a training may take: the slowest before of as many steps, or by what those of other lengths took."""
+        taken: dict[int, list[Spent]] = {}
+        for each in self.records.trainings():
+            if each.candidate.is_static == candidate.is_static:
+                taken.setdefault(each.steps, []).append(each.spent)
+        if not taken:
+            return Spent(0, 0)
+        near = min((each for each in taken if each >= steps), default=max(taken))
+        slowest = Spent.each_of(max, taken[near])
+        if near >= steps:
+            return slowest
+        if len(taken) == 1:
+            return slowest.times(steps / near)
+        short = min(taken)  # most of what that takes is not for its steps
+        per_step = (slowest - Spent.each_of(min, taken[short])).times(1 / (near - short))
+        return slowest + per_step.times(steps - near)
 
     def _has_found(self) -> bool:
         """Whether a student has been trained in full and keeps the share."""

@@ -9,7 +9,7 @@ from distilnlp.run.served import Served
 
 __all__ = ["Goal", "SearchSettings"]
 
-DOUBLED = 0.02  # how much of the kept share twice the speed, or half the size, is worth to the search
+DOUBLED = 0.005  # how much of the kept share twice the speed, or half the size, is worth to the search
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,11 @@ class Spent:
         """Of this process up to now, from a beginning that is the same each time."""
         took = os.times()
         return cls(time.monotonic(), took.user + took.system)
+
+    @classmethod
+    def each_of(cls, choose: Callable[[Iterable[float]], float], several: Sequence[Spent]) -> Spent:
+        """Of each of both one, the greatest, say."""
+        return cls(choose(each.clock for each in several), choose(each.processor for each in several))
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.clock + other.clock, self.processor + other.processor)
@@ -106,11 +111,10 @@ class Records:
     Args:
         file: of SQLite; made where it is not there.
         seed: of what is proposed, and of what not before.
-        first: steps of the shortest training.
         begun: when this process has.
     """
 
-    def __init__(self, file: Path, *, seed: int, first: int, begun: Spent) -> None:
+    def __init__(self, file: Path, *, seed: int, begun: Spent) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -122,7 +126,6 @@ class Records:
             storage=storage,
             direction="maximize",
             load_if_exists=True,
-            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION),
         )
         draws = seed + len(self.study.trials)
         # What others have begun counts as bad, so that two processes propose different students.
@@ -131,20 +134,31 @@ class Records:
 
     # ---- the search itself ----
 
-    def check_settings(self, settings: Mapping[str, Any], place: Path) -> bool:
-        """Whether nobody has worked on this search before. Raises RequestError: with other settings."""
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Raise RequestError where this search has begun with other settings."""
         now = json.loads(json.dumps(settings))
         before = self.study.user_attrs.get("settings")
         if before is None:
             self.study.set_user_attr("settings", now)
-            return True
+            return
         changed = next((key for key in now if now[key] != before.get(key)), None)
         if changed is not None:
             raise RequestError(
                 f"{place} holds a search with another {changed}: give another folder with --output, or start over"
                 " with --fresh"
             )
-        return False
+
+    def try_first(self, several: Iterable[Mapping[str, Any]]) -> None:
+        """Let students be tried before any other is proposed, those that this was not said of before.
+
+        Args:
+            several: each as the parameters of a trial; what was said before comes first.
+        """
+        known = self.study.user_attrs.get("tried first", 0)
+        for count, params in enumerate(several, 1):
+            if count > known:
+                self.study.enqueue_trial(dict(params))
+                self.study.set_user_attr("tried first", count)
 
     def take_back_what_was_broken_off(self) -> None:
         """Let the trials of processes that are gone be tried again. Called where no other process works here."""
@@ -174,11 +188,22 @@ class Records:
 
     # ---- trials ----
 
-    def under_way(self) -> int:
-        """How many students are being tried, by all processes."""
+    def has_waiting(self) -> bool:
+        """Whether there is a student that is to be tried before any other is proposed."""
         from optuna.trial import TrialState
 
-        return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def begin_trial(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        """Note of whom a trial is."""
+        trial.set_user_attr(CANDIDATE, asdict(candidate))
+
+    def under_way(self) -> list[Candidate]:
+        """The students that are being tried, by all processes."""
+        from optuna.trial import TrialState
+
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [Candidate(**each.user_attrs[CANDIDATE]) for each in trials if CANDIDATE in each.user_attrs]
 
     def end_trial(self, trial: optuna.Trial, value: float | None, refused: str | None = None) -> None:
         """Note what became of a trial.
@@ -200,6 +225,11 @@ class Records:
         """What was not trained, each with its reason."""
         trials = self.study.get_trials(deepcopy=False)
         return list(dict.fromkeys(str(each.user_attrs[REFUSED]) for each in trials if REFUSED in each.user_attrs))
+
+    def broken(self) -> list[Candidate]:
+        """The students that were not trained, or no further, for a reason that `refused` tells."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [Candidate(**each.user_attrs[CANDIDATE]) for each in trials if REFUSED in each.user_attrs]
 
     # ---- students ----
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from distilnlp.cli import main
@@ -173,6 +172,12 @@ Scores = Callable[[Candidate, int], float]
 
 
 @pytest.fixture
+def nobody_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No student is among the best of its length."""
+    monkeypatch.setattr(search._Search, "_best", lambda self, steps: [])
+
+
+@pytest.fixture
 def imagine(teacher, monkeypatch) -> Callable[..., list[tuple[str, int]]]:
     """Searches whose students score what one says, and cost what their sizes are; a list of who was trained, how long.
 
@@ -197,14 +202,13 @@ def imagine(teacher, monkeypatch) -> Callable[..., list[tuple[str, int]]]:
         monkeypatch.setattr(Students, "train", train)
         monkeypatch.setattr(Students, "served", served)
         monkeypatch.setattr(search, "training_lengths", lambda steps: [2, steps])
-        monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
         return trained
 
     return set_up
 
 
 def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
-    csv_file, teacher, tmp_path, capsys, imagine
+    csv_file, teacher, tmp_path, capsys, imagine, nobody_goes_on
 ):
     """Three that were not trained in full are, before that is said."""
     trained = imagine(lambda candidate, steps: (candidate.layers + 1) / 10 + steps / 1000)
@@ -231,7 +235,9 @@ def test_a_student_in_int8_that_has_learned_nothing_is_not_exported(csv_file, te
     assert "keeps 0.0%" in capsys.readouterr().err
 
 
-def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(csv_file, teacher, tmp_path, capsys, imagine):
+def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(
+    csv_file, teacher, tmp_path, capsys, imagine, nobody_goes_on
+):
     imagine(lambda candidate, steps: 0.02 if candidate.is_static and steps > 2 else 1.0)
 
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.9", "--trials", "3") == 0
@@ -250,13 +256,91 @@ def test_what_is_over_the_budget_or_no_smaller_than_that_is_not_trained(
     plain = [{"layers": 2}, {"layers": 3}, {"layers": 1}]
     monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, **each) for each in plain])
 
-    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--max-ms", "2", "--trials", "1") == 1
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--max-ms", "2", "--trials", "3") == 1
 
     assert trained[0] == ("1 layer uniform", 2)
-    assert held(tmp_path / "s")["refused"] == [
+    assert held(tmp_path / "s")["refused"][:2] == [
         "2 layers uniform: 2.07 ms (4.8x), 2.1 MB, over --max-ms",
         "3 layers: no smaller than 2 layers uniform, which is over --max-ms",
     ]
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Students that are tried first, in words."""
+    plain = [{"layers": 1}, {"layers": 2}, {"layers": 1, "units": 32}, {"layers": 2, "units": 32}]
+    monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, **each) for each in plain])
+    return ["1 layer uniform", "2 layers uniform", "1 layer uniform, ffn 32", "2 layers uniform, ffn 32"]
+
+
+def test_all_that_are_tried_first_are_trained_shortly_before_the_best_of_them_goes_on(
+    csv_file, teacher, tmp_path, imagine, four
+):
+    trained = imagine(lambda candidate, steps: candidate.layers / 10 + candidate.units / 1000)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "4") == 1
+
+    assert trained[:5] == [*((words, 2) for words in four), ("2 layers uniform", 12)]
+
+
+def test_who_was_left_behind_goes_on_when_there_are_more_of_whom_it_is_among_the_best_third(
+    csv_file, teacher, tmp_path, imagine, four
+):
+    """Of six there are two that go on: of the four that were first, the second best."""
+
+    def score(candidate: Candidate, steps: int) -> float:
+        is_of_four = len({words for words, _ in trained}) <= 4
+        return candidate.layers / 10 + candidate.units / 1000 if is_of_four else 0.0
+
+    trained = imagine(score)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "6") == 1
+
+    first, second = [place for place, (_, steps) in enumerate(trained) if steps == 12][:2]
+    assert (first, trained[first]) == (4, ("2 layers uniform", 12))
+    assert (second, trained[second]) == (7, ("2 layers uniform, ffn 32", 12))
+
+
+def test_whose_timing_was_disturbed_is_timed_again(csv_file, teacher, tmp_path, imagine, four, monkeypatch):
+    """Two layers were in time, so one layer is."""
+    trained, timed = imagine(lambda candidate, steps: 0.1), []
+    quietly = Students.served
+
+    def served(self: Students, space: Space, candidate: Candidate) -> Served:
+        timed.append(space.words(candidate))
+        known = quietly(self, space, candidate)
+        return replace(known, ms=9.0) if timed == ["1 layer uniform"] else known
+
+    monkeypatch.setattr(Students, "served", served)
+    monkeypatch.setattr(Space, "corners", lambda self: [replace(self.plain, layers=layers) for layers in (1, 2)])
+
+    searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--max-ms", "3", "--trials", "1")
+
+    assert timed.count("1 layer uniform") == 2
+    assert ("1 layer uniform", 2) in trained
+
+
+def test_of_a_longer_training_more_steps_are_expected_and_not_more_of_what_is_no_step(
+    csv_file, teacher, tmp_path, imagine, four, monkeypatch
+):
+    """20 seconds, and 1 for each step."""
+    imagine(lambda candidate, steps: 0.1)
+    imagined, found = Students.train, []
+
+    def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
+        return replace(imagined(self, space, candidate, steps), spent=Spent(20 + steps, 2 * (20 + steps)))
+
+    def tried(self: search._Search) -> None:
+        for steps in (2, 4):
+            self.records.keep_training(self.students.train(self.space, self.space.plain, steps))
+            found.append([self._expected(self.space.plain, each).clock for each in (1, 4, 12)])
+
+    monkeypatch.setattr(Students, "train", train)
+    monkeypatch.setattr(search._Search, "try_students", tried)
+
+    searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1")
+
+    assert found == [[22, 44, 132], [22, 24, 32]]
 
 
 def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, imagine):

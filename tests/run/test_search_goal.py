@@ -31,11 +31,11 @@ def test_the_smallest_is_looked_for_where_only_its_size_is_bounded():
     assert not Goal(0.9).by_size
 
 
-def test_more_than_what_is_to_be_kept_is_worth_nothing_and_twice_the_speed_two_percent():
+def test_more_than_what_is_to_be_kept_is_worth_nothing_and_twice_the_speed_half_a_percent():
     goal = Goal(0.9)
 
     assert goal.value(0.95, served(1, 10), 90) == goal.value(0.9, served(1, 10), 90)
-    assert goal.value(0.9, served(1, 10), 90) - goal.value(0.9, served(2, 10), 90) == pytest.approx(0.02)
+    assert goal.value(0.9, served(1, 10), 90) - goal.value(0.9, served(2, 10), 90) == pytest.approx(0.005)
     assert goal.value(0.8, served(1, 10), 90) - goal.value(0.9, served(1, 10), 90) == pytest.approx(-0.1)
 
 

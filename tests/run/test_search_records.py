@@ -16,7 +16,7 @@ COST = Served(1.0, 2.0, 12.0, (11.0, 13.0))
 
 
 def records(place: Path) -> Records:
-    return Records(place / "search.db", seed=0, first=2, begun=Spent.now())
+    return Records(place / "search.db", seed=0, begun=Spent.now())
 
 
 @pytest.fixture
@@ -48,20 +48,35 @@ def test_what_nobody_noted_nobody_knows(known):
 
 
 def test_a_search_goes_on_with_the_settings_that_it_began_with(known, tmp_path):
-    assert known.check_settings({"goal": {"keep": 0.9}, "recipe": (1, 2)}, tmp_path)
-    assert not known.check_settings({"goal": {"keep": 0.9}, "recipe": [1, 2]}, tmp_path)
+    known.check_settings({"goal": {"keep": 0.9}, "recipe": (1, 2)}, tmp_path)
+    known.check_settings({"goal": {"keep": 0.9}, "recipe": [1, 2]}, tmp_path)
     with pytest.raises(RequestError, match="another goal: give another folder"):
         known.check_settings({"goal": {"keep": 0.8}, "recipe": [1, 2]}, tmp_path)
 
 
+def test_what_is_tried_first_is_tried_once_though_it_is_said_again_with_more(known, tmp_path):
+    layers = {"layers": optuna.distributions.IntDistribution(1, 6)}
+    known.try_first([{"layers": 5}, {"layers": 2}])
+    tried = [known.study.ask(layers).params["layers"] for _ in range(2)]
+    assert not known.has_waiting()
+    other = records(tmp_path)
+
+    other.try_first([{"layers": 5}, {"layers": 2}, {"layers": 6}])
+
+    assert [*tried, other.study.ask(layers).params["layers"]] == [5, 2, 6]
+    assert not other.has_waiting()
+
+
 def test_trials_of_a_process_that_is_gone_are_tried_again(known, tmp_path):
-    layers = known.study.ask({"layers": optuna.distributions.IntDistribution(1, 6)}).params["layers"]
-    assert known.under_way() == 1
+    trial = known.study.ask({"layers": optuna.distributions.IntDistribution(1, 6)})
+    layers = trial.params["layers"]
+    known.begin_trial(trial, SMALL)
+    assert (known.under_way(), known.has_waiting()) == ([SMALL], False)
     other = records(tmp_path)
 
     other.take_back_what_was_broken_off()
 
-    assert other.under_way() == 0
+    assert (other.under_way(), other.has_waiting()) == ([], True)
     assert other.study.ask({"layers": optuna.distributions.IntDistribution(1, 6)}).params["layers"] == layers
 
 
