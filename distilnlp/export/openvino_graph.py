@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ def quantised(
         )
         quantizer = NNCFOpenVINOQuantizer(config, samples)
         made: openvino.Model = quantizer.quantize(graph.clone(), {}, ExportFormat.OPENVINO)
+    gc.collect()  # what NNCF has compiled, in the thread that did: see `distilnlp.models.openvino_backend`
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from distilnlp.models.exported_backend import ExportedBackend
 from distilnlp.openvino_file import need_openvino, read_ir
 
 if TYPE_CHECKING:
+    import openvino
     from numpy.typing import NDArray
 
 __all__ = ["OpenVinoBackend"]
@@ -25,6 +27,19 @@ SETTINGS = {
 }
 
 
+@cache
+def _core() -> openvino.Core:
+    """The one of this process, which is never let go of.
+
+    A core gives the thread that first compiles with it another stack for its signals, and frees that when it is let go
+    of. Where the garbage collector does so in another thread, the next signal of the first one ends the process without
+    a word (SIGSEGV).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoBackend(ExportedBackend):
     """A model in a graph of OpenVINO, with its weights beside it; else as `ExportedBackend`."""
 
@@ -34,10 +49,8 @@ class OpenVinoBackend(ExportedBackend):
         need_openvino()
         graph = read_ir(self.path)
         self._precision, self._sizes = graph.precision, graph.count_weights()
-        import openvino
-
         settings = {**SETTINGS, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        core = openvino.Core()
+        core = _core()
         compiled = core.compile_model(core.read_model(str(self.path)), "CPU", settings)
         self._request = compiled.create_infer_request()
         return [each.any_name for each in compiled.inputs], [each.any_name for each in compiled.outputs]

@@ -1,5 +1,7 @@
 """A graph of OpenVINO answers as a model whose weights are in torch, or is refused for what is wrong with it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,26 @@ def test_a_shape_that_was_fixed_at_the_export_is_told(tmp_path: Path) -> None:
     backend = OpenVinoBackend(tmp_path / "fixed.xml", config())
     with pytest.raises(RunError, match=r"cannot answer texts of shape \[1, 9\]"):
         backend({"input_ids": torch.ones(1, 9, dtype=torch.int64)})
+
+
+LET_GO = """
+import gc, signal, subprocess, sys, threading
+from pathlib import Path
+from distilnlp.models.openvino_backend import OpenVinoBackend
+from tests.models.test_onnx_backend import config
+
+signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch does for the workers of a DataLoader
+held = [OpenVinoBackend(Path(sys.argv[1]), config())]
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start()
+thread.join()
+subprocess.run([sys.executable, "-c", ""])
+"""
+
+
+@pytest.mark.slow
+def test_a_model_may_be_let_go_of_in_another_thread(tmp_path: Path) -> None:
+    """With its core, OpenVINO would free the stack on which signals of the first thread are handled."""
+    path = classifier(tmp_path / "model.xml")
+    python = [sys.executable, "-X", "faulthandler", "-c", LET_GO, path]
+    assert subprocess.run(python, cwd=Path(__file__).resolve().parents[2]).returncode == 0
