@@ -31,9 +31,9 @@ SETTINGS = {
 def _core() -> openvino.Core:
     """The one of this process, which is never let go of.
 
-    A core gives the thread that first compiles with it another stack for its signals, and frees that when it is let go
-    of. Where the garbage collector does so in another thread, the next signal of the first one ends the process without
-    a word (SIGSEGV).
+    A core gives the thread that first compiles with it another stack for its signals, and frees that when it is let
+    go of. Where the garbage collector does so in another thread, the next signal of the first one ends the process
+    without a word (SIGSEGV).
     """
     import openvino
 
