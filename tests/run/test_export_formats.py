@@ -19,7 +19,7 @@ from distilnlp.models.openvino_backend import OpenVinoBackend
 from distilnlp.models.predictor import Predictor
 from distilnlp.models.sentence_modules import SentenceModules
 from distilnlp.openvino_file import read_ir
-from distilnlp.problems import get_problem
+from distilnlp.problems import get_problem, list_problems
 from distilnlp.report.schema import read_report
 from distilnlp.run import export
 from distilnlp.run.evaluation import evaluate_model
@@ -118,8 +118,8 @@ def test_the_code_of_the_card_answers(made: Exported, monkeypatch, capsys) -> No
     assert "logits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["token_classification", "question_answering", "sentence_embedding", "ranking"])
-def test_heads_by_token_and_vectors_are_exported(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", list_problems())
+def test_every_kind_of_task_is_exported(name: str, tmp_path: Path) -> None:
     problem = get_problem(name)
     config = tiny_model("bert", layers=1, initializer_range=0.3).config
     for field, value in problem.config_settings(None).items():
