@@ -303,7 +303,8 @@ class _Search:
         return sorted(values, key=lambda each: -values[each])[: max(1, len(values) // REDUCTION)]
 
     def _value(self, training: Training, served: Served) -> float:
-        return self.goal.value(self.students.share(training.score, self.teacher), served, self.teacher.mb)
+        share = self.students.share(training.score, self.teacher)
+        return self.goal.value(share, training.distance, served, self.teacher.mb)
 
     def _try(self, trial: optuna.Trial, candidate: Candidate) -> None:
         words = f"{trial.number}: {self.space.words(candidate)}"

@@ -10,6 +10,7 @@ from distilnlp.run.served import Served
 __all__ = ["Goal", "SearchSettings"]
 
 DOUBLED = 0.005  # how much of the kept share twice the speed, or half the size, is worth to the search
+CLOSE = 0.05  # and how much to answer as the teacher does
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,20 @@ class Goal:
         }
         return {option: factor for option, factor in times.items() if factor > 1}
 
-    def value(self, share: float, served: Served, teacher_mb: float) -> float:
+    def value(self, share: float, distance: float, served: Served, teacher_mb: float) -> float:
         """What a student is worth to the search: what it keeps, up to what is asked for, and how fast or small it is.
+
+        After few steps the scores of many students are that of one answer to all texts. How far their answers are from
+        their teacher's tells these apart.
 
         Args:
             share: of the teacher's score.
+            distance: from the teacher's answers, from 0.
             served: what it costs.
             teacher_mb: the size of its teacher.
         """
         gain = math.log2(teacher_mb / served.mb if self.by_size else served.speedup)
-        return min(share, self.keep) + DOUBLED * gain
+        return min(share, self.keep) + CLOSE * math.exp(-distance) + DOUBLED * gain
 
     def words(self) -> str:
         """As the options say it."""

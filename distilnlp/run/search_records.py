@@ -80,6 +80,7 @@ class Training:
         steps: as those of a student of layers count (`Space.steps`).
         score: on the held-out examples, as it is served.
         plain: the same in float32; another than ``score`` in int8.
+        distance: of its answers to these examples from its teacher's, as it is served, as `fidelity` measures it.
         spent: what it took.
     """
 
@@ -87,6 +88,7 @@ class Training:
     steps: int
     score: float
     plain: float
+    distance: float
     spent: Spent
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -23,6 +24,8 @@ from distilnlp.models.heads import model_from_config
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.onnx_file import need_onnx
+from distilnlp.report.fidelity import fidelity
+from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import SCORES
 from distilnlp.run.environment import describe_environment
 from distilnlp.run.evaluation import answer_of, texts_of
@@ -73,6 +76,7 @@ class Students:
         self.higher_is_better = known is None or known.higher_is_better
         self.full = self._full_steps(stage)
         self._timed_teacher: Predictor | None = None
+        self._answers: Predictions | None = None
 
     def _full_steps(self, stage: StagePlan) -> int:
         steps = most_steps(stage, self.task)
@@ -136,6 +140,7 @@ class Students:
     def teacher(self) -> Teacher:
         """The teacher, measured. Raises RunError: it is not above the baseline, or has no score to keep a share of."""
         answers = answer_of(self.teacher_name, self.task, max_length=self.max_length)
+        self._answers = answers.predictions
         result = outsider_result(self.teacher_name, answers, self.task)
         weakness = weak_teacher(self.teacher_name, self.plan, RunFolder(self.folder / "none"), result)
         if weakness is not None:
@@ -187,14 +192,33 @@ class Students:
         plain = RunFolder(place).result(STAGE).score
         if plain is None:
             raise ValueError("the held-out examples have labels")
-        score = plain
+        score, own = plain, RunFolder(place).predictions(STAGE)
         if candidate.int8:
             trained, tokenizer = load_classifier(place / STAGE, require_head=True), load_tokenizer(place / STAGE)
-            score = score_served(trained, tokenizer, self.task, max_length=self.max_length, texts=self.texts)
+            own, score = score_served(trained, tokenizer, self.task, max_length=self.max_length, texts=self.texts)
+        distance = self._distance(own)
         if steps < self.full:
             clear_stage(place, STAGE)
             shutil.rmtree(place)
-        return Training(candidate, steps, score, plain, Spent.now() - started)
+        return Training(candidate, steps, score, plain, distance, Spent.now() - started)
+
+    def _distance(self, own: Predictions) -> float:
+        """How far a student's answers to the held-out examples are from its teacher's; infinite of other tokens."""
+        if self._answers is None:
+            self._answers = answer_of(self.teacher_name, self.task, max_length=self.max_length).predictions
+        problem, theirs = self.task.problem, self._answers
+        if problem.labels_itself and not np.array_equal(own.labels, theirs.labels):
+            return math.inf
+        own, theirs = own.matched(theirs, (STAGE, self.teacher_name))
+        found = fidelity(
+            own.logits,
+            theirs.logits,
+            problem.decided_by(own.thresholds),
+            problem.decided_by(theirs.thresholds),
+            problem.examples_of(own.labels, own.rows),
+            None if own.found is None or theirs.found is None else (own.found, theirs.found),
+        )
+        return found["kl"] if "kl" in found else found["mae"]
 
     def _train_shortly(self, space: Space, candidate: Candidate, steps: int, place: RunFolder) -> None:
         taken = space.steps(candidate, steps)

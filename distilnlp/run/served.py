@@ -17,6 +17,7 @@ from distilnlp.models.chosen_tokens import HEAD_TOKENS
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.onnx_file import FOLDER, QUANTISED
 from distilnlp.report.cost import disk_mb, time_in_turns
+from distilnlp.report.predictions import Predictions
 from distilnlp.run.environment import cpu_flags
 from distilnlp.run.evaluation import measured, predictor_for
 from distilnlp.run.export import write_beside
@@ -117,14 +118,18 @@ def score_served(
     *,
     max_length: int | None,
     texts: list[Text],
-) -> float:
-    """What the int8 file of a trained model scores on the held-out examples of a task, with every layer in 8 bits."""
+) -> tuple[Predictions, float]:
+    """What the int8 file of a trained model answers to the held-out examples of a task, and its score.
+
+    Every layer is in 8 bits.
+    """
     with TemporaryDirectory() as scratch:
         _write(model, tokenizer, Path(scratch), int8=True, max_length=max_length, texts=texts)
         predictor, task = predictor_for(scratch, task, max_length=max_length)
         if task.validation is None:
             raise ValueError("a search has held-out examples")
-        return float(measured(predictor, task, task.validation)[1][task.main_metric])
+        predictions, scores = measured(predictor, task, task.validation)
+        return predictions, float(scores[task.main_metric])
 
 
 def _write(

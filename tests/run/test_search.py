@@ -191,7 +191,7 @@ def imagine(teacher, monkeypatch) -> Callable[..., list[tuple[str, int]]]:
         def train(self: Students, space: Space, candidate: Candidate, steps: int) -> Training:
             trained.append((space.words(candidate), steps))
             (self.run_of(candidate, steps) / "student").mkdir(parents=True)
-            return Training(candidate, steps, *[scores(candidate, steps)] * 2, Spent(3600 * steps, 0))
+            return Training(candidate, steps, *[scores(candidate, steps)] * 2, 0.0, Spent(3600 * steps, 0))
 
         def served(self: Students, space: Space, candidate: Candidate) -> Served:
             ms = candidate.layers + candidate.units / 1000 + 0.01

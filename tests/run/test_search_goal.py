@@ -1,5 +1,7 @@
 """What is asked of a student that is searched for, and by how much one misses it."""
 
+import math
+
 import pytest
 
 from distilnlp.errors import RequestError
@@ -34,9 +36,16 @@ def test_the_smallest_is_looked_for_where_only_its_size_is_bounded():
 def test_more_than_what_is_to_be_kept_is_worth_nothing_and_twice_the_speed_half_a_percent():
     goal = Goal(0.9)
 
-    assert goal.value(0.95, served(1, 10), 90) == goal.value(0.9, served(1, 10), 90)
-    assert goal.value(0.9, served(1, 10), 90) - goal.value(0.9, served(2, 10), 90) == pytest.approx(0.005)
-    assert goal.value(0.8, served(1, 10), 90) - goal.value(0.9, served(1, 10), 90) == pytest.approx(-0.1)
+    assert goal.value(0.95, 0, served(1, 10), 90) == goal.value(0.9, 0, served(1, 10), 90)
+    assert goal.value(0.9, 0, served(1, 10), 90) - goal.value(0.9, 0, served(2, 10), 90) == pytest.approx(0.005)
+    assert goal.value(0.8, 0, served(1, 10), 90) - goal.value(0.9, 0, served(1, 10), 90) == pytest.approx(-0.1)
+
+
+def test_of_two_with_one_score_the_one_that_answers_more_as_its_teacher_is_worth_more():
+    near, far, elsewhere = (Goal(0.9).value(0.8, distance, served(1, 10), 90) for distance in (0.1, 0.4, math.inf))
+
+    assert near > far > elsewhere
+    assert near - elsewhere < 0.05
 
 
 @pytest.mark.parametrize("budget", [{"max_ms": float("nan")}, {"speedup": 0}, {"max_mb": -1}, {"keep": 1.1}])

@@ -25,7 +25,7 @@ def known(tmp_path: Path) -> Records:
 
 
 def test_what_one_process_notes_another_reads(known, tmp_path):
-    training = Training(SMALL, 6, 0.8, 0.9, Spent(3, 2))
+    training = Training(SMALL, 6, 0.8, 0.9, 0.1, Spent(3, 2))
     known.keep_teacher(Teacher("t", 0.9, 12.0, 90.0))
     known.keep_served(SMALL, COST)
     known.keep_training(replace(training, steps=2))
