@@ -1,5 +1,6 @@
 """What holds for every test: no network, no cache or token of the user's, seeded, one thread under xdist."""
 
+import gc
 import logging
 import os
 import random
@@ -41,8 +42,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_collection_finish() -> None:
-    """Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name."""
+    """Take from each test what it need not pay for.
+
+    Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name. And the garbage
+    collector, which each training calls, does not look through all libraries and tests, which takes a second too.
+    """
     from distilnlp.run import runner
+
+    gc.collect()
+    gc.freeze()
 
     show = runner.show_run
 
