@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_collection_finish() -> None:
     """Take from each test what it need not pay for.
 
-    Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name. And the garbage
-    collector, which each training calls, does not look through all libraries and tests, which takes a second too.
+    Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name; and their models
+    are timed once, not a hundred times.
     """
-    from distilnlp.run import runner
+    from distilnlp.run import report, runner
 
-    gc.collect()
-    gc.freeze()
+    report.measure_costs = partial(report.measure_costs, budget_seconds=0.0)
 
     show = runner.show_run
 
@@ -59,6 +59,13 @@ def pytest_collection_finish() -> None:
             show(plan, *rest)
 
     runner.show_run = show_where_asked
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freeze_what_is_loaded() -> None:
+    """The garbage collector, which each training calls, takes a second to look through all libraries and tests."""
+    gc.collect()
+    gc.freeze()
 
 
 class NetworkUsed(RuntimeError):
