@@ -386,21 +386,28 @@ class _Search:
 
     def _expected(self, candidate: Candidate, steps: int) -> Spent:
         """What a training may take: the slowest before of as many steps, or by what those of other lengths took."""
-        taken: dict[int, list[Spent]] = {}
-        for each in self.records.trainings():
-            if each.candidate.is_static == candidate.is_static:
-                taken.setdefault(each.steps, []).append(each.spent)
+        taken = self._taken(candidate.is_static)
         if not taken:
             return Spent(0, 0)
         near = min((each for each in taken if each >= steps), default=max(taken))
         slowest = Spent.each_of(max, taken[near])
         if near >= steps:
             return slowest
-        if len(taken) == 1:
+        # Most of what a short training takes is not for its steps. Those of layers take longer than those of a table.
+        several = taken if len(taken) > 1 else self._taken(not candidate.is_static)
+        if len(several) < 2:
             return slowest.times(steps / near)
-        short = min(taken)  # most of what that takes is not for its steps
-        per_step = (slowest - Spent.each_of(min, taken[short])).times(1 / (near - short))
-        return slowest + per_step.times(steps - near)
+        short, long = min(several), max(several)
+        more = Spent.each_of(max, several[long]) - Spent.each_of(min, several[short])
+        return slowest + more.times((steps - near) / (long - short))
+
+    def _taken(self, is_static: bool) -> dict[int, list[Spent]]:
+        """What trainings took, by their steps, of students without layers or with."""
+        taken: dict[int, list[Spent]] = {}
+        for each in self.records.trainings():
+            if each.candidate.is_static == is_static:
+                taken.setdefault(each.steps, []).append(each.spent)
+        return taken
 
     def _has_found(self) -> bool:
         """Whether a student has been trained in full and keeps the share."""

@@ -334,13 +334,16 @@ def test_of_a_longer_training_more_steps_are_expected_and_not_more_of_what_is_no
         for steps in (2, 4):
             self.records.keep_training(self.students.train(self.space, self.space.plain, steps))
             found.append([self._expected(self.space.plain, each).clock for each in (1, 4, 12)])
+        assert self.space.static is not None
+        self.records.keep_training(self.students.train(self.space, self.space.static, 2))
+        found.append([self._expected(self.space.static, each).clock for each in (1, 4, 12)])
 
     monkeypatch.setattr(Students, "train", train)
     monkeypatch.setattr(search._Search, "try_students", tried)
 
     searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1")
 
-    assert found == [[22, 44, 132], [22, 24, 32]]
+    assert found == [[22, 44, 132], [22, 24, 32], [22, 24, 32]]
 
 
 def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, imagine):
