@@ -150,8 +150,9 @@ def draw_front(front: Front, path: Path) -> None:
         ([row for row in front.tried if row.on_front and not row.chosen], "tab:blue", "Pareto front"),
         ([row for row in front.tried if row.chosen], "tab:red", "chosen"),
     ):
-        sizes = [8 * row.mb / front.teacher["mb"] * 20 + 10 for row in rows]
-        axes.scatter([row.ms for row in rows], [row.share for row in rows], sizes, colour, label=label)
+        if rows:
+            sizes = [8 * row.mb / front.teacher["mb"] * 20 + 10 for row in rows]
+            axes.scatter([row.ms for row in rows], [row.share for row in rows], sizes, colour, label=label)
     axes.scatter([front.teacher["ms"]], [1.0], [170.0], "black", marker="s", label="teacher")
     axes.axhline(front.goal["keep"], color="black", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlabel="ms a text, one thread", ylabel=f"share of the teacher's {front.main_metric}")
