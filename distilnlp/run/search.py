@@ -395,8 +395,8 @@ class _Search:
             return slowest
         # Most of what a short training takes is not for its steps. Those of layers take longer than those of a table.
         several = taken if len(taken) > 1 else self._taken(not candidate.is_static)
-        if len(several) < 2:
-            return slowest.times(steps / near)
+        if len(several) < 2:  # then nobody can tell: no more than a training of the next length may take
+            return slowest.times(min(steps / near, REDUCTION))
         short, long = min(several), max(several)
         more = Spent.each_of(max, several[long]) - Spent.each_of(min, several[short])
         return slowest + more.times((steps - near) / (long - short))

@@ -343,7 +343,7 @@ def test_of_a_longer_training_more_steps_are_expected_and_not_more_of_what_is_no
 
     searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "1")
 
-    assert found == [[22, 44, 132], [22, 24, 32], [22, 24, 32]]
+    assert found == [[22, 44, 66], [22, 24, 32], [22, 24, 32]]
 
 
 def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, imagine):
@@ -354,7 +354,7 @@ def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_pat
 
     out, said = capsys.readouterr()
     assert [steps for _, steps in trained] == [2]
-    assert "no time for a training of 2 steps, which would take 840.0 min" in out
+    assert "no time for a training of 2 steps, which would take 480.0 min" in out
     assert "no time was left to train another in full: more --minutes go on from here" in said
 
 
