@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import RequestError
 from distilnlp.problems import Problem, get_problem
+from distilnlp.report.predictions import Predictions
 
-__all__ = ["fidelity"]
+__all__ = ["fidelity", "fidelity_of"]
 
 
 def fidelity(
@@ -63,3 +64,25 @@ def fidelity(
         )
     logits = problem.check_logits(student), problem.check_logits(teacher)
     return problem.agreement_of(*logits, found, teacher_problem, examples)
+
+
+def fidelity_of(
+    student: Predictions, teacher: Predictions, problem: Problem, names: tuple[str, str]
+) -> dict[str, float] | None:
+    """`fidelity` of two models' answers to the same held-out examples, each decided by its own thresholds.
+
+    Args:
+        student, teacher: their answers.
+        problem: the kind of task.
+        names: of the two, for what is wrong with them.
+    Returns:
+        None where the answers are tokens that have other numbers.
+    Raises:
+        RequestError: answers to other examples; else as `fidelity`.
+    """
+    if problem.labels_itself and not np.array_equal(student.labels, teacher.labels):
+        return None
+    decided = problem.decided_by(student.thresholds), problem.decided_by(teacher.thresholds)
+    own, theirs = student.matched(teacher, names)
+    texts = None if own.found is None or theirs.found is None else (own.found, theirs.found)
+    return fidelity(own.logits, theirs.logits, *decided, decided[0].examples_of(own.labels, own.rows), texts)

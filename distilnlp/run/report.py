@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from distilnlp.data.glue_table import GLUE, GLUE_ID
@@ -19,7 +18,7 @@ from distilnlp.progress import doing
 from distilnlp.recipe.seeds import models_by_seed
 from distilnlp.report.card import render_card
 from distilnlp.report.cost import measure_costs
-from distilnlp.report.fidelity import fidelity
+from distilnlp.report.fidelity import fidelity_of
 from distilnlp.report.schema import Cost, Fidelity, Report, Retained, StageResult, to_json
 from distilnlp.report.seeds import over_seeds
 from distilnlp.run.environment import library_versions
@@ -168,14 +167,9 @@ def _fidelities(
             continue
         own = folder.predictions(name)
         theirs = outside[reference].predictions if reference in outside else folder.predictions(reference)
-        if tasks[name].problem.labels_itself and not np.array_equal(own.labels, theirs.labels):
-            continue  # the tokens that the answers are have other numbers
-        student, teacher = (tasks[name].problem.decided_by(each.thresholds) for each in (own, theirs))
-        own, theirs = own.matched(theirs, (name, reference))
-        texts = None if own.found is None or theirs.found is None else (own.found, theirs.found)
-        logits = own.logits, theirs.logits
-        examples = student.examples_of(own.labels, own.rows)
-        found[name] = Fidelity.model_validate(fidelity(*logits, student, teacher, examples, texts))
+        agreed = fidelity_of(own, theirs, tasks[name].problem, (name, reference))
+        if agreed is not None:
+            found[name] = Fidelity.model_validate(agreed)
     return found
 
 

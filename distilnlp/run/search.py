@@ -37,6 +37,7 @@ STUDY, TRIALS, ANSWERS = "search.db", "trials", "teacher-answers"
 MEASURING = "measuring.lock"
 ASKING = "asking.lock"
 UNMADE = -10.0  # what a student is worth to the search that cannot be
+FORMAT = 2  # of what a search notes; 1 knew no distance of a student from its teacher
 ATTEMPTS = 10  # candidates that are looked at for each that is trained: most are refused by their size or speed
 
 
@@ -195,6 +196,7 @@ class _Search:
     def _settings(self) -> Mapping[str, Any]:
         names = ("layers", "vocabularies", "int8", "methods", "static_methods")
         return {
+            "format": FORMAT,
             "recipe": self.students.recipe.to_dict(),
             "goal": asdict(self.goal),
             "space": {name: list(getattr(self.space, name)) for name in names},

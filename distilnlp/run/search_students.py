@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -24,7 +23,7 @@ from distilnlp.models.heads import model_from_config
 from distilnlp.models.loading import load_classifier, load_config, load_tokenizer
 from distilnlp.models.predictor import Predictor, Text
 from distilnlp.onnx_file import need_onnx
-from distilnlp.report.fidelity import fidelity
+from distilnlp.report.fidelity import fidelity_of
 from distilnlp.report.predictions import Predictions
 from distilnlp.report.scores import SCORES
 from distilnlp.run.environment import describe_environment
@@ -76,7 +75,7 @@ class Students:
         self.higher_is_better = known is None or known.higher_is_better
         self.full = self._full_steps(stage)
         self._timed_teacher: Predictor | None = None
-        self._answers: Predictions | None = None
+        self._teachers_answers: Predictions | None = None
 
     def _full_steps(self, stage: StagePlan) -> int:
         steps = most_steps(stage, self.task)
@@ -140,7 +139,7 @@ class Students:
     def teacher(self) -> Teacher:
         """The teacher, measured. Raises RunError: it is not above the baseline, or has no score to keep a share of."""
         answers = answer_of(self.teacher_name, self.task, max_length=self.max_length)
-        self._answers = answers.predictions
+        self._teachers_answers = answers.predictions
         result = outsider_result(self.teacher_name, answers, self.task)
         weakness = weak_teacher(self.teacher_name, self.plan, RunFolder(self.folder / "none"), result)
         if weakness is not None:
@@ -204,20 +203,11 @@ class Students:
 
     def _distance(self, own: Predictions) -> float:
         """How far a student's answers to the held-out examples are from its teacher's; infinite of other tokens."""
-        if self._answers is None:
-            self._answers = answer_of(self.teacher_name, self.task, max_length=self.max_length).predictions
-        problem, theirs = self.task.problem, self._answers
-        if problem.labels_itself and not np.array_equal(own.labels, theirs.labels):
+        if self._teachers_answers is None:
+            self._teachers_answers = answer_of(self.teacher_name, self.task, max_length=self.max_length).predictions
+        found = fidelity_of(own, self._teachers_answers, self.task.problem, (STAGE, self.teacher_name))
+        if found is None:
             return math.inf
-        own, theirs = own.matched(theirs, (STAGE, self.teacher_name))
-        found = fidelity(
-            own.logits,
-            theirs.logits,
-            problem.decided_by(own.thresholds),
-            problem.decided_by(theirs.thresholds),
-            problem.examples_of(own.labels, own.rows),
-            None if own.found is None or theirs.found is None else (own.found, theirs.found),
-        )
         return found["kl"] if "kl" in found else found["mae"]
 
     def _train_shortly(self, space: Space, candidate: Candidate, steps: int, place: RunFolder) -> None:
