@@ -463,7 +463,6 @@ def test_a_search_asks_the_teacher_once_for_all_trials(tmp_path: Path, counted: 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_of_the_data_loader_read_the_answers(tmp_path: Path, counted: list[int], context: str) -> None:
     workers = {"dataloader_num_workers": 2, "dataloader_multiprocessing_context": context}
-    workers |= {"dataloader_persistent_workers": True}  # to begin processes again takes most of the time
     trainer = make_trainer(tmp_path, args={"num_train_epochs": 2, **workers})
     trainer.train()
     assert len(counted) == 2
