@@ -8,6 +8,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Read once by huggingface_hub and by OpenMP when they load, so set before anything imports them. The workers of xdist
@@ -45,10 +46,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_collection_finish() -> None:
     """Take from each test what it need not pay for.
 
-    Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name; and their models
-    are timed once, not a hundred times.
+    Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name; their models are
+    timed once, not a hundred times; and a training that begins does not have Python look for garbage in all that is
+    loaded, which takes a quarter of a second.
     """
+    from accelerate.utils import memory
+
     from distilnlp.run import report, runner
+
+    memory.gc = SimpleNamespace(collect=lambda: 0)
 
     report.measure_costs = partial(report.measure_costs, budget_seconds=0.0)
 

@@ -37,7 +37,7 @@ STUDY, TRIALS, ANSWERS = "search.db", "trials", "teacher-answers"
 MEASURING = "measuring.lock"
 ASKING = "asking.lock"
 UNMADE = -10.0  # what a student is worth to the search that cannot be
-FORMAT = 2  # of what a search notes; 1 knew no distance of a student from its teacher
+FORMAT = 3  # of what a search notes; 1 knew no distance of a student from its teacher, 2 dropout and one learning rate
 ATTEMPTS = 10  # candidates that are looked at for each that is trained: most are refused by their size or speed
 
 

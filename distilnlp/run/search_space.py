@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, TrainingArguments
 
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe, make_recipe
@@ -24,6 +24,9 @@ LAYER_MAPS = ("uniform", "first", "last", "importance")
 STATIC = 0  # layers of a student that is a table of embeddings
 # Such a table learns by larger steps, and more of them, which cost next to nothing.
 STATIC_LEARNING_RATE, STATIC_LONGER = 1e-2, 2.5
+RATES = (1.0, 2.0, 4.0)
+# What a student of layers does without, by BERT's names: its teacher's answers keep it from learning rows by heart.
+DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Candidate:
         vocabulary: ``all``, ``needed``, or how many tokens at most.
         int8: whether it is served as an ONNX file in 8 bits; else in PyTorch.
         method: the name of its objective.
+        rate: how many times as large as the recipe's its learning rate is; a table has one of its own.
     """
 
     layers: int
@@ -49,6 +53,7 @@ class Candidate:
     vocabulary: str | int
     int8: bool
     method: str
+    rate: float = 1.0
 
     @property
     def is_static(self) -> bool:
@@ -58,7 +63,7 @@ class Candidate:
     @property
     def shape(self) -> "Candidate":
         """The same without what changes neither size nor speed."""
-        return replace(self, layer_map="", method="")
+        return replace(self, layer_map="", method="", rate=1.0)
 
     def is_no_smaller(self, other: "Candidate") -> bool:
         """Whether all is at least as much as of another: neither less time nor less room is to be expected of it."""
@@ -77,7 +82,7 @@ class Space:
 
     Args:
         teacher: config of the teacher; each first value below is as the teacher has it.
-        layers, layer_maps, heads, units, ranks, vocabularies, int8, methods: the values of each choice.
+        layers, layer_maps, heads, units, ranks, vocabularies, int8, methods, rates: the values of each choice.
         narrow_methods: those of them by which a student with fewer heads can learn.
         static_methods: those by which a table of embeddings can; empty: there is none among the students.
         objectives: of the methods, as a recipe says them.
@@ -95,6 +100,7 @@ class Space:
     narrow_methods: tuple[str, ...]
     static_methods: tuple[str, ...]
     objectives: Mapping[str, Mapping[str, Any]]
+    rates: tuple[float, ...] = RATES
 
     @property
     def plain(self) -> Candidate:
@@ -139,8 +145,9 @@ class Space:
 
         Args:
             fits: whether a candidate is within the budget, which is measured. Then these are the students that just
-                are: with all feed-forward units the most layers, one layer less, and with fewer units the most layers
-                again. None: half, a third and a sixth of the layers, and half of them with fewer units and tokens.
+                are: with all feed-forward units the most layers, one layer less, with fewer units the most layers
+                again, and the deepest of all these once more, with the largest learning rate. None: half, a third
+                and a sixth of the layers, and half of them with fewer units and tokens.
         """
         static = [] if self.static is None else [self.static]
         if fits is not None:
@@ -155,7 +162,7 @@ class Space:
         """For each number of units the most layers that fit; fewer units may have no fewer layers."""
         found: list[Candidate] = []
         least = 1
-        for units in dict.fromkeys(self.units[place] for place in (0, 2, 3) if place < len(self.units)):
+        for units in dict.fromkeys(self.units[place] for place in (0, 1, 2, 3) if place < len(self.units)):
             most = self._most_layers(replace(self.plain, units=units), least, fits)
             if most is None:
                 continue
@@ -164,6 +171,8 @@ class Space:
             if len(found) == 1 and most > 1:
                 found.append(replace(deepest, layers=most - 1))
             least = most
+        if found:
+            found.append(replace(max(found, key=lambda each: (each.layers, each.units)), rate=self.rates[-1]))
         return found
 
     def _most_layers(self, plain: Candidate, least: int, fits: Callable[[Candidate], bool]) -> int | None:
@@ -200,6 +209,7 @@ class Space:
             vocabulary=vocabulary,
             int8=int8,
             method=self._one(trial, *methods),
+            rate=self._one(trial, "rate", self.rates),
         )
 
     @staticmethod
@@ -221,7 +231,8 @@ class Space:
             if candidate.vocabulary != ALL:
                 said["vocabulary"] = {} if candidate.vocabulary == NEEDED else {"size": candidate.vocabulary}
             return said if candidate.rank is None else {**said, "config": {"hidden_size": candidate.rank}}
-        kind, config = self.teacher.model_type, {}
+        kind = self.teacher.model_type
+        config: dict[str, Any] = {}
         if candidate.heads != self.heads[0]:
             config["hidden_size"] = candidate.heads * _head_size(self.teacher)
         if candidate.units != self.units[0]:
@@ -231,6 +242,8 @@ class Space:
             said["layer_map"] = candidate.layer_map
         if config:
             said["choose"] = "importance"
+        known = self.teacher.to_dict()
+        config.update((name, 0.0) for name in DROPOUT if known.get(field_name(name, kind)))
         if candidate.rank is not None:
             config["embedding_size"] = candidate.rank
             if kind not in _WITH_RANK:
@@ -253,6 +266,10 @@ class Space:
         stage["objective"] = dict(self.objectives[candidate.method])
         if candidate.is_static:
             stage["training"] |= self._static_training(stage["training"])
+        elif candidate.rate != 1:
+            stage["training"]["learning_rate"] = candidate.rate * float(
+                stage["training"].get("learning_rate", TrainingArguments.learning_rate)
+            )
         if steps is not None:
             stage["training"] |= {"max_steps": steps, "eval_strategy": "no", "save_strategy": "no"}
         return make_recipe(values, name=base.name, origin="a student of the search")
@@ -277,6 +294,7 @@ class Space:
         parts += [f"{candidate.vocabulary} tokens"] if candidate.vocabulary != ALL else []
         parts += ["int8"] if candidate.int8 else []
         parts += [candidate.method] if len(self.methods) > 1 and not candidate.is_static else []
+        parts += [f"{candidate.rate:g}x learning rate"] if candidate.rate != 1 else []
         return ", ".join(parts)
 
 

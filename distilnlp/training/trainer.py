@@ -59,6 +59,7 @@ from distilnlp.training import arguments, checkpoints, compatibility, publishing
 from distilnlp.training.answers import confirm_labels, drop_own_cache, keep_answers
 from distilnlp.training.batches import EpochOfSampler, by_length, examples, prepare_for_stream, share_of_step
 from distilnlp.training.candidates import take_best
+from distilnlp.training.kernels import attention_kernel
 from distilnlp.training.measuring import joined_scores, joins, logits_alone, means_of_tasks, measured
 from distilnlp.training.objective_hook import ObjectiveHook, OfTask
 from distilnlp.training.own_tokens import aligns, answers_to, check_compares, check_parts_compare, own_reader
@@ -753,7 +754,8 @@ class DistillationTrainer(Trainer):
         tokens = inputs.get(HEAD_TOKENS)
         if tokens is not None and not self._hook.needs_student().logits:
             tokens = tokens[:, :0]  # no row of logits is read
-        with self._clock.phase("student"), answering_for(self.student, tokens):
+        kernel = attention_kernel(student_inputs, self.args)
+        with self._clock.phase("student"), answering_for(self.student, tokens), kernel:
             output = model(**student_inputs)
         self._terms.note(output["terms"], progress, self.state.global_step)
         micro_batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes

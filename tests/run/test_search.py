@@ -149,7 +149,7 @@ def test_what_a_search_knows_is_not_found_out_again(found, csv_file, teacher, mo
 
 
 def test_a_search_that_noted_less_needs_another_folder(found, csv_file, teacher, capsys, no_export, monkeypatch):
-    monkeypatch.setattr(search, "FORMAT", 3)
+    monkeypatch.setattr(search, "FORMAT", search.FORMAT + 1)
     assert searched(csv_file, teacher, found, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 2
     assert "holds a search with another format: give another folder" in capsys.readouterr().err
 

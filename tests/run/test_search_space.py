@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import optuna
 import pytest
+import torch
+from transformers import TrainingArguments
 
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe, make_recipe
@@ -57,7 +59,13 @@ def test_the_recipe_of_a_candidate_says_what_the_candidate_is():
         "layer_map": "last",
         "choose": "importance",
         "architecture": "albert",
-        "config": {"hidden_size": 16, "intermediate_size": 32, "embedding_size": 16},
+        "config": {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "embedding_size": 16,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
         "vocabulary": {"data": True, "min_count": 1, "size": 50},
     }
     assert stage["objective"] == {"response": {}}
@@ -70,6 +78,25 @@ def test_in_full_a_candidate_is_trained_as_the_search_was_told():
 
     assert "max_steps" not in recipe.to_dict()["stages"]["student"]["training"]
     assert recipe.cache == base().cache
+
+
+@pytest.mark.parametrize(("kind", "given"), [("bert", "hidden_dropout_prob"), ("distilbert", "dropout")])
+def test_a_candidate_of_layers_is_trained_without_dropout(kind: str, given: str):
+    found = space(kind, int8=False)
+    said = found.student(replace(found.plain, layers=2))
+
+    made = build_student(tiny_model(kind, layers=6, **{given: 0.3}), **said)
+
+    assert "choose" not in said
+    assert {part.p for part in made.base_model.modules() if isinstance(part, torch.nn.Dropout)} == {0.0}
+
+
+def test_the_learning_rate_of_a_candidate_is_so_many_times_the_recipes():
+    stage = space().recipe(base(), replace(SMALL, rate=4.0)).to_dict()["stages"]["student"]
+
+    assert stage["training"]["learning_rate"] == pytest.approx(4 * TrainingArguments.learning_rate)
+    assert "learning_rate" not in space().recipe(base(), SMALL).to_dict()["stages"]["student"]["training"]
+    assert space().words(replace(SMALL, rate=4.0)).endswith("answers, 4x learning rate")
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
@@ -111,7 +138,7 @@ def test_a_student_with_fewer_heads_learns_by_the_methods_that_fit_it():
 
 
 def test_candidates_of_one_shape_differ_in_their_training_alone():
-    assert SMALL.shape == replace(SMALL, layer_map="first", method="states").shape
+    assert SMALL.shape == replace(SMALL, layer_map="first", method="states", rate=4.0).shape
     assert SMALL.shape != replace(SMALL, int8=False).shape
 
 
@@ -126,6 +153,9 @@ def test_a_trial_suggests_candidates_of_the_space():
     assert first == replace(SMALL, vocabulary="needed")
     assert all(each.layers in (0, *found.layers) and each.units in found.units for each in others)
     assert all(each.layer_map == "uniform" for each in others if each.layers == 6)
+    assert (
+        {each.rate for each in others if each.layers} == {1, 2, 4} > {each.rate for each in others if not each.layers}
+    )
 
 
 def test_a_static_student_learns_longer_by_larger_steps():
@@ -155,17 +185,17 @@ def test_there_is_no_static_student_where_the_kind_of_task_has_none():
 
 
 def test_the_first_students_are_those_that_just_fit_the_budget():
-    """A layer with all its units takes 3, one with half of them 2, and at most 10 may be."""
+    """A layer with all its units takes 3, one with half of them 2, at most 10 may be; the deepest has two rates."""
     asked: list[Candidate] = []
 
     def fits(candidate: Candidate) -> bool:
         asked.append(candidate)
-        return candidate.layers * {64: 3, 32: 2, 24: 1}[candidate.units] <= 10
+        return candidate.layers * {64: 3, 40: 2.5, 32: 2, 24: 1}[candidate.units] <= 10
 
-    found = [(each.layers, each.units) for each in space().starts(fits)]
+    found = [(each.layers, each.units, each.rate) for each in space().starts(fits)]
 
-    assert found == [(3, 64), (2, 64), (5, 32), (6, 24), (0, 64)]
-    assert len(asked) < 10
+    assert found == [(3, 64, 1), (2, 64, 1), (4, 40, 1), (5, 32, 1), (6, 24, 1), (6, 24, 4), (0, 64, 1)]
+    assert len(asked) <= 12
 
 
 def test_without_a_budget_the_first_students_are_of_half_the_layers_and_fewer():
