@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from distilnlp.errors import RequestError, nearest
+from distilnlp.errors import RequestError, listed, nearest
 from distilnlp.exported_file import FILES, file_format_of
 from distilnlp.models.adapters import adapter_base, apply_adapter, is_adapter, labels_of_adapter, read_adapter
 from distilnlp.models.checks import (
@@ -120,7 +120,7 @@ def _near(path: Path) -> str:
     match = nearest(path.name, folders)
     if match:
         return f": did you mean '{path.parent / match}'?"
-    return f": {path.parent} has {', '.join(folders) or 'no folders'}" if known else ""
+    return f": {path.parent} has {listed(folders) or 'no folders'}" if known else ""
 
 
 def _packaged_minilm() -> str:

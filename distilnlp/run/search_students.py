@@ -256,14 +256,13 @@ class Students:
 
 
 def training_lengths(steps: int) -> list[int]:
-    """The steps of the trainings of a trial, each `REDUCTION` times as long as the one before, the last in full."""
-    first = steps
-    while first // REDUCTION >= FEWEST_STEPS:
-        first //= REDUCTION
-    found = [first]
-    while found[-1] * REDUCTION**2 <= steps:
-        found.append(found[-1] * REDUCTION)
-    return [*found, steps] if found[-1] < steps else found
+    """The steps of the trainings of a trial, the last in full: each `REDUCTION` times as long as the one before.
+
+    Two are shorter at most. After a hundredth of its steps a student gives one answer to all texts, and to load and
+    score it takes longer than they do.
+    """
+    shorter = [steps // REDUCTION**2, steps // REDUCTION]
+    return [*(each for each in shorter if each >= FEWEST_STEPS), steps]
 
 
 def _can_export() -> bool:

@@ -393,7 +393,8 @@ def test_two_at_once_try_students_of_one_search_and_none_twice(found, tmp_path, 
 
 
 def test_trainings_grow_by_threes_up_to_the_full_one():
-    assert training_lengths(160) == [17, 51, 160]
+    assert training_lengths(900) == [100, 300, 900]
+    assert training_lengths(160) == [17, 53, 160]
     assert training_lengths(90) == [10, 30, 90]
     assert training_lengths(29) == [29]
     assert training_lengths(1) == [1]
