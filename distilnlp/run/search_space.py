@@ -145,9 +145,10 @@ class Space:
 
         Args:
             fits: whether a candidate is within the budget, which is measured. Then these are the students that just
-                are: with all feed-forward units the most layers, one layer less, with fewer units the most layers
-                again, and the deepest of all these once more, with the largest learning rate. None: half, a third
-                and a sixth of the layers, and half of them with fewer units and tokens.
+                are: with all feed-forward units the most layers and one layer less, with fewer units the most layers
+                where these are more, and the deepest of all with the largest learning rate, of uniform and of the
+                first layers. None: half, a third and a sixth of the layers, and half of them with fewer units and
+                tokens.
         """
         static = [] if self.static is None else [self.static]
         if fits is not None:
@@ -159,33 +160,40 @@ class Space:
         return list(dict.fromkeys([*found[:2], *static, *found[2:], small]))
 
     def _within(self, fits: Callable[[Candidate], bool]) -> list[Candidate]:
-        """For each number of units the most layers that fit; fewer units may have no fewer layers."""
+        """The most layers that fit, one less, with fewer units those that are deeper; the deepest in other ways."""
         found: list[Candidate] = []
-        least = 1
-        for units in dict.fromkeys(self.units[place] for place in (0, 1, 2, 3) if place < len(self.units)):
-            most = self._most_layers(replace(self.plain, units=units), least, fits)
-            if most is None:
-                continue
-            deepest = replace(self.plain, units=units, layers=most)
-            found.append(deepest)
-            if len(found) == 1 and most > 1:
-                found.append(replace(deepest, layers=most - 1))
-            least = most
+        most = 0
+        for units in self.units[:4]:
+            plain, least = replace(self.plain, units=units), most
+            most = self._most_layers(plain, least, fits)
+            if most > least:
+                found.append(replace(plain, layers=most))
+            if least == 0 and most > 1:
+                found.append(replace(plain, layers=most - 1))
         if found:
-            found.append(replace(max(found, key=lambda each: (each.layers, each.units)), rate=self.rates[-1]))
+            deepest = replace(max(found, key=lambda each: each.layers), rate=self.rates[-1])
+            found.append(deepest)
+            if "first" in self.layer_maps and deepest.layers < self.layers[0]:
+                found.append(replace(deepest, layer_map="first"))
         return found
 
-    def _most_layers(self, plain: Candidate, least: int, fits: Callable[[Candidate], bool]) -> int | None:
-        """By halving, as each one is measured; half of the layers are looked at first."""
-        low, high = least - 1, self.layers[0] + 1  # of as many it fits, of as many it does not
-        middle = max(least, self.layers[0] // 2)
+    def _most_layers(self, plain: Candidate, least: int, fits: Callable[[Candidate], bool]) -> int:
+        """By halving, as each one is measured; first come half of all layers, or one more than are known to fit.
+
+        Args:
+            plain: with any number of layers.
+            least: layers that fit; 0: none are known to.
+            fits: whether a candidate does.
+        """
+        low, high = least, self.layers[0] + 1  # of as many it fits, of as many it does not
+        middle = least + 1 if least else max(1, self.layers[0] // 2)
         while high - low > 1:
             if fits(replace(plain, layers=middle)):
                 low = middle
             else:
                 high = middle
             middle = (low + high) // 2
-        return low if low >= least else None
+        return low
 
     def suggest(self, trial: "BaseTrial") -> Candidate:
         """The candidate that a trial of Optuna is of."""

@@ -185,16 +185,17 @@ def test_there_is_no_static_student_where_the_kind_of_task_has_none():
 
 
 def test_the_first_students_are_those_that_just_fit_the_budget():
-    """A layer with all its units takes 3, one with half of them 2, at most 10 may be; the deepest has two rates."""
+    """A layer with all its units takes 3, others less, and at most 10 may be. The deepest is tried in three ways."""
     asked: list[Candidate] = []
 
     def fits(candidate: Candidate) -> bool:
         asked.append(candidate)
-        return candidate.layers * {64: 3, 40: 2.5, 32: 2, 24: 1}[candidate.units] <= 10
+        return candidate.layers * {64: 3, 40: 2.5, 32: 2.2, 24: 2}[candidate.units] <= 10
 
-    found = [(each.layers, each.units, each.rate) for each in space().starts(fits)]
+    found = [(each.layers, each.units, each.rate, each.layer_map) for each in space().starts(fits)]
 
-    assert found == [(3, 64, 1), (2, 64, 1), (4, 40, 1), (5, 32, 1), (6, 24, 1), (6, 24, 4), (0, 64, 1)]
+    assert found[:4] == [(*each, 1, "uniform") for each in ((3, 64), (2, 64), (4, 40), (5, 24))]
+    assert found[4:] == [(5, 24, 4, "uniform"), (5, 24, 4, "first"), (0, 64, 1, "uniform")]
     assert len(asked) <= 12
 
 
