@@ -46,6 +46,7 @@ def command(
     from distilnlp.cli._quiet import quiet_libraries
 
     quiet_libraries()
+    from distilnlp.run.distilling import is_without_labels, looking
     from distilnlp.run.requests import Remove, look_at, recipe_of
     from distilnlp.run.search import Goal, SearchSettings, need_optuna, search_student
 
@@ -55,7 +56,7 @@ def command(
     goal = Goal(keep=keep, max_ms=max_ms, speedup=speedup, max_mb=max_mb)
     need_optuna()
     request = options.request("search", task)
-    found = look_at(task, request.data)
+    found = look_at(task, request.data, **looking(teacher, None))
     if found is not None and found.problem.apart:
         raise RequestError(
             "a search looks at students of the teacher's own layers, and here a student is another kind"
@@ -68,6 +69,7 @@ def command(
             "student": {"from": teacher},
             "model": Remove(),
             "training": request.training,
+            "objective": {"hard_label": Remove()} if found is not None and is_without_labels(found) else {},
         },
     }
     base = None if found is None else found.problem.recipe

@@ -1,13 +1,16 @@
 """What is asked for of a training with a teacher, and of one without: which stages that makes, and what cannot be."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distilnlp.errors import RequestError
 from distilnlp.recipe import Recipe
 from distilnlp.run.requests import Remove, Request, look_at, recipe_of
 
-__all__ = ["distillation", "finetuning"]
+if TYPE_CHECKING:
+    from distilnlp.data.task import Task
+
+__all__ = ["distillation", "finetuning", "is_without_labels", "looking"]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"  # whose layers are taken where no other model is named
 
@@ -128,9 +131,9 @@ def distillation(
         own["model"] = student if student_layers is None else None
     else:
         stages, own = _live(request, teacher, student, student_layers, finetune_teacher)
-    found = None if finetune_teacher else look_at(request.task, request.data, **_looking(teacher, recorded))
+    found = None if finetune_teacher else look_at(request.task, request.data, **looking(teacher, recorded))
     objective: dict[str, Any] = {**own.pop("objective", {}), "response": {"temperature": temperature}}
-    if found is not None and not found.is_labelled and not found.problem.taught_alone:
+    if found is not None and is_without_labels(found):
         control, objective["hard_label"] = False, Remove()
         held_out = found.validation is not None and "label" in found.validation.column_names
         told = "" if held_out else ", and the report is of the agreement with the teacher"
@@ -166,7 +169,12 @@ def _recorded(said: dict[str, Any], request: Request) -> dict[str, Any] | None:
     return {**given, "column": columns[0] if len(columns) == 1 else columns}
 
 
-def _looking(teacher: str | None, recorded: dict[str, Any] | None) -> dict[str, Any]:
+def is_without_labels(found: "Task") -> bool:
+    """Whether the training texts have no labels, in a kind of task that has them: no loss can ask for these then."""
+    return not found.is_labelled and not found.problem.taught_alone
+
+
+def looking(teacher: str | None, recorded: dict[str, Any] | None) -> dict[str, Any]:
     """How the data are read to see whether they have labels."""
     from distilnlp.data.recorded import RecordedColumns
     from distilnlp.run.evaluation import head_of

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from distilnlp.cli import main
 from distilnlp.models.loading import load_config
@@ -81,6 +82,19 @@ def test_a_teacher_that_is_not_there_is_refused(csv_file, tmp_path, capsys, no_e
     assert searched(csv_file, str(tmp_path / "none"), tmp_path / "s", "--keep", "0.9") == 2
 
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_texts_without_labels_are_learned_from_the_teacher_alone(csv_file, teacher, tmp_path, capsys):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "\n".join(f"the film {row} was good" for row in range(20)) + "\n")
+    options = ("--validation", csv_file, "--keep", "0.9", "--dry-run")
+
+    assert searched(str(texts), teacher, tmp_path / "s", *options) == 0
+    assert set(yaml.safe_load(capsys.readouterr().out)["stages"]["student"]["objective"]) == {
+        "response",
+        "hidden_state",
+        "attention_scores",
+    }
 
 
 def test_without_optuna_it_says_what_to_install(csv_file, tmp_path, capsys, monkeypatch):
