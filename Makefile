@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := python -m pip install --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check test-all test-fast test-slow test-oldest fuzz kills bench bench-torchdistill wheel clean
+.PHONY: help quickstart test test-all check test-fast test-slow test-oldest fuzz kills bench bench-torchdistill wheel clean
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
