@@ -173,6 +173,9 @@ class Students:
         with torch.random.fork_rng(devices=[]), one_thread():
             torch.default_generator.manual_seed(0)
             model = model_from_config(sketch.config).eval()
+            # A new model's biases are 0 and its norms equal. Of what is equal an ONNX file has one, and is too small.
+            for vector in (each.data for each in model.parameters() if each.dim() == 1):
+                vector.add_(0.02 * torch.randn_like(vector))
             return size_and_speed(
                 model, models.tokenizer(STAGE), int8=candidate.int8, teacher=self.timed_teacher, texts=self.texts
             )
