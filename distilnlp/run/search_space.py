@@ -25,7 +25,7 @@ STATIC = 0  # layers of a student that is a table of embeddings
 # Such a table learns by larger steps, and more of them, which cost next to nothing.
 STATIC_LEARNING_RATE, STATIC_LONGER = 1e-2, 2.5
 RATES = (1.0, 2.0, 4.0)
-# What a student of layers does without, by BERT's names: its teacher's answers keep it from learning rows by heart.
+# What a student of layers does without, by BERT's names: on a CPU it costs a good part of each step.
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
