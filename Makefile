@@ -8,7 +8,7 @@ CASES ?= 2000
 KILLS ?= 50
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Python compiles what it imports, a tenth of what is installed.
+# Python compiles what it imports, less than a quarter of what is installed.
 INSTALL := python -m pip install --no-compile
 
 .DEFAULT_GOAL := help

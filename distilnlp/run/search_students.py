@@ -261,7 +261,7 @@ class Students:
 def training_lengths(steps: int) -> list[int]:
     """The steps of the trainings of a trial, the last in full: each `REDUCTION` times as long as the one before.
 
-    Two are shorter at most. After a hundredth of its steps a student gives one answer to all texts, and to load and
+    Two are shorter at most. After a thirtieth of its steps a student gives one answer to all texts, and to load and
     score it takes longer than they do.
     """
     shorter = [steps // REDUCTION**2, steps // REDUCTION]

@@ -15,7 +15,7 @@ SHORT = 192  # tokens: from here on PyTorch's flash attention works on larger bl
 def attention_kernel(inputs: Mapping[str, Tensor], args: TrainingArguments) -> AbstractContextManager[None]:
     """The context of a student's forward pass in training.
 
-    On a CPU in bf16, flash attention takes two to three times as long for the backward pass of texts below 192 tokens
+    On a CPU in bf16, flash attention takes two to four times as long for the backward pass of texts below 192 tokens
     (`SHORT`) as the single operations of which it consists: each is a product of blocks of 32 rows. PyTorch computes
     those operations itself where attention has dropout. A pass that is repeated for its gradients (gradient
     checkpointing) is left alone, as its second time is outside this context.
