@@ -1,9 +1,10 @@
 # Needs Python 3.11 or newer, make and pip. Another interpreter: make quickstart PYTHON=/path/to/python
 PYTHON ?= $(shell for python in python3.11 python3 python; do $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
-# Two processes, each with one thread (tests/conftest.py); a file's tests share its costly fixtures, so a file is not split.
-# One that dies ends the run: xdist would give its files, done ones among them, to a new process and wait for ever.
-PYTEST ?= -n 2 --dist loadfile --max-worker-restart 0 --durations 10
+# Two processes, each with one thread; a file's tests share its costly fixtures, so a file is not split, and files begin in
+# the order that tests/conftest.py gives them. A process that dies ends the run: xdist would give its files, done ones among
+# them, to a new process and wait for ever.
+PYTEST ?= -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 10
 CASES ?= 2000
 KILLS ?= 50
 

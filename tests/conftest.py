@@ -6,9 +6,8 @@ import os
 import random
 import sys
 import tempfile
-from functools import partial
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 # Read once by huggingface_hub and by OpenMP when they load, so set before anything imports them. The workers of xdist
@@ -28,6 +27,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.savings import save_time
+
 GLUE_DIR = os.environ.get("DISTILNLP_DATA_DIR")
 MORE_DIR = os.environ.get("DISTILNLP_MORE_DIR")
 HOST_OF = {  # audit event -> where among its arguments the host is
@@ -43,21 +44,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with many slow tests come first, so that no process is left with one of them when the rest is done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 def pytest_collection_finish() -> None:
-    """Take from each test what it need not pay for.
+    """Take from each test what it need not pay for; runs end without their page too, unless a recipe names it."""
+    from distilnlp.run import runner
 
-    Runs end without their page, whose drawing takes a second, unless a recipe asks for it by name; their models are
-    timed once, not a hundred times; and a training that begins does not have Python look for garbage in all that is
-    loaded, which takes a quarter of a second.
-    """
-    from accelerate.utils import memory
-
-    from distilnlp.run import report, runner
-
-    memory.gc = SimpleNamespace(collect=lambda: 0)
-
-    report.measure_costs = partial(report.measure_costs, budget_seconds=0.0)
-
+    save_time()
     show = runner.show_run
 
     def show_where_asked(plan: Any, *rest: Any) -> None:

@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from distilnlp.checksums import flaw
+from tests.savings import save_time
 
 __all__ = [
     "KILLS",
@@ -37,6 +38,7 @@ PATIENCE = 120.0  # seconds for one step, on a machine that does much besides
 
 def _run_quietly(function: Callable[..., object], *args: object, **kwargs: object) -> None:
     """Call it with nothing shown; a status that it returns becomes that of the process."""
+    save_time()
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
         status = function(*args, **kwargs)
     raise SystemExit(status if isinstance(status, int) else 0)

@@ -45,7 +45,7 @@ from distilnlp.run.folder import RunFolder
 from distilnlp.run.plan import Plan, StagePlan, loss_culprit, most_steps
 from distilnlp.run.reading import reading_of
 from distilnlp.run.sources import Sources, plain_copy, start_for
-from distilnlp.run.vocabulary import Vocabularies
+from distilnlp.run.vocabulary import TokenCounts, Vocabularies
 from distilnlp.students import build_student
 from distilnlp.students.choice import check_measured
 from distilnlp.students.layers import IMPORTANCE
@@ -162,9 +162,12 @@ class Models:
         plan: of the run.
         tasks: the data of each stage, whose labels its model gets.
         folder: where the stages that are finished are.
+        counts: what tokenizers found in the tasks' texts for other plans; None: nothing is known.
     """
 
-    def __init__(self, plan: Plan, tasks: Mapping[str, Task], folder: RunFolder) -> None:
+    def __init__(
+        self, plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, counts: TokenCounts | None = None
+    ) -> None:
         self.plan = plan
         self.tasks = tasks
         self.folder = folder
@@ -174,7 +177,7 @@ class Models:
         # The teachers from outside of which no stage reads the head, so that they need none; `check` finds them.
         self.bodies: set[str] = set()
         self.sources = Sources(Counter(outside), plan.poolings)
-        self.vocabularies = Vocabularies(plan, tasks, folder, self.sources)
+        self.vocabularies = Vocabularies(plan, tasks, folder, self.sources, counts or TokenCounts())
         self._reduced: dict[tuple[str, int], SentenceEncoder] = {}
 
     # ---- for a stage that is to be trained ----

@@ -39,6 +39,7 @@ from distilnlp.run.search_records import REDUCTION, Final, Spent, Teacher, Train
 from distilnlp.run.search_space import NEEDED, STAGE, Candidate, Space, whole_space, without_what_cannot_be
 from distilnlp.run.served import Served, cost_of, one_thread, score_served, size_and_speed, timed
 from distilnlp.run.stage import train_stage
+from distilnlp.run.vocabulary import TokenCounts
 from distilnlp.run.weak_teacher import weak_teacher
 
 __all__ = ["Students", "training_lengths"]
@@ -74,6 +75,7 @@ class Students:
         known = SCORES.get(task.main_metric)
         self.higher_is_better = known is None or known.higher_is_better
         self.full = self._full_steps(stage)
+        self._counts = TokenCounts()
         self._timed_teacher: Predictor | None = None
         self._teachers_answers: Predictions | None = None
 
@@ -120,7 +122,7 @@ class Students:
         return {"states": said, "answers": {name: dict(settings) for name, settings in answers.items()}}
 
     def _models(self, plan: Plan, folder: RunFolder | None = None) -> Models:
-        return Models(plan, {STAGE: self.task}, folder or RunFolder(self.folder / "none"))
+        return Models(plan, {STAGE: self.task}, folder or RunFolder(self.folder / "none"), self._counts)
 
     def _sketch(self, space: Space, candidate: Candidate) -> tuple[Models, PreTrainedModel]:
         """The models of a candidate's stage, and its student without weights. Raises RequestError: it cannot be."""

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -23,25 +26,56 @@ from distilnlp.run.sources import Sources
 from distilnlp.students.vocabulary import HeldOut, Vocabulary, trim_vocabulary
 from distilnlp.training.compatibility import token_difference
 
-__all__ = ["Vocabularies", "vocabulary_files"]
+__all__ = ["TokenCounts", "Vocabularies", "vocabulary_files"]
 
 ROWS = 1000  # that are read at a time
 MEASURED = 10_000  # held-out rows that are cut by both tokenizers at most
+
+
+@dataclass
+class _Read:
+    """The training texts of a task, as a tokenizer has read them.
+
+    Args:
+        counts: how often they have each token.
+        unknown: the rows that may have a word which is no token.
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    unknown: set[int] = field(default_factory=set)
+
+
+class TokenCounts:
+    """What tokenizers found in training texts, for all plans that read the same texts alike; each is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], tuple[Task, _Read]] = {}
+
+    def get(self, key: tuple[Any, ...], task: Task) -> _Read | None:
+        """What was kept for a task's own rows."""
+        known = self._known.get((id(task), *key))
+        return None if known is None else known[1]
+
+    def keep(self, key: tuple[Any, ...], task: Task, read: _Read) -> None:
+        """Keep it, and the task, so that no other gets its number."""
+        self._known[id(task), *key] = task, read
 
 
 class Vocabularies:
     """The trimmed vocabularies of a run's students.
 
     Args:
-        plan, tasks, folder, sources: as `distilnlp.run.models.Models` has them.
+        plan, tasks, folder, sources, counts: as `distilnlp.run.models.Models` has them.
     """
 
-    def __init__(self, plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, sources: Sources) -> None:
+    def __init__(
+        self, plan: Plan, tasks: Mapping[str, Task], folder: RunFolder, sources: Sources, counts: TokenCounts
+    ) -> None:
         self._plan, self._tasks, self._folder, self._sources = plan, tasks, folder, sources
+        self._counts = counts
         self._made: dict[str, Vocabulary] = {}
         self._teaching: dict[tuple[str, str], Vocabulary | None] = {}
         self._held_out: dict[str, HeldOut | None] = {}
-        self._counts: dict[tuple[Any, ...], Counter[int]] = {}
 
     def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
         """That of a stage, which is that of the model that it starts from unless it is trimmed; or of a model."""
@@ -68,7 +102,7 @@ class Vocabularies:
         if stage.name not in self._made:
             if spec is None:
                 whole = self.tokenizer(stage.start)
-                self._made[stage.name] = Vocabulary.whole_of(whole, self._needed(stage, whole, config))
+                self._made[stage.name] = Vocabulary.whole_of(whole, self._needed(stage, whole, config).counts)
             else:
                 self._made[stage.name] = self._new(stage, spec, config)
         return self._made[stage.name]
@@ -81,7 +115,7 @@ class Vocabularies:
                 "say data: false, and give texts or tokens",
                 ["data"],
             )
-        counts = self._needed(stage, whole, config) if spec.data else Counter()
+        counts = self._needed(stage, whole, config).counts if spec.data else Counter()
         made = trim_vocabulary(
             whole,
             (text for file in vocabulary_files(spec)[0] for text in _lines(file, "texts")),
@@ -148,14 +182,14 @@ class Vocabularies:
         """Whether all training texts of a stage are cut alike by the whole tokenizer and the trimmed one."""
         if stage.data.generate is not None:  # nobody knows the texts yet
             return False
-        needed, unknown = self._needed(stage, vocabulary.whole, config), vocabulary.whole.unk_token_id
-        if not needed.keys() <= set(vocabulary.kept):
+        needed, rows = self._needed(stage, vocabulary.whole, config), self._tasks[stage.name].train
+        if not needed.counts.keys() <= set(vocabulary.kept):
             return False
-        if unknown is None or not needed[unknown]:
+        if rows is None or not needed.unknown:
             return True
         # A word that is unknown to the whole tokenizer, the trimmed one may cut into pieces
-        rows = self._tasks[stage.name].train
-        sides = [self._read(stage, rows, each, config) for each in (vocabulary.tokenizer, vocabulary.whole)]
+        some = rows.select(sorted(needed.unknown))
+        sides = [self._ids(stage, some, each, config) for each in (vocabulary.tokenizer, vocabulary.whole)]
         return all(vocabulary.old_ids(own) == list(old) for own, old in zip(*sides, strict=False))
 
     def told(self, stage: StagePlan) -> str | None:
@@ -166,24 +200,41 @@ class Vocabularies:
         held_out = self._held_out.get(stage.name)
         return f"vocabulary of {made}{'' if held_out is None else f'; {held_out}'}"
 
-    def _needed(self, stage: StagePlan, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> Counter[int]:
-        """How often the training texts of a stage have each token."""
+    def _needed(self, stage: StagePlan, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> _Read:
+        """What the training texts of a stage have of each token."""
         task = self._tasks[stage.name]
-        key = (id(task), id(tokenizer), stage.data.max_length, repr(reading_of(stage.data, task, config)))
-        if key not in self._counts:
-            found: Counter[int] = Counter()
-            for ids in self._read(stage, task.train, tokenizer, config):
-                found.update(ids)
-            self._counts[key] = found
-        return self._counts[key]
+        limit = training_limit([config], tokenizer, stage.data.max_length)
+        key = (_digest(tokenizer), limit, repr(reading_of(stage.data, task, config)))
+        read = self._counts.get(key, task)
+        if read is None:
+            read, unknown = _Read(), tokenizer.unk_token_id
+            last = -1 if task.train is None else len(task.train) - 1
+            inputs = chain(self._read(stage, task.train, tokenizer, config), [(last, [])])
+            for (row, ids), (following, _) in pairwise(inputs):
+                read.counts.update(ids)
+                if unknown in ids:  # where texts are joined, an input has further rows than its first
+                    read.unknown.update(range(row, following + 1))
+            self._counts.keep(key, task, read)
+        return read
 
     def _measure(self, stage: StagePlan, made: Vocabulary, config: PreTrainedConfig) -> HeldOut | None:
         rows = self._tasks[stage.name].validation
         if rows is None or not len(rows):
             return None
         some = rows.select(range(min(MEASURED, len(rows))))
-        sides = [self._read(stage, some, each, config, held_out=True) for each in (made.tokenizer, made.whole)]
+        sides = [self._ids(stage, some, each, config, held_out=True) for each in (made.tokenizer, made.whole)]
         return made.measure(zip(*sides, strict=False))  # a long text may have more windows of shorter tokens
+
+    def _ids(
+        self,
+        stage: StagePlan,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PreTrainedConfig,
+        held_out: bool = False,
+    ) -> Iterator[Sequence[int]]:
+        """The ids of each input that is made of some rows."""
+        return (ids for _, ids in self._read(stage, rows, tokenizer, config, held_out))
 
     def _read(
         self,
@@ -192,15 +243,16 @@ class Vocabularies:
         tokenizer: PreTrainedTokenizerBase,
         config: PreTrainedConfig,
         held_out: bool = False,
-    ) -> Iterator[Sequence[int]]:
-        """The ids of each input that is made of some rows, as the student's training makes them."""
+    ) -> Iterator[tuple[int, Sequence[int]]]:
+        """The row and the ids of each input that is made of some rows, as the student's training makes them."""
         if rows is None:
             return
         task = self._tasks[stage.name]
         limit = training_limit([config], tokenizer, stage.data.max_length)
         reader = reader_for(rows, tokenizer, limit, task.problem, reading_of(stage.data, task, config), held_out)
         for start in range(0, len(rows), ROWS):
-            yield from reader.encode(rows[start : start + ROWS]).columns["input_ids"]
+            encoded = reader.encode(rows[start : start + ROWS])
+            yield from zip((start + each for each in encoded.example), encoded.columns["input_ids"], strict=True)
 
 
 def vocabulary_files(spec: VocabularySpec) -> tuple[list[str], list[str]]:
@@ -221,6 +273,12 @@ def _lines(file: str, key: str) -> Iterator[str]:
         raise RequestError(f"there is no file {file}: {key} are a line each in a text file", [key])
     for table in LineFile(Path(file)).tables(["text"]):
         yield from table.column("text").to_pylist()
+
+
+def _digest(tokenizer: PreTrainedTokenizerBase) -> object:
+    """Equal for tokenizers that cut alike; one that Python code runs is equal to itself alone."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return id(tokenizer) if backend is None else xxhash.xxh3_128_hexdigest(backend.to_str().encode())
 
 
 def _spec(stage: StagePlan) -> VocabularySpec | None:

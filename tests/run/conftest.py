@@ -1,11 +1,17 @@
 """A tiny teacher on the disk, sixty rows of csv, and a recipe that trains on them in seconds."""
 
 import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedModel
 
+from distilnlp.export import graph, openvino_graph
 from distilnlp.recipe import Recipe, make_recipe
+from distilnlp.run import run_recipe
 from tests.tiny import CLASS_WORDS, tiny_model, tiny_tokenizer
 
 TRAINING = {
@@ -72,3 +78,46 @@ def values(start_weights: str, csv_file: str) -> dict[str, Any]:
 def recipe(values: dict[str, Any]) -> Recipe:
     """Teacher, control and student."""
     return make_recipe(values, name="films")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], tuple[Path, list[str]]]:
+    """From a recipe's values to the folder of its run, and what was said; it runs once for all tests of a file.
+
+    Tests look at it and copy it, and do not change it.
+    """
+    known: dict[str, tuple[Path, list[str]]] = {}
+
+    def run(values: dict[str, Any]) -> tuple[Path, list[str]]:
+        key = json.dumps(values, sort_keys=True)
+        if key not in known:
+            folder, said = tmp_path_factory.mktemp("whole") / "run", list[str]()
+            run_recipe(make_recipe(values, name="films"), folder, say=said.append)
+            known[key] = folder, said
+        return known[key]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_trace_a_model() -> Iterator[None]:
+    """A model is traced once a format and opset, however often it is exported; a graph stays as it is when written.
+
+    With what traced it, whose weights a graph of OpenVINO reads.
+    """
+    known: dict[tuple[object, ...], tuple[PreTrainedModel, object]] = {}
+
+    def once(trace: Callable[..., object]) -> Callable[..., object]:
+        def traced(model: PreTrainedModel, inputs: object, **options: object) -> object:
+            key = (trace, model.config.name_or_path, *options.items())
+            assert key[1], "a model that was not read from a folder is known by no name"
+            if key not in known:
+                known[key] = (model, trace(model, inputs, **options))
+            return known[key][1]
+
+        return traced
+
+    with pytest.MonkeyPatch.context() as patch:
+        for format_ in (graph, openvino_graph):
+            patch.setattr(format_, "trace", once(format_.trace))
+        yield

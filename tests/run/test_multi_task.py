@@ -1,6 +1,7 @@
 """Stages with several tasks: a run from recipe to report, breaks, and what is refused before anything is trained."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,13 @@ def changed(recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def run(values: dict[str, Any], folder: Path, **settings: Any) -> list[str]:
     said: list[str] = []
-    run_recipe(make_recipe(values, name="tasks"), folder, say=said.append, **settings)
+    run_recipe(make_recipe(values, name="films"), folder, say=said.append, **settings)
     return said
 
 
-def test_a_run_leaves_a_plain_model_and_a_row_for_each_task(recipe, tmp_path, csv_file, pairs_file):
-    said = run(recipe, tmp_path)
-    report = read_report(tmp_path / "report.json")
+def test_a_run_leaves_a_plain_model_and_a_row_for_each_task(recipe, whole, csv_file, pairs_file):
+    folder, said = whole(recipe)
+    report = read_report(folder / "report.json")
     assert [(row.stage, row.role, row.kind, row.task) for row in report.stages] == [
         ("first", "teacher", "finetune", "films"),
         ("second", "teacher", "finetune", "pairs"),
@@ -87,28 +88,27 @@ def test_a_run_leaves_a_plain_model_and_a_row_for_each_task(recipe, tmp_path, cs
         row = report.stage(f"student-{name}")
         assert row.score is not None and row.steps and row.cost.parameters and row.baseline is not None
         assert row.fidelity is not None  # with its own teacher
-        found = evaluate_model(str(tmp_path / f"student-{name}"), load_task(file), max_length=16)
+        found = evaluate_model(str(folder / f"student-{name}"), load_task(file), max_length=16)
         assert found["validation"] == pytest.approx(row.metrics)
-        whole = load_classifier(tmp_path / "student", require_head=True)
-        kept = load_file(tmp_path / f"student-{name}" / "model.safetensors")
-        assert all(torch.equal(each, kept[key]) for key, each in split_task(whole, name).state_dict().items())
+        joined = load_classifier(folder / "student", require_head=True)
+        kept = load_file(folder / f"student-{name}" / "model.safetensors")
+        assert all(torch.equal(each, kept[key]) for key, each in split_task(joined, name).state_dict().items())
     told = next(line for line in said if line.startswith("student: distilling from films: first, pairs: second on "))
     assert "examples of films and " in told
     assert told.endswith("examples of pairs")
     scores = [report.stage(f"student-{name}").score for name in ("films", "pairs")]
     shown = " ".join("\n".join(said).split())
     assert f"student: mean over films (accuracy), pairs (accuracy) {sum(scores) / 2:.3f}." in shown
-    card = (tmp_path / "README.md").read_text()
+    card = (folder / "README.md").read_text()
     assert "Learned together with: `films`" in card
     assert "stage `second`" in card
-    assert "all stages of" in run(recipe, tmp_path)[0]
+    assert "all stages of" in run(recipe, folder)[0]
 
 
 @pytest.mark.parametrize("broken", ["student", "control"])
 def test_a_run_that_breaks_off_while_tasks_are_trained_goes_on_to_the_same_weights(
-    recipe, tmp_path, monkeypatch, broken
+    recipe, tmp_path, monkeypatch, broken, whole
 ):
-    run(recipe, tmp_path / "whole")
     step_end = StageProgress.on_step_end
 
     def break_at_5(self, args, state, control, **kwargs):
@@ -123,20 +123,18 @@ def test_a_run_that_breaks_off_while_tasks_are_trained_goes_on_to_the_same_weigh
     said = run(recipe, tmp_path / "broken")
     assert any(line.startswith(f"{broken}: ") and line.endswith(", from checkpoint-4") for line in said)
     for name in ("control-films", "control-pairs", "student-films", "student-pairs", "student"):
-        paths = [tmp_path / each / name / "model.safetensors" for each in ("whole", "broken")]
+        paths = [folder / name / "model.safetensors" for folder in (whole(recipe)[0], tmp_path / "broken")]
         assert largest_difference(*paths) == 0
         assert not list((tmp_path / "broken" / name).glob("checkpoint-*"))
 
 
-def test_a_model_of_a_task_that_is_deleted_is_taken_out_again(recipe, tmp_path):
-    run(recipe, tmp_path)
-    before = load_file(tmp_path / "student-films" / "model.safetensors")
-    for path in sorted((tmp_path / "student-films").iterdir()):
-        path.unlink()
-    (tmp_path / "student-films").rmdir()
-    said = run(recipe, tmp_path)
+def test_a_model_of_a_task_that_is_deleted_is_taken_out_again(recipe, tmp_path, whole):
+    folder = shutil.copytree(whole(recipe)[0], tmp_path / "run")
+    before = load_file(folder / "student-films" / "model.safetensors")
+    shutil.rmtree(folder / "student-films")
+    said = run(recipe, folder)
     assert not any("distilling" in line for line in said)
-    after = load_file(tmp_path / "student-films" / "model.safetensors")
+    after = load_file(folder / "student-films" / "model.safetensors")
     assert all(torch.equal(each, after[name]) for name, each in before.items())
 
 

@@ -51,7 +51,12 @@ def questions_recipe(start_weights: str, file: str, **data: Any) -> dict[str, An
     values = recipe_values(start_weights, file)
     values["data"] |= {"max_length": LENGTH, "stride": 2, **data}
     for stage in ("teacher", "student"):
-        values["stages"][stage]["training"] = {**TRAINING, "num_train_epochs": 6, "learning_rate": 5e-3}
+        values["stages"][stage]["training"] = {
+            **TRAINING,
+            "num_train_epochs": 6,
+            "learning_rate": 5e-3,
+            "save_steps": 100,
+        }
     return values
 
 

@@ -38,7 +38,11 @@ def words_recipe(start_weights: str, conll_file: str, **data: Any) -> dict[str, 
     values = recipe_values(start_weights, conll_file)
     values["data"] |= {"max_length": 8, "stride": 2, **data}
     for stage in ("teacher", "student"):
-        values["stages"][stage]["training"] = {**values["stages"][stage]["training"], "num_train_epochs": 8}
+        values["stages"][stage]["training"] = {
+            **values["stages"][stage]["training"],
+            "num_train_epochs": 8,
+            "save_steps": 100,
+        }
     return values
 
 

@@ -58,12 +58,12 @@ def chain(values: dict[str, Any]) -> dict[str, Any]:
 # ---- chains ----
 
 
-def test_a_chain_runs_in_order_and_each_stage_teaches_the_next(chain, tmp_path):
-    said = run(chain, tmp_path)
+def test_a_chain_runs_in_order_and_each_stage_teaches_the_next(chain, whole):
+    folder, said = whole(chain)
     assert "plan  teacher -> ta -> student" in said
     assert [line.partition(":")[0] for line in said if "distilling from" in line] == ["ta", "student"]
     assert any(line.startswith("student: distilling from ta") for line in said)
-    assert "```mermaid\ngraph LR\n" in (tmp_path / "README.md").read_text()
+    assert "```mermaid\ngraph LR\n" in (folder / "README.md").read_text()
 
 
 def test_a_chain_of_one_hop_is_plain_distillation(values, tmp_path):
@@ -105,15 +105,14 @@ def test_a_folder_that_is_called_as_a_later_stage_is_not_taken_for_it(values, tm
 # ---- some of the stages ----
 
 
-def test_the_stages_of_a_chain_can_be_run_one_after_the_other(chain, tmp_path):
-    run(chain, tmp_path / "whole")
+def test_the_stages_of_a_chain_can_be_run_one_after_the_other(chain, tmp_path, whole):
     assert "still to come: ta, student" in run(chain, tmp_path / "parts", stages="teacher")[-1]
     assert not (tmp_path / "parts" / "report.json").exists()
     run(chain, tmp_path / "parts", stages="ta")
     run(chain, tmp_path / "parts", stages="student..")
     assert read_report(tmp_path / "parts" / "report.json").stage("student").score is not None
     for name in ("ta", "student"):
-        assert largest_difference(tmp_path / "whole" / name, tmp_path / "parts" / name) == 0
+        assert largest_difference(whole(chain)[0] / name, tmp_path / "parts" / name) == 0
 
 
 @pytest.mark.parametrize(("stages", "missing"), [("ta", "teacher"), ("student", "teacher"), ("teacher,student", "ta")])
@@ -131,10 +130,9 @@ def test_fresh_deletes_nothing_that_the_selected_stages_need(chain, tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["teacher", "ta", "student"])
-def test_a_chain_that_breaks_off_goes_on_in_the_stage_in_which_it_was(values, tmp_path, monkeypatch, broken):
+def test_a_chain_that_breaks_off_goes_on_in_the_stage_in_which_it_was(values, tmp_path, monkeypatch, broken, whole):
     """Its assistant learns from a checkpoint, which is written before the break or after it."""
-    whole = with_stages(values, ta=pupil("teacher@checkpoint-5", 2), student=pupil("ta@checkpoint-1", 1))
-    run(whole, tmp_path / "whole")
+    taught = with_stages(values, ta=pupil("teacher@checkpoint-5", 2), student=pupil("ta@checkpoint-1", 1))
     step_end = StageProgress.on_step_end
 
     def break_at_4(self, args, state, control, **kwargs):
@@ -145,11 +143,11 @@ def test_a_chain_that_breaks_off_goes_on_in_the_stage_in_which_it_was(values, tm
     with monkeypatch.context() as patch:
         patch.setattr(StageProgress, "on_step_end", break_at_4)
         with pytest.raises(KeyboardInterrupt):
-            run(whole, tmp_path / "broken")
-    said = run(whole, tmp_path / "broken")
+            run(taught, tmp_path / "broken")
+    said = run(taught, tmp_path / "broken")
     assert any(line.startswith(broken) and line.endswith(", from checkpoint-2") for line in said)
-    for name in whole["stages"]:
-        assert largest_difference(tmp_path / "whole" / name, tmp_path / "broken" / name) == 0
+    for name in taught["stages"]:
+        assert largest_difference(whole(taught)[0] / name, tmp_path / "broken" / name) == 0
         assert checkpoints(tmp_path / "broken" / name) == []
 
 

@@ -74,6 +74,7 @@ def test_a_student_of_a_trimmed_vocabulary_learns_what_one_of_the_whole_would(va
     What is chosen or made for the texts is asked of the teacher, in the numbers that it knows them by.
     """
     values["stages"]["student"]["student"] |= student
+    del values["stages"]["control"]
     run(trimmed(values), tmp_path / "trimmed")
     whole = trimmed(values)
     del whole["stages"]["student"]["student"]["vocabulary"]

@@ -21,7 +21,7 @@ from tests.run.conftest import TRAINING
 from tests.tiny import VOCAB, tiny_tokenizer, toy_dataset
 
 OF_TEXTS = {"hard_label": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
-FAST = {**TRAINING, "num_train_epochs": 6, "learning_rate": 3e-2}
+FAST = {**TRAINING, "num_train_epochs": 6, "learning_rate": 3e-2, "save_steps": 100}
 
 
 def with_student(values: dict[str, Any], objective: dict[str, Any] | None = None, **student: Any) -> dict[str, Any]:
