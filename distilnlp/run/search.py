@@ -237,8 +237,9 @@ class _Search:
         with self.company.taking(f"{TRIALS}/{MEASURING}", wait=True):
             known = self.records.served(candidate)
             if known is None or again:
-                known = self.students.served(self.space, candidate)
-                self.records.keep_served(candidate, known)
+                measured = self.students.served(self.space, candidate)
+                self.records.keep_served(candidate, measured)
+                known = self.records.served(candidate) or measured
         return known
 
     # ---- trials ----

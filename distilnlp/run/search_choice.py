@@ -155,10 +155,10 @@ class Choice:
         share = self.students.share(training.plain, self.teacher)
         if candidate.int8 and share > 0:
             try:
-                final = self.students.export(run, self.trials / SERVED, self.goal.keep, share)
+                final = self.students.export(run, self.trials / SERVED, self.goal.keep, share, final.served)
             except DistilError as error:
                 final = Final(training.score, final.served, f"in int8 its score does not hold: {error}")
-        final = self._judged(final)
+        final = self._judged(replace(final, served=self.records.beside_teacher(final.served)))
         self.records.keep_final(candidate, final)
         if final.failed is None:
             self._keep(candidate, run)
@@ -222,7 +222,7 @@ class Choice:
             task=self.students.task.name,
             main_metric=self.students.task.main_metric,
             goal={name: value for name, value in asdict(self.goal).items() if value is not None},
-            teacher=asdict(self.teacher),
+            teacher=asdict(replace(self.teacher, ms=self.records.teacher_ms(self.teacher.ms))),
             tried=pareto([self._row(each, each == chosen) for each in self.records.trained()]),
             refused=self.records.refused(),
             minutes=round(spent.clock / 60, 2),

@@ -236,17 +236,35 @@ class Records:
     # ---- students ----
 
     def served(self, candidate: Candidate) -> Served | None:
-        """What a student of this shape costs; None where it was not measured."""
+        """What a student of this shape costs (`beside_teacher`); None where it was not measured."""
         known = self.study.user_attrs.get(_key("served", candidate.shape))
-        return None if known is None else _served(known["served"])
+        return None if known is None else self.beside_teacher(_served(known["served"]))
 
     def keep_served(self, candidate: Candidate, served: Served) -> None:
-        """Note what a student of this shape costs."""
-        values = {CANDIDATE: asdict(candidate.shape), "served": asdict(served)}
-        self.study.set_user_attr(_key("served", candidate.shape), values)
+        """Note what a student of this shape costs; of one that was timed before what is shorter."""
+        key = _key("served", candidate.shape)
+        before = self.study.user_attrs.get(key)
+        if before is not None:
+            served = served.at_best(_served(before["served"]))
+        self.study.set_user_attr(key, {CANDIDATE: asdict(candidate.shape), "served": asdict(served)})
 
     def shapes(self) -> dict[Candidate, Served]:
-        """All shapes that were measured."""
+        """All shapes that were measured, beside the teacher (`beside_teacher`)."""
+        return {shape: self.beside_teacher(served) for shape, served in self._timed().items()}
+
+    def beside_teacher(self, served: Served) -> Served:
+        """A cost beside the shortest time of the teacher."""
+        return served.beside(self.teacher_ms(served.teacher_ms))
+
+    def teacher_ms(self, measured: float) -> float:
+        """The shortest time of the teacher that any turns of this search have told, or another one.
+
+        Other work on the machine makes the teacher's large matrices wait longer than a small student's, so that the
+        turns of a busy minute tell a speedup that does not last.
+        """
+        return min([measured, *(each.teacher_ms for each in self._timed().values())])
+
+    def _timed(self) -> dict[Candidate, Served]:
         known = (value for key, value in self.study.user_attrs.items() if key.startswith("served "))
         return {Candidate(**each[CANDIDATE]): _served(each["served"]) for each in known}
 

@@ -42,6 +42,27 @@ def test_what_one_process_notes_another_reads(known, tmp_path):
     assert other.kept_run() == SMALL
 
 
+def test_students_stand_beside_the_shortest_time_of_their_teacher(known):
+    """Turns of a busy minute tell a speedup that does not last."""
+    other = replace(SMALL, layers=3)
+    known.keep_served(SMALL, Served(1.0, 2.0, 12.0, (11.0, 13.0)))
+    known.keep_served(other, Served(1.5, 3.0, 9.0, (5.5, 6.0)))
+
+    assert known.served(SMALL) == known.shapes()[SMALL.shape] == Served(1.0, 2.0, 9.0, (8.25, 9.75))
+    assert known.served(other).speedup == 6.0
+    assert known.beside_teacher(Served(0.5, 1.0, 8.0, (15.0, 16.5))).speedup == 16.0
+    assert known.teacher_ms(10.0) == 9.0
+
+
+def test_of_what_was_timed_twice_the_shorter_time_counts(known):
+    """Other work only ever makes an answer take longer."""
+    known.keep_served(SMALL, Served(1.0, 2.0, 12.0, (11.0, 13.0)))
+    known.keep_served(SMALL, Served(1.2, 2.0, 10.0, (8.0, 9.0)))
+    assert known.served(SMALL) == Served(1.0, 2.0, 10.0, (8.0, 9.0))
+    known.keep_served(SMALL, Served(0.8, 2.0, 11.0, (11.0, 22.0)))
+    assert known.served(SMALL) == Served(0.8, 2.0, 10.0, (10.0, 20.0))
+
+
 def test_what_nobody_noted_nobody_knows(known):
     assert (known.teacher(), known.served(SMALL), known.training(SMALL, 2), known.final(SMALL)) == (None,) * 4
     assert (known.trained(), known.shapes(), known.refused(), known.kept_run()) == ({}, {}, [], None)
