@@ -128,6 +128,7 @@ def test_who_looks_and_what_is_wanted_decide_what_is_shown(
             return terminal
 
     monkeypatch.setattr("sys.stderr", Stream())
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # another test's, by which a notebook is known
     for name, value in {"CI": "", "TERM": "xterm", VARIABLE: "auto", **variables}.items():
         monkeypatch.setenv(name, value)
     before = watcher()
