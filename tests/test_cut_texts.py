@@ -91,7 +91,7 @@ def test_pairs_lose_what_the_whole_pairs_lose(tokenizer, limit):
     """Also where one more token is kept of whichever is the longer, and both were cut."""
     rng = random.Random(limit)
     # The tokenizer makes a piece for each two pieces that both texts of a pair lose: none are long
-    texts, pairs = ([text(rng, 30) for _ in range(100)] for _ in range(2))
+    texts, pairs = ([text(rng, 60) for _ in range(100)] for _ in range(2))
     expected = tokenizer(texts, pairs, truncation=True, max_length=limit)
     got = CutTexts(tokenizer, limit).encode(texts, pairs)
     assert got["input_ids"] == expected["input_ids"]

@@ -237,9 +237,7 @@ class _Search:
         with self.company.taking(f"{TRIALS}/{MEASURING}", wait=True):
             known = self.records.served(candidate)
             if known is None or again:
-                measured = self.students.served(self.space, candidate)
-                self.records.keep_served(candidate, measured)
-                known = self.records.served(candidate) or measured
+                known = self.records.keep_served(candidate, self.students.served(self.space, candidate))
         return known
 
     # ---- trials ----

@@ -240,13 +240,14 @@ class Records:
         known = self.study.user_attrs.get(_key("served", candidate.shape))
         return None if known is None else self.beside_teacher(_served(known["served"]))
 
-    def keep_served(self, candidate: Candidate, served: Served) -> None:
-        """Note what a student of this shape costs; of one that was timed before what is shorter."""
+    def keep_served(self, candidate: Candidate, served: Served) -> Served:
+        """Note what a student of this shape costs, or cost before in less time; what `served` gives from now on."""
         key = _key("served", candidate.shape)
         before = self.study.user_attrs.get(key)
         if before is not None:
             served = served.at_best(_served(before["served"]))
         self.study.set_user_attr(key, {CANDIDATE: asdict(candidate.shape), "served": asdict(served)})
+        return self.beside_teacher(served)
 
     def shapes(self) -> dict[Candidate, Served]:
         """All shapes that were measured, beside the teacher (`beside_teacher`)."""
@@ -257,10 +258,10 @@ class Records:
         return served.beside(self.teacher_ms(served.teacher_ms))
 
     def teacher_ms(self, measured: float) -> float:
-        """The shortest time of the teacher that any turns of this search have told, or another one.
+        """The shortest time of the teacher that any student was timed beside, or the one that was measured.
 
-        Other work on the machine makes the teacher's large matrices wait longer than a small student's, so that the
-        turns of a busy minute tell a speedup that does not last.
+        Other work can make the teacher wait longer than a small student, so that the turns of a busy minute tell a
+        speedup that does not last.
         """
         return min([measured, *(each.teacher_ms for each in self._timed().values())])
 

@@ -6,11 +6,16 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from distilnlp.data import load_task
+from distilnlp.data.tokenize import reader_for
 from distilnlp.errors import RequestError
 from distilnlp.models import load_tokenizer
 from distilnlp.recipe import make_recipe
 from distilnlp.report.schema import read_report
-from distilnlp.run import run_recipe
+from distilnlp.run import run_recipe, vocabulary
+from distilnlp.run.folder import RunFolder
+from distilnlp.run.models import Models
+from distilnlp.run.plan import make_plan
 from tests.masked import masked_folder
 from tests.run import test_questions, test_retrieval
 from tests.run.conftest import TRAINING
@@ -93,6 +98,24 @@ def test_what_texts_are_cut_otherwise_the_teacher_reads_as_it_always_has(values,
     assert len(tokens_of(tmp_path / "student")) == 12
     told = next(line for line in said if line.startswith("student: vocabulary of 12 of 47 tokens"))
     assert "0.0% of the held-out texts are cut as before; 38.10% of their tokens are unknown (14.29% before)" in told
+
+
+def test_training_texts_are_read_once_for_all_plans_that_share_their_counts(values, tmp_path, csv_file, monkeypatch):
+    """As a search has them; each loads a tokenizer of its own."""
+    task, read = load_task(csv_file), []
+
+    def noting(rows, *settings):
+        read.append(rows)
+        return reader_for(rows, *settings)
+
+    monkeypatch.setattr(vocabulary, "reader_for", noting)
+    counts = vocabulary.TokenCounts()
+    for size in (None, 12, 20):
+        plan = make_plan(make_recipe(trimmed(values, objective=OF_TEXTS, size=size), name="films"))
+        models = Models(plan, dict.fromkeys(plan.stages, task), RunFolder(tmp_path / "run"), counts)
+        models.check()
+        assert len(models.tokenizer("student")) == size or size is None
+    assert sum(rows is task.train for rows in read) == 1
 
 
 def test_attention_over_texts_that_are_cut_otherwise_is_refused(values, tmp_path):
