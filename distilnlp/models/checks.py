@@ -517,7 +517,7 @@ def check_fits(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, 
 
 def check_token_types(config: PreTrainedConfig, batch: Mapping[str, Any]) -> None:
     """Refuse a batch that tells its texts apart by more token types than a model has embeddings for."""
-    types = config.to_dict().get("type_vocab_size")
+    types = getattr(config, "type_vocab_size", None)
     if "token_type_ids" not in batch or not isinstance(types, int) or types < 1:
         return
     most = int(batch["token_type_ids"].max())

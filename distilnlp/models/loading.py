@@ -327,9 +327,19 @@ def _base_of(folder: Path) -> tuple[Path, str]:
 
 
 def _sketch(config: PreTrainedConfig, name: str) -> PreTrainedModel:
-    """The model of a config, without weights."""
-    with _told("config", name), torch.device("meta"):
-        return model_from_config(copy.deepcopy(config))
+    """The model of a config, without weights; only to be looked at."""
+    kind, described = type(config), config.to_json_string(use_diff=False)
+    known = _SKETCHES.get((kind, described))
+    if known is None:
+        with _told("config", name), torch.device("meta"):
+            known = model_from_config(copy.deepcopy(config))
+        if len(_SKETCHES) >= 8:  # a run asks again and again for the same few
+            _SKETCHES.clear()
+        _SKETCHES[kind, described] = known
+    return known
+
+
+_SKETCHES: dict[tuple[type, str], PreTrainedModel] = {}
 
 
 def _load(

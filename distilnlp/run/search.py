@@ -272,10 +272,12 @@ class _Search:
         study, under_way = self.records.study, self.records.under_way()
         if not self.records.has_waiting():
             further = self._going_on(under_way)
+            if further is None:
+                if len({*self.records.trained(), *under_way}) >= self.settings.trials:
+                    return None
+                further = self._near_the_best(under_way)
             if further is not None:
                 study.enqueue_trial(self.space.params(further))
-            elif len({*self.records.trained(), *under_way}) >= self.settings.trials:
-                return None
         trial = study.ask()
         candidate = self.space.suggest(trial)
         self.records.begin_trial(trial, candidate)
@@ -293,6 +295,16 @@ class _Search:
                 if each not in others and self.records.training(each, longer) is None:
                     return each
         return None
+
+    def _near_the_best(self, under_way: Collection[Candidate]) -> Candidate | None:
+        """A neighbour, not tried so far, of the best that were trained in full: few students are far better than they.
+
+        Args:
+            under_way: who is trained already.
+        """
+        others = {*under_way, *self.records.broken(), *self.records.trained()}
+        near = (each for best in self._best(self.lengths[-1]) for each in self.space.neighbours(best))
+        return next((each for each in near if each not in others), None)
 
     def _best(self, steps: int) -> list[Candidate]:
         """The best third of those that were trained for so many steps, of whom there is one at least."""
@@ -379,11 +391,12 @@ class _Search:
         Raises:
             _NoTimeLeft: it would not, by what those before took. Of the first of all nobody can tell.
         """
-        needed = self._expected(candidate, steps)
+        needed, words = self._expected(candidate, steps), f"a training of {steps} steps"
         if steps < self.students.full and not self._has_found():
             needed += self._expected(candidate, self.students.full)
+            words += f" and one in full, of {self.students.full}, after it"
         if not needed.fits(self.settings.left(self.started)):
-            raise _NoTimeLeft(f"no time for a training of {steps} steps, which would take {needed.words()}")
+            raise _NoTimeLeft(f"no time for {words}: that would take {needed.words()}")
 
     def _expected(self, candidate: Candidate, steps: int) -> Spent:
         """What a training may take: the slowest before of as many steps, or by what those of other lengths took."""

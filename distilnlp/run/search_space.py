@@ -195,6 +195,23 @@ class Space:
             middle = (low + high) // 2
         return low
 
+    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+        """The students that differ from one of layers in one choice: units, learning rate, which layers, or objective.
+
+        Units and learning rate are one step away; fewer units and the smaller rate come first. Of a table there are
+        none.
+        """
+        if candidate.is_static:
+            return []
+        rates = tuple(reversed(self.rates))
+        found = [replace(candidate, units=units) for units in _next_to(candidate.units, self.units)]
+        found += [replace(candidate, rate=rate) for rate in _next_to(candidate.rate, rates)]
+        if candidate.layers < self.layers[0]:
+            others = (each for each in self.layer_maps if each != candidate.layer_map)
+            found += [replace(candidate, layer_map=each) for each in others]
+        methods = self.methods if candidate.heads == self.heads[0] else self.narrow_methods
+        return found + [replace(candidate, method=each) for each in methods if each != candidate.method]
+
     def suggest(self, trial: "BaseTrial") -> Candidate:
         """The candidate that a trial of Optuna is of."""
         layers = trial.suggest_int("layers", STATIC if self.static_methods else min(self.layers), max(self.layers))
@@ -386,6 +403,12 @@ def without_what_cannot_be(space: Space, refused: Callable[[Candidate], str | No
             told["architecture static"] = str(next(iter(whys.values())))
         space = replace(space, static_methods=tuple(learned))
     return space, told
+
+
+def _next_to(value: Any, values: Sequence[Any]) -> list[Any]:
+    """The value after one, of values from the largest, and the one before it."""
+    place = values.index(value)
+    return [*values[place + 1 : place + 2], *values[max(0, place - 1) : place]]
 
 
 def _parts(size: int, multiple: int) -> tuple[int, ...]:

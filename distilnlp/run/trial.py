@@ -240,12 +240,13 @@ class _StandIns:
         self.sketches = sketches
         self.tasks = tasks
         self.made: dict[str, PreTrainedModel] = {}
+        self.teaching: dict[tuple[str, str, str], FrozenTeacher] = {}
 
     def student(self, stage: StagePlan) -> PreTrainedModel:
         """What the stage trains, before an adapter is put around it."""
         if stage.parts:
             return model_from_config(copy.deepcopy(self.sketches[stage.name].config))
-        return self._like(self.sketches[stage.name].config, self.tasks[stage.name])
+        return self._random(_like(self.sketches[stage.name].config, self.tasks[stage.name]))
 
     def teacher(self, stage: StagePlan) -> Teacher | None:
         """Who teaches it."""
@@ -265,24 +266,29 @@ class _StandIns:
     def _model(self, stage: StagePlan, name: str, task: Task) -> FrozenTeacher:
         own = self.models.plan.stage_of(name)
         real = self.models.outsider(stage, name) if own is None else self.sketches[own.name]
-        model = self._like(shortened_config(stage, real.config), task)
+        config = _like(shortened_config(stage, real.config), task)
         vocabulary = self.models.vocabularies.teaching(stage, name)
         if vocabulary is not None:
-            return FrozenTeacher(vocabulary.model(model), vocabulary.tokenizer)
-        return FrozenTeacher(model, self.models.tokenizer(name))
-
-    def _like(self, config: PreTrainedConfig, task: Task) -> PreTrainedModel:
-        own = copy.deepcopy(config)
-        if task.problem.fits_head(own, task.label_names):
-            for key, value in task.problem.config_settings(task.label_names).items():
-                setattr(own, key, value)
-        return self._random(own)
+            return FrozenTeacher(vocabulary.model(self._random(config)), vocabulary.tokenizer)
+        key = (name, task.problem.name, config.to_json_string())
+        if key not in self.teaching:  # nothing changes it: all stages that it teaches may have the same
+            self.teaching[key] = FrozenTeacher(model_from_config(config), self.models.tokenizer(name))
+        return self.teaching[key]
 
     def _random(self, config: PreTrainedConfig) -> PreTrainedModel:
         key = config.to_json_string()
         if key not in self.made:  # stages are often alike, and random weights take longer than a copy
             self.made[key] = model_from_config(copy.deepcopy(config))
         return copy.deepcopy(self.made[key])
+
+
+def _like(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:
+    """A config with the labels of the data, where its head can have them."""
+    own = copy.deepcopy(config)
+    if task.problem.fits_head(own, task.label_names):
+        for key, value in task.problem.config_settings(task.label_names).items():
+            setattr(own, key, value)
+    return own
 
 
 @contextmanager

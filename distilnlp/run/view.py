@@ -45,7 +45,7 @@ def viewing() -> Iterator[None]:
     view: LiveView | NotebookView | PlainView
     if setting == "plain":
         view = PlainView()
-    elif "ipykernel" in sys.modules:
+    elif _in_notebook():
         view = NotebookView()
     else:
         view = LiveView() if _has_terminal(sys.stderr) else PlainView()
@@ -55,6 +55,12 @@ def viewing() -> Iterator[None]:
             yield
     finally:
         view.close()
+
+
+def _in_notebook() -> bool:
+    """Whether this is a notebook's kernel: another library may have imported ipykernel in a plain process."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def _has_terminal(stream: TextIO) -> bool:

@@ -51,9 +51,9 @@ def run_folder(tmp_path_factory, start_weights, csv_file) -> Path:
 
 
 def test_lists(capsys):
-    assert all(f"{name} " in output_of(capsys, "tasks") for name in task_names())
-    assert all(f"{name} " in output_of(capsys, "losses") for name in list_losses())
-    assert all(f"{name} " in output_of(capsys, "recipes") for name in shipped_recipes())
+    for command, names in (("tasks", task_names()), ("losses", list_losses()), ("recipes", shipped_recipes())):
+        listed = output_of(capsys, command)
+        assert all(f"{name} " in listed for name in names)
     one = output_of(capsys, "losses", "soft_target")
     assert one.startswith("soft_target(temperature: float = 2.0, class_weights: ClassWeights | None = None)")
     assert "arXiv:1503.02531" in one

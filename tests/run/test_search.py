@@ -322,6 +322,15 @@ def test_who_was_left_behind_goes_on_when_there_are_more_of_whom_it_is_among_the
     assert (second, trained[second]) == (7, ("2 layers uniform, ffn 32", 12))
 
 
+def test_who_is_next_to_the_best_is_tried_before_any_other_is_proposed(csv_file, teacher, tmp_path, imagine, four):
+    trained = imagine(lambda candidate, steps: candidate.layers / 10 + candidate.units / 1000)
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "6") == 1
+
+    new = dict.fromkeys(words for words, _ in trained if words not in four)
+    assert [*new] == ["2 layers uniform, ffn 40", "2 layers uniform, 2x learning rate"]
+
+
 def test_whose_timing_was_disturbed_is_timed_again(csv_file, teacher, tmp_path, imagine, four, monkeypatch):
     """Two layers were in time, so one layer is."""
     trained, timed = imagine(lambda candidate, steps: 0.1), []
@@ -375,7 +384,7 @@ def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_pat
 
     out, said = capsys.readouterr()
     assert [steps for _, steps in trained] == [2]
-    assert "no time for a training of 2 steps, which would take 480.0 min" in out
+    assert "no time for a training of 2 steps and one in full, of 12, after it: that would take 480.0 min" in out
     assert "no time was left to train another in full: more --minutes go on from here" in said
 
 

@@ -142,6 +142,26 @@ def test_candidates_of_one_shape_differ_in_their_training_alone():
     assert SMALL.shape != replace(SMALL, int8=False).shape
 
 
+def test_a_neighbour_differs_in_one_choice():
+    found = space()
+    one = replace(found.plain, layers=3, units=40, rate=4.0)
+
+    assert found.neighbours(one) == [
+        *(replace(one, units=units) for units in (32, 64)),
+        replace(one, rate=2.0),
+        *(replace(one, layer_map=layer_map) for layer_map in ("first", "last", "importance")),
+        replace(one, method="answers"),
+    ]
+    whole = found.plain
+    assert found.neighbours(whole) == [
+        replace(whole, units=40),
+        replace(whole, rate=2.0),
+        replace(whole, method="answers"),
+    ]
+    assert found.static is not None
+    assert found.neighbours(found.static) == []
+
+
 def test_a_trial_suggests_candidates_of_the_space():
     found = space()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,12 +129,22 @@ def test_who_looks_and_what_is_wanted_decide_what_is_shown(
             return terminal
 
     monkeypatch.setattr("sys.stderr", Stream())
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # another test's, by which a notebook is known
+    # Imported by another library, as much as a kernel would: neither makes a notebook.
+    for name in ("ipykernel", "IPython"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(get_ipython=lambda: None))
     for name, value in {"CI": "", "TERM": "xterm", VARIABLE: "auto", **variables}.items():
         monkeypatch.setenv(name, value)
     before = watcher()
     with viewing():
         assert watcher() is before if chosen is None else type(watcher()) is chosen
+
+
+def test_a_kernel_makes_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setenv(VARIABLE, "auto")
+    with viewing():
+        assert type(watcher()) is NotebookView
 
 
 def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
