@@ -31,6 +31,7 @@ def test_a_ratio_is_of_the_medians_and_its_spread_is_round_by_round() -> None:
     assert ratio([2.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == Spread(2.0, 2.0, 3.0)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_what_was_taken_in_between() -> None:
     """In a process of its own, as every benchmark is: what another test has let go may leave memory meanwhile."""
     code = "from benchmarks import _harness; print(_harness.peak_growth_mb(lambda: len(bytearray(200_000_000))))"

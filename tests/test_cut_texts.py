@@ -86,6 +86,7 @@ def test_the_tokens_of_a_cut_text_are_those_of_the_whole(tokenizer, limit):
     assert CutTexts(tokenizer, limit).encode(texts)["input_ids"] == expected["input_ids"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [9, 10, 15])
 def test_pairs_lose_what_the_whole_pairs_lose(tokenizer, limit):
     """Also where one more token is kept of whichever is the longer, and both were cut."""

@@ -191,6 +191,7 @@ def strings_of_the_package() -> tuple[str, ...]:
     return tuple(found)
 
 
+@pytest.mark.slow
 def test_messages_are_those_of_the_code() -> None:
     """Somebody who looks for a message on the page has to find it in the words of the program."""
     page = ROOT / "docs" / "troubleshooting.md"

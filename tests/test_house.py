@@ -140,6 +140,7 @@ def test_every_folder_of_the_package_is_installed():
     assert (ROOT / "tasks" / "__init__.py").exists()
 
 
+@pytest.mark.slow
 def test_every_library_that_the_package_imports_is_required():
     declared = requirements("options", "install_requires")
     for extra in ("minilm", "onnx", "openvino", "report", "search", "notebooks"):

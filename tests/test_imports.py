@@ -238,6 +238,7 @@ def test_allowed_imports_pass():
     assert not forbidden_edges("distilnlp.data.load", "from distilnlp.errors import RequestError")
 
 
+@pytest.mark.slow
 def test_the_network_is_used_in_three_places_only():
     assert all_files(network_uses) == []
 

@@ -123,6 +123,7 @@ SCALARS = (
 KEYS = LIKE_NUMBERS | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @example(["\x85", " \u2028x", {"\u2029": "\ufeff"}, "\n\x85 a"])
 @given(st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)))

@@ -256,6 +256,7 @@ def test_a_finished_run_is_not_trained_again_and_prints_nothing_when_quiet(run, 
         dn.distill(csv_file, **settings, output=run.folder, quiet=True, **{**QUICK, "epochs": 2})
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_of_rows_in_memory_teaches_a_student(tmp_path, start_weights, csv_file, capfd):
     rows = rows_of(csv_file)
     tuned = dn.finetune(

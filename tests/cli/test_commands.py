@@ -59,6 +59,7 @@ def test_lists(capsys):
     assert "arXiv:1503.02531" in one
 
 
+@pytest.mark.slow
 def test_validate(capsys, tmp_path):
     assert output_of(capsys, "validate", *shipped_recipes()).count(": fine; ") == len(shipped_recipes())
     (tmp_path / "r.yaml").write_text("extends: mrpc\nstages:\n  student:\n    objective: {response: {temprature: 1}}")
@@ -178,6 +179,7 @@ def test_distill_on_a_csv(run_folder, capsys, csv_file):
     assert len(json.loads(output_of(capsys, "compare", str(run_folder), "--json"))) == 3
 
 
+@pytest.mark.slow
 def test_pages(capsys, run_folder, tmp_path):
     pytest.importorskip("matplotlib", reason="the page's pictures are drawn with it")
     page = tmp_path / "page.html"
@@ -204,6 +206,7 @@ def test_a_run_prints_its_table_and_no_noise(tmp_path, start_weights, csv_file):
     assert len(progress) <= 20
 
 
+@pytest.mark.slow
 def test_our_warnings_are_shown_once_however_many_stages_there_are(capsys, tmp_path, start_weights):
     texts = [f"{i} " + "a good film " * (9 if i % 3 == 0 else 1) for i in range(60)]
     rows = [f"{text},{('good', 'bad')[i % 2]}\n" for i, text in enumerate(texts)]
@@ -302,6 +305,7 @@ def test_predict(capsys, tmp_path, run_folder, csv_file):
     assert len(path.read_text().splitlines()) == 61
 
 
+@pytest.mark.slow
 def test_raw_text_makes_a_general_student_that_fills_blanks(capsys, tmp_path):
     """The kind of task is told by the option, or by the teacher where the texts have no labels."""
     teacher, texts = str(masked_folder(tmp_path / "teacher")), tmp_path / "texts.txt"

@@ -106,6 +106,7 @@ def test_recorded_answers_are_the_reference_without_labels(capsys, tmp_path, tea
     assert "answers recorded in the data (column `probs`)" in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("some", [False, True])
 def test_recorded_answers_with_labels_have_a_control(capsys, tmp_path, teacher, some):
     labels = [None if some and row % 4 == 0 else NAMES[row % 3] for row in range(40)]
@@ -165,6 +166,7 @@ def test_probabilities_that_sum_to_more_are_told_with_file_and_row(capsys, tmp_p
     assert f"{file}, column 'probs': row 7 has 0.9, 0.8, 0 (their sum is 1.7): probabilities from 0 to 1" in told
 
 
+@pytest.mark.slow
 def test_label_writes_what_distil_reads(capsys, tmp_path, teacher):
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(texts()) + "\n")

@@ -64,6 +64,7 @@ def test_a_forked_worker_leaves_the_file_alone(temporary: Path) -> None:
     assert pickle.loads(pickle.dumps(data))[4]["number"] == 4
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_writing_or_the_process_fails(temporary: Path) -> None:
     def tables():
         yield pa.table({"number": [1]})
@@ -129,6 +130,7 @@ def peak(path: Path, rows: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_what_reading_and_tokenising_hold_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     """A row is about a thousand bytes as Python objects; nine numbers of 8 bytes are what splitting takes."""
     small, large = peak(tmp_path / "films.csv", 4_000), peak(tmp_path / "films.csv", 16_000)

@@ -126,6 +126,7 @@ def test_rows_of_zeros_and_ones_in_a_file_become_sets(tmp_path, kind):
         load_task(path, validation=other)
 
 
+@pytest.mark.slow
 def test_of_many_labels_only_those_that_hold_are_in_memory(tmp_path):
     """Rows of zeros and ones would take 4 x 2,000 bytes each, several times over."""
     path = tmp_path / "a.jsonl"

@@ -174,6 +174,7 @@ def query(grades: list[int]) -> Dataset:
     return Dataset.from_list([{"text": "q", "text_pair": texts, "label": grades}], features=read(ROWS).features)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40).filter(any), st.integers(2, 12))
 def test_texts_are_dealt_out_whole_and_each_part_has_a_relevant_one(grades: list[int], size: int) -> None:
     parts = deal(query(grades), size)[0].to_list()

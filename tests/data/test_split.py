@@ -53,6 +53,7 @@ def test_equal_rows_stay_together_and_the_shares_roughly():
     assert Counter(keys[held_out].tolist()) == {0: 84, 1: 24, 2: 12}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=60, max_size=300), st.integers(0, 5))
 def test_no_class_is_held_out_whole_though_rows_belong_together(rows, seed):
     keys, texts = (np.array(column) for column in zip(*rows, strict=True))

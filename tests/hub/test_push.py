@@ -161,6 +161,7 @@ def test_what_was_pushed_loads_and_predicts_the_same(run: Path, tmp_path: Path, 
     assert not [line for line in server.log if "pytorch_model.bin" in line]
 
 
+@pytest.mark.slow
 def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names_the_repository(
     run: Path, client: Client, server: HubServer
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_run_is_published_without_the_paths_of_this_machine_and_its_card_names
     assert server.repos[REPO].head.files["README.md"].decode() == CARD
 
 
+@pytest.mark.slow
 def test_a_score_on_a_whole_split_goes_along_and_leaves_with_it(run: Path, client: Client, server: HubServer) -> None:
     """Also as the Hub's leaderboards read it; what a later push does not bring is not left behind."""
     scored = {"main_metric": "f1", "score": 0.875, "metrics": {"f1": 0.875}}

@@ -136,6 +136,7 @@ def test_i7_loss_and_gradient_are_finite_far_out(case: Case, scale: float) -> No
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves if leaf.grad is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES if not case.constants], ids=lambda case: case.name)
 def test_the_gradient_is_the_derivative(case: Case) -> None:
     student, teacher = pair(case, torch.float64)

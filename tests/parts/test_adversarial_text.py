@@ -101,6 +101,7 @@ def test_the_generator_learns_to_raise_it_through_both_models_as_if_the_draw_wer
         torch.testing.assert_close(found[name], weight.grad, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_the_generator_learns_raises_the_divergence() -> None:
     """On the same texts with the same noise; and against its gradient the divergence falls."""
     after = {}
@@ -131,6 +132,7 @@ def test_a_share_of_the_words_is_hidden_and_nothing_else_changes(share: float, h
     torch.testing.assert_close(chosen.sum(-1), torch.ones(len(chosen)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generating", [True, False])
 def test_a_token_is_drawn_as_often_as_the_generator_gives_it(generating: bool) -> None:
     turns = {"generator_steps": 10_000, "student_steps": 1} if generating else {"generator_steps": 1}

@@ -156,6 +156,7 @@ def test_a_training_ends_with_a_plain_model_and_was_evaluated_as_it_will_be_serv
     assert made.evaluate(dataset(8))["eval_loss"] > 0
 
 
+@pytest.mark.slow
 def test_a_student_learns_to_answer_as_its_teacher_does_in_8_bits(tmp_path: Path) -> None:
     """It begins as the teacher itself, so that there is nothing to learn but the rounding."""
     teacher = student_model(initializer_range=0.3, dropout=False)

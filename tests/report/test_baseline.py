@@ -152,6 +152,7 @@ def test_it_takes_seconds_where_the_rows_are_many(problem, metric, logits, label
     assert time.process_time() - started < 10
 
 
+@pytest.mark.slow
 def test_the_bootstrap_covers_at_its_level():
     """Of an accuracy of 0.8: 400 test sets of 200 rows."""
     drawn = np.random.default_rng(0).random((400, 200)) < 0.8

@@ -363,6 +363,7 @@ def plain_blocks():
     return blocks("plain")
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.text(st.sampled_from("-#|`<>[]()!*_~\\&:'\"{}%\n\r\t\x00\x1b\x85\u2028\u202e\ud800 a0/$"), max_size=12))
 @example("\n---\n# Another card\n")

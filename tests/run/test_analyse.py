@@ -74,6 +74,7 @@ def test_what_is_shown_and_the_json_hold_the_same(found: dict[str, Finding]) -> 
     assert f"{read[0]['rows'][0][1]:.3f}" in shown
 
 
+@pytest.mark.slow
 def test_a_kind_without_a_meaning_is_refused_and_left_out_unasked(
     tmp_path_factory: pytest.TempPathFactory, start_weights: str, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def found(finished: Path) -> dict[str, Finding]:
     return {each.what: each for each in analyse_runs([finished], ASKED)}
 
 
+@pytest.mark.slow
 def test_each_head_of_the_student_has_its_nearest_of_the_teacher(found: dict[str, Finding]) -> None:
     rows = found["attention"].rows
     assert [row[2] for row in rows] == list(range(len(rows))), "one layer"
@@ -34,6 +35,7 @@ def test_each_head_of_the_student_has_its_nearest_of_the_teacher(found: dict[str
     assert "layer_map: [[1, " in found["attention"].notes[0]
 
 
+@pytest.mark.slow
 def test_a_model_attends_as_itself(finished: Path) -> None:
     """Texts of unequal length, so that a padded token would show."""
     texts = [("the film was good",), ("the book was bad and very quite dull of it",)]
@@ -43,12 +45,14 @@ def test_a_model_attends_as_itself(finished: Path) -> None:
     assert apart.sum() > 1e-4, "other heads look elsewhere"
 
 
+@pytest.mark.slow
 def test_no_layer_spreads_over_more_directions_than_it_has(found: dict[str, Finding]) -> None:
     rows = found["rank"].rows
     assert [row[0] for row in rows] == ["student"] * 2 + ["teacher"] * 4
     assert all(1 < row[3] <= row[2] for row in rows)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_the_curve_is_in_the_order_of_the_texts(found: dict[str, Finding], finished: Path) -> None:
     (row,) = found["learning-curve"].rows
     assert row[2] == 48 and "one amount of text is no curve" in found["learning-curve"].notes[0]
@@ -62,6 +66,7 @@ def test_the_curve_is_in_the_order_of_the_texts(found: dict[str, Finding], finis
         learning_curve({"much": replace(much, tasks=None)})
 
 
+@pytest.mark.slow
 def test_a_student_is_set_beside_the_control_of_its_own_seed(finished: Path) -> None:
     *_, control, student = read_run(finished).evidence.report.stages
     again = control.model_copy(update={"stage": "control-seed-2", "seed": 2, "score": 0.25})

@@ -11,6 +11,7 @@ from transformers import modeling_utils
 from distilnlp.cli import main
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_one_line_and_nothing_else(
     tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def outsider(tmp_path: Path) -> str:
     return str(tmp_path / "outside")
 
 
+@pytest.mark.slow
 def test_the_ensemble_has_a_row_and_the_student_is_compared_with_it(
     several: dict[str, Any], tmp_path: Path, outsider: str
 ) -> None:
@@ -56,6 +57,7 @@ def test_the_ensemble_has_a_row_and_the_student_is_compared_with_it(
     assert "ensemble of teacher" in card and "{'kind'" not in card
 
 
+@pytest.mark.slow
 def test_the_row_is_what_the_members_answer_together(several: dict[str, Any], tmp_path: Path) -> None:
     several["stages"]["student"]["teacher"]["weights"] = [3, 1]
     report = run_recipe(make_recipe(several, name="films"), tmp_path / "run")
@@ -75,6 +77,7 @@ def test_the_row_is_what_the_members_answer_together(several: dict[str, Any], tm
     assert fidelity is not None and fidelity.agreement == pytest.approx(agreement)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"weights": "loss"}, {"combine": "stochastic"}])
 def test_an_ensemble_without_an_answer_of_its_own_has_no_row(
     several: dict[str, Any], tmp_path: Path, settings: dict[str, Any]
@@ -163,6 +166,7 @@ def test_members_that_do_not_fit_are_told_before_anything_is_trained(
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+@pytest.mark.slow
 def test_two_terms_of_one_loss_compare_with_two_teachers(several: dict[str, Any], tmp_path: Path) -> None:
     student = several["stages"]["student"]
     student["objective"] |= {

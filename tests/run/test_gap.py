@@ -50,6 +50,7 @@ def found(run: Path) -> list[Finding]:
     return gap_findings({"films": read_run(run)})
 
 
+@pytest.mark.slow
 def test_students_are_set_beside_the_teachers_of_all_runs(run: Path, found: list[Finding], report: Report) -> None:
     scores = {row.stage: row.score for row in report.stages}
     (row,) = found[0].rows
@@ -61,6 +62,7 @@ def test_students_are_set_beside_the_teachers_of_all_runs(run: Path, found: list
     assert "one teacher" not in " ".join(two.notes)
 
 
+@pytest.mark.slow
 def test_the_checkpoints_of_a_stage_are_a_curve_by_their_steps(
     run: Path, found: list[Finding], report: Report
 ) -> None:
@@ -90,6 +92,7 @@ def test_the_checkpoints_of_a_stage_are_a_curve_by_their_steps(
     assert not any("was not measured" in note for note in curve.notes)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_not_measured_is_told(run: Path) -> None:
     finished = read_run(run)
     object.__setattr__(finished.evidence, "histories", {})
@@ -99,6 +102,7 @@ def test_a_checkpoint_that_was_not_measured_is_told(run: Path) -> None:
     assert note.startswith("teacher was not measured after 2, 4 steps")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_student_has_no_gap(tmp_path: Path, start_weights: str, csv_file: str) -> None:
     values = recipe_values(start_weights, csv_file)
     run_recipe(make_recipe({**values, "stages": {"teacher": values["stages"]["teacher"]}}, name="films"), tmp_path)

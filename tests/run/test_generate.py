@@ -81,6 +81,7 @@ def test_a_run_never_opens_the_training_examples_and_counts_what_the_teacher_ans
     assert any(line.startswith(told) for line in said)
 
 
+@pytest.mark.slow
 def test_the_texts_are_the_same_in_another_run_and_kept_for_a_stage_that_goes_on(tmp_path, data, teacher) -> None:
     values = recipe_values(data, teacher)
     run(values, tmp_path / "one")
@@ -93,6 +94,7 @@ def test_the_texts_are_the_same_in_another_run_and_kept_for_a_stage_that_goes_on
     assert kept(tmp_path / "one") == kept(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_masked_model_of_an_earlier_stage_writes_the_texts(tmp_path, data, teacher) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(texts_alone(60)["text"]) + "\n")

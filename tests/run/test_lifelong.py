@@ -51,6 +51,7 @@ def tasks(values: dict[str, Any], colours: str) -> dict[str, Any]:
     return {**values, "stages": stages}
 
 
+@pytest.mark.slow
 def test_a_later_model_keeps_the_rows_of_the_old_labels_and_is_measured_on_them(
     tasks, tmp_path, monkeypatch, csv_file
 ):
@@ -83,6 +84,7 @@ def test_a_later_model_keeps_the_rows_of_the_old_labels_and_is_measured_on_them(
     assert "held-out examples of first" in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_first_step_of_a_new_task_takes_nothing_from_the_old_answers(tasks, tmp_path, monkeypatch):
     """Without dropout the student answers for the old labels as its teacher, which is what it starts from."""
     tasks["stages"]["second"]["training"] = {**SHORT, "logging_steps": 1, "max_steps": 2, "learning_rate": 0.1}
@@ -172,6 +174,7 @@ def tags(tmp_path: Path, start_weights: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_tags_of_words_grow_too(tags, tmp_path):
     run_recipe(make_recipe(tags, name="lifelong"), tmp_path / "run", say=lambda line: None)
     first = load_classifier(tmp_path / "run" / "first", require_head=True)

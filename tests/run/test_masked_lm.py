@@ -159,6 +159,7 @@ def test_a_teacher_without_a_head_for_masked_words_is_told(texts: str, body: str
     assert not (tmp_path / "run" / "student").exists()
 
 
+@pytest.mark.slow
 def test_a_bare_encoder_teaches_what_lies_inside(texts: str, body: str, tmp_path: Path) -> None:
     said: list[str] = []
     recipe = make_recipe(recipe_values(texts, body, {"minilm": {"weight": 1.0}}), name="masked")
@@ -167,6 +168,7 @@ def test_a_bare_encoder_teaches_what_lies_inside(texts: str, body: str, tmp_path
     assert [stage.stage for stage in report.stages] == ["student"]  # a teacher without a head is not measured
 
 
+@pytest.mark.slow
 def test_general_then_task_in_one_recipe(texts: str, body: str, csv_file: str, tmp_path: Path) -> None:
     values = recipe_values(csv_file, body, {"minilm": {"weight": 1.0}})
     del values["data"]["problem_type"]
@@ -188,11 +190,13 @@ def test_general_then_task_in_one_recipe(texts: str, body: str, csv_file: str, t
     assert config.num_hidden_layers == 2 and config.problem_type == "single_label_classification"
 
 
+@pytest.mark.slow
 def test_the_share_of_hidden_tokens_is_kept_with_the_model(texts: str, teacher: str, tmp_path: Path) -> None:
     run_of(recipe_values(texts, teacher, ANSWERS, mask_share=0.4), tmp_path / "run")
     assert load_config(tmp_path / "run" / "student").distilnlp_reading == {"mask_share": 0.4}
 
 
+@pytest.mark.slow
 def test_a_student_may_be_of_another_architecture(texts: str, teacher: str, tmp_path: Path) -> None:
     values = recipe_values(texts, teacher, ANSWERS)
     values["stages"]["student"]["student"]["architecture"] = "distilbert"

@@ -30,6 +30,7 @@ def run(values: dict[str, Any], folder: Path, **settings: Any) -> None:
     run_recipe(make_recipe(values, name="films"), folder, say=lambda line: None, **settings)
 
 
+@pytest.mark.slow
 def test_a_model_from_outside_changes_the_texts_and_is_told_apart_when_a_run_goes_on(values, tmp_path) -> None:
     outside = masked_folder(tmp_path / "writer", layers=1)
     run(with_part(values, str(outside)), tmp_path / "run")
@@ -39,6 +40,7 @@ def test_a_model_from_outside_changes_the_texts_and_is_told_apart_when_a_run_goe
         run(with_part(values, str(outside)), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_model_of_an_earlier_stage_does_too_and_the_stage_is_needed(values, start_weights, tmp_path) -> None:
     recipe = with_part(values, "writer", writer={**WRITER, "model": start_weights})
     with pytest.raises(RequestError, match="the stage 'student' needs 'writer', and it is not finished"):
@@ -84,6 +86,7 @@ def test_a_model_that_would_not_do_is_refused_before_anything_is_trained(values,
     assert not list((tmp_path / "run").glob("*/model.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_stage_is_kept_for_a_part(values, start_weights, tmp_path) -> None:
     training = {**TRAINING, "max_steps": 4, "save_steps": 2}
     writer = {**WRITER, "model": start_weights, "training": training}
@@ -98,12 +101,14 @@ def test_a_part_without_a_model_has_none(values) -> None:
         make_plan(make_recipe(values, name="films"))
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_model_is_in_no_card(values, tmp_path) -> None:
     outside = masked_folder(tmp_path / "a-secret-place" / "writer", layers=1)
     run(with_part(values, str(outside)), tmp_path / "run")
     assert "a-secret-place" not in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_changes_texts_may_have_another_body(values, tmp_path) -> None:
     """Another architecture with the same vocabulary."""
     outside = masked_folder(tmp_path / "writer", "distilbert", layers=1)

@@ -73,6 +73,7 @@ def run(values: dict[str, Any], folder: Path, **settings: Any) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_plain_model_and_a_row_for_each_task(recipe, whole, csv_file, pairs_file):
     folder, said = whole(recipe)
     report = read_report(folder / "report.json")
@@ -105,6 +106,7 @@ def test_a_run_leaves_a_plain_model_and_a_row_for_each_task(recipe, whole, csv_f
     assert "all stages of" in run(recipe, folder)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["student", "control"])
 def test_a_run_that_breaks_off_while_tasks_are_trained_goes_on_to_the_same_weights(
     recipe, tmp_path, monkeypatch, broken, whole
@@ -128,6 +130,7 @@ def test_a_run_that_breaks_off_while_tasks_are_trained_goes_on_to_the_same_weigh
         assert not list((tmp_path / "broken" / name).glob("checkpoint-*"))
 
 
+@pytest.mark.slow
 def test_a_model_of_a_task_that_is_deleted_is_taken_out_again(recipe, tmp_path, whole):
     folder = shutil.copytree(whole(recipe)[0], tmp_path / "run")
     before = load_file(folder / "student-films" / "model.safetensors")
@@ -138,6 +141,7 @@ def test_a_model_of_a_task_that_is_deleted_is_taken_out_again(recipe, tmp_path, 
     assert all(torch.equal(each, after[name]) for name, each in before.items())
 
 
+@pytest.mark.slow
 def test_some_stages_can_be_run_and_fresh_deletes_the_models_of_the_tasks(recipe, tmp_path):
     assert "still to come: control-films, control-pairs, student-films, student-pairs" in "\n".join(
         run(recipe, tmp_path, stages="first..second")
@@ -148,6 +152,7 @@ def test_some_stages_can_be_run_and_fresh_deletes_the_models_of_the_tasks(recipe
     assert not (tmp_path / "student-pairs").exists()
 
 
+@pytest.mark.slow
 def test_the_model_of_a_task_teaches_a_later_stage(recipe, tmp_path, pairs_file):
     pupil = {
         "student": {"from": "student-pairs", "layers": 1},
@@ -161,6 +166,7 @@ def test_the_model_of_a_task_teaches_a_later_stage(recipe, tmp_path, pairs_file)
     assert read_report(tmp_path / "report.json").stage("pupil").fidelity is not None
 
 
+@pytest.mark.slow
 def test_an_ensemble_and_recorded_answers_teach_a_task(recipe, tmp_path, csv_file):
     path = tmp_path / "recorded.csv"
     with open(csv_file, encoding="utf-8") as file, open(path, "w", newline="", encoding="utf-8") as copy:
@@ -256,6 +262,7 @@ def test_nobody_learns_from_the_whole_of_several_tasks(recipe, tmp_path):
         run({**recipe, "stages": {**recipe["stages"], "late": after}}, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -273,6 +280,7 @@ def test_what_only_models_and_data_tell_is_found_before_anything_is_trained(reci
     assert not (tmp_path / "first" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_answers_and_publishes_a_task(recipe, tmp_path, csv_file, pairs_file, capsys):
     path = tmp_path / "tasks.yaml"
     path.write_text(make_recipe(recipe, name="tasks").to_yaml())

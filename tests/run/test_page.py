@@ -53,6 +53,7 @@ def text(path: Path) -> str:
     return path.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_shows_what_it_has_kept(taught: Path):
     page = text(taught / "report.html")
     titles = (
@@ -68,6 +69,7 @@ def test_the_page_of_a_run_shows_what_it_has_kept(taught: Path):
     assert "the film was" in page
 
 
+@pytest.mark.slow
 def test_the_same_page_is_made_of_the_folder_alone(copied: Path):
     before = text(copied / "report.html")
     (copied / "report.html").unlink()
@@ -75,6 +77,7 @@ def test_the_same_page_is_made_of_the_folder_alone(copied: Path):
     assert text(copied / "report.html") == before
 
 
+@pytest.mark.slow
 def test_what_a_teacher_answered_that_is_no_stage_is_kept(taught: Path):
     """And read from this run's folder: what stands in the teacher's own may be of other examples."""
     evidence = read_run(taught).evidence
@@ -85,6 +88,7 @@ def test_what_a_teacher_answered_that_is_no_stage_is_kept(taught: Path):
     assert evidence.predictions[teacher].labels.tolist() == evidence.predictions["student"].labels.tolist()
 
 
+@pytest.mark.slow
 def test_the_log_of_each_training_is_kept(taught: Path):
     history = read_history(taught / "student")
     assert history.steps("loss") == [1, 2, 3, 4, 5, 6]
@@ -94,6 +98,7 @@ def test_the_log_of_each_training_is_kept(taught: Path):
     assert history.layers["hidden_state"] == [(1, 3)]
 
 
+@pytest.mark.slow
 def test_what_a_step_took_is_kept_beside_the_log_and_not_in_it(taught: Path):
     taken = read_step_time(taught / "student")
     assert (taken.device, taken.begun_at, taken.steps, taken.measured) == ("cpu", 0, 6, 6)
@@ -103,6 +108,7 @@ def test_what_a_step_took_is_kept_beside_the_log_and_not_in_it(taught: Path):
     assert "optimizer" not in text(taught / "student" / "history.json")
 
 
+@pytest.mark.slow
 def test_texts_can_be_left_out_by_the_command_or_by_the_recipe(copied: Path, tmp_path: Path):
     assert "the film was" not in text(write_page(copied, tmp_path / "page.html", texts=False))
     report = json.loads(text(copied / "report.json"))
@@ -112,6 +118,7 @@ def test_texts_can_be_left_out_by_the_command_or_by_the_recipe(copied: Path, tmp
     assert "the film was" in text(write_page(copied, texts=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "why"), [("text,label\na,good\nb,bad\n" * 9, "no longer those"), (None, "cannot be read")]
 )
@@ -127,6 +134,7 @@ def test_data_that_are_gone_or_others_are_told_and_the_rest_is_shown(copied: Pat
     assert "the film was" not in page
 
 
+@pytest.mark.slow
 def test_the_files_of_an_older_run_without_log_or_teacher_give_a_page(copied: Path):
     for path in (
         *copied.glob("*/history.json"),
@@ -140,6 +148,7 @@ def test_the_files_of_an_older_run_without_log_or_teacher_give_a_page(copied: Pa
     assert "Classes</h2>" in page
 
 
+@pytest.mark.slow
 def test_without_the_drawing_library_a_run_ends_well_and_says_how_to_get_the_page(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -175,6 +175,7 @@ def test_the_schema_knows_every_loss_and_training_argument():
     assert "anyOf" not in objective["vid"]["anyOf"][0]["properties"]["variance"]
 
 
+@pytest.mark.slow
 def test_everything_is_parsed_and_made_once_a_run(values, tmp_path):
     """From the recipe to the end of the run: no objective is made, no argument checked, no weights read twice."""
     counted = Counter()

@@ -31,6 +31,7 @@ def private(start_weights: str, csv_file: str) -> dict[str, Any]:
     return {"data": data, "precision": "fp32", "accept_weak_teacher": True, "stages": stages}
 
 
+@pytest.mark.slow
 def test_what_the_votes_cost_stands_in_report_and_card(private: dict[str, Any], tmp_path: Path) -> None:
     said: list[str] = []
     report = run_recipe(make_recipe(private, name="private"), tmp_path / "run", say=said.append)

@@ -74,6 +74,7 @@ def run(start_weights: str, file: str, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_answers_questions_and_measures_as_squad_does(run: Path, file: str) -> None:
     task = load_task(file)
     scores = evaluate_model(str(run / "student"), task, max_length=LENGTH)["validation"]
@@ -93,12 +94,14 @@ def test_a_run_answers_questions_and_measures_as_squad_does(run: Path, file: str
     assert np.mean([exact_match(*pair) for pair in pairs]) == pytest.approx(scores["exact_match"])
 
 
+@pytest.mark.slow
 def test_the_threshold_for_none_is_chosen_and_kept_with_the_model(run: Path) -> None:
     (threshold,) = load_config(run / "student").decision_thresholds
     assert 0 < threshold < 1
     assert read_predictions(predictions_file(run / "student")).thresholds == (threshold,)
 
 
+@pytest.mark.slow
 def test_agreement_is_that_of_the_answers(run: Path) -> None:
     problem = get_problem("question_answering")
     own, theirs = (
@@ -111,12 +114,14 @@ def test_agreement_is_that_of_the_answers(run: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_a_model_of_transformers_that_reads_as_it_was_trained(run: Path) -> None:
     model = AutoModelForQuestionAnswering.from_pretrained(run / "student")
     assert type(model).__name__ == "BertForQuestionAnswering"
     assert reading_settings(load_config(run / "student")) == {"stride": 2}
 
 
+@pytest.mark.slow
 def test_the_code_of_the_card_prints_what_predict_answers(run: Path) -> None:
     card = (run / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: question-answering" in card
@@ -131,6 +136,7 @@ def test_the_code_of_the_card_prints_what_predict_answers(run: Path) -> None:
     assert printed.getvalue().strip() == (answer.label or "(no answer)")
 
 
+@pytest.mark.slow
 def test_predict_prints_answers_with_their_places(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     context = "the film was red and it is very yellow"
     options = ["--question", "is it 1", "--question", "is it 2", "--context", context]
@@ -143,6 +149,7 @@ def test_predict_prints_answers_with_their_places(run: Path, capsys: pytest.Capt
     assert 0 <= float(probability) <= 1 and question == "is it 1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_predict_answers_the_questions_of_a_file(run: Path, file: str, tmp_path: Path, kind: str) -> None:
     output = tmp_path / f"answers.{kind}"
@@ -163,6 +170,7 @@ WRONG_OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRONG_OPTIONS)
 def test_questions_without_contexts_are_told_what_is_missing(
     run: Path, what: str, capsys: pytest.CaptureFixture[str]
@@ -172,6 +180,7 @@ def test_questions_without_contexts_are_told_what_is_missing(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_questions_that_all_have_an_answer_need_no_threshold(
     start_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,11 +202,13 @@ def test_a_model_of_another_kind_is_not_measured_on_questions(start_weights: str
         evaluate_model(start_weights, load_task(file))
 
 
+@pytest.mark.slow
 def test_a_model_of_questions_is_not_taken_for_a_classifier(run: Path, csv_file: str) -> None:
     with pytest.raises(RequestError, match="is a model for question_answering and task films is single_label"):
         answer_of(str(run / "student"), load_task(csv_file), max_length=LENGTH)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_chosen_by_what_questions_are_measured_by(
     start_weights: str, file: str, tmp_path: Path
 ) -> None:
@@ -213,6 +224,7 @@ def test_the_best_checkpoint_is_chosen_by_what_questions_are_measured_by(
     assert report.stage("teacher").metrics.keys() >= {"answer_f1", "exact_match"}
 
 
+@pytest.mark.slow
 def test_questions_that_nobody_has_answered_are_learned_from_a_teacher(run: Path, file: str, tmp_path: Path) -> None:
     nested = json.loads(Path(file).read_text(encoding="utf-8"))
     rows = [
@@ -240,11 +252,13 @@ def test_questions_that_nobody_has_answered_are_learned_from_a_teacher(run: Path
     assert read_predictions(predictions_file(student)).found is not None
 
 
+@pytest.mark.slow
 def test_answers_in_a_text_are_not_recorded(run: Path, file: str, tmp_path: Path, capsys: Any) -> None:
     assert main(["label", file, "--teacher", str(run / "teacher"), "-o", str(tmp_path / "soft.jsonl")]) == 2
     assert "not one row of numbers a text" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_adapters_leave_the_head_alone(start_weights: str, file: str, tmp_path: Path) -> None:
     values = questions_recipe(start_weights, file)
     values["stages"] = {"teacher": {**values["stages"]["teacher"], "lora": {"r": 2}}}

@@ -184,6 +184,7 @@ def test_a_query_for_a_model_that_ranks_nothing_is_refused(
     assert "which has no query" in said_by(capsys, "predict", start_weights, "--query", "q", "--text", "a", status=2)
 
 
+@pytest.mark.slow
 def test_recorded_scores_teach_a_ranker(
     start_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,6 +272,7 @@ def test_a_student_of_queries_without_relevance_is_measured_on_those_that_have_s
     assert all(list(row.metrics) == METRICS for row in report_of(tmp_path / "run").stages)
 
 
+@pytest.mark.slow
 def test_a_control_learns_from_the_queries_that_have_relevance(finished: Path, rows: Path, tmp_path: Path) -> None:
     """The student learns from the others too."""
     with open(rows, encoding="utf-8") as file:

@@ -105,6 +105,7 @@ def long_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_run_on_windows_leaves_a_model_that_reads_windows(
     start_weights: str, long_file: str, tmp_path: Path
 ) -> None:

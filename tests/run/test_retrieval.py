@@ -150,6 +150,7 @@ def test_any_sentence_encoder_is_measured_on_queries_and_on_scored_pairs(
     assert list(metrics(finished / "student", "pairs.jsonl")) == ["spearmanr", "pearson"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held_out", ["bare", "with relevance"])
 def test_a_bi_encoder_learns_from_a_cross_encoder_without_relevance(
     place: Path, tmp_path: Path, held_out: str
@@ -179,6 +180,7 @@ def triplets(path: Path, margin: bool) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["live", "recorded"])
 def test_margins_of_triplets_are_learned_from_a_cross_encoder_and_from_a_column(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], teacher: str
@@ -201,6 +203,7 @@ def test_margins_of_triplets_are_learned_from_a_cross_encoder_and_from_a_column(
     assert load_config(tmp_path / "run" / "student").num_hidden_layers == 1
 
 
+@pytest.mark.slow
 def test_a_student_for_dot_products_says_so_in_its_folder_and_is_measured_by_them(place: Path, tmp_path: Path) -> None:
     report = run(place, str(tmp_path / "dots"), "data.similarity=dot", "data.scale=0.5")
     folder = tmp_path / "dots" / "student"
@@ -240,11 +243,13 @@ def test_what_a_bi_encoder_cannot_learn_is_refused_before_it_starts(
     assert "distilnlp distill" in said
 
 
+@pytest.mark.slow
 def test_a_larger_bi_encoder_teaches_a_smaller_one_by_its_scores(place: Path) -> None:
     report = run(place, "bi", f"stages.student.teacher={place / 'encoder'}", "stages.control=null")
     assert report.stages[-1].fidelity is not None
 
 
+@pytest.mark.slow
 def test_the_body_of_the_cross_encoder_itself_becomes_a_bi_encoder_where_pooling_is_said(place: Path) -> None:
     start = [f"stages.student.student.from={place / 'cross'}", "stages.student.pooling=mean", "stages.control=null"]
     report = run(place, "body", *start)

@@ -193,6 +193,7 @@ def broken_off(recipe: Recipe, folder: Path, stage: str, step: int) -> None:
         run_recipe(recipe, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lost", "said", "start"),
     [
@@ -334,6 +335,7 @@ def test_two_processes_do_not_run_in_one_folder(copied: Path, recipe: Recipe):
             run_recipe(recipe, copied)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["teacher", "student"])
 def test_a_broken_stage_resumes_to_the_same_weights(tmp_path, finished, recipe, monkeypatch, stage):
     """The break is at step 5 of 6, after the checkpoint of step 4."""
@@ -394,6 +396,7 @@ def test_what_cannot_work_is_found_before_anything_is_trained(tmp_path, values, 
     assert trained == []
 
 
+@pytest.mark.slow
 def test_a_student_of_other_tokens_does_not_cost_the_teachers_training(tmp_path, values, start_weights):
     """Its attention has none of the teacher's tokens to look at; what is left is learned."""
     other = tmp_path / "other"
@@ -463,6 +466,7 @@ def test_a_text_that_the_tokenizer_does_not_know_is_one_among_many(tmp_path, val
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_a_stage_with_other_data_is_trained_and_measured_on_them(tmp_path: Path, values):
     """First a task of three classes, then the run's own: the body goes on, the head is new; no agreement across."""
     words = (("blue", "a"), ("one", "b"), ("good", "c"))
@@ -610,6 +614,7 @@ def test_a_model_for_other_labels_is_not_evaluated(tmp_path: Path, csv_file: str
         evaluate_model(str(tmp_path), load_task(csv_file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True])
 def test_lora_is_merged_and_the_adapter_kept_on_request(tmp_path: Path, values, keep: bool):
     lora = {"r": 2, "keep_adapter": keep}
@@ -626,6 +631,7 @@ def test_lora_is_merged_and_the_adapter_kept_on_request(tmp_path: Path, values, 
     assert not (tmp_path / "teacher").exists()
 
 
+@pytest.mark.slow
 def test_an_untrained_teacher_and_a_student_of_labels_alone(tmp_path: Path, values, start_weights: str):
     """The controls of a distillation: is it the teacher's knowledge, or would any soft target do?"""
     student = values["stages"]["student"]

@@ -113,6 +113,7 @@ def test_a_folder_of_something_else_is_left_alone(csv_file, teacher, tmp_path, c
     assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_a_budget_that_no_student_meets_is_refused_by_measuring_and_nothing_is_trained(
     csv_file, teacher, tmp_path, capsys, no_export, monkeypatch
 ):
@@ -139,6 +140,7 @@ def found(csv_file, teacher, tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_the_smallest_student_that_keeps_the_share_as_a_run(found):
     front = held(found)
     chosen = next(row for row in front["tried"] if row["chosen"])
@@ -153,6 +155,7 @@ def test_a_search_ends_with_the_smallest_student_that_keeps_the_share_as_a_run(f
     assert any((found / "teacher-answers").iterdir())
 
 
+@pytest.mark.slow
 def test_what_a_search_knows_is_not_found_out_again(found, csv_file, teacher, monkeypatch, capsys, no_export):
     before = held(found)
     for name in ("train", "served", "teacher"):
@@ -163,12 +166,14 @@ def test_what_a_search_knows_is_not_found_out_again(found, csv_file, teacher, mo
     assert "found  " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_search_that_noted_less_needs_another_folder(found, csv_file, teacher, capsys, no_export, monkeypatch):
     monkeypatch.setattr(search, "FORMAT", search.FORMAT + 1)
     assert searched(csv_file, teacher, found, "--keep", "0.5", "--max-mb", "0.09", "--trials", "2") == 2
     assert "holds a search with another format: give another folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_search_with_another_goal_needs_another_folder(found, csv_file, teacher, capsys, no_export):
     assert searched(csv_file, teacher, found, "--keep", "0.6") == 2
     assert "holds a search with another goal" in capsys.readouterr().err
@@ -228,6 +233,7 @@ def imagine(teacher, monkeypatch) -> Callable[..., list[tuple[str, int]]]:
     return set_up
 
 
+@pytest.mark.slow
 def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
     csv_file, teacher, tmp_path, capsys, imagine, nobody_goes_on
 ):
@@ -250,12 +256,14 @@ def test_where_no_student_keeps_the_share_it_says_so_and_which_comes_nearest(
     assert not (tmp_path / "s" / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_student_in_int8_that_has_learned_nothing_is_not_exported(csv_file, teacher, tmp_path, capsys, imagine):
     imagine(lambda candidate, steps: 0.0, int8=True)
     assert searched(csv_file, teacher, tmp_path / "s", "--keep", "0.9", "--trials", "1") == 1
     assert "keeps 0.0%" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(
     csv_file, teacher, tmp_path, capsys, imagine, nobody_goes_on
 ):
@@ -270,6 +278,7 @@ def test_where_the_first_choice_falls_short_in_full_the_next_is_taken(
     assert (tmp_path / "s" / "run" / "student").is_dir()
 
 
+@pytest.mark.slow
 def test_what_is_over_the_budget_or_no_smaller_than_that_is_not_trained(
     csv_file, teacher, tmp_path, imagine, monkeypatch
 ):
@@ -294,6 +303,7 @@ def four(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["1 layer uniform", "2 layers uniform", "1 layer uniform, ffn 32", "2 layers uniform, ffn 32"]
 
 
+@pytest.mark.slow
 def test_all_that_are_tried_first_are_trained_shortly_before_the_best_of_them_goes_on(
     csv_file, teacher, tmp_path, imagine, four
 ):
@@ -304,6 +314,7 @@ def test_all_that_are_tried_first_are_trained_shortly_before_the_best_of_them_go
     assert trained[:5] == [*((words, 2) for words in four), ("2 layers uniform", 12)]
 
 
+@pytest.mark.slow
 def test_who_was_left_behind_goes_on_when_there_are_more_of_whom_it_is_among_the_best_third(
     csv_file, teacher, tmp_path, imagine, four
 ):
@@ -322,6 +333,7 @@ def test_who_was_left_behind_goes_on_when_there_are_more_of_whom_it_is_among_the
     assert (second, trained[second]) == (7, ("2 layers uniform, ffn 32", 12))
 
 
+@pytest.mark.slow
 def test_who_is_next_to_the_best_is_tried_before_any_other_is_proposed(csv_file, teacher, tmp_path, imagine, four):
     trained = imagine(lambda candidate, steps: candidate.layers / 10 + candidate.units / 1000)
 
@@ -376,6 +388,7 @@ def test_of_a_longer_training_more_steps_are_expected_and_not_more_of_what_is_no
     assert found == [[22, 44, 66], [22, 24, 32], [22, 24, 32]]
 
 
+@pytest.mark.slow
 def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_path, capsys, imagine):
     """The first is, as nobody knows how long it takes; the second would not leave the time for one in full."""
     trained = imagine(lambda candidate, steps: 1.0)
@@ -388,6 +401,7 @@ def test_no_training_is_begun_that_would_end_too_late(csv_file, teacher, tmp_pat
     assert "no time was left to train another in full: more --minutes go on from here" in said
 
 
+@pytest.mark.slow
 def test_two_at_once_try_students_of_one_search_and_none_twice(found, tmp_path, imagine, monkeypatch):
     """Threads with open files of their own stand for processes. Each waits until both train; one ends the search."""
     trained = imagine(lambda candidate, steps: 1.0)
@@ -416,6 +430,7 @@ def test_two_at_once_try_students_of_one_search_and_none_twice(found, tmp_path, 
     assert len(at_work) == 2
 
 
+@pytest.mark.slow
 def test_a_student_is_measured_with_all_that_a_trained_one_has(csv_file, teacher, tmp_path, monkeypatch):
     """Of equal biases and norms, as a new model has them, an ONNX file has one: 0.05 of 16 MB were missing."""
     seen: list[PreTrainedModel] = []

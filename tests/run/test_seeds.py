@@ -60,6 +60,7 @@ def three(tmp_path_factory, one, start_weights, csv_file) -> tuple[Path, list[st
     return folder, said, logged
 
 
+@pytest.mark.slow
 def test_seeds_that_are_added_to_a_finished_run_are_all_that_is_trained(one, three):
     folder, said, _ = three
     assert trained(said) == ["control-seed-43", "student-seed-43", "control-seed-44", "student-seed-44"]
@@ -68,6 +69,7 @@ def test_seeds_that_are_added_to_a_finished_run_are_all_that_is_trained(one, thr
     assert largest_difference(folder / "student" / WEIGHTS, folder / "student-seed-43" / WEIGHTS) > 0
 
 
+@pytest.mark.slow
 def test_the_teacher_answers_once_for_all_seeds(three):
     folder, _, logged = three
     kept = [line for line in logged if "keeping the teacher's answers" in line]
@@ -76,6 +78,7 @@ def test_the_teacher_answers_once_for_all_seeds(three):
     assert not list(folder.glob("*/teacher-cache")), "nobody is left who would read them"
 
 
+@pytest.mark.slow
 def test_the_report_has_every_model_and_costs_of_the_first(three):
     report = read_report(three[0] / "report.json")
     assert [(row.stage, row.role, row.seed, row.repeats) for row in report.stages] == [
@@ -97,6 +100,7 @@ def test_the_report_has_every_model_and_costs_of_the_first(three):
     assert "±" in said and "student: 3 seeds: accuracy" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_off_in_a_seed_goes_on_to_the_same_weights(three, values, tmp_path, monkeypatch):
     folder = shutil.copytree(three[0], tmp_path / "run")
     shutil.rmtree(folder / "student-seed-43")
@@ -119,6 +123,7 @@ def test_a_run_that_breaks_off_in_a_seed_goes_on_to_the_same_weights(three, valu
     assert not (folder / "student" / "teacher-cache").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -134,6 +139,7 @@ def test_other_seeds_than_those_that_are_there_are_refused(three, values, tmp_pa
     assert (folder / "student-seed-43" / WEIGHTS).is_file()
 
 
+@pytest.mark.slow
 def test_the_model_of_the_first_seed_is_pushed_unless_another_is_named(three):
     folder = three[0]
     assert files_to_push(folder)[WEIGHTS].parent == folder / "student"

@@ -53,6 +53,7 @@ def run(place: Path, *changes: str, folder: str = "run", teacher: str = "teacher
     return report
 
 
+@pytest.mark.slow
 def test_a_run_compares_teacher_control_and_student_on_pairs(place: Path) -> None:
     report = run(place)
     assert [stage.role for stage in report.stages] == ["teacher", "control", "student"]
@@ -100,6 +101,7 @@ def test_a_narrower_student_keeps_its_projection_in_the_folder(place: Path) -> N
     assert json.loads((place / "run/student/2_Dense/config.json").read_text())["in_features"] == 16
 
 
+@pytest.mark.slow
 def test_a_bare_encoder_teaches_where_the_recipe_says_how_it_is_pooled(place: Path) -> None:
     tiny_model("bert").base_model.save_pretrained(place / "bare")
     tiny_tokenizer().save_pretrained(place / "bare")
@@ -170,6 +172,7 @@ def cross(place: Path, *changes: str, folder: str = "cross") -> Report:
     return report
 
 
+@pytest.mark.slow
 def test_a_run_across_languages_is_measured_by_the_translations_that_are_found(place: Path) -> None:
     parallel_place(place)
     report = cross(place)
@@ -190,6 +193,7 @@ def test_a_run_across_languages_is_measured_by_the_translations_that_are_found(p
     assert scores["validation"]["translation_accuracy"] > control.score
 
 
+@pytest.mark.slow
 def test_a_student_of_another_width_is_told_how_it_gets_the_teachers(place: Path) -> None:
     wide = tiny_model("bert", hidden=64, layers=1)
     wide.base_model.save_pretrained(place / "wide")

@@ -58,6 +58,7 @@ def chain(values: dict[str, Any]) -> dict[str, Any]:
 # ---- chains ----
 
 
+@pytest.mark.slow
 def test_a_chain_runs_in_order_and_each_stage_teaches_the_next(chain, whole):
     folder, said = whole(chain)
     assert "plan  teacher -> ta -> student" in said
@@ -66,6 +67,7 @@ def test_a_chain_runs_in_order_and_each_stage_teaches_the_next(chain, whole):
     assert "```mermaid\ngraph LR\n" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_chain_of_one_hop_is_plain_distillation(values, tmp_path):
     """A stage of the chain gets the same weights as the student of a recipe without any other."""
     run(with_stages(values, ta=pupil("teacher", 2), student=pupil("teacher", 1)), tmp_path / "chain")
@@ -105,6 +107,7 @@ def test_a_folder_that_is_called_as_a_later_stage_is_not_taken_for_it(values, tm
 # ---- some of the stages ----
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_chain_can_be_run_one_after_the_other(chain, tmp_path, whole):
     assert "still to come: ta, student" in run(chain, tmp_path / "parts", stages="teacher")[-1]
     assert not (tmp_path / "parts" / "report.json").exists()
@@ -129,6 +132,7 @@ def test_fresh_deletes_nothing_that_the_selected_stages_need(chain, tmp_path):
     assert RunFolder(tmp_path).is_finished("teacher")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["teacher", "ta", "student"])
 def test_a_chain_that_breaks_off_goes_on_in_the_stage_in_which_it_was(values, tmp_path, monkeypatch, broken, whole):
     """Its assistant learns from a checkpoint, which is written before the break or after it."""
@@ -154,6 +158,7 @@ def test_a_chain_that_breaks_off_goes_on_in_the_stage_in_which_it_was(values, tm
 # ---- checkpoints that teach ----
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_stage_teaches(values, tmp_path, monkeypatch):
     """Its weights, though ``save_total_limit`` is 1 and no ``save_steps`` falls on it; afterwards it is gone."""
     early = pupil("teacher@checkpoint-3", load_best_model_at_end=False)
@@ -187,6 +192,7 @@ def test_a_stage_starts_from_a_checkpoint(values, tmp_path):
     assert largest_difference(tmp_path / "further", tmp_path / "teacher") > 1e-4
 
 
+@pytest.mark.slow
 def test_checkpoints_that_teach_are_kept_until_nobody_needs_them(values, tmp_path):
     route = with_stages(
         values,
@@ -253,6 +259,7 @@ def chosen(values: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best", ["early", "late"])
 def test_the_teacher_of_the_best_student_is_taken(chosen, tmp_path, best):
     run(chosen, tmp_path, stages="..late")

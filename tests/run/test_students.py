@@ -50,6 +50,7 @@ def pruned(values: dict[str, Any], **student: Any) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 def test_a_pruned_student_is_a_plain_model_and_learns_from_the_layers_that_it_has(
     values: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_pruned_student_is_a_plain_model_and_learns_from_the_layers_that_it_ha
     assert student.bert.encoder.layer[1].intermediate.dense.weight.shape == (24, 32)
 
 
+@pytest.mark.slow
 def test_heads_that_differ_in_number_are_compared_as_before(values: dict[str, Any], tmp_path: Path) -> None:
     values = pruned(values, config={"hidden_size": 16})
     values["stages"]["student"]["objective"]["attention_scores"] = {}
@@ -89,6 +91,7 @@ def test_what_cannot_be_chosen_is_told_before_anything_is_trained(
     assert not (tmp_path / "run" / "teacher").exists()
 
 
+@pytest.mark.slow
 def test_importance_is_measured_on_texts_that_the_stage_learns_from(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, csv_file: str
 ) -> None:
@@ -120,6 +123,7 @@ def _noted(seen: list[Any], batches: Any) -> tuple[int, ...]:
     return (1, 3)
 
 
+@pytest.mark.slow
 def test_a_student_of_another_architecture_reads_the_teachers_tokens(values: dict[str, Any], tmp_path: Path) -> None:
     """The rank is made for the texts of the stage; the folder has all that a pipeline needs."""
     values["stages"]["student"]["student"] = {

@@ -76,6 +76,7 @@ def thresholds(stage: Path) -> tuple[float, ...] | None:
     return problem_of_config(load_classifier(stage).config).thresholds
 
 
+@pytest.mark.slow
 def test_every_trained_model_has_its_own(finished: tuple[Path, list[str]]) -> None:
     folder, said = finished
     found = [thresholds(folder / name) for name in ("teacher", "control", "student")]
@@ -85,6 +86,7 @@ def test_every_trained_model_has_its_own(finished: tuple[Path, list[str]]) -> No
     assert len(told) == 3 and all("training rows that were not trained on" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_model_that_passes_no_half_has_an_f1_all_the_same(finished: tuple[Path, list[str]]) -> None:
     """One epoch of a tiny model: at 0.5 it would give nothing."""
     answers = read_predictions(finished[0] / "teacher" / "predictions.parquet")
@@ -95,6 +97,7 @@ def test_a_model_that_passes_no_half_has_an_f1_all_the_same(finished: tuple[Path
     assert report["main_metric"] == "micro_average_precision"
 
 
+@pytest.mark.slow
 def test_metrics_and_agreement_follow_from_the_answers_alone(finished: tuple[Path, list[str]], labelled: str) -> None:
     folder, _ = finished
     task = load_task(labelled)
@@ -111,6 +114,7 @@ def test_metrics_and_agreement_follow_from_the_answers_alone(finished: tuple[Pat
     assert stages["student"]["fidelity"]["agreement"] == pytest.approx(agreement)
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate_decide_as_the_run_did(finished: tuple[Path, list[str]], labelled: str) -> None:
     folder, _ = finished
     task = load_task(labelled)
@@ -125,6 +129,7 @@ def test_predict_and_evaluate_decide_as_the_run_did(finished: tuple[Path, list[s
     assert any(given)
 
 
+@pytest.mark.slow
 def test_the_same_run_chooses_the_same(finished, start_weights, labelled, tmp_path) -> None:
     folder, _ = finished
     only = {**values(start_weights, labelled)}
@@ -133,6 +138,7 @@ def test_the_same_run_chooses_the_same(finished, start_weights, labelled, tmp_pa
     assert thresholds(tmp_path / "again" / "teacher") == thresholds(folder / "teacher")
 
 
+@pytest.mark.slow
 def test_a_finished_stage_keeps_them_when_the_run_goes_on(finished, start_weights, labelled, tmp_path) -> None:
     folder = shutil.copytree(finished[0], tmp_path / "mail")
     shutil.rmtree(folder / "student")
@@ -142,6 +148,7 @@ def test_a_finished_stage_keeps_them_when_the_run_goes_on(finished, start_weight
         assert thresholds(folder / name) == thresholds(finished[0] / name)
 
 
+@pytest.mark.slow
 def test_a_teacher_taken_as_it_is_keeps_its_own(finished, start_weights, labelled, tmp_path) -> None:
     recipe = values(start_weights, labelled)
     recipe["stages"] = {
@@ -153,6 +160,7 @@ def test_a_teacher_taken_as_it_is_keeps_its_own(finished, start_weights, labelle
     assert thresholds(tmp_path / "run" / "cut") is None
 
 
+@pytest.mark.slow
 def test_with_lora_they_are_saved_with_the_merged_model(start_weights, labelled, tmp_path) -> None:
     recipe = values(start_weights, labelled)
     recipe["stages"] = {"teacher": {**recipe["stages"]["teacher"], "lora": {"r": 2}}}
@@ -160,6 +168,7 @@ def test_with_lora_they_are_saved_with_the_merged_model(start_weights, labelled,
     assert thresholds(tmp_path / "run" / "teacher") is not None
 
 
+@pytest.mark.slow
 def test_one_for_all_or_a_number_can_be_said(start_weights, labelled, tmp_path) -> None:
     recipe = values(start_weights, labelled)
     recipe["stages"] = {"teacher": recipe["stages"]["teacher"]}
@@ -219,6 +228,7 @@ def test_of_few_rows_none_are_kept_and_the_run_says_so(start_weights, labelled, 
     assert any("labels of 120 examples" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_predictor_keeps_what_it_chose_in_the_models_config(finished, labelled) -> None:
     """The way in Python: after a training of one's own, before the model is saved."""
     predictor, task = Predictor.load(finished[0] / "teacher"), load_task(labelled)

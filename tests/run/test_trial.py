@@ -33,6 +33,7 @@ def tried(values, tmp_path):
     return try_it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

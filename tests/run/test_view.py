@@ -87,6 +87,7 @@ def left_on(screen: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
+@pytest.mark.slow
 def test_a_terminal_has_one_view_and_is_left_as_if_there_had_been_none() -> None:
     seen, _ = on_a_terminal(RUN, piped=False)
     assert "4 s left, 1,234 tokens/s" in seen
@@ -96,12 +97,14 @@ def test_a_terminal_has_one_view_and_is_left_as_if_there_had_been_none() -> None
     assert left == f"task mrpc, precision fp32\na warning of {200 * 'x'}\nteacher: accuracy 0.5\nrun runs/mrpc"
 
 
+@pytest.mark.slow
 def test_what_is_piped_has_no_sign_of_the_view_and_all_of_the_log() -> None:
     seen, out = on_a_terminal(RUN, piped=True)
     assert out == "task mrpc, precision fp32\nteacher: accuracy 0.5\nrun runs/mrpc\n"
     assert "4 s left" in seen  # the standard error is still a terminal
 
 
+@pytest.mark.slow
 def test_lines_alone_where_a_ci_has_a_terminal() -> None:
     seen, _ = on_a_terminal(RUN, piped=False, CI="true")
     assert ESCAPE not in seen

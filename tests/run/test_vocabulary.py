@@ -45,6 +45,7 @@ def tokens_of(folder):
     return tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
 
 
+@pytest.mark.slow
 def test_a_student_keeps_the_tokens_of_its_texts_and_learns_each_of_them(values, tmp_path):
     """Attention and hidden states among them: both models read the same pieces, which only have other numbers."""
     said = run(trimmed(values), tmp_path)
@@ -72,6 +73,7 @@ MADE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", MADE.values(), ids=MADE.keys())
 def test_a_student_of_a_trimmed_vocabulary_learns_what_one_of_the_whole_would(values, tmp_path, student):
     """The pieces are the same, so that each weight but the rows that are gone moves alike.
@@ -92,6 +94,7 @@ def test_a_student_of_a_trimmed_vocabulary_learns_what_one_of_the_whole_would(va
         torch.testing.assert_close(small, rows, atol=1e-5, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_what_texts_are_cut_otherwise_the_teacher_reads_as_it_always_has(values, tmp_path):
     """A vocabulary of a size leaves words out: the teacher still knows them, and losses between texts go on."""
     said = run(trimmed(values, size=12, objective={**OF_TEXTS, "hidden_state": {}}), tmp_path)
@@ -123,6 +126,7 @@ def test_attention_over_texts_that_are_cut_otherwise_is_refused(values, tmp_path
         run(trimmed(values, size=12), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stage_goes_on_from_a_trimmed_one_with_its_tokens(values, tmp_path):
     """The second one is finished alone, with the first one's vocabulary out of its folder."""
     recipe = trimmed(values)
@@ -133,6 +137,7 @@ def test_a_stage_goes_on_from_a_trimmed_one_with_its_tokens(values, tmp_path):
     assert tokens_of(tmp_path / "again") == tokens_of(tmp_path / "student")
 
 
+@pytest.mark.slow
 def test_texts_and_tokens_of_files_are_kept_too(values, tmp_path):
     (tmp_path / "more.txt").write_text("blue and green\n")
     (tmp_path / "list.txt").write_text("yellow\npurple\n")
@@ -162,6 +167,7 @@ def test_what_makes_no_vocabulary_is_told_before_the_first_stage(values, tmp_pat
     assert not (tmp_path / "run" / "teacher" / "config.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, 20])
 def test_a_general_student_has_a_head_over_the_tokens_that_are_kept(tmp_path, size):
     """Of its teacher it learns the probabilities among these; of a text that is cut otherwise too."""
@@ -190,6 +196,7 @@ def test_a_general_student_has_a_head_over_the_tokens_that_are_kept(tmp_path, si
     assert row.score is not None and row.fidelity is None  # its tokens have other numbers than the teacher's
 
 
+@pytest.mark.slow
 def test_a_student_that_answers_questions_keeps_the_tokens_of_questions_and_texts(tmp_path):
     """With losses on spans, whose places are those of the student's tokens."""
     (tmp_path / "q.json").write_text(json.dumps(test_questions.squad(60, without=4)))
@@ -202,6 +209,7 @@ def test_a_student_that_answers_questions_keeps_the_tokens_of_questions_and_text
     assert {"is", "it", "blue", "film"} <= {*kept} and "superb" not in kept
 
 
+@pytest.mark.slow
 def test_a_bi_encoder_keeps_the_tokens_of_queries_and_texts_and_its_cross_encoder_reads_them(place):
     test_retrieval.run(place, "trimmed", "stages.student.student.vocabulary={size: 40}")
     kept = tokens_of(place / "trimmed" / "student")

@@ -69,6 +69,7 @@ def test_nobody_is_made_of_a_weak_teacher_and_a_restart_stops_too(stopped: Path,
     assert not (stopped / "control").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_there_where_it_is_accepted(stopped: Path, strict: dict[str, Any]) -> None:
     trained = (stopped / "teacher" / "model.safetensors").stat().st_mtime_ns
     report = run_recipe(make_recipe({**strict, "accept_weak_teacher": True}, name="films"), stopped)

@@ -37,6 +37,7 @@ def run(values: dict[str, Any], folder: Any) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["static", "bilstm"])
 @pytest.mark.parametrize("vocabulary", [None, {}])
 def test_a_student_of_words_is_trained_saved_and_asked(values, tmp_path, kind, vocabulary, capsys):
@@ -57,6 +58,7 @@ def test_a_student_of_words_is_trained_saved_and_asked(values, tmp_path, kind, v
     assert "good" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_vectors_of_a_layer_are_compared_where_they_are_of_a_text(values, tmp_path):
     run(with_student(values, {**OF_TEXTS, "rkd_distance": {"pooling": "mean"}}, architecture="static"), tmp_path)
 
@@ -80,6 +82,7 @@ def test_what_such_a_student_has_not_is_told_before_the_first_stage(values, tmp_
     assert not (tmp_path / "run" / "teacher" / "config.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["static", "bilstm"])
 def test_padding_changes_nothing(values, tmp_path, kind):
     run(with_student(values, architecture=kind), tmp_path)

@@ -443,6 +443,7 @@ def test_a_folder_that_is_named_is_kept_and_serves_the_next_student(tmp_path: Pa
     assert len(counted) == 2 and (tmp_path / "answers").is_dir()
 
 
+@pytest.mark.slow
 def test_a_search_asks_the_teacher_once_for_all_trials(tmp_path: Path, counted: list[int]) -> None:
     trainer = make_trainer(
         tmp_path,

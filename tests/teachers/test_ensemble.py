@@ -344,6 +344,7 @@ def noting() -> Noting:
     return made
 
 
+@pytest.mark.slow
 def test_one_is_drawn_for_each_step_and_a_resumed_training_draws_the_same(tmp_path: Path) -> None:
     args = {"optim": "adamw_torch", "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3}
     args |= {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}

@@ -88,6 +88,7 @@ def test_each_epoch_hides_other_words_of_the_same_blocks(tmp_path: Path) -> None
     assert all(versions <= masked[text] for text, versions in once.items())
 
 
+@pytest.mark.slow
 def test_neither_micro_batches_nor_workers_change_the_masks(tmp_path: Path) -> None:
     plain = seen(tmp_path, args={"num_train_epochs": 2})
     split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}

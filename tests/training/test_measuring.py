@@ -97,6 +97,7 @@ def test_an_evaluation_tells_the_f1_of_whole_contexts(
     assert 0 < scores["eval_answer_f1"] < 1  # else any model would do
 
 
+@pytest.mark.slow
 def test_the_best_model_by_f1_is_what_is_left_at_the_end(tmp_path: Path) -> None:
     model, held_out = span_model(), questions(11)
     made = trainer(

@@ -156,6 +156,7 @@ def test_numbers_of_tokens_mean_nothing(kind: Kind, tmp_path: Path) -> None:
             assert two[name] == pytest.approx(one[name], rel=1e-4)
 
 
+@pytest.mark.slow
 @every_kind
 def test_kept_answers_and_live_ones_train_alike_whatever_the_teacher_cuts(kind: Kind, tmp_path: Path) -> None:
     trained = []
@@ -181,6 +182,7 @@ def test_micro_batches_of_other_tokens_give_the_same_update(name: str, tmp_path:
     assert largest_difference(*students) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KINDS["classes"], KINDS["words"]], ids=["classes", "words"])
 @pytest.mark.parametrize("theirs", [piece_tokenizer, byte_tokenizer], ids=["pieces", "bytes"])
 def test_the_student_comes_nearer_to_a_teacher_of_other_tokens(kind: Kind, theirs: Any, tmp_path: Path) -> None:

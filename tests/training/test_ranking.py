@@ -108,6 +108,7 @@ def test_the_loss_of_an_evaluation_is_a_mean_over_the_queries(tmp_path: Path) ->
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_student_without_a_kind_takes_that_of_lists_and_learns_to_rank(tmp_path: Path) -> None:
     model = tiny_model("bert", num_labels=1)
     trainer = make_trainer(

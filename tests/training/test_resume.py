@@ -93,10 +93,6 @@ CASES: dict[str, tuple[dict[str, Any], Settings]] = {
     "a stream that is read again": ({"max_steps": 9}, lambda: {"train_dataset": stream()}),
 }
 
-SLOW = {"two workers", "a rate that follows the evaluation", "balanced over the processes", "evaluated at the start"}
-SLOW |= {"a decay that warms up", "the mean of the last students", "the mean of every second student"}
-SLOW |= {"the best student so far", "snapshots of cycles", "peers", "the best of the peers"}
-
 
 def trainer(folder: Path, args: dict[str, Any], settings: dict[str, Any]) -> DistillationTrainer:
     """With random numbers that an earlier process would not have left behind."""
@@ -114,9 +110,8 @@ def evaluations(trained: DistillationTrainer) -> dict[int, float]:
     return {entry["step"]: entry["eval_loss"] for entry in trained.state.log_history if "eval_loss" in entry}
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_every_checkpoint_leads_to_the_same_weights(tmp_path: Path, case: str) -> None:
     args, settings = CASES[case]
     whole = trainer(tmp_path / "whole", args, settings())
@@ -133,6 +128,7 @@ def test_every_checkpoint_leads_to_the_same_weights(tmp_path: Path, case: str) -
         assert evaluations(resumed).items() >= evaluations(whole).items(), f"from step {step}"
 
 
+@pytest.mark.slow
 def test_a_training_that_stops_early_does_so_after_a_break_too(tmp_path: Path) -> None:
     """How often the evaluation has not improved is counted over the break."""
     args = {**EPOCH, "save_strategy": "epoch", "num_train_epochs": 5, "learning_rate": 0.0, "max_grad_norm": 0.0}

@@ -142,6 +142,7 @@ def plain(count: int) -> Any:
     return tiny_model("bert", layers=1, label_names=labels(count), seed=5, **no)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 15, 22])
 def test_a_training_that_goes_on_ends_with_the_same_weights(tmp_path, step):
     args = {"save_strategy": "steps", "save_steps": 1, "num_train_epochs": 2, "eval_strategy": "epoch"}

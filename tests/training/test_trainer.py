@@ -67,6 +67,7 @@ def test_the_trap_of_a_shared_teacher_it_is_in_evaluation_mode_at_every_step(tmp
     torch.testing.assert_close(teacher(batch).get_logits(), first, atol=0, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize(("accumulation", "size"), [(2, 4), (4, 2), (8, 1)])
 def test_gradient_accumulation_gives_the_same_update(
@@ -514,6 +515,7 @@ def test_a_student_in_another_order_than_the_data_is_refused_with_the_way_out(tm
     assert torch.equal(student.classifier.weight[1], row)
 
 
+@pytest.mark.slow
 def test_a_teacher_without_label_names_has_to_show_that_it_counts_as_we_do(tmp_path: Path) -> None:
     trained = teacher_model(label_names=None)
     make_trainer(
