@@ -31,6 +31,7 @@ from tests.savings import save_time
 
 GLUE_DIR = os.environ.get("DISTILNLP_DATA_DIR")
 MORE_DIR = os.environ.get("DISTILNLP_MORE_DIR")
+SLOW = 3  # seconds that a slow test takes, where its mark says no more
 HOST_OF = {  # audit event -> where among its arguments the host is
     "socket.connect": lambda args: args[1],
     "socket.sendto": lambda args: args[1],
@@ -45,9 +46,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with many slow tests come first, so that no process is left with one of them when the rest is done."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """The files that take longest come first, so that no process is left with one of them when the rest is done."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        marked = item.get_closest_marker("slow")
+        if marked is not None:
+            seconds[item.path] += marked.args[0] if marked.args else SLOW
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -127,7 +127,7 @@ def test_the_main_job_takes_fewer_than_ten_cells():
     assert len(code_cells(read("1-distil-on-glue"))) < 10
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 def test_distil_on_glue(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notebook, output = run(
         *("1-distil-on-glue", tmp_path, monkeypatch),
@@ -147,7 +147,7 @@ def test_distil_on_glue(weights: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "entailment" in output["use"] or "neutral" in output["use"] or "contradiction" in output["use"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 def test_your_own_data(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notebook, output = run("2-your-own-data", tmp_path, monkeypatch, MODEL=weights, EPOCHS=1, LAYERS=1, MORE=WEAK)
     assert complaints(notebook) == []
@@ -162,7 +162,7 @@ def test_your_own_data(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {line.split()[0] for line in lines} <= {"complaint", "question", "thanks"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 def test_your_own_loss(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notebook, output = run("3-your-own-loss", tmp_path, monkeypatch, MODEL=weights, ROWS=96, LAYERS=1)
     assert complaints(notebook) == []
@@ -174,7 +174,7 @@ def test_your_own_loss(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "ours: accuracy" in output["train"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 def test_entities_and_embeddings(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     encoder = tmp_path / "encoder"
     shutil.copytree(weights, encoder)

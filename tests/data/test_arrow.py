@@ -147,7 +147,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_of_many_rows_only_those_in_use_are_in_memory(tmp_path: Path) -> None:
     """All memory of the process, Arrow's and the tokenizer's too; the rows themselves take 1,000 bytes as objects."""
     root = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from distilnlp.models.openvino_backend import OpenVinoBackend
 from distilnlp.openvino_file import read_ir
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer
 
-pytestmark = pytest.mark.slow  # to trace a model takes seconds, however small it is
+pytestmark = pytest.mark.slow(7)  # to trace a model takes seconds, however small it is
 
 TEXTS = ["the film was good", "a weak book", "it seems that we saw this awful meal on the red one"]
 LAYERS = {"albert": 1}  # the layers of others have weights of their own

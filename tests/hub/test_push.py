@@ -127,7 +127,7 @@ def puts(server: HubServer) -> list[str]:
     return [line for line in server.log if line.startswith("PUT")]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_what_was_pushed_loads_and_predicts_the_same(run: Path, tmp_path: Path, server: HubServer) -> None:
     """Address and token come from the environment here, as for most users."""
     env = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN}

@@ -33,7 +33,7 @@ from tests.hub_models import RECORDS, TOKEN, make_run
 from tests.tiny import BACKBONES, tiny_model, tiny_tokenizer, toy_dataset
 
 # To trace a model takes seconds, however small it is.
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_trace_a_model")]
+pytestmark = [pytest.mark.slow(5), pytest.mark.usefixtures("one_trace_a_model")]
 
 NAMES = ("bad", "good", "mixed")
 TEXTS = ["the film was good", "a weak book", "it seems that we saw this awful meal on the red one"]

@@ -33,7 +33,7 @@ from tests.test_openvino_file import classifier as openvino_classifier
 from tests.tiny import tiny_model, tiny_tokenizer
 
 # To trace a model takes seconds, however small it is.
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_trace_a_model")]
+pytestmark = [pytest.mark.slow(5), pytest.mark.usefixtures("one_trace_a_model")]
 
 QUICK = ExportSettings(format="openvino", seconds=0)
 FILES = ("openvino_model", "openvino_model_fp16", "openvino_model_qint8_quantized")

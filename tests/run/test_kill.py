@@ -30,7 +30,7 @@ from tests.killing import (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 def test_a_run_that_is_killed_ends_with_the_same_weights(
     tmp_path: Path, values: dict[str, Any], record_property: Callable[[str, object], None]
 ) -> None:
@@ -106,7 +106,7 @@ KINDS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_is_killed_just_before_it_writes_ends_with_the_same_weights(
     tmp_path: Path, values: dict[str, Any], kind: str, record_property: Callable[[str, object], None]

@@ -213,7 +213,7 @@ def test_an_error_of_a_process_is_one_line_and_what_it_did_is_kept(tmp_path, tex
     assert not (tmp_path / "soft.jsonl").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_a_killed_command_leaves_no_process_and_goes_on(tmp_path, teachers):
     source = tmp_path / "texts.txt"
     # So many, and so few at a time, that the command is dead seconds before its processes would be through.

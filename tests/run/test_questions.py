@@ -268,7 +268,7 @@ def test_adapters_leave_the_head_alone(start_weights: str, file: str, tmp_path: 
     assert not [name for name, _ in model.named_parameters() if "lora" in name]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 def test_a_real_student_answers_from_the_context_much_as_its_teacher_does(
     tmp_path: Path, more_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -327,7 +327,7 @@ def test_a_cross_encoder_that_calls_its_score_a_regression_is_measured_as_a_rank
     assert list(json.loads(printed)["metrics"]["validation"]) == METRICS
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_a_real_ranker_of_one_layer_learns_most_of_the_order(tmp_path: Path, more_dir: Path) -> None:
     """80 training examples of four texts of TREC-QA and 20 held-out queries: less than what all of it teaches.
 

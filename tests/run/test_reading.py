@@ -138,7 +138,7 @@ def test_settings_of_windows_that_mean_nothing_are_refused(
         run_recipe(make_recipe(values, name="long"), tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(120)
 def test_entities_of_real_texts_are_learned_by_a_student_of_half_the_layers(tmp_path: Path, more_dir: Path) -> None:
     """On a part of WNUT17, whose entities are new in each text: less than what all of it teaches.
 

@@ -283,7 +283,7 @@ def test_what_an_encoder_is_not_measured_on_is_told_with_what_it_is(
     assert "vectors" not in message or ("--text, --text-pair, --label" in said and "--translation" in said)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_one_layer_of_a_real_encoder_learns_the_order_that_all_six_give(more_dir: Path, tmp_path: Path) -> None:
     """80 training examples of four texts of TREC-QA and 20 held-out queries; MiniLM as it is packaged teaches.
 

@@ -179,7 +179,7 @@ def test_a_search_with_another_goal_needs_another_folder(found, csv_file, teache
     assert "holds a search with another goal" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_a_student_in_int8_is_exported_and_answers_as_it_was_scored(csv_file, teacher, tmp_path, capsys, monkeypatch):
     place = tmp_path / "s"
     monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, layers=1)])

