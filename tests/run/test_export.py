@@ -139,6 +139,19 @@ def test_batches_and_texts_may_have_any_size(exported: Path) -> None:
         assert session.run(["logits"], feed)[0].shape == (shape[0], 3)
 
 
+def test_the_runtime_does_not_join_a_normalisation_to_the_addition_before_it(exported: Path, tmp_path: Path) -> None:
+    """Joined, ONNX Runtime takes one number after the other: a batch of 32 takes 1.7 times as long in int8."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "as_run.onnx")
+    onnxruntime.InferenceSession(exported / "onnx" / "model.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "as_run.onnx").graph.node]
+    assert "LayerNormalization" in kinds
+    assert "SkipLayerNormalization" not in kinds
+
+
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_every_architecture_is_exported_and_quantised(kind: str, data: Path, tmp_path: Path) -> None:
     settings, task = replace(QUICK, int8="dynamic", max_drop=10.0), load_task(str(data))
