@@ -37,7 +37,7 @@ repo_id, texts = json.loads(sys.stdin.readline())
 model = AutoModelForSequenceClassification.from_pretrained(repo_id)
 batch = AutoTokenizer.from_pretrained(repo_id)(texts, padding=True, return_tensors="pt")
 names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-print(json.dumps({"logits": model(**batch).logits.tolist(), "names": names}), flush=True)
+print(json.dumps({"logits": model(**batch).logits.tolist(), "names": names}))
 """
 
 

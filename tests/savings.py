@@ -36,7 +36,7 @@ def save_time() -> None:
     ) -> None:
         rows = [(name, task.problem.name, task.label_names, _columns(task)) for name, task in tasks.items()]
         configs = [each.config.to_json_string() for each in sketches.values()]
-        said = repr((plan.precision, plan.recipe.to_dict()["stages"], sorted(names or ()), rows, configs))
+        said = repr((plan.precision, plan.recipe.to_dict(), sorted(names or ()), rows, configs))
         if said not in known:
             trial.try_stages(plan, tasks, models, sketches, names)
             known.add(said)

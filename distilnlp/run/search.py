@@ -297,7 +297,7 @@ class _Search:
         return None
 
     def _near_the_best(self, under_way: Collection[Candidate]) -> Candidate | None:
-        """A neighbour, not tried so far, of the best that were trained in full: few students are far better than they.
+        """A neighbour, not tried so far, of the best that were trained in full.
 
         Args:
             under_way: who is trained already.

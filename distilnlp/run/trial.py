@@ -271,7 +271,7 @@ class _StandIns:
         if vocabulary is not None:
             return FrozenTeacher(vocabulary.model(self._random(config)), vocabulary.tokenizer)
         key = (name, task.problem.name, config.to_json_string())
-        if key not in self.teaching:  # nothing changes it: all stages that it teaches may have the same
+        if key not in self.teaching:  # no step changes its weights: all stages that it teaches may have the same
             self.teaching[key] = FrozenTeacher(model_from_config(config), self.models.tokenizer(name))
         return self.teaching[key]
 

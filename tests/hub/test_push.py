@@ -139,24 +139,20 @@ def test_what_was_pushed_loads_and_predicts_the_same(run: Path, tmp_path: Path, 
     assert set(repo.head.files) == {".gitattributes", *PUBLISHED, *RECORDS}
     assert len(repo.commits) == 2
 
-    asked = json.dumps([REPO, TEXTS])
-    with start(LOAD + PREDICT, tmp_path / "loader", **env) as loader:
-        assert loader.stdin is not None
-        assert loader.stdout is not None
-        print(asked, file=loader.stdin, flush=True)
-        loaded = json.loads(loader.stdout.readline())
-        # With our own loader, which fetches neither pickles nor code, and by its cache once the Hub is out of reach.
-        repo.head.files["pytorch_model.bin"] = b"a pickle"
-        found, _ = loader.communicate(asked)
+    with start(LOAD, tmp_path / "loader", **env) as loader:
+        said, _ = loader.communicate(json.dumps([REPO, TEXTS]))
+    loaded = json.loads(said)
     local = AutoModelForSequenceClassification.from_pretrained(run / "student")
     with torch.no_grad():
         expected = local(**tiny_tokenizer()(TEXTS, padding=True, return_tensors="pt")).logits
     torch.testing.assert_close(torch.tensor(loaded["logits"]), expected, atol=0, rtol=0)
     assert tuple(loaded["names"]) == NAMES
 
-    with start(PREDICT, tmp_path / "loader", **env, HF_HUB_OFFLINE="1") as predictor:
-        cached, _ = predictor.communicate(asked)
-    for said in (found, cached):
+    # With our own loader, which fetches neither pickles nor code, and by its cache once the Hub is out of reach.
+    repo.head.files["pytorch_model.bin"] = b"a pickle"
+    for offline in ("0", "1"):
+        with start(PREDICT, tmp_path / "predictor", **env, HF_HUB_OFFLINE=offline) as predictor:
+            said, _ = predictor.communicate(json.dumps([REPO, TEXTS]))
         torch.testing.assert_close(torch.tensor(json.loads(said)), expected, atol=1e-6, rtol=0)
     assert not [line for line in server.log if "pytorch_model.bin" in line]
 
@@ -244,6 +240,7 @@ def test_a_connection_that_stays_down_shows_the_old_commit(
     assert message.startswith("RunError: the push to 'ada/film'")
     assert "safe to push again" in message
     assert server.repos[REPO].head is old
+    assert sum(line.endswith("cut") for line in puts(server)) == 6
 
     server.drop.clear()
     client.push(new)
