@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+import xxhash
 
 from distilnlp.data.columns import EXAMPLE_WEIGHT
 from distilnlp.data.nested import nested
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
     AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
-__all__ = ["check_tokenizer", "first_rows", "reader_for", "tokenize"]
+__all__ = ["check_tokenizer", "digest_of", "first_rows", "keeping_tokens", "reader_for", "tokenize"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +38,25 @@ FIRST_ROWS = 100  # rows that are looked at for unknown tokens, and all that is 
 UNKNOWN_SHARE = 0.5
 TRUNCATED_SHARE = 0.1  # a warning above this
 LONGEST = 50_000  # characters of the longest text that are tokenised to say how long it is
+
+# What tokens depend on beside what a tokenizer's own file says
+READ_WITH = ("model_input_names", "model_max_length", "truncation_side")
+
+_kept: ContextVar[dict[tuple[Any, ...], Dataset] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def keeping_tokens() -> Iterator[None]:
+    """While it is entered, the same rows are tokenised in the same way once, for several trainings of one process.
+
+    What `tokenize` made is known by the rows, by all that its arguments say, and by all that the tokenizer does. The
+    rows of a stream are not kept, nor those for which a teacher or a tokenizer that Python code runs makes tokens.
+    """
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 def tokenize(
@@ -53,7 +77,8 @@ def tokenize(
 
     The result is a temporary file of its own, memory-mapped and removed with it. No file is ever looked up, so that
     one made under another tokenizer or ``max_length`` cannot come back; tokenising takes seconds where training takes
-    minutes. A stream (``IterableDataset``) is tokenised as it is read; its first 100 rows stand for all in the checks.
+    minutes. For many short trainings on the same rows there is `keeping_tokens`. A stream (``IterableDataset``) is
+    tokenised as it is read; its first 100 rows stand for all in the checks.
 
     Args:
         dataset: columns ``text``, optional ``text_pair``, ``label``, ``example_weight`` and ``teacher_logits``
@@ -86,6 +111,40 @@ def tokenize(
             truncated (without labels, as for predictions on a long text, it is a warning); more than half of the
             tokens of the first 100 rows are unknown; answers of which no window holds one whole.
     """
+    kept = _kept.get()
+    if kept is None or not _is_sized(dataset) or teacher is not None or not tokenizer.is_fast:
+        return _tokenized(dataset, tokenizer, max_length, words, problem, settings, held_out, teacher)
+    said = (max_length, words, None if problem is None else problem.name, repr(settings), held_out)
+    key = _key(dataset, tokenizer, said)
+    if key not in kept:
+        kept[key] = _tokenized(dataset, tokenizer, max_length, words, problem, settings, held_out)
+    return kept[key]
+
+
+def _key(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, said: tuple[Any, ...]) -> tuple[Any, ...]:
+    own = (repr(getattr(tokenizer, name)) for name in READ_WITH)
+    return dataset._fingerprint, type(tokenizer), digest_of(tokenizer), *own, *said
+
+
+def digest_of(tokenizer: PreTrainedTokenizerBase) -> object:
+    """Equal for tokenizers that cut alike; one that Python code runs is equal to itself alone."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return id(tokenizer)
+    said = json.loads(backend.to_str()) | {"truncation": None, "padding": None}  # of the last call, which changes them
+    return xxhash.xxh3_128_hexdigest(json.dumps(said).encode())
+
+
+def _tokenized(
+    dataset: AnyDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    words: bool,
+    problem: Problem | None,
+    settings: Mapping[str, Any],
+    held_out: bool,
+    teacher: Reader | None = None,
+) -> AnyDataset:
     first = first_rows(dataset)
     if words and not tokenizer.is_fast:
         raise RequestError(f"{type(tokenizer).__name__} does not tell which word a token is of: use a fast tokenizer")

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distilnlp.data.tokenize import keeping_tokens
 from distilnlp.errors import DistilError, RequestError
 from distilnlp.recipe import Recipe
 from distilnlp.report.front import Front
@@ -123,7 +124,8 @@ def _entered(
             company.join()
         elif fresh:
             _clear(place)
-        yield students, company
+        with keeping_tokens():
+            yield students, company
     finally:
         company.leave()
 
@@ -268,29 +270,57 @@ class _Search:
                 self.records.add_spent()
 
     def _ask(self) -> tuple[optuna.Trial, Candidate] | None:
-        """Whom to try next: who now goes on before anybody new; None where enough students are tried."""
-        study, under_way = self.records.study, self.records.under_way()
-        if not self.records.has_waiting():
-            further = self._going_on(under_way)
-            if further is None:
-                if len({*self.records.trained(), *under_way}) >= self.settings.trials:
-                    return None
-                further = self._near_the_best(under_way)
-            if further is not None:
-                study.enqueue_trial(self.space.params(further))
-        trial = study.ask()
+        """Whom to try next; None where enough students are tried."""
+        under_way, waiting = self.records.under_way(), self.records.has_waiting()
+        further = None if waiting else self._next(under_way)
+        if further is not None:
+            self.records.study.enqueue_trial(self.space.params(further))
+        elif not waiting and self._has_enough(under_way):
+            return None
+        trial = self.records.study.ask()
         candidate = self.space.suggest(trial)
         self.records.begin_trial(trial, candidate)
         return trial, candidate
 
+    def _has_enough(self, under_way: Collection[Candidate]) -> bool:
+        return len({*self.records.trained(), *under_way}) >= self.settings.trials
+
+    def _next(self, under_way: Collection[Candidate]) -> Candidate | None:
+        """Who goes on or is tried before Optuna proposes anybody, where none waits.
+
+        Args:
+            under_way: who is trained already.
+        """
+        new = () if self._has_enough(under_way) else (self._as_the_best, self._going_on, self._near_the_best)
+        for choose in new or (self._going_on,):
+            if (chosen := choose(under_way)) is not None:
+                return chosen
+        return None
+
+    def _as_the_best(self, under_way: Collection[Candidate]) -> Candidate | None:
+        """A shape of those that were tried first, not tried yet with what the best has beside its own (`trained_as`).
+
+        The best is the one of layers that is, after the shortest training.
+
+        Args:
+            under_way: who is trained already.
+        """
+        values = self._values(self.lengths[0])
+        several = [each for each in sorted(values, key=lambda each: -values[each]) if not each.is_static]
+        others, first = {*under_way, *self.records.broken(), *self.records.trained()}, {*self.records.tried_first()}
+        alike = (self.space.trained_as(each, several[0]) for each in several if each in first)
+        return next((each for each in alike if each not in others), None)
+
     def _going_on(self, under_way: Collection[Candidate]) -> Candidate | None:
-        """A student that was broken off and is among the best of its length by now, the longest trained before others.
+        """A student that was broken off and is among the best of its length by now, the shortest length before others.
+
+        So those that go on have been compared before one of them takes the time of a longer training.
 
         Args:
             under_way: who is trained already.
         """
         others = {*under_way, *self.records.broken()}
-        for steps, longer in reversed([*pairwise(self.lengths)]):
+        for steps, longer in pairwise(self.lengths):
             for each in self._best(steps):
                 if each not in others and self.records.training(each, longer) is None:
                     return each
@@ -308,12 +338,16 @@ class _Search:
 
     def _best(self, steps: int) -> list[Candidate]:
         """The best third of those that were trained for so many steps, of whom there is one at least."""
-        values = {
+        values = self._values(steps)
+        return sorted(values, key=lambda each: -values[each])[: max(1, len(values) // REDUCTION)]
+
+    def _values(self, steps: int) -> dict[Candidate, float]:
+        """What those are worth that were trained for so many steps."""
+        return {
             each.candidate: self._value(each, served)
             for each in self.records.trainings()
             if each.steps == steps and (served := self.records.served(each.candidate)) is not None
         }
-        return sorted(values, key=lambda each: -values[each])[: max(1, len(values) // REDUCTION)]
 
     def _value(self, training: Training, served: Served) -> float:
         share = self.students.share(training.score, self.teacher)
@@ -364,11 +398,11 @@ class _Search:
         self.say(told)
 
     def _train(self, trial: optuna.Trial, candidate: Candidate, served: Served, words: str) -> None:
-        """Train a candidate for more and more steps while it is among the best.
+        """Train a candidate for more and more steps, as long as nobody else is to be trained before (`_next`).
 
         None goes on while others wait who were not trained at all: it would have nobody to be compared with.
         """
-        for steps in self.lengths:
+        for steps, longer in zip(self.lengths, [*self.lengths[1:], None], strict=True):
             training = self.records.training(candidate, steps)
             if training is None:
                 self._check_time(candidate, steps)
@@ -380,10 +414,17 @@ class _Search:
                 " the teacher's"
             )
             trial.report(value, steps)
-            if steps != self.lengths[-1] and (self.records.has_waiting() or candidate not in self._best(steps)):
+            if longer is not None and not self._goes_on(candidate, longer):
                 self.records.end_trial(trial, None)
                 return
         self.records.end_trial(trial, value)
+
+    def _goes_on(self, candidate: Candidate, longer: int) -> bool:
+        """Whether a student that is under way is the next to be trained for so many steps, or has been."""
+        if self.records.training(candidate, longer) is not None:
+            return True
+        others = [each for each in self.records.under_way() if each != candidate]
+        return not self.records.has_waiting() and self._next(others) == candidate
 
     def _check_time(self, candidate: Candidate, steps: int) -> None:
         """Whether a training ends in time, and one in full after it, where none has been that meets the goal.

@@ -162,6 +162,12 @@ class Records:
                 self.study.enqueue_trial(dict(params))
                 self.study.set_user_attr("tried first", count)
 
+    def tried_first(self) -> list[Candidate]:
+        """Of whom that was said, and who have been begun with."""
+        known = self.study.user_attrs.get("tried first", 0)
+        trials = [each for each in self.study.get_trials(deepcopy=False) if each.number < known]
+        return [Candidate(**each.user_attrs[CANDIDATE]) for each in trials if CANDIDATE in each.user_attrs]
+
     def take_back_what_was_broken_off(self) -> None:
         """Let the trials of processes that are gone be tried again. Called where no other process works here."""
         from optuna.trial import TrialState

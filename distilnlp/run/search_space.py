@@ -212,6 +212,11 @@ class Space:
         methods = self.methods if candidate.heads == self.heads[0] else self.narrow_methods
         return found + [replace(candidate, method=each) for each in methods if each != candidate.method]
 
+    def trained_as(self, candidate: Candidate, other: Candidate) -> Candidate:
+        """A candidate of layers of another's: which they are, its learning rate, and its objective are the other's."""
+        layer_map = other.layer_map if candidate.layers < self.layers[0] else self.layer_maps[0]
+        return replace(candidate, layer_map=layer_map, rate=other.rate, method=other.method)
+
     def suggest(self, trial: "BaseTrial") -> Candidate:
         """The candidate that a trial of Optuna is of."""
         layers = trial.suggest_int("layers", STATIC if self.static_methods else min(self.layers), max(self.layers))

@@ -7,13 +7,12 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import xxhash
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from distilnlp.data.task import Task
 from distilnlp.data.text_files import LineFile
-from distilnlp.data.tokenize import reader_for
+from distilnlp.data.tokenize import digest_of, reader_for
 from distilnlp.errors import RequestError
 from distilnlp.models.checks import training_limit
 from distilnlp.models.word_models import WORD_MODELS
@@ -204,7 +203,7 @@ class Vocabularies:
         """What the training texts of a stage have of each token."""
         task = self._tasks[stage.name]
         limit = training_limit([config], tokenizer, stage.data.max_length)
-        key = (_digest(tokenizer), limit, repr(reading_of(stage.data, task, config)))
+        key = (digest_of(tokenizer), limit, repr(reading_of(stage.data, task, config)))
         read = self._counts.get(key, task)
         if read is None:
             read, unknown = _Read(), tokenizer.unk_token_id
@@ -273,12 +272,6 @@ def _lines(file: str, key: str) -> Iterator[str]:
         raise RequestError(f"there is no file {file}: {key} are a line each in a text file", [key])
     for table in LineFile(Path(file)).tables(["text"]):
         yield from table.column("text").to_pylist()
-
-
-def _digest(tokenizer: PreTrainedTokenizerBase) -> object:
-    """Equal for tokenizers that cut alike; one that Python code runs is equal to itself alone."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return id(tokenizer) if backend is None else xxhash.xxh3_128_hexdigest(backend.to_str().encode())
 
 
 def _spec(stage: StagePlan) -> VocabularySpec | None:

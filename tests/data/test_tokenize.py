@@ -5,6 +5,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value, are_progress_ba
 from transformers import BertTokenizer
 
 from distilnlp.data import make_collator, tokenize
+from distilnlp.data.tokenize import keeping_tokens
 from distilnlp.errors import RequestError
 from tests.tiny import tiny_tokenizer, toy_dataset
 
@@ -152,3 +153,36 @@ def test_a_tokenised_set_goes_through_the_collator():
     batch = make_collator(TOKENIZER)([tokenised[row] for row in range(6)])
     assert set(batch) == {"input_ids", "attention_mask", "token_type_ids", "labels"}
     assert batch["input_ids"].shape == (6, max(tokenised["length"]))
+
+
+def test_the_same_rows_are_tokenised_once_where_tokens_are_kept_and_anything_else_is_tokenised_anew():
+    data, others = rows(["a good film", "a bad book"]), rows(["a good film", "a good meal"])
+    small = tiny_tokenizer()
+    small.truncation_side = "left"
+
+    with keeping_tokens():
+        once = tokenize(data, TOKENIZER, 10)
+
+        assert tokenize(data, tiny_tokenizer(), 10) is once
+        assert tokenize(data.remove_columns([]), TOKENIZER, 10)[:] == once[:]
+        assert tokenize(others, TOKENIZER, 10)[:] != once[:]
+        assert tokenize(data, TOKENIZER, 4)[:] != once[:]
+        assert tokenize(data, small, 4)[:] != tokenize(data, TOKENIZER, 4)[:]
+        assert "words" in tokenize(data, TOKENIZER, 10, words=True).column_names
+        with keeping_tokens():
+            assert tokenize(data, TOKENIZER, 10) is not once
+        assert tokenize(data, TOKENIZER, 10) is once
+    assert tokenize(data, TOKENIZER, 10) is not once
+
+
+def test_another_vocabulary_is_another_tokenizer():
+    """Ids of one tokenizer in a model of another are silently wrong."""
+    first, second = (
+        BertTokenizer(vocab={word: i for i, word in enumerate(words)}, model_max_length=20)
+        for words in (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *own] for own in (["a", "b"], ["b", "a"]))
+    )
+    data = rows(["a b b", "b a"])
+
+    with keeping_tokens():
+        assert tokenize(data, first)[0]["input_ids"] == [2, 5, 6, 6, 3]
+        assert tokenize(data, second)[0]["input_ids"] == [2, 6, 5, 5, 3]

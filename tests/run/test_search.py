@@ -334,6 +334,50 @@ def test_who_was_left_behind_goes_on_when_there_are_more_of_whom_it_is_among_the
 
 
 @pytest.mark.slow
+def test_those_that_go_on_are_compared_before_one_of_them_is_trained_in_full(
+    csv_file, teacher, tmp_path, imagine, monkeypatch
+):
+    """Of nine three go on, and of these one: the third, which was behind the others before."""
+    plain = [{"layers": layers, "units": units} for layers in (1, 2, 3) for units in (32, 40, 64)]
+    monkeypatch.setattr(Space, "starts", lambda self, fits: [replace(self.plain, **each) for each in plain])
+    trained = imagine(
+        lambda candidate, steps: (
+            0.9 if steps > 2 and candidate.units == 32 else candidate.layers / 10 + candidate.units / 1000
+        )
+    )
+    monkeypatch.setattr(search, "training_lengths", lambda steps: [2, 4, 12])
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "9") == 1
+
+    assert [steps for _, steps in trained[:9]] == [2] * 9
+    assert trained[9:13] == [
+        ("3 layers", 4),
+        ("3 layers, ffn 40", 4),
+        ("3 layers, ffn 32", 4),
+        ("3 layers, ffn 32", 12),
+    ]
+
+
+@pytest.mark.slow
+def test_other_shapes_are_tried_with_what_made_the_best_one_good_before_it_goes_on(
+    csv_file, teacher, tmp_path, imagine, monkeypatch
+):
+    plain = [{"layers": 1}, {"layers": 2}, {"layers": 2, "layer_map": "first", "rate": 4.0}]
+    monkeypatch.setattr(
+        Space,
+        "starts",
+        lambda self, fits: [*(replace(self.plain, **each) for each in plain), self.static],
+    )
+    trained = imagine(
+        lambda candidate, steps: 0.6 if candidate.is_static else candidate.layers / 10 + candidate.rate / 100
+    )
+
+    assert searched(csv_file, teacher, tmp_path / "s", "--keep", "1", "--trials", "6") == 1
+
+    assert trained[3:5] == [("static", 2), ("1 layer first, 4x learning rate", 2)]
+
+
+@pytest.mark.slow
 def test_who_is_next_to_the_best_is_tried_before_any_other_is_proposed(csv_file, teacher, tmp_path, imagine, four):
     trained = imagine(lambda candidate, steps: candidate.layers / 10 + candidate.units / 1000)
 
