@@ -46,13 +46,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = make_parser(__doc__, rounds=7)
     parser.add_argument("--run", type=Path, help="folder of a run with the stages teacher and student")
-    parser.add_argument("--check", help="its task, where that is not MRPC")
+    parser.add_argument("--check", help="the task of the run, where that is not MRPC")
     parser.add_argument("--texts", type=int, default=256, help="held-out texts (default: %(default)s)")
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=[*FORMATS], help="of the files (default: all)"
     )
     parser.set_defaults(threads=1)
     arguments = parse(parser, QUICK, argv)
+    if arguments.check and not arguments.run:
+        parser.error("--check is the task of a --run: name both")
     with tempfile.TemporaryDirectory() as folder:
         models, scores = _models(arguments, Path(folder))
         rows: list[Row] = []
@@ -126,10 +128,10 @@ def _score(place: Path, task: Any) -> float:
 
 
 def _task(arguments: Any) -> Any:
-    from distilnlp import load_task
+    from distilnlp.run.measured_task import load_measured_task
 
     if arguments.check:
-        return load_task(arguments.check)
+        return load_measured_task(str(arguments.run / "teacher"), arguments.check)
     return load_data(seed=arguments.seed, validation_rows=arguments.texts)
 
 

@@ -30,7 +30,7 @@ from distilnlp.cli import (
     tasks,
     validate,
 )
-from distilnlp.cli._errors import explain
+from distilnlp.cli._errors import GOES_ON, explain
 from distilnlp.cli._habits import HabitCommand
 from distilnlp.cli._launch import check_launched
 from distilnlp.cli._signals import stopping_cleanly
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line, file=sys.stderr)
     else:
         if status == 130:  # Typer turns Ctrl-C into this
-            print("distilnlp: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+            print(f"distilnlp: interrupted; {GOES_ON}", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

@@ -8,7 +8,10 @@ from distilnlp.cli._signals import Stopped
 from distilnlp.errors import DistilError
 from distilnlp.hub_token import without_tokens
 
-__all__ = ["explain"]
+__all__ = ["GOES_ON", "explain"]
+
+# Of a recipe that saves no checkpoints (the quickstart's, say) the stages that are finished are kept.
+GOES_ON = "the same command goes on from what it has kept: finished stages and checkpoints"
 
 # The base of what Typer raises for a wrong option: its own class since 0.2x, that of click before.
 _Usage = typer.BadParameter.__mro__[2]
@@ -22,10 +25,10 @@ def explain(error: BaseException) -> tuple[int, str]:
         # Without any argument the "error" is the help itself.
         return 2, message if message.startswith("Usage:") else _line(f"{message.rstrip('.')} (see --help)")
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return 130, "distilnlp: interrupted; the same command goes on from the last checkpoint"
+        return 130, f"distilnlp: interrupted; {GOES_ON}"
     if isinstance(error, Stopped):
         status = error.code if isinstance(error.code, int) else 1
-        return status, f"distilnlp: stopped by {error.name}; the same command goes on from the last checkpoint"
+        return status, f"distilnlp: stopped by {error.name}; {GOES_ON}"
     if _disk_full(error):
         return 1, _line("the disk is full: free some space and start the same command again, it goes on from there")
     if isinstance(error, DistilError):

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distilnlp.cli._errors import GOES_ON
 from distilnlp.errors import RequestError
 
 if TYPE_CHECKING:
@@ -89,6 +90,6 @@ def _launch(count: int, words: list[str]) -> int:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     except SignalException as error:
-        print("distilnlp: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"distilnlp: stopped; {GOES_ON}", file=sys.stderr)
         return 128 + error.sigval
     return 0

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import RequestError
+from distilnlp.export.simplify import simplify
 from distilnlp.export.tracing import traceable, tracing
 from distilnlp.onnx_file import need_onnx
 from distilnlp.whole_files import whole_file
@@ -45,6 +46,7 @@ def trace(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, opset: int | 
         exported: Any = OnnxExporter().export(traceable(model), dict(inputs), config)  # type: ignore[arg-type]
     # Before 5.23 transformers gives the program of torch itself.
     made: onnx_ir.Model = exported.model if isinstance(exported, torch.onnx.ONNXProgram) else exported.program
+    simplify(made)
     return made
 
 

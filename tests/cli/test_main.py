@@ -120,7 +120,7 @@ def test_a_wrong_request_is_one_line_and_exit_2(capsys, arguments, message):
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "Permission denied"),
         (KeyError("x"), 1, "unexpected KeyError: 'x' (set DISTILNLP_DEBUG=1 for the traceback)"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from the last checkpoint"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from what it has kept"),
     ],
 )
 def test_a_failure_is_one_line_with_its_exit_status(capsys, monkeypatch, error, status, message):
@@ -193,7 +193,7 @@ def test_a_process_that_is_asked_to_end_leaves_one_line_and_no_files(tmp_path, n
         _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     assert errors.count("\n") == 1
-    assert "goes on from the last checkpoint" in errors
+    assert "goes on from what it has kept: finished stages and checkpoints" in errors
     assert list(tmp_path.iterdir()) == []
 
 
