@@ -138,8 +138,11 @@ def _task(arguments: Any) -> Any:
 def _texts(arguments: Any) -> list[Any]:
     from distilnlp.run.evaluation import texts_of
 
-    data = _task(arguments).validation
-    return texts_of(data.select(range(min(arguments.texts, len(data)))))
+    task = _task(arguments)
+    texts = texts_of(task.validation.select(range(min(arguments.texts, len(task.validation)))))
+    if not task.problem.vectors:
+        return texts
+    return [(text,) for pair in texts for text in pair][: arguments.texts]  # each has a vector of its own
 
 
 def _batches(model: Any, texts: Sequence[Any], size: int) -> list[Any]:
