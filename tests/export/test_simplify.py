@@ -21,7 +21,8 @@ from distilnlp.export.graph import tidied, trace
 from distilnlp.export.simplify import simplify
 
 TEXTS = ["the film was good", "the film was bad and the book was good"]
-KINDS = ("bert", "roberta", "distilbert", "electra", "albert", "modernbert", "deberta-v2")
+# Whose attention differs; all architectures are held against their models in tests/run/test_export.py.
+KINDS = ("bert", "distilbert", "modernbert", "deberta-v2")
 
 
 def inputs_of(model: PreTrainedModel, texts: list[str]) -> dict[str, torch.Tensor]:
