@@ -50,8 +50,7 @@ def _mask_as_it_is(picked: onnx_ir.Node) -> None:
     counted = [_counted(_grown_from(each)) for each in places.inputs]
     if [axis for axis, _ in counted] != [0, 3] or counted[1][1] != mask.shape[1] or not _is_an_input(mask):
         return
-    between = ir.Value(name=f"{picked.name}_axes", const_value=ir.tensor(np.array([1, 2], np.int64)))
-    _register(between, picked)
+    between = _constant(np.array([1, 2], np.int64), f"{picked.name}_axes", picked)
     _put_in_place(picked, ir.node("Unsqueeze", [mask, between], name=picked.name))
 
 
@@ -83,7 +82,7 @@ def _turn_at_once(last: onnx_ir.Node) -> None:
     before = _made_by(source, "Transpose")
     if before is not None:
         perm, source = tuple(_perm(before)[axis] for axis in perm), before.inputs[0]
-    turn = ir.node("Transpose", [source], {"perm": perm}, name=swap.name, metadata_props=dict(swap.metadata_props))
+    turn = ir.node("Transpose", [source], {"perm": perm}, name=last.name, metadata_props=dict(swap.metadata_props))
     _put_in_place(last, turn)
 
 
@@ -97,12 +96,10 @@ def _scale_once(product: onnx_ir.Node) -> None:
     numbers = [_number(each.inputs[1]) for each in (ours, theirs)]
     if numbers[0] is None or numbers[1] is None:
         return
-    square = np.array(numbers[0] * numbers[1], np.float32)
-    number = ir.Value(name=f"{product.name}_scale", const_value=ir.tensor(square))
-    _register(number, product)
-    scaled = ir.node("Mul", [ours.inputs[0], number], name=ours.name, metadata_props=dict(ours.metadata_props))
-    _like(scaled.outputs[0], ours.outputs[0])
-    product.graph.insert_before(product, scaled)  # type: ignore[union-attr]  # it is of one
+    number = _constant(np.array(numbers[0] * numbers[1], np.float32), f"{product.name}_scale", product)
+    name = f"{product.name}_scaled"
+    scaled = ir.node("Mul", [ours.inputs[0], number], name=name, metadata_props=dict(ours.metadata_props))
+    _graph_of(product).insert_before(product, scaled)
     product.replace_input_with(0, scaled.outputs[0])
     product.replace_input_with(1, theirs.inputs[0])
 
@@ -145,28 +142,27 @@ def _is_true(value: onnx_ir.Value | None) -> bool:
     return compared is not None and _counted(compared.inputs[0])[0] is not None and _number(compared.inputs[1]) == 0
 
 
-def _register(constant: onnx_ir.Value, node: onnx_ir.Node) -> None:
-    """Put a constant into the graph of a node."""
-    if node.graph is None or constant.const_value is None:
-        raise ValueError("a node of a graph is in it, and a constant has a value")
-    constant.shape, constant.dtype = constant.const_value.shape, constant.const_value.dtype  # type: ignore[assignment]
-    constant.const_value.name = constant.name
-    node.graph.register_initializer(constant)
+def _constant(numbers: np.typing.NDArray[np.generic], name: str, node: onnx_ir.Node) -> onnx_ir.Value:
+    """A constant in the graph of a node."""
+    import onnx_ir as ir
+
+    made = ir.val(name, const_value=ir.tensor(numbers, name=name))
+    _graph_of(node).register_initializer(made)
+    return made
 
 
 def _put_in_place(old: onnx_ir.Node, new: onnx_ir.Node) -> None:
     import onnx_ir as ir
 
-    value, graph = old.outputs[0], old.graph
-    if graph is None:
-        raise ValueError("a node of a graph is in it")
-    _like(new.outputs[0], value)
-    graph.insert_before(old, new)
-    ir.convenience.replace_all_uses_with(value, new.outputs[0])
+    ir.convenience.replace_nodes_and_values(_graph_of(old), old, [old], [new], old.outputs, new.outputs)
 
 
-def _like(new: onnx_ir.Value, old: onnx_ir.Value) -> None:
-    new.shape, new.dtype = old.shape, old.dtype  # type: ignore[assignment]  # None where it is not known
+def _graph_of(node: onnx_ir.Node) -> onnx_ir.Graph:
+    import onnx_ir as ir
+
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"{node.name} is in no graph")
+    return node.graph
 
 
 def _made_by(value: onnx_ir.Value | None, kind: str) -> onnx_ir.Node | None:

@@ -291,11 +291,9 @@ class _Search:
         Args:
             under_way: who is trained already.
         """
-        new = () if self._has_enough(under_way) else (self._as_the_best, self._going_on, self._near_the_best)
-        for choose in new or (self._going_on,):
-            if (chosen := choose(under_way)) is not None:
-                return chosen
-        return None
+        if self._has_enough(under_way):
+            return self._going_on(under_way)
+        return self._as_the_best(under_way) or self._going_on(under_way) or self._near_the_best(under_way)
 
     def _as_the_best(self, under_way: Collection[Candidate]) -> Candidate | None:
         """A shape of those that were tried first, not tried yet with what the best has beside its own (`trained_as`).

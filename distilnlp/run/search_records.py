@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["REDUCTION", "Final", "Records", "Spent", "Teacher", "Training"]
 
 REDUCTION = 3  # successive halving: a training is so many times as long as the one before it
-CANDIDATE, REFUSED = "candidate", "refused"  # what a trial says of itself
+CANDIDATE, REFUSED, FIRST = "candidate", "refused", "first"  # what a trial says of itself
 WAIT = 120  # seconds for which a process waits for another that writes
 
 
@@ -159,14 +159,13 @@ class Records:
         known = self.study.user_attrs.get("tried first", 0)
         for count, params in enumerate(several, 1):
             if count > known:
-                self.study.enqueue_trial(dict(params))
+                self.study.enqueue_trial(dict(params), user_attrs={FIRST: True})
                 self.study.set_user_attr("tried first", count)
 
     def tried_first(self) -> list[Candidate]:
-        """Of whom that was said, and who have been begun with."""
-        known = self.study.user_attrs.get("tried first", 0)
-        trials = [each for each in self.study.get_trials(deepcopy=False) if each.number < known]
-        return [Candidate(**each.user_attrs[CANDIDATE]) for each in trials if CANDIDATE in each.user_attrs]
+        """The students of `try_first` whose trials were begun."""
+        said = [each.user_attrs for each in self.study.get_trials(deepcopy=False)]
+        return [Candidate(**each[CANDIDATE]) for each in said if FIRST in each and CANDIDATE in each]
 
     def take_back_what_was_broken_off(self) -> None:
         """Let the trials of processes that are gone be tried again. Called where no other process works here."""

@@ -50,7 +50,7 @@ def as_it_comes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow(20)
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_answers_as_the_model_does_and_has_no_more_nodes(kind: str, as_it_comes: None) -> None:
+def test_it_answers_as_the_model_does_with_fewer_nodes(kind: str, as_it_comes: None) -> None:
     model = tiny_model(kind, layers=2).eval()
     made = trace(model, inputs_of(model, TEXTS))
     before = kinds_of_nodes(made)
@@ -62,7 +62,8 @@ def test_it_answers_as_the_model_does_and_has_no_more_nodes(kind: str, as_it_com
         expected = model(**texts).logits.numpy()
     assert np.abs(answers(made, texts) - expected).max() < 1e-5
     after = kinds_of_nodes(made)
-    assert sum(after.values()) <= sum(before.values())
+    fewer = sum(before.values()) - sum(after.values())
+    assert fewer > 0 or (fewer == 0 and kind == "deberta-v2")  # whose attention is written in another way
     assert after.keys() <= before.keys()
 
 
@@ -89,7 +90,7 @@ def test_a_text_that_is_padding_alone_is_answered_as_before(as_it_comes: None) -
     assert np.abs(answers(made, inputs) - before).max() < 1e-5
 
 
-def turned(first: list[int], last: list[list[int]]) -> ir.Model:
+def turned(first: list[int], last: list[int]) -> ir.Model:
     """``(2, 3, 4, 5)``: flattened, its last two axes swapped, and put into a shape of parts of its own."""
     far = 2**63 - 1
     x = ir.Value(name="x", shape=ir.Shape([2, 3, 4, 5]), type=ir.TensorType(ir.DataType.FLOAT))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -472,6 +473,25 @@ def test_two_at_once_try_students_of_one_search_and_none_twice(found, tmp_path, 
     assert sum("this one joins it" in line for line in said) == 1
     assert len(trained) == len({*trained}) >= 6
     assert len(at_work) == 2
+
+
+@pytest.mark.slow
+def test_the_short_trainings_of_a_search_tokenise_the_training_texts_once(found, tmp_path, monkeypatch, no_export):
+    tokenize, rows = import_module("distilnlp.data.tokenize"), list[int]()  # of the package it is the function
+    encoded = tokenize._encoded
+
+    def counted(encoder: Any, dataset: Any, features: Any) -> Any:
+        rows.append(len(dataset))
+        return encoded(encoder, dataset, features)
+
+    with search._entered(load_recipe(found / "recipe.yaml"), tmp_path / "s", False, print) as (students, _):
+        space = students.space(print)
+        monkeypatch.setattr(tokenize, "_encoded", counted)
+        for rate in space.rates[:2]:
+            students.train(space, replace(space.plain, layers=1, rate=rate), 1)
+
+    assert students.task.train is not None
+    assert rows.count(len(students.task.train)) == 1
 
 
 @pytest.mark.slow

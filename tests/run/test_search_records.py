@@ -110,3 +110,13 @@ def test_the_time_of_all_processes_counts(tmp_path):
 
     assert second.spent().clock == pytest.approx(120, abs=5)
     assert second.spent().processor == pytest.approx(60, abs=5)
+
+
+def test_those_that_are_tried_first_are_known_though_more_of_them_are_said_later(known):
+    """A search that goes on with more --trials says more of them, between whom others were tried."""
+    for said in ([SMALL], [SMALL, replace(SMALL, layers=3)]):
+        known.try_first([{"layers": each.layers} for each in said])
+        known.begin_trial(known.study.ask(), said[-1])
+        known.begin_trial(known.study.ask(), replace(SMALL, layers=1))
+
+    assert known.tried_first() == [SMALL, replace(SMALL, layers=3)]
